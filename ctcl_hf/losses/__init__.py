@@ -1,0 +1,22 @@
+"""The losses as pure functions of tensors. Directed losses read (learner, peer): only the learner gets gradient."""
+
+from .hfd import as_constant, hfd
+from .pixel import KLDirection, cross_entropy_loss, cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
+from .region import cosine_distance, region_bsd, region_sums, spread, teaching_directions
+
+__all__ = [
+    "KLDirection",
+    "as_constant",
+    "cosine_distance",
+    "cross_entropy_loss",
+    "cross_entropy_map",
+    "hfd",
+    "kl_map",
+    "masked_mean",
+    "pixel_bsd",
+    "region_bsd",
+    "region_sums",
+    "spread",
+    "teaching_directions",
+    "upsample",
+]

@@ -1,0 +1,28 @@
+"""Heterogeneous feature distillation (Eq. 2)."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .region import cosine_distance
+
+
+def as_constant(stage: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A stage as a constant function: gradient reaches its input, while its weights and BatchNorm statistics stay put.
+
+    In training mode BatchNorm normalises with the statistics of the batch it is given, as it does for its owner, and
+    updates copies of its running statistics that nobody keeps.
+    """
+    frozen = {name: parameter.detach() for name, parameter in stage.named_parameters()}
+    frozen |= {name: buffer.clone() for name, buffer in stage.named_buffers()}
+    return lambda features: functional_call(stage, frozen, (features,))
+
+
+def hfd(transformed: Tensor, target: Tensor) -> Tensor:
+    """HFD (Eq. 2): mean cosine distance over positions between two outputs of the peer's second stage.
+
+    `transformed` is the peer's second stage run on the learner's projected first-stage features, `target` the peer's
+    own second-stage features. Shapes: (B, C, h, w) twice -> scalar. Gradient: transformed only.
+    """
+    return cosine_distance(transformed, target.detach()).mean()

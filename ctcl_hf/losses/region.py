@@ -1,0 +1,57 @@
+"""Region-wise bidirectional selective distillation (Eq. 3) and the directions of both kinds of BSD."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .pixel import masked_mean
+from .precision import in_full_precision
+
+
+def teaching_directions(ce_a: Tensor, ce_b: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
+    """Where student a teaches b, and where b teaches a: m and 1 - m of Eqs. 3 and 4, unlabelled places left out.
+
+    The one with the lower cross entropy teaches; on a tie b does, as the paper's m (1 where the CNN's is smaller) says.
+    Shapes: (B, ...) three times -> two bool masks (B, ...).
+    """
+    a_teaches = (ce_a < ce_b) & labelled
+    return a_teaches, labelled & ~a_teaches
+
+
+@in_full_precision
+def region_sums(pixel_map: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor:
+    """Sum of a per-pixel map over the pixels of every region: (B, H, W) -> (B, h, w).
+
+    Pixel row y belongs to region row floor(y h / H) (columns alike), so a grid that does not divide the image
+    still gives every pixel to exactly one region.
+    """
+    rows, columns = (
+        F.one_hot(torch.arange(pixels, device=pixel_map.device) * regions // pixels, regions).to(pixel_map.dtype)
+        for pixels, regions in zip(pixel_map.shape[-2:], grid, strict=True)
+    )
+    return torch.einsum("yr,byx,xc->brc", rows, pixel_map, columns)
+
+
+@in_full_precision
+def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
+    """1 - cosine similarity over channels at every position: (B, C, h, w) twice -> (B, h, w), in 0..2."""
+    return 1 - F.cosine_similarity(x, y, dim=1)
+
+
+def region_bsd(learner: Tensor, peer: Tensor, peer_teaches: Tensor) -> Tensor:
+    """Region-wise BSD (Eq. 3): mean cosine distance over the regions in which the peer is the more reliable.
+
+    Shapes: projected last features (B, C, h, w) twice, peer_teaches (B, h, w) bool -> scalar.
+    Gradient: learner only.
+    """
+    return masked_mean(cosine_distance(learner, peer.detach()), peer_teaches)
+
+
+@in_full_precision
+def spread(features: Tensor) -> Tensor:
+    """How much the directions of features differ between positions: 0 if all point the same way, near 1 if at random.
+
+    1 minus the length of the mean unit vector, averaged over images: (B, C, h, w) -> scalar. Eq. 3 trains both of its
+    projections, and would be satisfied by a constant; a spread near 0 tells that this has happened.
+    """
+    return 1 - F.normalize(features.flatten(2), dim=1).mean(2).norm(dim=1).mean()

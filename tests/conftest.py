@@ -1,0 +1,102 @@
+"""Small students and small data for every test; nothing is downloaded."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, DatasetDict, Features, Image
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+from ctcl_hf import DeepLabV3PlusForSemanticSegmentation, SegmentationData
+from ctcl_hf.loading import image_processor
+from ctcl_hf.students import as_student
+
+CLASSES = ("left", "right", "dot")
+
+
+def make_cnn(num_labels: int = 3, size: tuple[int, int] = (64, 64), **config):
+    labels = dict(enumerate(CLASSES[:num_labels] if num_labels <= 3 else map(str, range(num_labels))))
+    model = DeepLabV3PlusForSemanticSegmentation.from_timm(
+        "mobilenetv2_035",
+        pretrained=False,
+        aspp_channels=8,
+        auxiliary_channels=8,
+        output_stride=16,
+        id2label=labels,
+        label2id={name: i for i, name in labels.items()},
+        **config,
+    )
+    return as_student(model, image_processor(size))
+
+
+def make_vit(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
+    labels = dict(enumerate(CLASSES[:num_labels] if num_labels <= 3 else map(str, range(num_labels))))
+    config = SegformerConfig(
+        hidden_sizes=[8, 16, 24, 32],
+        depths=[1, 1, 1, 1],
+        num_attention_heads=[1, 2, 3, 4],
+        decoder_hidden_size=16,
+        id2label=labels,
+        label2id={name: i for i, name in labels.items()},
+    )
+    return as_student(SegformerForSemanticSegmentation(config), image_processor(size))
+
+
+def make_data(num_train: int = 12, num_validation: int = 5, size: tuple[int, int] = (64, 96)) -> SegmentationData:
+    """Images whose left half is dark, right half bright, with a coloured dot, under noise; a band is unlabelled."""
+
+    def rows(seeds):
+        images, masks = [], []
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            height, width = size
+            edge, y, x = (
+                rng.integers(width // 4, 3 * width // 4),
+                rng.integers(8, height - 8),
+                rng.integers(8, width - 8),
+            )
+            mask = np.where(np.arange(width) < edge, 0, 1) * np.ones((height, 1), dtype=int)
+            inside = (np.arange(height)[:, None] - y) ** 2 + (np.arange(width) - x) ** 2 < 64
+            mask[inside] = 2
+            colours = np.array([[60, 60, 80], [190, 180, 160], [200, 60, 60]])
+            noisy = colours[mask] + rng.normal(0, 25, (height, width, 3))
+            mask[:4] = 255
+            images.append(_png(noisy.clip(0, 255).astype(np.uint8)))
+            masks.append(_png(mask.astype(np.uint8)))
+        return Dataset.from_dict({"image": images, "label": masks}, features=Features(image=Image(), label=Image()))
+
+    splits = DatasetDict(train=rows(range(num_train)), validation=rows(range(1000, 1000 + num_validation)))
+    return SegmentationData("halves", splits, CLASSES, ((0, 0, 90), (200, 200, 0), (255, 0, 0)), size)
+
+
+def _png(pixels: np.ndarray) -> dict:
+    import io
+
+    import PIL.Image
+
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, format="png")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def halves() -> SegmentationData:
+    return make_data()
+
+
+@pytest.fixture
+def cnn():
+    return make_cnn()
+
+
+@pytest.fixture
+def vit():
+    return make_vit()
