@@ -1,0 +1,149 @@
+"""Samples: decoding, label maps, keyed augmentation, and bad files."""
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from datasets import Dataset, DatasetDict, Features, Image
+from torchvision import tv_tensors
+
+from ctcl_hf import EvaluationTransform, SegmentationData, train_transform
+from ctcl_hf.data import SegmentationSamples, collate_for_evaluation
+from ctcl_hf.reproducibility import EpochSampler
+
+FEATURES = Features(image=Image(), label=Image())
+
+
+def write(tmp_path, image=None, mask=None, name="a"):
+    """One image and mask on disk; arrays or bytes."""
+    files = {}
+    for kind, pixels in (("image", image), ("label", mask)):
+        path = tmp_path / f"{name}-{kind}.png"
+        if isinstance(pixels, bytes):
+            path.write_bytes(pixels)
+        else:
+            PIL.Image.fromarray(pixels).save(path)
+        files[kind] = str(path)
+    return files
+
+
+def samples_of(*files, transform=lambda image, labels: (image, labels), num_classes=3, **options):
+    rows = Dataset.from_dict({key: [f[key] for f in files] for key in ("image", "label")}, features=FEATURES)
+    return SegmentationSamples(rows, num_classes, transform, **options)
+
+
+GREY = np.full((8, 10, 3), 90, dtype=np.uint8)
+ZEROS = np.zeros((8, 10), dtype=np.uint8)
+
+
+def test_a_sample_holds_uint8_pixels_and_int64_labels(tmp_path):
+    mask = ZEROS.copy()
+    mask[0], mask[1], mask[2] = 1, 255, 7
+    sample = samples_of(write(tmp_path, GREY, mask), label_map={7: 255})[0]
+    assert sample["pixel_values"].dtype == torch.uint8
+    assert sample["pixel_values"].shape == (3, 8, 10)
+    assert sample["labels"].dtype == torch.int64
+    assert sample["labels"][:4, 0].tolist() == [1, 255, 255, 0]
+    assert type(sample["pixel_values"]) is type(sample["labels"]) is torch.Tensor
+
+
+def test_palette_masks_are_read_as_class_ids_and_grey_images_as_rgb(tmp_path):
+    files = write(tmp_path, GREY[..., 0], ZEROS)
+    palette = PIL.Image.fromarray(np.full((8, 10), 2, dtype=np.uint8), mode="P")
+    palette.putpalette([9, 9, 9] * 256)
+    palette.save(files["label"])
+    sample = samples_of(files)[0]
+    assert sample["pixel_values"].shape == (3, 8, 10)
+    assert (sample["labels"] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        (GREY, ZEROS[:, :9], r"mask 9x8 and image 10x8 .*a-image.png and .*a-label.png"),
+        (GREY, ZEROS + 5, r"class ids 0\.\.2 or 255 .* got \[5\] in .*a-label.png"),
+        (GREY, GREY, r"mode RGB in .*a-label.png"),
+        (b"\x89PNG\r\n\x1a\n truncated", ZEROS, r"Cannot read sample 0 \(.*a-image.png"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, image, mask, message):
+    with pytest.raises(ValueError, match=message):
+        samples_of(write(tmp_path, image, mask))[0]
+
+
+def test_a_truncated_jpeg_is_named(tmp_path):
+    files = write(tmp_path, GREY, ZEROS)
+    path = tmp_path / "cut.jpg"
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(ValueError, match=r"Cannot read sample 0 \(.*cut.jpg"):
+        samples_of(files | {"image": str(path)})[0]
+
+
+def test_check_names_the_first_bad_file_of_every_split_and_counts_the_rest(tmp_path):
+    good, *bad = (write(tmp_path, GREY, ZEROS + value, name) for value, name in ((0, "good"), (5, "bad"), (6, "worse")))
+    rows = {
+        split: Dataset.from_dict({key: [f[key] for f in files] for key in ("image", "label")}, features=FEATURES)
+        for split, files in {"train": [good, *bad], "validation": [good], "test": [bad[1]]}.items()
+    }
+    data = SegmentationData("made up", DatasetDict(rows), ("a", "b", "c"), ((0, 0, 0),) * 3, (8, 10))
+    with pytest.raises(ValueError) as raised:
+        data.check()
+    first, second = str(raised.value).splitlines()
+    assert "bad-label.png" in first
+    assert first.endswith("(and 1 more in train)")
+    assert "worse-label.png" in second
+    assert "more in" not in second
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone(halves):
+    transform = train_transform((64, 96), (32, 64), photometric=True)
+    samples = halves.samples("train", transform, seed=5)
+    first = samples[(2, 3)]
+    samples[(2, 4)], torch.rand(7)
+    state = torch.get_rng_state()
+    again = samples[(2, 3)]
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(first["pixel_values"], again["pixel_values"])
+    for other in (samples[(3, 3)], halves.samples("train", transform, seed=6)[(2, 3)]):
+        assert not torch.equal(first["pixel_values"], other["pixel_values"])
+
+
+def test_the_order_of_an_epoch_is_a_permutation_drawn_from_seed_and_epoch():
+    sampler = EpochSampler(10, seed=1)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.epoch = epoch
+        orders.append(list(sampler))
+        assert sorted(index for _, index in orders[-1]) == list(range(10))
+        assert {key[0] for key in orders[-1]} == {epoch}
+    assert orders[0] == orders[2]
+    assert [i for _, i in orders[0]] != [i for _, i in orders[1]]
+
+
+def test_padding_is_the_mean_colour_in_the_image_and_ignored_in_the_labels():
+    image, labels = tv_tensors.Image(torch.zeros(3, 32, 32, dtype=torch.uint8)), tv_tensors.Mask(torch.ones(32, 32))
+    image, labels = train_transform((32, 32), (64, 64), scale_range=(1.0, 1.0))(image, labels)
+    assert image.shape == (3, 64, 64)
+    padded = labels == 255
+    assert padded.sum() == 64 * 64 - 32 * 32
+    assert torch.equal(image.permute(1, 2, 0)[padded].unique(dim=0), torch.tensor([[124, 116, 104]], dtype=torch.uint8))
+    assert (image[:, ~padded] == 0).all()
+
+
+def test_image_and_labels_are_scaled_cropped_and_flipped_together():
+    pattern = (torch.arange(64)[:, None] // 16 + torch.arange(96) // 16) % 3
+    image = tv_tensors.Image((pattern * 100).to(torch.uint8).expand(3, -1, -1))
+    for seed in range(5):
+        torch.manual_seed(seed)
+        pixels, labels = train_transform((64, 96), (64, 64))(image, tv_tensors.Mask(pattern))
+        inside = labels != 255
+        agree = ((pixels[0].long() - labels * 100).abs() < 50)[inside]
+        assert agree.float().mean() > 0.8
+
+
+def test_evaluation_resizes_the_image_and_leaves_the_labels(halves):
+    samples = halves.samples("validation", EvaluationTransform((32, 48)))
+    batch = collate_for_evaluation([samples[0], samples[1]])
+    assert batch["pixel_values"].shape == (2, 3, 32, 48)
+    assert [labels.shape for labels in batch["labels"]] == [(64, 96)] * 2
