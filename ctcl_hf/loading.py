@@ -1,0 +1,126 @@
+"""From a name to a student: a timm encoder, a Hub id, or a local folder; pretrained or from scratch."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    PreTrainedConfig,
+    SegformerConfig,
+    SegformerImageProcessor,
+)
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from .models import DeepLabV3PlusForSemanticSegmentation
+from .students import Student, as_student
+
+# Stride of a new DeepLabV3+'s encoder, unless told: the paper's MobileNetV2 runs at 8, its ResNet-50 at 16.
+OUTPUT_STRIDE = {"mobilenetv2": 8}
+DEFAULT_OUTPUT_STRIDE = 16
+
+# SegFormer's published variants (Xie et al., NeurIPS 2021, Table 6), so that none is downloaded to train from scratch.
+_WIDE = {"hidden_sizes": [64, 128, 320, 512]}
+MIT_VARIANTS: dict[str, dict[str, Any]] = {
+    "nvidia/mit-b0": {"hidden_sizes": [32, 64, 160, 256], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
+    "nvidia/mit-b1": {**_WIDE, "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
+    "nvidia/mit-b2": {**_WIDE, "depths": [3, 4, 6, 3], "decoder_hidden_size": 768},
+    "nvidia/mit-b3": {**_WIDE, "depths": [3, 4, 18, 3], "decoder_hidden_size": 768},
+    "nvidia/mit-b4": {**_WIDE, "depths": [3, 8, 27, 3], "decoder_hidden_size": 768},
+    "nvidia/mit-b5": {**_WIDE, "depths": [3, 6, 40, 3], "decoder_hidden_size": 768},
+}
+
+
+def load_student(
+    name_or_path: str,
+    class_names: Sequence[str],
+    image_size: tuple[int, int],
+    *,
+    family: str | None = None,
+    from_scratch: bool = False,
+    **deeplab_config: Any,
+) -> Student:
+    """A student for these classes.
+
+    Args:
+        name_or_path: a local folder or a Hub id ("user/name") of a saved segmentation model or encoder, or the name of
+            a timm encoder, which becomes a DeepLabV3+. "mit-b1" is short for "nvidia/mit-b1".
+        class_names: names of classes 0..K-1. The head is new unless the loaded one has exactly these classes.
+        image_size: (height, width) in pixels that the released student resizes its images to.
+        family: "cnn" or "vit", if only such a student will do.
+        from_scratch: random weights instead of pretrained ones.
+        deeplab_config: fields of `DeepLabV3PlusConfig` for a new DeepLabV3+; a saved model keeps its own.
+
+    Raises:
+        ValueError: an unknown name (with the nearest known ones), or a model that cannot be this student.
+        OSError: weights that cannot be fetched, with the ways on.
+    """
+    labels = {
+        "id2label": dict(enumerate(class_names)),
+        "label2id": {label: index for index, label in enumerate(class_names)},
+    }
+    name = f"nvidia/{name_or_path}" if f"nvidia/{name_or_path}" in MIT_VARIANTS else name_or_path
+    if "/" in name or Path(name).is_dir():
+        student = _saved_student(name, image_size, from_scratch, labels)
+    else:
+        stride = OUTPUT_STRIDE.get(name.split("_")[0], DEFAULT_OUTPUT_STRIDE)
+        model = DeepLabV3PlusForSemanticSegmentation.from_timm(
+            name, pretrained=not from_scratch, **labels, **({"output_stride": stride} | deeplab_config)
+        )
+        pretrained = timm.get_pretrained_cfg(name)
+        student = as_student(model, image_processor(image_size, pretrained.mean, pretrained.std))
+    if family is not None and student.family != family:
+        raise ValueError(
+            f"{name_or_path!r} is a {student.config.model_type}, a student of the {student.family!r} family; a "
+            f"{family!r} is wanted here. Are the two students' folders swapped?"
+        )
+    return student
+
+
+def image_processor(
+    size: tuple[int, int], mean: Sequence[float] = IMAGENET_DEFAULT_MEAN, std: Sequence[float] = IMAGENET_DEFAULT_STD
+) -> SegformerImageProcessor:
+    """The processor that travels with a student: resizes to (height, width), scales to 0..1 and normalises.
+
+    It is transformers' own, for CNN students too, so that `pipeline` needs no code of this package to read it.
+    """
+    height, width = size
+    return SegformerImageProcessor(
+        size={"height": height, "width": width}, image_mean=list(mean), image_std=list(std), do_reduce_labels=False
+    )
+
+
+def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool, labels: dict) -> Student:
+    """A model in transformers' format, from a folder or the Hub (or from its configuration alone)."""
+    if from_scratch and source in MIT_VARIANTS:
+        config = SegformerConfig(**MIT_VARIANTS[source], **labels)
+        return as_student(AutoModelForSemanticSegmentation.from_config(config), image_processor(image_size))
+    if Path(source).is_dir() and not Path(source, "config.json").is_file():
+        students = sorted(path.parent.name for path in Path(source).glob("*/config.json"))
+        hint = f" Did you mean one of its folders: {', '.join(students)}?" if students else ""
+        raise ValueError(f"{source} holds no saved model: config.json is missing.{hint}")
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source, **labels)
+        if from_scratch:
+            model = AutoModelForSemanticSegmentation.from_config(config)
+        else:
+            model = AutoModelForSemanticSegmentation.from_pretrained(
+                source, config=config, ignore_mismatched_sizes=True
+            )
+    except (OSError, ValueError) as error:
+        nearest = difflib.get_close_matches(source, MIT_VARIANTS, cutoff=0.4)
+        nearest = f" (known: {', '.join(nearest)})" if nearest else ""
+        raise OSError(
+            f"Cannot load {source!r}{nearest}: {error}\n"
+            "Without access to the Hugging Face Hub, give a local folder in its place (--cnn / --vit FOLDER), or "
+            "train from random weights (--from_scratch)."
+        ) from error
+    try:
+        saved = AutoImageProcessor.from_pretrained(source)
+    except (OSError, ValueError):  # an encoder published without one
+        return as_student(model, image_processor(image_size))
+    return as_student(model, image_processor(image_size, saved.image_mean, saved.image_std))

@@ -1,0 +1,111 @@
+"""CTCL: collaborative learning of a CNN and a ViT (Zhu et al., ICCV 2023, Eqs. 1-6)."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..losses import (
+    KLDirection,
+    cross_entropy_loss,
+    cross_entropy_map,
+    hfd,
+    masked_mean,
+    pixel_bsd,
+    region_bsd,
+    region_sums,
+    spread,
+    teaching_directions,
+    upsample,
+)
+from ..students import Student, StudentOutput
+from .objective import Objective, StudentTerms
+
+RegionProjection = Literal["both", "learner"]
+
+
+class Projection(nn.Conv2d):
+    """The paper's Gamma: a 1x1 convolution and average pooling, (B, C, h, w) -> (B, C', *size)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        # A 1x1 convolution and averaging commute; pooling first leaves the convolution fewer positions.
+        return super().forward(F.adaptive_avg_pool2d(features, size))
+
+
+class CTCL(Objective):
+    """L = CE + beta HFD + gamma (region BSD + alpha pixel BSD) for each student (Eqs. 5, 6).
+
+    Student a is the paper's CNN and b its ViT, but any two students will do: each loss is directed from a peer to a
+    learner and applied both ways. Gradient contract: a student's terms move that student and its own projections; the
+    peer's features, logits and borrowed stage are constants.
+
+    Args:
+        alpha, beta, gamma: weights of pixel BSD within BSD, of HFD, and of BSD (paper: 1, 0.1, 1; Tables 7-9).
+        kl_direction: order of the divergence in Eq. 4. "reverse" is KL(learner || peer), as printed; "forward" is
+            KL(peer || learner), as distillation usually has it.
+        temperature: softens both distributions in Eq. 4, whose value is then scaled by T^2. The paper names none: 1.
+        region_projection: who is projected in Eq. 3. "both", as printed: both students' last features, to the narrower
+            one's channels; "learner": only the learner's, onto the peer's own features.
+    """
+
+    def __init__(
+        self,
+        a: Student,
+        b: Student,
+        *,
+        alpha: float = 1.0,
+        beta: float = 0.1,
+        gamma: float = 1.0,
+        kl_direction: KLDirection = "reverse",
+        temperature: float = 1.0,
+        region_projection: RegionProjection = "both",
+    ):
+        super().__init__(a, b)
+        self.kl_direction = kl_direction
+        self.temperature = temperature
+        self.region_projection = region_projection
+        shared_channels = min(a.last_channels, b.last_channels)
+        for weights, modules, learner, peer in zip(self.weights, self.learners, (a, b), (b, a), strict=True):
+            weights.update(hfd=beta, region=gamma, pixel=gamma * alpha)
+            modules["low"] = Projection(learner.low_channels, peer.low_channels)
+            modules["last"] = Projection(
+                learner.last_channels, shared_channels if region_projection == "both" else peer.last_channels
+            )
+
+    def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
+        students = (a, b)
+        labelled = labels != self.ignore_index
+        logits = [upsample(student.logits, labels.shape[-2:]) for student in students]
+        ce = [cross_entropy_map(student_logits, labels, self.ignore_index) for student_logits in logits]
+        ce_values = [student_ce.detach() for student_ce in ce]
+        # Where a teaches, and where b teaches: per pixel, and per cell of the coarser of the two last feature grids.
+        teaches_pixels = teaching_directions(*ce_values, labelled)
+        grid = min(student.last.shape[-2:] for student in students)
+        has_label = region_sums(labelled.float(), grid) > 0
+        teaches_regions = teaching_directions(*(region_sums(values, grid) for values in ce_values), has_label)
+
+        projected = [own["last"](student.last, grid) for own, student in zip(self.learners, students, strict=True)]
+        targets = projected
+        if self.region_projection == "learner":
+            targets = [F.adaptive_avg_pool2d(student.last, grid) for student in students]
+
+        terms = []
+        for i, j in ((0, 1), (1, 0)):  # learner, peer
+            learner, peer = students[i], students[j]
+            losses = {"ce": masked_mean(ce[i], labelled)}
+            if learner.auxiliary_logits is not None:
+                losses["aux"] = cross_entropy_loss(learner.auxiliary_logits, labels, self.ignore_index)
+            transformed = peer.second_stage(self.learners[i]["low"](learner.low, peer.low.shape[-2:]))
+            losses["hfd"] = hfd(transformed, peer.second)
+            losses["region"] = region_bsd(projected[i], targets[j], teaches_regions[j])
+            losses["pixel"] = pixel_bsd(logits[i], logits[j], teaches_pixels[j], self.kl_direction, self.temperature)
+            statistics = {
+                "teaches_pixels": teaches_pixels[i].sum() / labelled.sum().clamp_min(1),
+                "teaches_regions": teaches_regions[i].sum() / has_label.sum().clamp_min(1),
+                "region_spread": spread(projected[i].detach()),
+            }
+            terms.append(StudentTerms(losses, statistics))
+        return terms[0], terms[1]

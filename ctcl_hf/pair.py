@@ -1,0 +1,71 @@
+"""Two students and an objective as one module: everything that trains runs inside its forward."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.utils import ModelOutput
+
+from .methods import Objective
+from .students import Student
+
+
+@dataclass
+class PairOutput(ModelOutput):
+    """Result of a training forward.
+
+    loss: scalar, the sum of both students' weighted terms. Each side of a directed term is constant for the other
+        student, so one backward of this sum gives each student the gradient of its own loss (Eq. 6) alone.
+    terms: detached scalars by name, `TERM_STUDENT` ("ce_cnn", "hfd_vit", ...): unweighted losses and statistics.
+    logits: by student name, (B, K, H/4, W/4).
+    """
+
+    loss: Tensor | None = None
+    terms: dict[str, Tensor] | None = None
+    logits: dict[str, Tensor] | None = None
+
+
+class StudentPair(nn.Module):
+    """Two students that learn together.
+
+    Args:
+        students: two students by name. The names are those of log entries and of folders on disk; the order is the
+            objective's (a, b). The paper's pair is {"cnn": ..., "vit": ...}.
+        objective: the method, built for these two students in this order.
+    """
+
+    # Tells Trainer that the loss is a per-batch mean, to be divided by the number of accumulation steps.
+    accepts_loss_kwargs = False
+
+    def __init__(self, students: dict[str, Student], objective: Objective):
+        super().__init__()
+        if len(students) != 2:
+            raise ValueError(f"A pair is two students, got {len(students)}: {', '.join(students) or 'none'}.")
+        self.students = nn.ModuleDict(students)
+        self.objective = objective
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The students' names, in the objective's order."""
+        return tuple(self.students)
+
+    def learner(self, name: str) -> nn.Module:
+        """The student's training-only parts (projections), which belong to its optimizer and to no saved student."""
+        return self.objective.learners[self.names.index(name)]
+
+    def forward(self, pixel_values: Tensor, labels: Tensor) -> PairOutput:
+        """One training step's forward.
+
+        Args:
+            pixel_values: (B, 3, H, W) RGB in 0..255; both students see the same images.
+            labels: (B, H, W) class ids 0..K-1, or the students' ignore index.
+        """
+        outputs = [student(pixel_values) for student in self.students.values()]
+        terms = self.objective(*outputs, labels)
+        loss = torch.zeros((), device=labels.device)
+        logged = {}
+        for name, weights, (losses, statistics) in zip(self.names, self.objective.weights, terms, strict=True):
+            loss = loss + sum(weights[term] * value for term, value in losses.items())
+            logged |= {f"{term}_{name}": value.detach() for term, value in (losses | statistics).items()}
+        logits = {name: output.logits for name, output in zip(self.names, outputs, strict=True)}
+        return PairOutput(loss=loss, terms=logged, logits=logits)

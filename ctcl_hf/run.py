@@ -1,0 +1,152 @@
+"""A whole run from its arguments: data, students, objective and trainer; and what is written at its end."""
+
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from .data import DATASETS, EvaluationTransform, SegmentationData, train_transform
+from .figures import comparison_figure, history_figure, save_figure
+from .inference import segment
+from .loading import load_student
+from .pair import StudentPair
+from .recipes import Arguments
+from .report import markdown_table, metrics_table, parameter_table
+from .trainer import CTCLTrainer
+
+FIGURE_IMAGES = 4
+
+
+class Run(NamedTuple):
+    """A run that is ready to start."""
+
+    arguments: Arguments
+    data: SegmentationData
+    trainer: CTCLTrainer
+    checkpoint: str | None  # to resume from
+
+
+def prepare(arguments: Arguments) -> Run:
+    """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
+    _, students, data_arguments, method, training = arguments
+    checkpoint = _checkpoint(training.output_dir, training.resume_from_checkpoint)
+    data = DATASETS[data_arguments.dataset](data_arguments.data_dir)
+    if data_arguments.check_data and training.local_process_index == 0:
+        data.check()
+    image_size = tuple(data_arguments.image_size or data.image_size)
+    set_seed(training.seed)
+    deeplab = {"aspp_channels": students.aspp_channels}
+    if students.output_stride is not None:
+        deeplab["output_stride"] = students.output_stride
+    cnn = load_student(
+        students.cnn, data.class_names, image_size, family="cnn", from_scratch=students.from_scratch, **deeplab
+    )
+    vit = load_student(students.vit, data.class_names, image_size, family="vit", from_scratch=students.from_scratch)
+    pair = StudentPair({"cnn": cnn, "vit": vit}, method.build(cnn, vit))
+    augment = train_transform(
+        image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric
+    )
+    trainer = CTCLTrainer(
+        pair,
+        training,
+        train_dataset=data.samples("train", augment, seed=training.data_seed or training.seed),
+        eval_dataset=data.samples("validation", EvaluationTransform(image_size)),
+    )
+    return Run(arguments, data, trainer, checkpoint)
+
+
+def report(run: Run) -> None:
+    """Evaluates every labelled split but train, prints the tables, and writes results and figures to the output folder.
+
+    results.md and results.json: scores, arguments, machine and versions. figure.png: images, truth, both predictions
+    and where they disagree. curves.png: scores and loss terms over the run.
+    """
+    trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
+    names = trainer.model.names
+    image_size = tuple(run.arguments.data.image_size or data.image_size)
+    metrics, tables = {}, [parameter_table(trainer.model)]
+    for split in data.splits.keys() - {"train"}:
+        samples = data.samples(split, EvaluationTransform(image_size))
+        scores = trainer.evaluate(samples, metric_key_prefix=split)
+        metrics |= scores
+        tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(scores, names, split)}")
+    if not trainer.is_world_process_zero():
+        return
+    history = trainer.state.log_history
+    tables.append(_best_table(history, names))
+    trainer.save_state()
+    facts = {
+        "recipe": run.arguments.recipe,
+        "students": vars(run.arguments.students),
+        "data": vars(run.arguments.data),
+        "method": vars(run.arguments.method),
+        "training": trainer.args.to_dict(),
+        "metrics": metrics,
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "transformers", "accelerate", "datasets", "timm")},
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.args.device}",
+        "command": " ".join(sys.argv),
+    }
+    (folder / "results.json").write_text(json.dumps(facts, indent=2, default=str))
+    text = "\n\n".join(tables)
+    (folder / "results.md").write_text(text + "\n")
+    save_figure(_comparison(run), folder / "figure.png")
+    if any("loss" in log for log in history):
+        save_figure(history_figure(history, names), folder / "curves.png")
+    print(f"\n{text}\n\nfigure    {folder / 'figure.png'}\ncurves    {folder / 'curves.png'}")
+    for name in names:
+        print(f"{name:9} {folder / name}")
+
+
+def _comparison(run: Run):
+    """The figure of a few validation images, each segmented by the saved students' own path."""
+    rows = run.data.splits["validation"]
+    samples = run.data.samples("validation", EvaluationTransform(run.data.image_size))
+    chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
+    truths = [samples.read(index)[1].numpy() for index in chosen]
+    images = [rows[index]["image"].convert("RGB") for index in chosen]
+    predictions = {
+        name: [segment(student.model, student.image_processor, image) for image in images]
+        for name, student in run.trainer.model.students.items()
+    }
+    pixels = [np.asarray(image) for image in images]
+    return comparison_figure(pixels, truths, predictions, run.data.class_names, run.data.palette)
+
+
+def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
+    """Each student's first, best and last validation mIoU."""
+    lines = [["validation mIoU (%)", "first", "best", "last"]]
+    for name in names:
+        curve = [(log[f"eval_{name}_mean_iou"], log["step"]) for log in history if f"eval_{name}_mean_iou" in log]
+        cells = [f"{100 * iou:.2f} (step {step})" for iou, step in (curve[0], max(curve), curve[-1])] if curve else []
+        lines.append([name, *cells] if cells else [name, "-", "-", "-"])
+    return markdown_table(lines)
+
+
+def _checkpoint(output_dir: str, resume: str | None) -> str | None:
+    """The checkpoint to resume from. A folder that holds another run is never silently written over."""
+    last = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
+    if resume is not None and resume.lower() in ("auto", "true"):
+        if last is None and resume.lower() == "true":
+            raise ValueError(f"--resume_from_checkpoint {resume}: {output_dir} holds no checkpoint.")
+        return last
+    if resume is not None:
+        if not (Path(resume) / "trainer_state.json").is_file():
+            raise ValueError(
+                f"--resume_from_checkpoint {resume}: no trainer_state.json there. Give a folder like "
+                f"{output_dir}/checkpoint-100 (not the folder of one student), or `auto`."
+            )
+        return resume
+    if last is not None or (Path(output_dir) / "results.json").is_file():
+        raise ValueError(
+            f"{output_dir} already holds a run. Continue it with --resume_from_checkpoint auto, or choose another "
+            "--output_dir."
+        )
+    return None

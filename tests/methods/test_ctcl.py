@@ -1,0 +1,218 @@
+"""CTCL as a whole: every term against the reference, and who gets gradient from whom."""
+
+import pytest
+import reference
+import torch
+from conftest import make_cnn, make_vit
+
+from ctcl_hf import CTCL, StudentPair, Vanilla
+
+IGNORE = 255
+
+
+def make_pair(objective=CTCL, seed=0, **options):
+    torch.manual_seed(seed)
+    cnn, vit = make_cnn().double(), make_vit().double()
+    pair = StudentPair({"cnn": cnn, "vit": vit}, objective(cnn, vit, **options)).double()
+    return pair.train()
+
+
+def batch(ignored=0.1, size=(64, 96)):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (2, 3, *size), generator=generator)
+    labels = torch.randint(0, 3, (2, *size), generator=generator)
+    labels[torch.rand(labels.shape, generator=generator) < ignored] = IGNORE
+    return images, labels
+
+
+def outputs_of(pair, images):
+    """Both students' outputs, with the tensors that losses read made leaves, so that gradients can be compared."""
+    outputs = []
+    for student in pair.students.values():
+        output = student(images)
+        leaves = {name: getattr(output, name).detach().requires_grad_() for name in ("logits", "low", "second", "last")}
+        outputs.append(output._replace(**leaves))
+    return outputs
+
+
+@pytest.mark.parametrize("direction", ["reverse", "forward"])
+@pytest.mark.parametrize("projection", ["both", "learner"])
+def test_all_terms_and_their_gradients_equal_the_reference(direction, projection):
+    pair = make_pair(kl_direction=direction, region_projection=projection)
+    images, labels = batch(size=(32, 64))
+    a, b = outputs_of(pair, images)
+    objective = pair.objective
+
+    sides = []
+    for learner, own, peer in ((a, objective.learners[0], b), (b, objective.learners[1], a)):
+        transformed = peer.second_stage(own["low"](learner.low, peer.low.shape[-2:]))
+        sides.append(
+            reference.Student(
+                logits=learner.logits,
+                last=learner.last,
+                last_weight=own["last"].weight,
+                last_bias=own["last"].bias,
+                hfd_transformed=transformed,
+                hfd_target=peer.second,
+            )
+        )
+    expected = reference.ctcl_terms(
+        *sides,
+        labels,
+        min(a.last.shape[-2:], b.last.shape[-2:]),
+        ignore_index=IGNORE,
+        direction=direction,
+        temperature=1.0,
+        project_peer=projection == "both",
+    )
+    leaves = [getattr(o, name) for o in (a, b) for name in ("logits", "low", "second", "last")]
+    leaves += list(objective.learners.parameters())
+    for ours, theirs, weights in zip(objective(a, b, labels), expected, objective.weights, strict=True):
+        for term in ("ce", "hfd", "region", "pixel"):
+            assert torch.allclose(ours.losses[term], theirs[term], atol=1e-9), term
+        total = sum(weights[term] * ours.losses[term] for term in ("ce", "hfd", "region", "pixel"))
+        gradients = torch.autograd.grad(2 * total, leaves, allow_unused=True, retain_graph=True)
+        wanted = torch.autograd.grad(
+            2 * reference.total(theirs, alpha=1.0, beta=0.1, gamma=1.0), leaves, allow_unused=True, retain_graph=True
+        )
+        for gradient, want in zip(gradients, wanted, strict=True):
+            gradient = torch.zeros(()) if gradient is None else gradient
+            want = torch.zeros(()) if want is None else want
+            assert (gradient - want).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("learner", [0, 1])
+def test_a_students_terms_move_that_student_and_its_projections_alone(learner):
+    pair = make_pair()
+    images, labels = batch()
+    outputs = [student(images) for student in pair.students.values()]
+    terms = pair.objective(*outputs, labels)[learner]
+    sum(terms.losses.values()).backward()
+    own, peer = pair.names[learner], pair.names[1 - learner]
+    for name, parameter in [*pair.students[own].named_parameters(), *pair.learner(own).named_parameters()]:
+        assert parameter.grad is not None, name
+    for name, parameter in [*pair.students[peer].named_parameters(), *pair.learner(peer).named_parameters()]:
+        assert parameter.grad is None or not parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("learner", [0, 1])
+def test_hfd_reaches_the_first_stage_of_its_learner_and_its_projection_only(learner):
+    pair = make_pair()
+    images, labels = batch()
+    outputs = [student(images) for student in pair.students.values()]
+    pair.objective(*outputs, labels)[learner].losses["hfd"].backward()
+    moved = {name for name, parameter in pair.named_parameters() if parameter.grad is not None and parameter.grad.any()}
+    first_stage = {
+        0: [f"students.cnn.model.encoder.{part}" for part in ("conv_stem", "bn1", "blocks.0", "blocks.1")],
+        1: ["students.vit.model.segformer.stages.0"],
+    }[learner]
+    assert moved
+    assert all(name.startswith((*first_stage, f"objective.learners.{learner}.low")) for name in moved), sorted(moved)
+
+
+def test_one_backward_of_the_sum_equals_two_separate_ones():
+    def gradients(students):
+        pair = make_pair()
+        outputs = [student(images) for student in pair.students.values()]
+        terms = pair.objective(*outputs, labels)
+        for i in students:
+            sum(pair.objective.weights[i][k] * v for k, v in terms[i].losses.items()).backward(retain_graph=True)
+        return {name: p.grad for name, p in pair.named_parameters() if p.grad is not None}
+
+    images, labels = batch()
+    together = make_pair()
+    together(images, labels).loss.backward()
+    alone = gradients([0]) | {k: v for k, v in gradients([1]).items() if "vit" in k or "learners.1" in k}
+    for name, parameter in together.named_parameters():
+        assert torch.allclose(parameter.grad, alone[name], atol=1e-12), name
+
+
+def test_borrowed_stages_leave_the_peers_batchnorm_as_vanilla_does():
+    images, labels = batch()
+    statistics = []
+    for objective in (CTCL, Vanilla):
+        pair = make_pair(objective)
+        torch.manual_seed(7)
+        pair(images, labels)
+        statistics.append({k: v for k, v in pair.students.state_dict().items() if "running" in k or "tracked" in k})
+    assert all(torch.equal(value, statistics[1][key]) for key, value in statistics[0].items())
+    assert any("num_batches" in key and value == 1 for key, value in statistics[0].items())
+
+
+def test_with_all_weights_at_zero_ctcl_is_vanilla_bit_for_bit():
+    images, labels = batch()
+    pairs = [make_pair(CTCL, alpha=0.0, beta=0.0, gamma=0.0), make_pair(Vanilla)]
+    losses = []
+    for pair in pairs:
+        torch.manual_seed(7)
+        losses.append(pair(images, labels).loss)
+        losses[-1].backward()
+    assert torch.equal(*losses)
+    for (name, ours), theirs in zip(pairs[0].students.named_parameters(), pairs[1].students.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad), name
+
+
+def test_swapping_the_students_swaps_their_terms():
+    images, labels = batch()
+    pair = make_pair().eval()
+    a, b = (student(images) for student in pair.students.values())
+    swapped = CTCL(pair.students["vit"], pair.students["cnn"]).double()
+    swapped.learners[0].load_state_dict(pair.objective.learners[1].state_dict())
+    swapped.learners[1].load_state_dict(pair.objective.learners[0].state_dict())
+    ours, theirs = pair.objective(a, b, labels), swapped(b, a, labels)
+    for i in (0, 1):
+        for term, value in ours[i].losses.items():
+            assert torch.allclose(value, theirs[1 - i].losses[term], atol=1e-12), term
+
+
+@pytest.mark.parametrize("case", ["all ignored", "one class", "a is always better"])
+def test_degenerate_batches_are_finite_and_every_parameter_stays_in_the_graph(case):
+    pair = make_pair()
+    images, labels = batch()
+    if case == "all ignored":
+        labels.fill_(IGNORE)
+    else:
+        labels.fill_(1)
+    if case == "a is always better":
+        with torch.no_grad():
+            pair.students["cnn"].model.decode_head.classifier.bias.copy_(torch.tensor([0.0, 50.0, 0.0]))
+    output = pair(images, labels)
+    output.loss.backward()
+    assert torch.isfinite(output.loss)
+    assert all(torch.isfinite(value) for value in output.terms.values())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in pair.parameters())
+    if case == "a is always better":
+        assert output.terms["teaches_pixels_cnn"] == 1
+        assert output.terms["pixel_cnn"] == output.terms["region_cnn"] == 0
+        assert output.terms["pixel_vit"] > 0
+    if case == "all ignored":
+        assert output.terms["ce_cnn"] == output.terms["pixel_vit"] == output.terms["region_vit"] == 0
+
+
+def test_terms_are_float32_and_finite_under_bfloat16_autocast():
+    torch.manual_seed(0)
+    cnn, vit = make_cnn(), make_vit()
+    pair = StudentPair({"cnn": cnn, "vit": vit}, CTCL(cnn, vit)).train()
+    images, labels = batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = pair(images, labels)
+    output.loss.backward()
+    assert output.loss.dtype == torch.float32
+    assert all(value.dtype == torch.float32 for value in output.terms.values())
+    assert all(torch.isfinite(parameter.grad).all() for parameter in pair.parameters())
+
+
+def test_the_loss_is_the_weighted_sum_of_the_logged_terms():
+    pair = make_pair(alpha=0.5, beta=0.2, gamma=3.0)
+    images, labels = batch()
+    output = pair(images, labels)
+    weights = {"ce": 1.0, "aux": 0.4, "hfd": 0.2, "region": 3.0, "pixel": 1.5}
+    total = sum(
+        weight * output.terms.get(f"{term}_{name}", 0) for term, weight in weights.items() for name in pair.names
+    )
+    assert torch.allclose(output.loss, total, rtol=1e-12)
+
+
+def test_students_of_different_classes_are_refused():
+    with pytest.raises(ValueError, match=r"same classes: got 3 .* and 5"):
+        CTCL(make_cnn(3), make_vit(5))

@@ -1,0 +1,284 @@
+"""CTCLTrainer: what it optimises, logs, evaluates, saves and resumes."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_cnn, make_data, make_vit
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, TrainerCallback
+
+from ctcl_hf import (
+    CTCL,
+    CTCLArguments,
+    CTCLTrainer,
+    EvaluationTransform,
+    MeanIoU,
+    StudentPair,
+    Vanilla,
+    train_transform,
+)
+from ctcl_hf.inference import class_map
+
+SIZE = (64, 96)
+
+
+def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, **arguments):
+    torch.manual_seed(0)
+    cnn, vit = make_cnn(size=size), make_vit(size=size)
+    pair = StudentPair({"cnn": cnn, "vit": vit}, objective(cnn, vit))
+    defaults = {
+        "max_steps": 4,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "vit_warmup_steps": 2,
+        "seed": 3,
+    }
+    args = CTCLArguments(str(folder), **(defaults | arguments))
+    data = data or make_data()
+    return CTCLTrainer(
+        pair,
+        args,
+        train_dataset=data.samples("train", train_transform(size, (64, 64)), seed=args.seed),
+        eval_dataset=data.samples("validation", EvaluationTransform(size)),
+        callbacks=callbacks,
+    )
+
+
+def training_logs(trainer):
+    return [log for log in trainer.state.log_history if "ce_cnn" in log]
+
+
+def weights(trainer):
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def assert_equal_weights(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_every_term_of_both_students_is_logged_under_its_name(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.train()
+    terms = ["ce", "hfd", "region", "pixel", "teaches_pixels", "teaches_regions", "region_spread", "lr", "grad_norm"]
+    for log in training_logs(trainer):
+        for key in [f"{term}_{name}" for term in terms for name in ("cnn", "vit")] + ["aux_cnn", "loss"]:
+            assert math.isfinite(log[key]), key
+        assert "aux_vit" not in log
+        assert "learning_rate" not in log
+        assert log["teaches_pixels_cnn"] + log["teaches_pixels_vit"] == pytest.approx(1)
+        own = {"ce": 1, "aux": 0.4, "hfd": 0.1, "region": 1, "pixel": 1}
+        total = sum(w * log.get(f"{term}_{name}", 0) for term, w in own.items() for name in ("cnn", "vit"))
+        assert log["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_logged_rates_are_those_of_the_step_and_follow_each_students_schedule(tmp_path):
+    trainer = make_trainer(tmp_path, cnn_lr=0.1, vit_lr=0.01)
+    trainer.train()
+    logs = training_logs(trainer)
+    assert [log["lr_cnn"] for log in logs] == pytest.approx([0.1 * (1 - step / 4) ** 0.9 for step in range(4)])
+    expected = [0.01 * min((step + 1) / 3, 1) * (1 - step / 4) for step in range(4)]
+    assert [log["lr_vit"] for log in logs] == pytest.approx(expected)
+
+
+def test_logged_terms_are_means_over_steps_and_accumulation(tmp_path):
+    every = make_trainer(tmp_path / "a", max_steps=4, cnn_lr=0.0, vit_lr=0.0, gradient_accumulation_steps=1)
+    pooled = make_trainer(
+        tmp_path / "b", max_steps=2, logging_steps=2, cnn_lr=0.0, vit_lr=0.0, per_device_train_batch_size=4,
+        gradient_accumulation_steps=1,
+    )  # fmt: skip
+    every.train()
+    pooled.train()
+    means = {key: np.mean([log[key] for log in training_logs(every)[:2]]) for key in ("ce_cnn", "hfd_vit", "pixel_cnn")}
+    (log,) = training_logs(pooled)
+    for key, mean in means.items():
+        assert log[key] == pytest.approx(mean, rel=1e-5), key
+
+
+class RecordedGradients(TrainerCallback):
+    """Keeps the gradients of the first optimizer step."""
+
+    def __init__(self):
+        self.gradients = None
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        if self.gradients is None:
+            self.gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_accumulated_gradients_are_the_mean_over_micro_batches(tmp_path):
+    kept = []
+    for steps, accumulation in ((1, 2), (2, 1)):
+        recorder = RecordedGradients()
+        trainer = make_trainer(
+            tmp_path / str(steps), max_steps=1, gradient_accumulation_steps=accumulation, callbacks=[recorder],
+            per_device_train_batch_size=4,
+        )  # fmt: skip
+        kept.append((trainer, recorder))
+    accumulated, recorder = kept[0]
+    accumulated.train()
+    # By hand: the same two micro-batches, each through the same fresh pair with the step's own seed.
+    by_hand, _ = kept[1]
+    by_hand.train_sampler.epoch = 0
+    keys = list(by_hand.train_sampler)[:8]
+    samples = [by_hand.train_dataset[key] for key in keys]
+    callback = next(c for c in by_hand.callback_handler.callbacks if type(c).__name__ == "ReproducibleRun")
+    callback.on_step_begin(by_hand.args, by_hand.state, by_hand.control)
+    by_hand.model.train()
+    for start in (0, 4):
+        batch = {key: torch.stack([s[key] for s in samples[start : start + 4]]) for key in samples[0]}
+        (by_hand.model(**batch).loss / 2).backward()
+    for name, parameter in by_hand.model.named_parameters():
+        assert torch.allclose(recorder.gradients[name], parameter.grad, atol=1e-6), name
+
+
+def test_students_are_clipped_separately(tmp_path):
+    recorder = RecordedGradients()
+    trainer = make_trainer(tmp_path, max_steps=1, max_grad_norm=0.01, callbacks=[recorder])
+    trainer.train()
+    (log,) = training_logs(trainer)
+    for name, index in (("cnn", 0), ("vit", 1)):
+        prefixes = (f"students.{name}.", f"objective.learners.{index}.")
+        own = [g for key, g in recorder.gradients.items() if key.startswith(prefixes)]
+        assert torch.nn.utils.get_total_norm(own).item() == pytest.approx(0.01, rel=1e-3)
+        assert log[f"grad_norm_{name}"] > 0.01
+
+
+@pytest.mark.parametrize("method", [CTCL, Vanilla])
+def test_both_students_learn(tmp_path, method):
+    trainer = make_trainer(
+        tmp_path, method, max_steps=40, cnn_lr=0.05, vit_lr=2e-3, vit_head_lr_multiplier=1.0, data=make_data(24, 4)
+    )
+    before = trainer.evaluate()
+    trainer.train()
+    after = trainer.evaluate()
+    logs = training_logs(trainer)
+    for name in ("cnn", "vit"):
+        first, last = (np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:]))
+        assert last < 0.7 * first
+        assert after[f"eval_{name}_overall_accuracy"] > max(0.9, before[f"eval_{name}_overall_accuracy"])
+
+
+def test_first_step_losses_are_the_same_bit_for_bit_whatever_the_method(tmp_path):
+    logs = []
+    for method in (CTCL, Vanilla):
+        trainer = make_trainer(tmp_path / method.__name__, method, max_steps=1)
+        trainer.train()
+        logs.append(training_logs(trainer)[0])
+    for key in ("ce_cnn", "ce_vit", "aux_cnn"):
+        assert logs[0][key] == logs[1][key]
+
+
+def test_evaluation_equals_scoring_every_image_by_hand(tmp_path):
+    trainer = make_trainer(tmp_path, per_device_eval_batch_size=2)
+    scores = trainer.evaluate()
+    for name, student in trainer.model.students.items():
+        metric = MeanIoU()
+        for sample in trainer.eval_dataset:
+            with torch.no_grad():
+                logits = student.eval().logits(sample["pixel_values"][None])
+            metric.add(prediction=class_map(logits, sample["labels"].shape)[0], reference=sample["labels"])
+        expected = metric.compute(num_labels=3, ignore_index=255)
+        assert scores[f"eval_{name}_mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-12)
+        assert scores[f"eval_{name}_iou_dot"] == pytest.approx(expected["per_category_iou"][2], abs=1e-12)
+    assert scores["eval_mean_iou"] == pytest.approx(
+        (scores["eval_cnn_mean_iou"] + scores["eval_vit_mean_iou"]) / 2, abs=1e-12
+    )
+
+
+def test_drop_last_drops_no_evaluation_image(tmp_path):
+    trainer = make_trainer(tmp_path, per_device_eval_batch_size=8, data=make_data(8, 3))
+    assert math.isfinite(trainer.evaluate()["eval_cnn_mean_iou"])
+
+
+def test_saved_students_load_without_the_package_parts_that_only_trained_them(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.train()
+    trainer.save_model()
+    batch = torch.randint(0, 256, (2, 3, *SIZE))
+    for name, student in trainer.model.students.items():
+        loaded = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / name)
+        processor = AutoImageProcessor.from_pretrained(tmp_path / name)
+        assert loaded.config.id2label == {0: "left", 1: "right", 2: "dot"}
+        assert loaded.config.label2id == {"left": 0, "right": 1, "dot": 2}
+        assert processor.size == {"height": SIZE[0], "width": SIZE[1]}
+        for key, value in loaded.state_dict().items():
+            assert torch.equal(value, student.model.state_dict()[key]), key
+        with torch.no_grad():
+            ours = student.eval().logits(batch)
+            theirs = loaded(**processor(images=list(batch), return_tensors="pt")).logits
+        assert torch.allclose(ours, theirs, atol=1e-5)
+        stored = json.loads((tmp_path / name / "config.json").read_text())
+        assert "ctcl" not in json.dumps(stored).lower()
+    assert not list(tmp_path.rglob("training_args.bin"))
+
+
+def test_a_resumed_run_ends_as_the_undisturbed_one(tmp_path):
+    arguments = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "dataloader_num_workers": 0}
+    whole = make_trainer(tmp_path / "whole", **arguments)
+    whole.train()
+    resumed = make_trainer(tmp_path / "resumed", **arguments)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    assert_equal_weights(weights(whole), weights(resumed))
+    wanted, got = training_logs(whole)[3:], training_logs(resumed)[3:]
+    assert [log["ce_cnn"] for log in wanted] == [log["ce_cnn"] for log in got]
+
+
+def test_the_best_students_are_loaded_at_the_end(tmp_path):
+    trainer = make_trainer(
+        tmp_path, max_steps=4, save_strategy="steps", save_steps=1, eval_strategy="steps", eval_steps=1,
+        load_best_model_at_end=True, save_total_limit=1, cnn_lr=0.5,
+    )  # fmt: skip
+    trainer.train()
+    scores = {log["step"]: log["eval_mean_iou"] for log in trainer.state.log_history if "eval_mean_iou" in log}
+    best = max(scores, key=scores.get)
+    assert trainer.state.best_model_checkpoint.endswith(f"checkpoint-{best}")
+    assert trainer.evaluate()["eval_mean_iou"] == pytest.approx(scores[best], abs=1e-12)
+
+
+def test_dataloader_workers_change_nothing(tmp_path):
+    results = []
+    for workers in (0, 2):
+        trainer = make_trainer(tmp_path / str(workers), dataloader_num_workers=workers, max_steps=5)
+        trainer.train()
+        results.append(weights(trainer))
+    assert_equal_weights(*results)
+
+
+def test_bfloat16_trains(tmp_path):
+    trainer = make_trainer(tmp_path, bf16=True)
+    trainer.train()
+    assert all(math.isfinite(log["loss"]) for log in training_logs(trainer))
+    assert all(parameter.dtype == torch.float32 for parameter in trainer.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: _rename(folder / "cnn", folder / "swap"), "student folder 'cnn' is missing"),
+        (lambda folder: _swap(folder / "cnn", folder / "vit"), "its model_type is 'segformer'"),
+        (lambda folder: (folder / "objective.safetensors").unlink(), "written by a method without projections"),
+    ],
+)
+def test_a_checkpoint_of_other_students_is_refused(tmp_path, change, message):
+    trainer = make_trainer(tmp_path, save_strategy="steps", save_steps=2, max_steps=2)
+    trainer.train()
+    change(tmp_path / "checkpoint-2")
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path / "again").train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+
+
+def _rename(old, new):
+    old.rename(new)
+
+
+def _swap(first, second):
+    first.rename(first.parent / "third")
+    second.rename(first)
+    (first.parent / "third").rename(second)
