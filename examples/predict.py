@@ -1,0 +1,47 @@
+"""Segment images with a released or local student, and draw the result over each image with a legend.
+
+python examples/predict.py street.jpg --model runs/paper-ctcl/cnn
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--model", required=True, help="Folder of a student, or the Hub id of a segmentation model.")
+    parser.add_argument("--output_dir", type=Path, default=Path("predictions"), help="Where the pictures go.")
+    arguments = parser.parse_args()
+    try:
+        predict(arguments.images, arguments.model, arguments.output_dir)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{Path(__file__).name}: error: {error}")
+
+
+def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
+    import numpy as np
+    from PIL import Image, ImageOps
+    from tqdm.auto import tqdm
+    from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+    from ctcl_hf import segment
+    from ctcl_hf.figures import overlay_figure, palette_for, save_figure
+
+    try:
+        model = AutoModelForSemanticSegmentation.from_pretrained(model_name)
+        image_processor = AutoImageProcessor.from_pretrained(model_name)
+    except (ValueError, OSError) as error:
+        raise OSError(f"--model {model_name} is neither a student's folder nor a model on the Hub: {error}") from error
+    class_names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    for path in tqdm(images, "Segmenting"):
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        labels = segment(model, image_processor, image)
+        figure = overlay_figure(np.asarray(image), labels, class_names, palette_for(class_names))
+        save_figure(figure, output_dir / f"{path.stem}.png")
+        tqdm.write(str(output_dir / f"{path.stem}.png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Train two students together, evaluate both, and save each as a model of its own.
+
+accelerate launch examples/run_ctcl.py --dataset camvid
+accelerate launch examples/run_ctcl.py --dataset camvid --recipe cpu --method vanilla
+"""
+
+import sys
+from pathlib import Path
+
+from ctcl_hf.recipes import parse_arguments
+
+
+def main() -> None:
+    arguments = parse_arguments(__doc__)
+    # Imported here, so that --help and a mistyped argument answer at once.
+    from ctcl_hf.run import prepare, report
+
+    try:
+        run = prepare(arguments)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{Path(__file__).name}: error: {error}")
+    run.trainer.train(resume_from_checkpoint=run.checkpoint)
+    run.trainer.save_model()
+    report(run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The scripts, run as a user runs them, at a size that takes seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from conftest import make_cnn, make_vit
+from transformers import pipeline
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TINY = ["--recipe", "demo", "--cnn", "mobilenetv2_035", "--aspp_channels", "8", "--per_device_train_batch_size", "2", "--crop_size", "32", "--no_check_data", "--logging_steps", "1", "--report_to", "none"]  # fmt: skip
+
+
+def run(script, *arguments, cwd=None):
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, EXAMPLES / script, *arguments], env=environment, cwd=cwd, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of three steps on drawn scenes, to its end."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    options = ["--max_steps", "3", "--eval_strategy", "steps", "--eval_steps", "3", "--save_strategy", "steps"]
+    done = run("run_ctcl.py", *TINY, *options, "--save_steps", "2", "--output_dir", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_run_ends_with_a_table_a_figure_and_the_students_folders(finished):
+    folder, done = finished
+    for expected in ("| mIoU ", "| Pedestrian", "| cnn ", "| vit ", "parameters (M)", str(folder / "cnn")):
+        assert expected in done.stdout
+    for name in ("figure.png", "curves.png"):
+        assert PIL.Image.open(folder / name).size[0] > 400
+    facts = json.loads((folder / "results.json").read_text())
+    assert 0 <= facts["metrics"]["validation_vit_mean_iou"] <= 1
+    assert facts["method"]["method"] == "ctcl"
+    assert facts["training"]["seed"] == 42
+    assert "torch" in facts["versions"]
+    assert "step 3" in done.stdout
+    for name in ("cnn", "vit"):
+        found = pipeline("image-segmentation", model=str(folder / name))(PIL.Image.new("RGB", (40, 30)))
+        assert {part["mask"].size for part in found} == {(40, 30)}
+
+
+def test_a_folder_with_a_run_is_not_written_over_and_can_be_resumed(finished):
+    folder, _ = finished
+    before = (folder / "results.json").read_bytes()
+    refused = run("run_ctcl.py", *TINY, "--output_dir", str(folder))
+    assert refused.returncode != 0
+    assert "already holds a run" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+    assert (folder / "results.json").read_bytes() == before
+    students_folder = run("run_ctcl.py", *TINY, "--resume_from_checkpoint", str(folder / "cnn"))
+    assert "no trainer_state.json there" in students_folder.stderr
+    resumed = run(
+        "run_ctcl.py", *TINY, "--max_steps", "4", "--output_dir", str(folder), "--resume_from_checkpoint", "auto"
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "camvid", "--data_dir", "nowhere"], "--data_dir nowhere is no folder"),
+        (["--cnn", "mobilenetv2_10"], "mobilenetv2_100"),
+        (["--vit", "nvidia/mit-b9"], "Cannot load 'nvidia/mit-b9'"),
+        (["--per_device_train_batch_size", "1000"], "240 training images per process do not fill one batch of 1000"),
+    ],
+)
+def test_bad_input_ends_in_one_clear_error_before_training(tmp_path, arguments, message):
+    done = run("run_ctcl.py", *TINY, "--output_dir", str(tmp_path / "out"), *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_predict_draws_the_segmentation_with_a_legend(tmp_path):
+    for student in (make_cnn(), make_vit()):
+        student.save_pretrained(str(tmp_path / student.family))
+        PIL.Image.fromarray(np.zeros((30, 40, 3), dtype=np.uint8)).save(tmp_path / "street.jpg")
+        done = run("predict.py", "street.jpg", "--model", student.family, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert PIL.Image.open(tmp_path / "predictions" / "street.png").size[0] > 300
+
+
+def test_predict_names_a_missing_image_and_a_missing_model(tmp_path):
+    make_vit().save_pretrained(str(tmp_path / "vit"))
+    for arguments in (["gone.jpg", "--model", "vit"], ["gone.jpg", "--model", "nowhere"]):
+        done = run("predict.py", *arguments, cwd=tmp_path)
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+        assert ("gone.jpg" if arguments[2] == "vit" else "nowhere") in done.stderr
