@@ -16,13 +16,19 @@ from .optim import OptimizerSettings
 from .pair import StudentPair
 from .students import Student
 
-# Arguments of Trainer that a composite optimizer would silently ignore -> what to use instead.
-REPLACED = {
+# Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
+REFUSED = {
     "learning_rate": "--cnn_lr and --vit_lr",
     "weight_decay": "--cnn_weight_decay and --vit_weight_decay",
     "optim": "nothing: CNNs train with SGD and ViTs with AdamW",
     "lr_scheduler_type": "--cnn_power and --vit_power: both schedules are polynomial",
     "warmup_steps": "--vit_warmup_steps",
+    "label_smoothing_factor": "nothing: each method says what its loss is",
+    "gradient_checkpointing": "a smaller --per_device_train_batch_size with --gradient_accumulation_steps",
+    "activation_checkpointing": "a smaller --per_device_train_batch_size with --gradient_accumulation_steps",
+    "deepspeed": "`accelerate launch --multi_gpu`: DeepSpeed drives one optimizer, a pair has two",
+    "fsdp": "`accelerate launch --multi_gpu`: FSDP is not tested with a pair",
+    "push_to_hub": "`hf upload USER/NAME OUTPUT_DIR/cnn` for each student once it is trained",
 }
 
 
@@ -54,12 +60,15 @@ class CTCLArguments(TrainingArguments):
     dataloader_drop_last: bool = field(default=True, metadata={"help": "Drop an epoch's last incomplete batch."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: samples are dictionaries."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Off, so that a NaN is seen in the log."})
+    ddp_find_unused_parameters: bool = field(
+        default=False, metadata={"help": "Off: every parameter of a pair is in every step's graph."}
+    )
 
     def __post_init__(self):
         defaults = {f.name: f.default for f in dataclasses.fields(TrainingArguments)}
         problems = [
-            f"--{name} {getattr(self, name)} would have no effect on two optimizers; use {instead}."
-            for name, instead in REPLACED.items()
+            f"--{name} {getattr(self, name)} does not work for a pair of students; use {instead}."
+            for name, instead in REFUSED.items()
             if getattr(self, name) != defaults[name]
         ]
         if self.per_device_train_batch_size < 2:

@@ -56,8 +56,10 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--temperature", "0"), "--temperature 0.0: must be positive"),
         (("--method", "vanilla", "--beta", "0.5"), "--beta has no effect on --method vanilla"),
         (("--per_device_train_batch_size", "1"), "needs at least 2 images per process"),
-        (("--learning_rate", "0.1"), "--learning_rate 0.1 would have no effect on two optimizers; use --cnn_lr and"),
+        (("--learning_rate", "0.1"), "--learning_rate 0.1 does not work for a pair of students; use --cnn_lr and"),
         (("--weight_decay", "0.1"), "--cnn_weight_decay and --vit_weight_decay"),
+        (("--label_smoothing_factor", "0.1"), "each method says what its loss is"),
+        (("--push_to_hub",), "`hf upload USER/NAME OUTPUT_DIR/cnn`"),
         (("--crop", "64"), "unrecognized arguments: --crop 64 (did you mean --crop_size?)"),
     ],
 )

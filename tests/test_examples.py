@@ -13,7 +13,10 @@ from conftest import make_cnn, make_vit
 from transformers import pipeline
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-TINY = ["--recipe", "demo", "--cnn", "mobilenetv2_035", "--aspp_channels", "8", "--per_device_train_batch_size", "2", "--crop_size", "32", "--no_check_data", "--logging_steps", "1", "--report_to", "none"]  # fmt: skip
+TINY = (
+    *("--recipe", "demo", "--cnn", "mobilenetv2_035", "--aspp_channels", "8", "--crop_size", "32"),
+    *("--per_device_train_batch_size", "2", "--no_check_data", "--logging_steps", "1", "--report_to", "none"),
+)
 
 
 def run(script, *arguments, cwd=None):
