@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -16,8 +17,14 @@ from transformers import (
 )
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from .data import IGNORE_INDEX
 from .models import DeepLabV3PlusForSemanticSegmentation
 from .students import Student, as_student
+
+WAYS_ON = (
+    "Without access to the Hugging Face Hub there are two ways on: a local folder in its place (--cnn / --vit FOLDER), "
+    "or random weights (--from_scratch)."
+)
 
 # Stride of a new DeepLabV3+'s encoder, unless told: the paper's MobileNetV2 runs at 8, its ResNet-50 at 16.
 OUTPUT_STRIDE = {"mobilenetv2": 8}
@@ -52,25 +59,28 @@ def load_student(
         class_names: names of classes 0..K-1. The head is new unless the loaded one has exactly these classes.
         image_size: (height, width) in pixels that the released student resizes its images to.
         family: "cnn" or "vit", if only such a student will do.
-        from_scratch: random weights instead of pretrained ones.
+        from_scratch: random weights instead of pretrained ones. A local folder always gives its weights.
         deeplab_config: fields of `DeepLabV3PlusConfig` for a new DeepLabV3+; a saved model keeps its own.
 
     Raises:
         ValueError: an unknown name (with the nearest known ones), or a model that cannot be this student.
         OSError: weights that cannot be fetched, with the ways on.
     """
-    labels = {
+    config = {
         "id2label": dict(enumerate(class_names)),
         "label2id": {label: index for index, label in enumerate(class_names)},
+        "semantic_loss_ignore_index": IGNORE_INDEX,
     }
     name = f"nvidia/{name_or_path}" if f"nvidia/{name_or_path}" in MIT_VARIANTS else name_or_path
     if "/" in name or Path(name).is_dir():
-        student = _saved_student(name, image_size, from_scratch, labels)
+        student = _saved_student(name, image_size, from_scratch, config)
     else:
         stride = OUTPUT_STRIDE.get(name.split("_")[0], DEFAULT_OUTPUT_STRIDE)
-        model = DeepLabV3PlusForSemanticSegmentation.from_timm(
-            name, pretrained=not from_scratch, **labels, **({"output_stride": stride} | deeplab_config)
-        )
+        config |= {"output_stride": stride} | deeplab_config
+        try:
+            model = DeepLabV3PlusForSemanticSegmentation.from_timm(name, pretrained=not from_scratch, **config)
+        except OSError as error:
+            raise OSError(f"Cannot load the encoder {name!r}: {error}\n{WAYS_ON}") from error
         pretrained = timm.get_pretrained_cfg(name)
         student = as_student(model, image_processor(image_size, pretrained.mean, pretrained.std))
     if family is not None and student.family != family:
@@ -94,31 +104,34 @@ def image_processor(
     )
 
 
-def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool, labels: dict) -> Student:
-    """A model in transformers' format, from a folder or the Hub (or from its configuration alone)."""
-    if from_scratch and source in MIT_VARIANTS:
-        config = SegformerConfig(**MIT_VARIANTS[source], **labels)
-        return as_student(AutoModelForSemanticSegmentation.from_config(config), image_processor(image_size))
-    if Path(source).is_dir() and not Path(source, "config.json").is_file():
+def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool, config: dict) -> Student:
+    """A model in transformers' format: a folder's weights, or a Hub id's weights or, from scratch, its architecture."""
+    is_folder = Path(source).is_dir()
+    if from_scratch and source in MIT_VARIANTS and not is_folder:
+        architecture = SegformerConfig(**MIT_VARIANTS[source], **config)
+        return as_student(AutoModelForSemanticSegmentation.from_config(architecture), image_processor(image_size))
+    if is_folder and not Path(source, "config.json").is_file():
         students = sorted(path.parent.name for path in Path(source).glob("*/config.json"))
         hint = f" Did you mean one of its folders: {', '.join(students)}?" if students else ""
         raise ValueError(f"{source} holds no saved model: config.json is missing.{hint}")
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(source, **labels)
-        if from_scratch:
-            model = AutoModelForSemanticSegmentation.from_config(config)
+        saved_classes = AutoConfig.from_pretrained(source).id2label
+        architecture: PreTrainedConfig = AutoConfig.from_pretrained(source, **config)
+        if from_scratch and not is_folder:
+            model = AutoModelForSemanticSegmentation.from_config(architecture)
         else:
             model = AutoModelForSemanticSegmentation.from_pretrained(
-                source, config=config, ignore_mismatched_sizes=True
+                source, config=architecture, ignore_mismatched_sizes=True
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         nearest = difflib.get_close_matches(source, MIT_VARIANTS, cutoff=0.4)
         nearest = f" (known: {', '.join(nearest)})" if nearest else ""
-        raise OSError(
-            f"Cannot load {source!r}{nearest}: {error}\n"
-            "Without access to the Hugging Face Hub, give a local folder in its place (--cnn / --vit FOLDER), or "
-            "train from random weights (--from_scratch)."
-        ) from error
+        raise OSError(f"Cannot load {source!r}{nearest}: {error}\n{WAYS_ON}") from error
+    if saved_classes != architecture.id2label:
+        # As many classes, but others: the loaded classifiers would go on under wrong names.
+        for module_name, module in model.named_modules():
+            if module_name.rpartition(".")[-1] == "classifier":
+                module.reset_parameters()
     try:
         saved = AutoImageProcessor.from_pretrained(source)
     except (OSError, ValueError):  # an encoder published without one

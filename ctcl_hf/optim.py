@@ -74,16 +74,16 @@ class PairOptimizer(Optimizer):
             optimizer.load_state_dict(state_dict[name])
 
 
-def parameter_groups(student: Student, learner: nn.Module, settings: OptimizerSettings) -> list[dict]:
+def parameter_groups(student: Student, projections: nn.Module, settings: OptimizerSettings) -> list[dict]:
     """The student's trainable parameters and its projections, each in exactly one group.
 
     As in the published recipes, AdamW does not decay the parameters of normalisation layers, and SGD decays all.
     """
     norm_types = (nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm)
     norms = {id(p) for m in student.modules() if isinstance(m, norm_types) for p in m.parameters(recurse=False)}
-    heads = {id(p) for module in (student.head, learner) if module is not None for p in module.parameters()}
+    heads = {id(p) for module in (student.head, projections) if module is not None for p in module.parameters()}
     groups: dict[tuple[bool, bool], list] = {}
-    for parameter in [*student.parameters(), *learner.parameters()]:
+    for parameter in [*student.parameters(), *projections.parameters()]:
         if parameter.requires_grad:
             decays = settings.momentum is not None or id(parameter) not in norms
             groups.setdefault((id(parameter) in heads, decays), []).append(parameter)
@@ -102,7 +102,7 @@ def build_optimizer(pair: StudentPair, settings: dict[str, OptimizerSettings]) -
     optimizers: dict[str, Optimizer] = {}
     for name, student in pair.students.items():
         own = settings[name]
-        groups = parameter_groups(student, pair.learner(name), own)
+        groups = parameter_groups(student, pair.projections(name), own)
         if own.momentum is not None:
             optimizers[name] = SGD(groups, lr=own.lr, momentum=own.momentum, weight_decay=own.weight_decay)
         else:
@@ -151,5 +151,5 @@ def clip_gradients(pair: StudentPair, max_norm: float) -> dict[str, Tensor]:
 
 
 def _gradients(pair: StudentPair, name: str) -> list[Tensor]:
-    parameters = [*pair.students[name].parameters(), *pair.learner(name).parameters()]
+    parameters = [*pair.students[name].parameters(), *pair.projections(name).parameters()]
     return [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -49,9 +49,9 @@ class StudentPair(nn.Module):
         """The students' names, in the objective's order."""
         return tuple(self.students)
 
-    def learner(self, name: str) -> nn.Module:
-        """The student's training-only parts (projections), which belong to its optimizer and to no saved student."""
-        return self.objective.learners[self.names.index(name)]
+    def projections(self, name: str) -> nn.ModuleDict:
+        """The student's training-only parts, which belong to its optimizer and to no saved student."""
+        return self.objective.projections[self.names.index(name)]
 
     def forward(self, pixel_values: Tensor, labels: Tensor) -> PairOutput:
         """One training step's forward.

@@ -7,8 +7,8 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback, set_seed
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) in an order drawn from (seed, epoch), so that augmentation can be keyed by both."""
+class EpochSampler(Sampler[tuple[int, int, int]]):
+    """Yields (seed, epoch, index) in an order drawn from (seed, epoch), so that augmentation is keyed by all three."""
 
     def __init__(self, size: int, seed: int):
         self.size = size
@@ -18,17 +18,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         return self.size
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
-        return iter([(self.epoch, int(index)) for index in order])
+        return iter([(self.seed, self.epoch, int(index)) for index in order])
 
 
-class ReproducibleRun(TrainerCallback):
-    """Tells the sampler its epoch, and seeds dropout and drop-path from (seed, step, process) before every step.
-
-    A resumed run then continues as the undisturbed one would have, and every method of the same seed trains on the
-    same batches with the same dropped paths.
-    """
+class EpochCallback(TrainerCallback):
+    """Tells the sampler its epoch, of a resumed run too, where Trainer's own way to tell it does not reach."""
 
     def __init__(self, sampler: EpochSampler):
         self.sampler = sampler
@@ -36,6 +32,11 @@ class ReproducibleRun(TrainerCallback):
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.sampler.epoch = int(state.epoch or 0)
 
-    def on_step_begin(self, args, state, control, **kwargs):
-        key = np.random.SeedSequence([args.seed, state.global_step, args.process_index])
-        set_seed(int(key.generate_state(1)[0]))
+
+def seed_micro_batch(seed: int, step: int, micro_batch: int, process: int) -> None:
+    """Seeds what a forward draws (dropout, drop-path) from its place in the run alone.
+
+    A resumed run then continues as the undisturbed one would have, and every method of the same seed drops the same
+    paths, however many numbers its own losses drew before.
+    """
+    set_seed(int(np.random.SeedSequence([seed, step, micro_batch, process]).generate_state(1)[0]))

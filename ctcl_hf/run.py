@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
 
 from .data import DATASETS, EvaluationTransform, SegmentationData, train_transform
 from .figures import comparison_figure, history_figure, save_figure
@@ -19,7 +19,7 @@ from .loading import load_student
 from .pair import StudentPair
 from .recipes import Arguments
 from .report import markdown_table, metrics_table, parameter_table
-from .trainer import CTCLTrainer
+from .trainer import CTCLTrainer, check_checkpoint
 
 FIGURE_IMAGES = 4
 
@@ -41,6 +41,7 @@ def prepare(arguments: Arguments) -> Run:
     if data_arguments.check_data and training.local_process_index == 0:
         data.check()
     image_size = tuple(data_arguments.image_size or data.image_size)
+    logging.disable_progress_bar()  # of single files read and written, which would break the training bar
     set_seed(training.seed)
     deeplab = {"aspp_channels": students.aspp_channels}
     if students.output_stride is not None:
@@ -56,9 +57,11 @@ def prepare(arguments: Arguments) -> Run:
     trainer = CTCLTrainer(
         pair,
         training,
-        train_dataset=data.samples("train", augment, seed=training.data_seed or training.seed),
+        train_dataset=data.samples("train", augment),
         eval_dataset=data.samples("validation", EvaluationTransform(image_size)),
     )
+    if checkpoint is not None:
+        check_checkpoint(Path(checkpoint), pair)
     return Run(arguments, data, trainer, checkpoint)
 
 
@@ -72,7 +75,7 @@ def report(run: Run) -> None:
     names = trainer.model.names
     image_size = tuple(run.arguments.data.image_size or data.image_size)
     metrics, tables = {}, [parameter_table(trainer.model)]
-    for split in data.splits.keys() - {"train"}:
+    for split in [split for split in data.splits if split != "train"]:
         samples = data.samples(split, EvaluationTransform(image_size))
         scores = trainer.evaluate(samples, metric_key_prefix=split)
         metrics |= scores
@@ -98,11 +101,13 @@ def report(run: Run) -> None:
     text = "\n\n".join(tables)
     (folder / "results.md").write_text(text + "\n")
     save_figure(_comparison(run), folder / "figure.png")
+    written = {"figure": "figure.png", **{name: name for name in names}}
     if any("loss" in log for log in history):
         save_figure(history_figure(history, names), folder / "curves.png")
-    print(f"\n{text}\n\nfigure    {folder / 'figure.png'}\ncurves    {folder / 'curves.png'}")
-    for name in names:
-        print(f"{name:9} {folder / name}")
+        written["curves"] = "curves.png"
+    print(f"\n{text}\n")
+    for title, file in written.items():
+        print(f"{title:8} {folder / file}")
 
 
 def _comparison(run: Run):
@@ -132,21 +137,28 @@ def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
 
 def _checkpoint(output_dir: str, resume: str | None) -> str | None:
     """The checkpoint to resume from. A folder that holds another run is never silently written over."""
-    last = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
-    if resume is not None and resume.lower() in ("auto", "true"):
-        if last is None and resume.lower() == "true":
-            raise ValueError(f"--resume_from_checkpoint {resume}: {output_dir} holds no checkpoint.")
-        return last
-    if resume is not None:
-        if not (Path(resume) / "trainer_state.json").is_file():
-            raise ValueError(
-                f"--resume_from_checkpoint {resume}: no trainer_state.json there. Give a folder like "
-                f"{output_dir}/checkpoint-100 (not the folder of one student), or `auto`."
+    folder = Path(output_dir)
+    # A folder without this file is one that an interruption left half-written: Trainer writes it last.
+    complete = {
+        int(path.parent.name.split("-")[-1]): path.parent for path in folder.glob("checkpoint-*/trainer_state.json")
+    }
+    last = str(complete[max(complete)]) if complete else None
+    holds_run = last is not None or any(folder.glob("*/config.json")) or (folder / "results.json").is_file()
+    if resume is None or (resume == "auto" and last is None):
+        if holds_run:
+            other = "choose another --output_dir"
+            way = (
+                f"Continue it with --resume_from_checkpoint auto, or {other}"
+                if last
+                else f"It has no checkpoint: {other}"
             )
-        return resume
-    if last is not None or (Path(output_dir) / "results.json").is_file():
+            raise ValueError(f"{output_dir} already holds a run. {way}.")
+        return None
+    if resume == "auto":
+        return last
+    if not (Path(resume) / "trainer_state.json").is_file():
         raise ValueError(
-            f"{output_dir} already holds a run. Continue it with --resume_from_checkpoint auto, or choose another "
-            "--output_dir."
+            f"--resume_from_checkpoint {resume}: no trainer_state.json there. Give a folder like "
+            f"{output_dir}/checkpoint-100 (not the folder of one student), or `auto`."
         )
-    return None
+    return resume

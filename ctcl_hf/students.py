@@ -60,9 +60,18 @@ class Student(nn.Module):
         return None
 
     @property
-    def auxiliary_weight(self) -> float:
-        """Weight of the auxiliary head's cross entropy; 0 for a student without one."""
-        return 0.0
+    def auxiliary_weight(self) -> float | None:
+        """Weight of the auxiliary head's cross entropy; None for a student without one."""
+        return None
+
+    @property
+    def second_stage(self) -> nn.Module:
+        """The module from the first-stage features to the second-stage ones. ValueError if there is no such module."""
+        raise NotImplementedError(f"{type(self).__name__} must name its second stage.")
+
+    def borrowed_second_stage(self, features: Tensor) -> Tensor:
+        """The second stage as a constant function of features that are another student's: see `as_constant`."""
+        return as_constant(self.second_stage)(features)
 
     @property
     def low_channels(self) -> int:
@@ -104,6 +113,10 @@ class SegformerStudent(Student):
         return self.model.decode_head
 
     @property
+    def second_stage(self) -> nn.Module:
+        return self.model.segformer.stages[1]
+
+    @property
     def description(self) -> str:
         depths = "-".join(map(str, self.config.depths))
         return f"SegFormer, MiT {depths} of width {self.config.hidden_sizes[0]}-{self.config.hidden_sizes[-1]}"
@@ -124,7 +137,7 @@ class SegformerStudent(Student):
             second=output.hidden_states[1],
             last=output.hidden_states[-1],
             auxiliary_logits=None,
-            second_stage=as_constant(self.model.segformer.stages[1]),
+            second_stage=self.borrowed_second_stage,
         )
 
 
@@ -144,8 +157,12 @@ class DeepLabV3PlusStudent(Student):
         return f"DeepLabV3+ on {config.encoder}, stride {config.output_stride}, ASPP {config.aspp_channels}"
 
     @property
-    def auxiliary_weight(self) -> float:
-        return self.config.auxiliary_loss_weight if self.config.use_auxiliary_head else 0.0
+    def auxiliary_weight(self) -> float | None:
+        return self.config.auxiliary_loss_weight if self.config.use_auxiliary_head else None
+
+    @property
+    def second_stage(self) -> nn.Module:
+        return self.model.second_stage
 
     @property
     def low_channels(self) -> int:
@@ -166,7 +183,7 @@ class DeepLabV3PlusStudent(Student):
             second=output.hidden_states[1],
             last=output.hidden_states[self.last_tap],
             auxiliary_logits=output.auxiliary_logits,
-            second_stage=as_constant(self.model.second_stage),
+            second_stage=self.borrowed_second_stage,
         )
 
 

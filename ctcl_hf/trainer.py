@@ -1,6 +1,5 @@
 """The training loop: transformers' Trainer around a pair of students."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from accelerate.utils import broadcast
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
-from transformers import AutoModelForSemanticSegmentation, Trainer, TrainerCallback
+from transformers import AutoConfig, AutoModelForSemanticSegmentation, Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -21,7 +20,7 @@ from .metrics import MeanIoU
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates
 from .pair import StudentPair
 from .report import PairProgress
-from .reproducibility import EpochSampler, ReproducibleRun
+from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .students import Student
 
 OBJECTIVE_FILE = "objective.safetensors"
@@ -67,11 +66,13 @@ class CTCLTrainer(Trainer):
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(PairProgress(model.names))
         if train_dataset is not None:
-            self.train_sampler = EpochSampler(len(train_dataset), args.data_seed or args.seed)
-            self.add_callback(ReproducibleRun(self.train_sampler))
+            data_seed = args.seed if args.data_seed is None else args.data_seed
+            self.train_sampler = EpochSampler(len(train_dataset), data_seed)
+            self.add_callback(EpochCallback(self.train_sampler))
         self._term_sums: dict[str, Tensor] = defaultdict(float)
         self._terms_seen = 0
         self._step_facts: dict[str, float] = {}
+        self._place = (-1, 0)  # optimizer step and micro-batch within it
 
     # ---- optimisation ----
 
@@ -99,8 +100,7 @@ class CTCLTrainer(Trainer):
         return self._record_gradient_norms(norms)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | None = None) -> Tensor | None:
-        is_logged = (self.state.global_step + 1) % self.state.logging_steps == 0
-        if grad_norm is None and is_logged:
+        if grad_norm is None:
             self.accelerator.unscale_gradients()
             grad_norm = self._record_gradient_norms(gradient_norms(self.model))
         return grad_norm
@@ -117,6 +117,8 @@ class CTCLTrainer(Trainer):
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """This process's own share of the samples, each exactly once: nothing is padded, dropped or repeated."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, str):  # Trainer's way to name one of several
+            dataset = self.eval_dataset[dataset]
         if dataset is None:
             raise ValueError("Evaluation needs a data set: give CTCLTrainer an eval_dataset, or evaluate(dataset).")
         own = range(self.args.process_index, len(dataset), self.args.world_size)
@@ -128,7 +130,16 @@ class CTCLTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
         )
 
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        return self.get_eval_dataloader(test_dataset)
+
     # ---- loss and logging ----
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
+        step = self.state.global_step
+        self._place = (step, self._place[1] + 1 if step == self._place[0] else 0)
+        seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
+        return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(**inputs)
@@ -161,6 +172,7 @@ class CTCLTrainer(Trainer):
 
         Every process counts its own share; the counts, K x K per student, are summed once at the end.
         """
+        self.callback_handler.eval_dataloader = dataloader  # for the progress bar
         pair = self.model.eval()
         self._share_batchnorm_statistics()
         metrics = {name: MeanIoU() for name in pair.names}
@@ -216,6 +228,8 @@ class CTCLTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """One folder per student, the projections beside them, and the arguments as JSON (without any token)."""
+        if not self.args.should_save:  # every process comes here, one writes
+            return
         folder = Path(output_dir or self.args.output_dir)
         for name, student in self.model.students.items():
             student.save_pretrained(str(folder / name))
@@ -227,32 +241,40 @@ class CTCLTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """The weights of both students and of the projections. ValueError names what does not fit this pair."""
         folder = Path(resume_from_checkpoint)
+        check_checkpoint(folder, self.model)
         for name, student in self.model.students.items():
-            load_student_weights(student, folder / name)
+            loaded = AutoModelForSemanticSegmentation.from_pretrained(folder / name)
+            student.model.load_state_dict(loaded.state_dict())
         if self.model.objective.state_dict():
-            if not (folder / OBJECTIVE_FILE).is_file():
-                raise ValueError(f"{folder} has no {OBJECTIVE_FILE}: it was written by a method without projections.")
             self.model.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE, device=str(self.args.device)))
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
-def load_student_weights(student: Student, folder: Path) -> None:
-    """Weights of a saved student of the same architecture and classes. ValueError says what differs."""
-    if not (folder / "config.json").is_file():
-        found = sorted(path.parent.name for path in folder.parent.glob("*/config.json"))
-        raise ValueError(
-            f"{folder.parent} is no checkpoint of this pair: student folder {folder.name!r} is missing "
-            f"(found: {', '.join(found) or 'none'})."
-        )
-    saved = json.loads((folder / "config.json").read_text())
-    own = json.loads(student.config.to_json_string(use_diff=False))
-    for key in ("model_type", "encoder", "hidden_sizes", "depths", "id2label"):
-        if saved.get(key, own.get(key)) != own.get(key):
+# What may differ between the configuration of a checkpoint and that of the student it is loaded into.
+NOT_ARCHITECTURE = {"architectures", "auto_map", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
+
+
+def check_checkpoint(folder: Path, pair: StudentPair) -> None:
+    """ValueError unless the folder holds both students of this pair, and the projections of its method."""
+    mend = "Resume with the arguments of the run that wrote it, or start afresh in another --output_dir."
+    for name, student in pair.students.items():
+        if not (folder / name / "config.json").is_file():
+            found = ", ".join(sorted(path.parent.name for path in folder.glob("*/config.json"))) or "none"
             raise ValueError(
-                f"{folder} holds another student: its {key} is {saved[key]!r}, this run's is {own.get(key)!r}. "
-                "Resume with the arguments of the run that wrote it, or start afresh in another --output_dir."
+                f"{folder} is no checkpoint of this pair: student folder {name!r} is missing (found: {found})."
             )
-    loaded = AutoModelForSemanticSegmentation.from_pretrained(folder)
-    student.model.load_state_dict(loaded.state_dict())
+        saved = AutoConfig.from_pretrained(folder / name).to_dict()
+        for key, own in ({"model_type": student.config.model_type} | student.config.to_dict()).items():
+            if key not in NOT_ARCHITECTURE and saved.get(key) != own:
+                raise ValueError(
+                    f"{folder / name} holds another student: its {key} is {saved.get(key)!r}, this run's is {own!r}. "
+                    f"{mend}"
+                )
+    expects, holds = bool(pair.objective.state_dict()), (folder / OBJECTIVE_FILE).is_file()
+    if expects != holds:
+        raise ValueError(
+            f"{folder} was written by a method {'with' if holds else 'without'} projections, but "
+            f"{type(pair.objective).__name__} has {'some' if expects else 'none'}. {mend}"
+        )

@@ -29,6 +29,9 @@ def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
     from ctcl_hf import segment
     from ctcl_hf.figures import overlay_figure, palette_for, save_figure
 
+    stems = [path.stem for path in images]
+    if repeated := {stem for stem in stems if stems.count(stem) > 1}:
+        raise ValueError(f"Several images are named {', '.join(sorted(repeated))}: their pictures would overwrite.")
     try:
         model = AutoModelForSemanticSegmentation.from_pretrained(model_name)
         image_processor = AutoImageProcessor.from_pretrained(model_name)

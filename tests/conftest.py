@@ -32,7 +32,7 @@ def make_cnn(num_labels: int = 3, size: tuple[int, int] = (64, 64), **config):
     return as_student(model, image_processor(size))
 
 
-def make_vit(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
+def make_vit(num_labels: int = 3, size: tuple[int, int] = (64, 64), **overrides):
     labels = dict(enumerate(CLASSES[:num_labels] if num_labels <= 3 else map(str, range(num_labels))))
     config = SegformerConfig(
         hidden_sizes=[8, 16, 24, 32],
@@ -41,6 +41,7 @@ def make_vit(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
         decoder_hidden_size=16,
         id2label=labels,
         label2id={name: i for i, name in labels.items()},
+        **overrides,
     )
     return as_student(SegformerForSemanticSegmentation(config), image_processor(size))
 

@@ -20,7 +20,10 @@ from test_trainer import make_trainer
 from conftest import make_data
 
 trainer = make_trainer(sys.argv[1], data=make_data(9, 5), max_steps=2, per_device_train_batch_size=2)
+own = []
+trainer.model.register_forward_hook(lambda module, inputs, output: own.append(output["terms"]["ce_cnn"]))
 trainer.train()
+per_process = trainer.accelerator.gather(torch.stack(own)[None])
 scores = trainer.evaluate()
 parameters = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 everywhere = trainer.accelerator.gather(parameters[None])
@@ -28,6 +31,7 @@ trainer.save_model()
 if trainer.is_world_process_zero():
     logs = [log for log in trainer.state.log_history if "ce_cnn" in log]
     facts = {"world": trainer.args.world_size, "scores": scores, "logs": logs,
+             "ce_cnn": per_process.mean(0).tolist(), "differ": bool((per_process[0] != per_process[-1]).any()),
              "equal": bool((everywhere[0] == everywhere[-1]).all())}
     print("FACTS" + json.dumps(facts))
 """
@@ -53,6 +57,12 @@ def test_both_processes_end_with_the_same_weights(two_processes):
     assert facts["world"] == 2
     assert facts["equal"]
     assert [log["step"] for log in facts["logs"]] == [1, 2]
+
+
+def test_logged_terms_are_means_over_both_processes(two_processes):
+    _, facts = two_processes
+    assert facts["differ"]
+    assert [log["ce_cnn"] for log in facts["logs"]] == pytest.approx(facts["ce_cnn"], rel=1e-5)
 
 
 def test_five_images_on_two_processes_score_as_on_one(two_processes):

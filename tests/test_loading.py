@@ -45,13 +45,37 @@ def test_a_saved_processors_normalisation_is_kept(tmp_path):
     assert student.std.flatten().tolist() == [63.75] * 3
 
 
-def test_from_scratch_a_folder_gives_its_architecture_with_other_weights(tmp_path):
+def test_a_folder_gives_its_weights_even_where_names_are_trained_from_scratch(tmp_path):
     original = make_vit()
     original.save_pretrained(str(tmp_path))
-    drawn = load_student(str(tmp_path), CLASSES, SIZE, from_scratch=True)
-    assert drawn.config.hidden_sizes == original.config.hidden_sizes
-    name = "segformer.stages.0.patch_embeddings.proj.weight"
-    assert not torch.equal(drawn.model.state_dict()[name], original.model.state_dict()[name])
+    loaded = load_student(str(tmp_path), CLASSES, SIZE, from_scratch=True)
+    for name, value in original.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value), name
+
+
+def test_as_many_but_other_classes_get_new_classifiers_on_the_same_features(tmp_path):
+    for make in (make_cnn, make_vit):
+        original = make()
+        original.save_pretrained(str(tmp_path / original.family))
+        loaded = load_student(str(tmp_path / original.family), ("x", "y", "z"), SIZE)
+        assert loaded.config.id2label == {0: "x", 1: "y", 2: "z"}
+        for name, value in original.model.state_dict().items():
+            assert torch.equal(loaded.model.state_dict()[name], value) != ("classifier." in name), name
+
+
+def test_the_ignore_index_is_the_datas_whatever_the_saved_model_ignored(tmp_path):
+    model = make_vit().model
+    model.config.semantic_loss_ignore_index = 0
+    model.save_pretrained(tmp_path)
+    assert load_student(str(tmp_path), CLASSES, SIZE).ignore_index == 255
+
+
+def test_truncated_weights_are_named(tmp_path):
+    make_vit().save_pretrained(str(tmp_path))
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(OSError, match=f"Cannot load '{tmp_path}'"):
+        load_student(str(tmp_path), CLASSES, SIZE)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +84,12 @@ def test_from_scratch_a_folder_gives_its_architecture_with_other_weights(tmp_pat
         ("mobilenetv2_10", {"from_scratch": True}, ValueError, "mobilenetv2_100"),
         ("nvidia/mit-b9", {}, OSError, r"known: nvidia/mit-b\d.*\n.*local folder.*--from_scratch"),
         ("nvidia/mit-b1", {}, OSError, r"local folder in its place.*\n?.*--from_scratch"),
-        ("mobilenetv2_100", {}, OSError, "local folder.*from scratch"),
+        (
+            "mobilenetv2_100",
+            {},
+            OSError,
+            "Cannot load the encoder 'mobilenetv2_100'.*--cnn / --vit FOLDER.*--from_scratch",
+        ),
         (
             "mit-b1",
             {"from_scratch": True, "family": "cnn"},

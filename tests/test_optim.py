@@ -33,7 +33,7 @@ def test_norms_of_a_vit_do_not_decay_and_its_head_learns_ten_times_faster(pair):
     assert where[id(vit.decode_head.batch_norm.weight)]["weight_decay"] == 0
     assert where[id(vit.decode_head.classifier.weight)]["weight_decay"] == 0.02
     assert where[id(vit.decode_head.classifier.weight)]["lr"] == pytest.approx(0.1)
-    assert where[id(pair.learner("vit")["low"].weight)]["lr"] == pytest.approx(0.1)
+    assert where[id(pair.projections("vit")["low"].weight)]["lr"] == pytest.approx(0.1)
     assert where[id(vit.segformer.stages[0].patch_embeddings.proj.weight)]["lr"] == pytest.approx(0.01)
 
 
@@ -41,7 +41,7 @@ def test_a_projection_belongs_to_its_learners_optimizer(pair):
     optimizers = build_optimizer(pair, SETTINGS).optimizers
     for name in ("cnn", "vit"):
         own = {id(p) for group in optimizers[name].param_groups for p in group["params"]}
-        assert all(id(p) in own for p in pair.learner(name).parameters())
+        assert all(id(p) in own for p in pair.projections(name).parameters())
 
 
 def test_its_step_is_that_of_the_two_optimizers_on_their_own(pair):

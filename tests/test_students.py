@@ -45,7 +45,7 @@ def test_regions_and_projections_have_the_supplements_shapes():
     cnn = load_student("mobilenetv2_100", CLASSES, (512, 512), from_scratch=True, aspp_channels=8)
     vit = load_student("mit-b1", CLASSES, (512, 512), from_scratch=True)
     pair = StudentPair({"cnn": cnn, "vit": vit}, CTCL(cnn, vit))
-    cnn_own, vit_own = pair.learner("cnn"), pair.learner("vit")
+    cnn_own, vit_own = pair.projections("cnn"), pair.projections("vit")
     assert cnn_own["low"](torch.zeros(1, 24, 128, 128), (128, 128)).shape == (1, 64, 128, 128)
     assert vit_own["low"](torch.zeros(1, 64, 128, 128), (128, 128)).shape == (1, 24, 128, 128)
     assert cnn_own["last"](torch.zeros(1, 96, 64, 64), (16, 16)).shape == (1, 96, 16, 16)
@@ -78,7 +78,7 @@ def test_the_auxiliary_head_speaks_in_training_only():
     student, images = make_cnn(), torch.randint(0, 256, (2, 3, 64, 96))
     assert student.train()(images).auxiliary_logits.shape[:2] == (2, 3)
     assert student.eval()(images).auxiliary_logits is None
-    assert make_cnn(use_auxiliary_head=False).auxiliary_weight == 0
+    assert make_cnn(use_auxiliary_head=False).auxiliary_weight is None
 
 
 def test_an_unknown_family_is_named_with_the_known_ones():

@@ -20,6 +20,7 @@ from ctcl_hf import (
     train_transform,
 )
 from ctcl_hf.inference import class_map
+from ctcl_hf.reproducibility import seed_micro_batch
 
 SIZE = (64, 96)
 
@@ -43,7 +44,7 @@ def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, *
     return CTCLTrainer(
         pair,
         args,
-        train_dataset=data.samples("train", train_transform(size, (64, 64)), seed=args.seed),
+        train_dataset=data.samples("train", train_transform(size, (64, 64))),
         eval_dataset=data.samples("validation", EvaluationTransform(size)),
         callbacks=callbacks,
     )
@@ -88,17 +89,26 @@ def test_logged_rates_are_those_of_the_step_and_follow_each_students_schedule(tm
 
 
 def test_logged_terms_are_means_over_steps_and_accumulation(tmp_path):
-    every = make_trainer(tmp_path / "a", max_steps=4, cnn_lr=0.0, vit_lr=0.0, gradient_accumulation_steps=1)
-    pooled = make_trainer(
-        tmp_path / "b", max_steps=2, logging_steps=2, cnn_lr=0.0, vit_lr=0.0, per_device_train_batch_size=4,
-        gradient_accumulation_steps=1,
-    )  # fmt: skip
+    frozen = {"cnn_lr": 0.0, "vit_lr": 0.0, "data": make_data(32, 1)}
+    every = make_trainer(tmp_path / "a", max_steps=8, **frozen)
+    pooled = make_trainer(tmp_path / "b", max_steps=4, logging_steps=2, gradient_accumulation_steps=2, **frozen)
     every.train()
     pooled.train()
-    means = {key: np.mean([log[key] for log in training_logs(every)[:2]]) for key in ("ce_cnn", "hfd_vit", "pixel_cnn")}
-    (log,) = training_logs(pooled)
-    for key, mean in means.items():
-        assert log[key] == pytest.approx(mean, rel=1e-5), key
+    # The same eight micro-batches: one a step, and two a step with a log every second step. Dropout is keyed by the
+    # step, so the two runs drop other channels: equal to a few percent.
+    logs = training_logs(pooled)
+    assert [log["step"] for log in logs] == [2, 4]
+    for log, part in zip(logs, (training_logs(every)[:4], training_logs(every)[4:]), strict=True):
+        for key in ("ce_cnn", "aux_cnn", "ce_vit", "hfd_vit"):
+            assert log[key] == pytest.approx(np.mean([one[key] for one in part]), rel=0.05), key
+        assert log["loss"] == pytest.approx(
+            sum(
+                weight * log.get(f"{term}_{name}", 0)
+                for term, weight in {"ce": 1, "aux": 0.4, "hfd": 0.1, "region": 1, "pixel": 1}.items()
+                for name in ("cnn", "vit")
+            ),
+            rel=1e-5,
+        )
 
 
 class RecordedGradients(TrainerCallback):
@@ -128,11 +138,11 @@ def test_accumulated_gradients_are_the_mean_over_micro_batches(tmp_path):
     by_hand.train_sampler.epoch = 0
     keys = list(by_hand.train_sampler)[:8]
     samples = [by_hand.train_dataset[key] for key in keys]
-    callback = next(c for c in by_hand.callback_handler.callbacks if type(c).__name__ == "ReproducibleRun")
-    callback.on_step_begin(by_hand.args, by_hand.state, by_hand.control)
     by_hand.model.train()
-    for start in (0, 4):
-        batch = {key: torch.stack([s[key] for s in samples[start : start + 4]]) for key in samples[0]}
+    for micro_batch in (0, 1):
+        chosen = samples[4 * micro_batch : 4 * micro_batch + 4]
+        batch = {key: torch.stack([sample[key] for sample in chosen]) for key in chosen[0]}
+        seed_micro_batch(by_hand.args.seed, 0, micro_batch, 0)
         (by_hand.model(**batch).loss / 2).backward()
     for name, parameter in by_hand.model.named_parameters():
         assert torch.allclose(recorder.gradients[name], parameter.grad, atol=1e-6), name
@@ -144,7 +154,7 @@ def test_students_are_clipped_separately(tmp_path):
     trainer.train()
     (log,) = training_logs(trainer)
     for name, index in (("cnn", 0), ("vit", 1)):
-        prefixes = (f"students.{name}.", f"objective.learners.{index}.")
+        prefixes = (f"students.{name}.", f"objective.projections.{index}.")
         own = [g for key, g in recorder.gradients.items() if key.startswith(prefixes)]
         assert torch.nn.utils.get_total_norm(own).item() == pytest.approx(0.01, rel=1e-3)
         assert log[f"grad_norm_{name}"] > 0.01
@@ -165,10 +175,13 @@ def test_both_students_learn(tmp_path, method):
         assert after[f"eval_{name}_overall_accuracy"] > max(0.9, before[f"eval_{name}_overall_accuracy"])
 
 
-def test_first_step_losses_are_the_same_bit_for_bit_whatever_the_method(tmp_path):
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_first_step_losses_are_the_same_bit_for_bit_whatever_the_method(tmp_path, accumulation):
     logs = []
     for method in (CTCL, Vanilla):
-        trainer = make_trainer(tmp_path / method.__name__, method, max_steps=1)
+        trainer = make_trainer(
+            tmp_path / method.__name__, method, max_steps=1, gradient_accumulation_steps=accumulation
+        )
         trainer.train()
         logs.append(training_logs(trainer)[0])
     for key in ("ce_cnn", "ce_vit", "aux_cnn"):
@@ -219,15 +232,48 @@ def test_saved_students_load_without_the_package_parts_that_only_trained_them(tm
     assert not list(tmp_path.rglob("training_args.bin"))
 
 
-def test_a_resumed_run_ends_as_the_undisturbed_one(tmp_path):
-    arguments = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "dataloader_num_workers": 0}
+@pytest.mark.parametrize(
+    ("accumulation", "workers", "save_at"), [(1, 0, 3), (1, 0, 4), (2, 0, 1), (1, 2, 2)]
+)  # of 3 batches an epoch: at its end and within it
+def test_a_resumed_run_ends_as_the_undisturbed_one(tmp_path, accumulation, workers, save_at):
+    arguments = {
+        "max_steps": 6,
+        "save_strategy": "steps",
+        "save_steps": save_at,
+        "gradient_accumulation_steps": accumulation,
+        "dataloader_num_workers": workers,
+    }
     whole = make_trainer(tmp_path / "whole", **arguments)
     whole.train()
     resumed = make_trainer(tmp_path / "resumed", **arguments)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{save_at}"))
     assert_equal_weights(weights(whole), weights(resumed))
-    wanted, got = training_logs(whole)[3:], training_logs(resumed)[3:]
+    wanted, got = training_logs(whole)[save_at:], training_logs(resumed)[save_at:]
     assert [log["ce_cnn"] for log in wanted] == [log["ce_cnn"] for log in got]
+
+
+def test_predict_and_several_evaluation_sets_count_every_image(tmp_path):
+    trainer = make_trainer(tmp_path, data=make_data(8, 5))
+    expected = trainer.evaluate()["eval_cnn_mean_iou"]
+    predicted = trainer.predict(trainer.eval_dataset).metrics
+    assert predicted["test_cnn_mean_iou"] == expected
+    trainer.eval_dataset = {"one": trainer.eval_dataset, "two": trainer.eval_dataset}
+    scores = trainer.evaluate()
+    assert scores["eval_one_cnn_mean_iou"] == scores["eval_two_cnn_mean_iou"] == expected
+
+
+def test_only_the_process_that_should_save_writes(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path / "out")
+    monkeypatch.setattr(CTCLArguments, "should_save", False)
+    trainer.save_model()
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 training needs a GPU")
+def test_float16_trains(tmp_path):
+    trainer = make_trainer(tmp_path, fp16=True, use_cpu=False)
+    trainer.train()
+    assert all(math.isfinite(log["ce_cnn"]) for log in training_logs(trainer))
 
 
 def test_the_best_students_are_loaded_at_the_end(tmp_path):
@@ -263,7 +309,8 @@ def test_bfloat16_trains(tmp_path):
     [
         (lambda folder: _rename(folder / "cnn", folder / "swap"), "student folder 'cnn' is missing"),
         (lambda folder: _swap(folder / "cnn", folder / "vit"), "its model_type is 'segformer'"),
-        (lambda folder: (folder / "objective.safetensors").unlink(), "written by a method without projections"),
+        (lambda folder: (folder / "objective.safetensors").unlink(), "without projections, but CTCL has some"),
+        (lambda folder: _edit(folder / "cnn", "output_stride", 8), "its output_stride is 8, this run's is 16"),
     ],
 )
 def test_a_checkpoint_of_other_students_is_refused(tmp_path, change, message):
@@ -272,6 +319,17 @@ def test_a_checkpoint_of_other_students_is_refused(tmp_path, change, message):
     change(tmp_path / "checkpoint-2")
     with pytest.raises(ValueError, match=message):
         make_trainer(tmp_path / "again").train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+
+
+def _edit(folder, key, value):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+
+
+def test_a_checkpoint_with_projections_is_refused_by_a_method_without(tmp_path):
+    make_trainer(tmp_path, save_strategy="steps", save_steps=1, max_steps=1).train()
+    with pytest.raises(ValueError, match="with projections, but Vanilla has none"):
+        make_trainer(tmp_path / "again", Vanilla).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
 
 
 def _rename(old, new):

@@ -53,8 +53,7 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
         raise ValueError(f"--data_dir {data_dir} is no folder. Expected CamVid's train/, trainannot/, val/, ... in it.")
     splits = {}
     for name, (split, expected) in CAMVID_SPLITS.items():
-        images = {path.stem: str(path) for path in (folder / name).glob("*.*")}
-        masks = {path.stem: str(path) for path in (folder / f"{name}annot").glob("*.*")}
+        images, masks = _image_files(folder / name), _image_files(folder / f"{name}annot")
         common = sorted(images.keys() & masks.keys())
         if len(common) != expected or len(images) != expected or len(masks) != expected:
             unpaired = sorted(images.keys() ^ masks.keys())
@@ -88,4 +87,15 @@ def _download() -> Path:
             f"Cannot download CamVid from {CAMVID_ARCHIVE}: {error}\n"
             "Fetch the archive on a machine with access, unpack it, and give its CamVid folder as --data_dir."
         ) from error
-    return next(Path(archive).glob("*/CamVid"))
+    folder = next(Path(archive).glob("*/CamVid"), None)
+    if folder is None:
+        raise ConnectionError(
+            f"What was downloaded from {CAMVID_ARCHIVE} is not the archive (a proxy's page?). Delete {archive} and try "
+            "again, or give a local copy of its CamVid folder as --data_dir."
+        )
+    return folder
+
+
+def _image_files(folder: Path) -> dict[str, str]:
+    """Paths of a folder's images by stem; whatever else lies there is passed over."""
+    return {path.stem: str(path) for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg")}

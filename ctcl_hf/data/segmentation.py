@@ -35,9 +35,9 @@ class SegmentationData:
     image_size: tuple[int, int]
     label_map: Mapping[int, int] = field(default_factory=dict)
 
-    def samples(self, split: str, transform: Callable, seed: int = 0) -> "SegmentationSamples":
+    def samples(self, split: str, transform: Callable) -> "SegmentationSamples":
         """The split as a map-style data set of transformed samples."""
-        return SegmentationSamples(self.splits[split], len(self.class_names), transform, self.label_map, seed)
+        return SegmentationSamples(self.splits[split], len(self.class_names), transform, self.label_map)
 
     def check(self) -> None:
         """Reads every image and mask once; ValueError names each split's first bad file and counts the others."""
@@ -57,8 +57,8 @@ class SegmentationData:
 class SegmentationSamples(Dataset):
     """Samples {"pixel_values": uint8 (3, H, W) RGB, "labels": int64 (H, W)} of one split.
 
-    An item is asked for by index, or by (epoch, index): its augmentation is drawn from (seed, epoch, index) alone, so
-    it depends neither on the number of workers nor on what was loaded before.
+    An item is asked for by index, or by (seed, epoch, index): its augmentation is drawn from these three alone, so it
+    depends neither on the number of workers nor on what was loaded before.
     """
 
     def __init__(
@@ -67,12 +67,10 @@ class SegmentationSamples(Dataset):
         num_classes: int,
         transform: Callable,
         label_map: Mapping[int, int] | None = None,
-        seed: int = 0,
     ):
         self.rows = rows
         self.num_classes = num_classes
         self.transform = transform
-        self.seed = seed
         # Mask id -> class id or IGNORE_INDEX; -1 marks an id that no mask may hold.
         self.lookup = np.full(256, -1, dtype=np.int64)
         self.lookup[:num_classes] = np.arange(num_classes)
@@ -83,12 +81,12 @@ class SegmentationSamples(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, torch.Tensor]:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
+    def __getitem__(self, key: int | tuple[int, int, int]) -> dict[str, torch.Tensor]:
+        seed, epoch, index = key if isinstance(key, tuple) else (0, 0, key)
         image, labels = self.read(index)
         image, labels = tv_tensors.Image(image), tv_tensors.Mask(labels)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]))
+            torch.manual_seed(int(np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)[0]))
             image, labels = self.transform(image, labels)
         return {"pixel_values": image.as_subclass(torch.Tensor), "labels": labels.as_subclass(torch.Tensor).long()}
 

@@ -1,11 +1,13 @@
 """The losses as pure functions of tensors. Directed losses read (learner, peer): only the learner gets gradient."""
 
 from .hfd import as_constant, hfd
-from .pixel import KLDirection, cross_entropy_loss, cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
+from .pixel import KLDirection, cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
 from .region import cosine_distance, region_bsd, region_sums, spread, teaching_directions
+from .strips import PixelLosses, cross_entropy_loss, pixel_losses
 
 __all__ = [
     "KLDirection",
+    "PixelLosses",
     "as_constant",
     "cosine_distance",
     "cross_entropy_loss",
@@ -14,6 +16,7 @@ __all__ = [
     "kl_map",
     "masked_mean",
     "pixel_bsd",
+    "pixel_losses",
     "region_bsd",
     "region_sums",
     "spread",

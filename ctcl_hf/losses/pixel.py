@@ -1,4 +1,4 @@
-"""Losses on the logits: cross entropy (Eq. 1) and pixel-wise bidirectional selective distillation (Eq. 4)."""
+"""Losses on the logits: cross entropy (Eq. 1), and pixel-wise bidirectional selective distillation (Eq. 4)."""
 
 from typing import Literal
 
@@ -32,15 +32,6 @@ def cross_entropy_map(logits: Tensor, labels: Tensor, ignore_index: int) -> Tens
     Shapes: logits (B, K, H, W), labels (B, H, W) -> (B, H, W).
     """
     return F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="none")
-
-
-def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    """Eq. 1: mean cross entropy in nats over the labelled pixels, logits upsampled to the labels' size.
-
-    Shapes: logits (B, K, h, w), labels (B, H, W) -> scalar. 0 if no pixel is labelled.
-    """
-    ce_map = cross_entropy_map(upsample(logits, labels.shape[-2:]), labels, ignore_index)
-    return masked_mean(ce_map, labels != ignore_index)
 
 
 @in_full_precision

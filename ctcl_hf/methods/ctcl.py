@@ -7,16 +7,12 @@ from torch import Tensor, nn
 
 from ..losses import (
     KLDirection,
-    cross_entropy_loss,
-    cross_entropy_map,
     hfd,
-    masked_mean,
-    pixel_bsd,
+    pixel_losses,
     region_bsd,
     region_sums,
     spread,
     teaching_directions,
-    upsample,
 )
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
@@ -68,7 +64,8 @@ class CTCL(Objective):
         self.temperature = temperature
         self.region_projection = region_projection
         shared_channels = min(a.last_channels, b.last_channels)
-        for weights, modules, learner, peer in zip(self.weights, self.learners, (a, b), (b, a), strict=True):
+        for weights, modules, learner, peer in zip(self.weights, self.projections, (a, b), (b, a), strict=True):
+            _ = peer.second_stage  # says what is missing now, not at the first step
             weights.update(hfd=beta, region=gamma, pixel=gamma * alpha)
             modules["low"] = Projection(learner.low_channels, peer.low_channels)
             modules["last"] = Projection(
@@ -77,17 +74,14 @@ class CTCL(Objective):
 
     def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
         students = (a, b)
+        on_pixels = pixel_losses(a.logits, b.logits, labels, self.ignore_index, self.kl_direction, self.temperature)
+        # Regions are the cells of the coarser of the two last feature grids.
         labelled = labels != self.ignore_index
-        logits = [upsample(student.logits, labels.shape[-2:]) for student in students]
-        ce = [cross_entropy_map(student_logits, labels, self.ignore_index) for student_logits in logits]
-        ce_values = [student_ce.detach() for student_ce in ce]
-        # Where a teaches, and where b teaches: per pixel, and per cell of the coarser of the two last feature grids.
-        teaches_pixels = teaching_directions(*ce_values, labelled)
         grid = min(student.last.shape[-2:] for student in students)
         has_label = region_sums(labelled.float(), grid) > 0
-        teaches_regions = teaching_directions(*(region_sums(values, grid) for values in ce_values), has_label)
+        teaches_regions = teaching_directions(*(region_sums(ce, grid) for ce in on_pixels.ce_maps), has_label)
 
-        projected = [own["last"](student.last, grid) for own, student in zip(self.learners, students, strict=True)]
+        projected = [own["last"](student.last, grid) for own, student in zip(self.projections, students, strict=True)]
         targets = projected
         if self.region_projection == "learner":
             targets = [F.adaptive_avg_pool2d(student.last, grid) for student in students]
@@ -95,15 +89,13 @@ class CTCL(Objective):
         terms = []
         for i, j in ((0, 1), (1, 0)):  # learner, peer
             learner, peer = students[i], students[j]
-            losses = {"ce": masked_mean(ce[i], labelled)}
-            if learner.auxiliary_logits is not None:
-                losses["aux"] = cross_entropy_loss(learner.auxiliary_logits, labels, self.ignore_index)
-            transformed = peer.second_stage(self.learners[i]["low"](learner.low, peer.low.shape[-2:]))
+            losses = {"ce": on_pixels.ce[i], **self.auxiliary_terms(learner, labels)}
+            transformed = peer.second_stage(self.projections[i]["low"](learner.low, peer.low.shape[-2:]))
             losses["hfd"] = hfd(transformed, peer.second)
             losses["region"] = region_bsd(projected[i], targets[j], teaches_regions[j])
-            losses["pixel"] = pixel_bsd(logits[i], logits[j], teaches_pixels[j], self.kl_direction, self.temperature)
+            losses["pixel"] = on_pixels.pixel[i]
             statistics = {
-                "teaches_pixels": teaches_pixels[i].sum() / labelled.sum().clamp_min(1),
+                "teaches_pixels": on_pixels.teaches[i].sum() / labelled.sum().clamp_min(1),
                 "teaches_regions": teaches_regions[i].sum() / has_label.sum().clamp_min(1),
                 "region_spread": spread(projected[i].detach()),
             }

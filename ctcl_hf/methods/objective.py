@@ -20,7 +20,7 @@ class Objective(nn.Module):
 
     `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted; `weights[0]` and `weights[1]`
     say once by how much each counts in the loss of student a and b. Trainable parts that only training needs
-    (projections) live in `learners[0]` and `learners[1]`, go to that student's optimizer, and are never saved in it.
+    live in `projections[0]` and `projections[1]`, go to that student's optimizer, and are never saved in it.
     """
 
     def __init__(self, a: Student, b: Student):
@@ -33,9 +33,9 @@ class Objective(nn.Module):
         self.ignore_index = a.ignore_index
         self.weights: tuple[dict[str, float], dict[str, float]] = ({"ce": 1.0}, {"ce": 1.0})
         for student, weights in zip((a, b), self.weights, strict=True):
-            if student.auxiliary_weight:
+            if student.auxiliary_weight is not None:
                 weights["aux"] = student.auxiliary_weight
-        self.learners = nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()])
+        self.projections = nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()])
 
     def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
         """Labels (B, H, W) hold class ids and `ignore_index`."""
@@ -43,7 +43,11 @@ class Objective(nn.Module):
 
     def segmentation_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Tensor]:
         """The terms that a student has on its own: Eq. 1, and the auxiliary head's cross entropy."""
-        terms = {"ce": cross_entropy_loss(output.logits, labels, self.ignore_index)}
-        if output.auxiliary_logits is not None:
-            terms["aux"] = cross_entropy_loss(output.auxiliary_logits, labels, self.ignore_index)
-        return terms
+        ce = cross_entropy_loss(output.logits, labels, self.ignore_index)
+        return {"ce": ce, **self.auxiliary_terms(output, labels)}
+
+    def auxiliary_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Tensor]:
+        """The auxiliary head's cross entropy, if the student has such a head and is in training mode."""
+        if output.auxiliary_logits is None:
+            return {}
+        return {"aux": cross_entropy_loss(output.auxiliary_logits, labels, self.ignore_index)}

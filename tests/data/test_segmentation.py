@@ -98,14 +98,14 @@ def test_check_names_the_first_bad_file_of_every_split_and_counts_the_rest(tmp_p
 
 def test_augmentation_depends_on_seed_epoch_and_index_alone(halves):
     transform = train_transform((64, 96), (32, 64), photometric=True)
-    samples = halves.samples("train", transform, seed=5)
-    first = samples[(2, 3)]
-    samples[(2, 4)], torch.rand(7)
+    samples = halves.samples("train", transform)
+    first = samples[(5, 2, 3)]
+    samples[(5, 2, 4)], torch.rand(7)
     state = torch.get_rng_state()
-    again = samples[(2, 3)]
+    again = samples[(5, 2, 3)]
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(first["pixel_values"], again["pixel_values"])
-    for other in (samples[(3, 3)], halves.samples("train", transform, seed=6)[(2, 3)]):
+    for other in (samples[(5, 3, 3)], samples[(6, 2, 3)]):
         assert not torch.equal(first["pixel_values"], other["pixel_values"])
 
 
@@ -115,10 +115,10 @@ def test_the_order_of_an_epoch_is_a_permutation_drawn_from_seed_and_epoch():
     for epoch in (0, 1, 0):
         sampler.epoch = epoch
         orders.append(list(sampler))
-        assert sorted(index for _, index in orders[-1]) == list(range(10))
-        assert {key[0] for key in orders[-1]} == {epoch}
+        assert sorted(index for _, _, index in orders[-1]) == list(range(10))
+        assert {key[:2] for key in orders[-1]} == {(1, epoch)}
     assert orders[0] == orders[2]
-    assert [i for _, i in orders[0]] != [i for _, i in orders[1]]
+    assert [key[2] for key in orders[0]] != [key[2] for key in orders[1]]
 
 
 def test_padding_is_the_mean_colour_in_the_image_and_ignored_in_the_labels():

@@ -10,9 +10,9 @@ from ctcl_hf import CTCL, StudentPair, Vanilla
 IGNORE = 255
 
 
-def make_pair(objective=CTCL, seed=0, **options):
-    torch.manual_seed(seed)
-    cnn, vit = make_cnn().double(), make_vit().double()
+def make_pair(objective=CTCL, drop_path_rate=0.1, **options):
+    torch.manual_seed(0)
+    cnn, vit = make_cnn().double(), make_vit(drop_path_rate=drop_path_rate).double()
     pair = StudentPair({"cnn": cnn, "vit": vit}, objective(cnn, vit, **options)).double()
     return pair.train()
 
@@ -38,13 +38,14 @@ def outputs_of(pair, images):
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 @pytest.mark.parametrize("projection", ["both", "learner"])
 def test_all_terms_and_their_gradients_equal_the_reference(direction, projection):
-    pair = make_pair(kl_direction=direction, region_projection=projection)
+    # The reference runs the borrowed stages a second time, which must not drop other paths.
+    pair = make_pair(kl_direction=direction, region_projection=projection, drop_path_rate=0.0)
     images, labels = batch(size=(32, 64))
     a, b = outputs_of(pair, images)
     objective = pair.objective
 
     sides = []
-    for learner, own, peer in ((a, objective.learners[0], b), (b, objective.learners[1], a)):
+    for learner, own, peer in ((a, objective.projections[0], b), (b, objective.projections[1], a)):
         transformed = peer.second_stage(own["low"](learner.low, peer.low.shape[-2:]))
         sides.append(
             reference.Student(
@@ -66,7 +67,7 @@ def test_all_terms_and_their_gradients_equal_the_reference(direction, projection
         project_peer=projection == "both",
     )
     leaves = [getattr(o, name) for o in (a, b) for name in ("logits", "low", "second", "last")]
-    leaves += list(objective.learners.parameters())
+    leaves += list(objective.projections.parameters())
     for ours, theirs, weights in zip(objective(a, b, labels), expected, objective.weights, strict=True):
         for term in ("ce", "hfd", "region", "pixel"):
             assert torch.allclose(ours.losses[term], theirs[term], atol=1e-9), term
@@ -89,9 +90,9 @@ def test_a_students_terms_move_that_student_and_its_projections_alone(learner):
     terms = pair.objective(*outputs, labels)[learner]
     sum(terms.losses.values()).backward()
     own, peer = pair.names[learner], pair.names[1 - learner]
-    for name, parameter in [*pair.students[own].named_parameters(), *pair.learner(own).named_parameters()]:
+    for name, parameter in [*pair.students[own].named_parameters(), *pair.projections(own).named_parameters()]:
         assert parameter.grad is not None, name
-    for name, parameter in [*pair.students[peer].named_parameters(), *pair.learner(peer).named_parameters()]:
+    for name, parameter in [*pair.students[peer].named_parameters(), *pair.projections(peer).named_parameters()]:
         assert parameter.grad is None or not parameter.grad.any(), name
 
 
@@ -107,7 +108,7 @@ def test_hfd_reaches_the_first_stage_of_its_learner_and_its_projection_only(lear
         1: ["students.vit.model.segformer.stages.0"],
     }[learner]
     assert moved
-    assert all(name.startswith((*first_stage, f"objective.learners.{learner}.low")) for name in moved), sorted(moved)
+    assert all(name.startswith((*first_stage, f"objective.projections.{learner}.low")) for name in moved), sorted(moved)
 
 
 def test_one_backward_of_the_sum_equals_two_separate_ones():
@@ -122,7 +123,7 @@ def test_one_backward_of_the_sum_equals_two_separate_ones():
     images, labels = batch()
     together = make_pair()
     together(images, labels).loss.backward()
-    alone = gradients([0]) | {k: v for k, v in gradients([1]).items() if "vit" in k or "learners.1" in k}
+    alone = gradients([0]) | {k: v for k, v in gradients([1]).items() if "vit" in k or "projections.1" in k}
     for name, parameter in together.named_parameters():
         assert torch.allclose(parameter.grad, alone[name], atol=1e-12), name
 
@@ -157,8 +158,8 @@ def test_swapping_the_students_swaps_their_terms():
     pair = make_pair().eval()
     a, b = (student(images) for student in pair.students.values())
     swapped = CTCL(pair.students["vit"], pair.students["cnn"]).double()
-    swapped.learners[0].load_state_dict(pair.objective.learners[1].state_dict())
-    swapped.learners[1].load_state_dict(pair.objective.learners[0].state_dict())
+    swapped.projections[0].load_state_dict(pair.objective.projections[1].state_dict())
+    swapped.projections[1].load_state_dict(pair.objective.projections[0].state_dict())
     ours, theirs = pair.objective(a, b, labels), swapped(b, a, labels)
     for i in (0, 1):
         for term, value in ours[i].losses.items():
@@ -216,3 +217,18 @@ def test_the_loss_is_the_weighted_sum_of_the_logged_terms():
 def test_students_of_different_classes_are_refused():
     with pytest.raises(ValueError, match=r"same classes: got 3 .* and 5"):
         CTCL(make_cnn(3), make_vit(5))
+
+
+def test_an_auxiliary_head_of_weight_zero_is_computed_and_counts_nothing():
+    cnn, vit = make_cnn(auxiliary_loss_weight=0.0), make_vit()
+    output = StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit)).train()(*batch())
+    assert output.terms["aux_cnn"] > 0
+    assert torch.allclose(output.loss, output.terms["ce_cnn"] + output.terms["ce_vit"])
+
+
+def test_a_student_without_a_second_stage_is_refused_when_the_objective_is_built(monkeypatch):
+    cnn, vit = make_cnn(), make_vit()
+    monkeypatch.setattr(type(cnn.model), "second_stage", property(lambda self: (_ for _ in ()).throw(ValueError("no"))))
+    Vanilla(cnn, vit)
+    with pytest.raises(ValueError, match="no"):
+        CTCL(cnn, vit)
