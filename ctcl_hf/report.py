@@ -18,7 +18,7 @@ def metrics_table(metrics: dict[str, float], names: Sequence[str], prefix: str =
 
 
 def parameter_table(pair: StudentPair) -> str:
-    """A Markdown table of the students: architecture, parameters in millions (auxiliary heads included), optimizer."""
+    """A Markdown table of the students: architecture, and parameters in millions, auxiliary heads included."""
     lines = [["student", "architecture", "parameters (M)"]]
     for name, student in pair.students.items():
         count = sum(parameter.numel() for parameter in student.model.parameters())

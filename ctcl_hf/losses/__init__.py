@@ -1,4 +1,8 @@
-"""The losses as pure functions of tensors. Directed losses read (learner, peer): only the learner gets gradient."""
+"""The losses as pure functions of tensors. Directed losses read (learner, peer): only the learner gets gradient.
+
+`pixel_losses` is how CTCL takes cross entropy and pixel-wise BSD; `cross_entropy_map`, `kl_map` and `pixel_bsd` say the
+same plainly on full-resolution logits: its reference in the tests, and building blocks for methods of one's own.
+"""
 
 from .hfd import as_constant, hfd
 from .pixel import KLDirection, cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
