@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 # Five minutes on two CPU cores: both students, on drawn street scenes. Ends with a table and a figure in runs/demo.
 demo: $(VENV)/installed
@@ -13,6 +13,11 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# Prints the rows of docs/benchmarks.md; wants an idle machine.
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/collaboration.py
+	$(BIN)/python benchmarks/memory.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
