@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,14 @@ class CTCLArguments(TrainingArguments):
         default=10.0, metadata={"help": "Learning rate of a ViT's head and projections, as a multiple of --vit_lr."}
     )
 
+    cpu_threads: int | None = field(
+        default=None,
+        metadata={
+            "help": "Threads per process when training on a CPU. Default: all cores, shared among the machine's "
+            "processes; `accelerate launch` alone would leave one."
+        },
+    )
+
     per_device_train_batch_size: int = field(default=4, metadata={"help": "Training images per process and step."})
     per_device_eval_batch_size: int = field(default=4, metadata={"help": "Evaluation images per process and step."})
     max_grad_norm: float = field(default=0.0, metadata={"help": "Clip each student's gradient to this norm; 0: never."})
@@ -88,6 +97,8 @@ class CTCLArguments(TrainingArguments):
                 f"--per_device_train_batch_size {self.per_device_train_batch_size}: BatchNorm after image pooling "
                 "needs at least 2 images per process; --gradient_accumulation_steps cannot stand in for them."
             )
+        if self.cpu_threads is not None and self.cpu_threads < 1:
+            problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
         if self.remove_unused_columns:
             problems.append("--remove_unused_columns must stay off.")
         if problems:
@@ -100,6 +111,10 @@ class CTCLArguments(TrainingArguments):
                 f"{self.n_gpu} GPUs are visible to one process, which would mean DataParallel. Use "
                 "`accelerate launch --multi_gpu`, or make one visible with CUDA_VISIBLE_DEVICES=0."
             )
+
+    def threads(self) -> int:
+        """Threads that torch is to use in this process: `cpu_threads`, or its share of the cores."""
+        return self.cpu_threads or max(os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
 
     def check_dataset(self, dataset: Dataset | None) -> None:
         """ValueError if the data set cannot fill batches of at least two images."""

@@ -55,6 +55,8 @@ class CTCLTrainer(Trainer):
         callbacks: list[TrainerCallback] | None = None,
     ):
         args.check_dataset(train_dataset)
+        if args.device.type == "cpu":
+            torch.set_num_threads(args.threads())
         super().__init__(
             model,
             args,

@@ -59,6 +59,7 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--learning_rate", "0.1"), "--learning_rate 0.1 does not work for a pair of students; use --cnn_lr and"),
         (("--weight_decay", "0.1"), "--cnn_weight_decay and --vit_weight_decay"),
         (("--label_smoothing_factor", "0.1"), "each method says what its loss is"),
+        (("--cpu_threads", "0"), "--cpu_threads 0: at least 1"),
         (("--push_to_hub",), "`hf upload USER/NAME OUTPUT_DIR/cnn`"),
         (("--crop", "64"), "unrecognized arguments: --crop 64 (did you mean --crop_size?)"),
     ],
@@ -100,6 +101,14 @@ def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path)
     args.dataloader_drop_last = False
     with pytest.raises(ValueError, match="5 images in batches of 4 leave a last batch of one"):
         args.check_dataset(range(5))
+
+
+def test_a_cpu_run_uses_all_cores_shared_among_processes_unless_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert CTCLArguments(str(tmp_path), use_cpu=True).threads() == 8
+    assert CTCLArguments(str(tmp_path), use_cpu=True, cpu_threads=3).threads() == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert CTCLArguments(str(tmp_path), use_cpu=True).threads() == 1
 
 
 def test_the_best_model_is_chosen_by_mean_iou(tmp_path):
