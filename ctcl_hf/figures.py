@@ -130,4 +130,5 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 def _legend(figure: Figure, entries: Mapping[int, str], palette: Palette) -> None:
     handles = [Patch(color=np.array(palette[i]) / 255, label=label) for i, label in entries.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=9)
+    columns = min(len(handles), 6, int(figure.get_figwidth() / 2))  # a class name takes up to two inches
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
