@@ -80,7 +80,8 @@ def load_student(
         try:
             model = DeepLabV3PlusForSemanticSegmentation.from_timm(name, pretrained=not from_scratch, **config)
         except OSError as error:
-            raise OSError(f"Cannot load the encoder {name!r}: {error}\n{WAYS_ON}") from error
+            # The cause alone: the model's own error goes on with the ways on from Python.
+            raise OSError(f"Cannot load the encoder {name!r}: {error.__cause__}\n{WAYS_ON}") from error
         pretrained = timm.get_pretrained_cfg(name)
         student = as_student(model, image_processor(image_size, pretrained.mean, pretrained.std))
     if family is not None and student.family != family:
