@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test bench lint clean
 
-# Five minutes on two CPU cores: both students, on drawn street scenes. Ends with a table and a figure in runs/demo.
+# About four minutes on two CPU cores: both students, on drawn street scenes. Ends with a table and a figure in runs/demo.
 demo: $(VENV)/installed
 	rm -rf runs/demo
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \

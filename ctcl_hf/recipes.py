@@ -31,7 +31,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "logging_steps": 10,
         "use_cpu": True,
     },
-    # Five minutes on two cores, on drawn street scenes.
+    # About four minutes on two cores, on drawn street scenes.
     "demo": {
         "dataset": "synthetic",
         "from_scratch": True,
