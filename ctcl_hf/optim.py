@@ -139,17 +139,19 @@ def learning_rates(owned: PairOptimizer) -> dict[str, float]:
 
 def gradient_norms(pair: StudentPair) -> dict[str, Tensor]:
     """The 2-norm of each student's gradient (its projections' included), by name."""
-    return {name: torch.nn.utils.get_total_norm(_gradients(pair, name)) for name in pair.names}
+    return {
+        name: torch.nn.utils.get_total_norm([p.grad for p in _parameters(pair, name) if p.grad is not None])
+        for name in pair.names
+    }
 
 
 def clip_gradients(pair: StudentPair, max_norm: float) -> dict[str, Tensor]:
     """Scales each student's gradient down to `max_norm` where it is longer; returns the norms before."""
     norms = gradient_norms(pair)
     for name, norm in norms.items():
-        torch._foreach_mul_(_gradients(pair, name), (max_norm / (norm + 1e-6)).clamp(max=1.0))
+        torch.nn.utils.clip_grads_with_norm_(_parameters(pair, name), max_norm, norm)
     return norms
 
 
-def _gradients(pair: StudentPair, name: str) -> list[Tensor]:
-    parameters = [*pair.students[name].parameters(), *pair.projections(name).parameters()]
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+def _parameters(pair: StudentPair, name: str) -> list[nn.Parameter]:
+    return [*pair.students[name].parameters(), *pair.projections(name).parameters()]
