@@ -13,6 +13,7 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from .arguments import CTCLArguments
+from .cpu import prepare_cpu
 from .data import collate_for_evaluation
 from .inference import class_map
 from .losses import cross_entropy_loss, upsample
@@ -56,7 +57,7 @@ class CTCLTrainer(Trainer):
     ):
         args.check_dataset(train_dataset)
         if args.device.type == "cpu":
-            torch.set_num_threads(args.threads())
+            prepare_cpu(args.threads())
         super().__init__(
             model,
             args,
