@@ -32,7 +32,7 @@ _HOME = {
     "build_synthetic": "data",
     "load_student": "loading",
     "segment": "inference",
-    "train_transform": "data",
+    "TrainingTransform": "data",
 }
 __all__ = sorted(_HOME)
 

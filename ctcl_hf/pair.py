@@ -58,8 +58,9 @@ class StudentPair(nn.Module):
 
         Args:
             pixel_values: (B, 3, H, W) RGB in 0..255; both students see the same images.
-            labels: (B, H, W) class ids 0..K-1, or the students' ignore index.
+            labels: (B, H, W) class ids 0..K-1, or the students' ignore index, of any integer dtype.
         """
+        labels = labels.long()  # a byte each until here, on their way from the data set's workers to the device
         outputs = [student(pixel_values) for student in self.students.values()]
         terms = self.objective(*outputs, labels)
         loss = torch.zeros((), device=labels.device)

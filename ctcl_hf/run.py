@@ -12,7 +12,7 @@ import torch
 from transformers import set_seed
 from transformers.utils import logging
 
-from .data import DATASETS, EvaluationTransform, SegmentationData, train_transform
+from .data import DATASETS, EvaluationTransform, SegmentationData, TrainingTransform
 from .figures import comparison_figure, history_figure, save_figure
 from .inference import segment
 from .loading import load_student
@@ -51,7 +51,7 @@ def prepare(arguments: Arguments) -> Run:
     )
     vit = load_student(students.vit, data.class_names, image_size, family="vit", from_scratch=students.from_scratch)
     pair = StudentPair({"cnn": cnn, "vit": vit}, method.build(cnn, vit))
-    augment = train_transform(
+    augment = TrainingTransform(
         image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric
     )
     trainer = CTCLTrainer(

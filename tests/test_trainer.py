@@ -16,8 +16,8 @@ from ctcl_hf import (
     EvaluationTransform,
     MeanIoU,
     StudentPair,
+    TrainingTransform,
     Vanilla,
-    train_transform,
 )
 from ctcl_hf.inference import class_map
 from ctcl_hf.reproducibility import seed_micro_batch
@@ -44,7 +44,7 @@ def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, *
     return CTCLTrainer(
         pair,
         args,
-        train_dataset=data.samples("train", train_transform(size, (64, 64))),
+        train_dataset=data.samples("train", TrainingTransform(size, (64, 64))),
         eval_dataset=data.samples("validation", EvaluationTransform(size)),
         callbacks=callbacks,
     )

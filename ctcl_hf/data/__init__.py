@@ -5,7 +5,7 @@ from collections.abc import Callable
 from .camvid import build_camvid
 from .segmentation import IGNORE_INDEX, SegmentationData, SegmentationSamples, collate_for_evaluation
 from .synthetic import build_synthetic
-from .transforms import EvaluationTransform, train_transform
+from .transforms import EvaluationTransform, TrainingTransform
 
 # name -> builder(data_dir)
 DATASETS: dict[str, Callable[[str | None], SegmentationData]] = {"camvid": build_camvid, "synthetic": build_synthetic}
@@ -16,8 +16,8 @@ __all__ = [
     "EvaluationTransform",
     "SegmentationData",
     "SegmentationSamples",
+    "TrainingTransform",
     "build_camvid",
     "build_synthetic",
     "collate_for_evaluation",
-    "train_transform",
 ]

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
 from tqdm.auto import tqdm
 
 if TYPE_CHECKING:
     import datasets
 
 IGNORE_INDEX = 255
+UNKNOWN = 254  # what an id that no mask may hold becomes when a mask is read
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class SegmentationData:
 
 
 class SegmentationSamples(Dataset):
-    """Samples {"pixel_values": uint8 (3, H, W) RGB, "labels": int64 (H, W)} of one split.
+    """Samples {"pixel_values": uint8 (3, H, W) RGB, "labels": uint8 (H, W)} of one split.
 
     An item is asked for by index, or by (seed, epoch, index): its augmentation is drawn from these three alone, so it
     depends neither on the number of workers nor on what was loaded before.
@@ -68,15 +69,13 @@ class SegmentationSamples(Dataset):
         transform: Callable,
         label_map: Mapping[int, int] | None = None,
     ):
+        if num_classes > UNKNOWN:
+            raise ValueError(f"{num_classes} classes: 8-bit masks hold at most {UNKNOWN}.")
         self.rows = rows
         self.num_classes = num_classes
         self.transform = transform
-        # Mask id -> class id or IGNORE_INDEX; -1 marks an id that no mask may hold.
-        self.lookup = np.full(256, -1, dtype=np.int64)
-        self.lookup[:num_classes] = np.arange(num_classes)
-        self.lookup[IGNORE_INDEX] = IGNORE_INDEX
-        for mask_id, class_id in (label_map or {}).items():
-            self.lookup[mask_id] = class_id
+        known = {i: i for i in [*range(num_classes), IGNORE_INDEX]} | dict(label_map or {})
+        self.lookup = [known.get(mask_id, UNKNOWN) for mask_id in range(256)]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,11 +83,14 @@ class SegmentationSamples(Dataset):
     def __getitem__(self, key: int | tuple[int, int, int]) -> dict[str, torch.Tensor]:
         seed, epoch, index = key if isinstance(key, tuple) else (0, 0, key)
         image, labels = self.read(index)
-        image, labels = tv_tensors.Image(image), tv_tensors.Mask(labels)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)[0]))
+        state = torch.get_rng_state()
+        try:
+            # torch.manual_seed would also note the seed for GPUs that a worker never opens, with a traceback each time.
+            torch.default_generator.manual_seed(_seed_of(seed, epoch, index))
             image, labels = self.transform(image, labels)
-        return {"pixel_values": image.as_subclass(torch.Tensor), "labels": labels.as_subclass(torch.Tensor).long()}
+        finally:
+            torch.set_rng_state(state)
+        return {"pixel_values": image, "labels": labels}
 
     def read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Decoded image (3, H, W) uint8 and class ids (H, W) uint8, as stored. ValueError names a bad file."""
@@ -96,25 +98,26 @@ class SegmentationSamples(Dataset):
             row = self.rows[index]
         except (OSError, SyntaxError) as error:  # what PIL raises on truncated and on broken files
             raise ValueError(f"Cannot read sample {index} ({self.paths(index)}): {error}") from error
-        image, mask = np.asarray(row["image"].convert("RGB")), np.asarray(row["label"])
-        if mask.ndim != 2 or mask.dtype not in (np.uint8, np.bool_):
+        image, mask = row["image"].convert("RGB"), row["label"]
+        if mask.mode not in ("1", "L", "P"):
             raise ValueError(
-                f"A mask must hold one 8-bit class id per pixel, got an image of mode {row['label'].mode} in "
-                f"{self.paths(index)}."
+                f"A mask must hold one 8-bit class id per pixel, got mode {mask.mode} in {self.paths(index)}."
             )
-        if mask.shape != image.shape[:2]:
+        if mask.size != image.size:
             raise ValueError(
-                f"A mask must have its image's size: got mask {mask.shape[1]}x{mask.shape[0]} and image "
-                f"{image.shape[1]}x{image.shape[0]} (width x height) in {self.paths(index)}."
+                f"A mask must have its image's size: got mask {mask.width}x{mask.height} and image "
+                f"{image.width}x{image.height} (width x height) in {self.paths(index)}."
             )
-        labels = self.lookup[mask.astype(np.uint8)]
-        if labels.min() < 0:
-            bad = np.unique(mask[labels < 0]).tolist()
+        if mask.mode == "1":
+            mask = Image.fromarray(np.asarray(mask).astype(np.uint8))
+        labels = np.array(mask.point(self.lookup))
+        if (labels == UNKNOWN).any():
+            bad = np.unique(np.asarray(mask)[labels == UNKNOWN]).tolist()
             raise ValueError(
                 f"Masks must hold class ids 0..{self.num_classes - 1} or {IGNORE_INDEX} (ignored), got {bad} in "
                 f"{self.paths(index)}."
             )
-        return torch.from_numpy(image.copy()).permute(2, 0, 1), torch.from_numpy(labels.astype(np.uint8))
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1), torch.from_numpy(labels)
 
     def problem(self, index: int) -> str | None:
         """What is wrong with a sample, or None."""
@@ -130,6 +133,11 @@ class SegmentationSamples(Dataset):
 
         undecoded = self.rows.select([index]).cast(Features(image=Image(decode=False), label=Image(decode=False)))[0]
         return " and ".join(undecoded[name]["path"] or f"an embedded {name}" for name in ("image", "label"))
+
+
+def _seed_of(*key: int) -> int:
+    """A seed that differs between keys as random numbers do."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
 def collate_for_evaluation(samples: list[dict[str, torch.Tensor]]) -> dict:

@@ -1,7 +1,8 @@
 """What happens to an image and its labels between the data set and the students."""
 
 import torch
-from torchvision import tv_tensors
+import torch.nn.functional as F
+from torch import Tensor
 from torchvision.transforms import v2
 
 from .segmentation import IGNORE_INDEX
@@ -10,30 +11,55 @@ from .segmentation import IGNORE_INDEX
 MEAN_COLOUR = (124, 116, 104)
 
 
-def train_transform(
-    image_size: tuple[int, int],
-    crop_size: tuple[int, int],
-    scale_range: tuple[float, float] = (0.5, 2.0),
-    photometric: bool = False,
-) -> v2.Compose:
-    """Scale jitter, padding, random crop, horizontal flip and, if asked for, photometric jitter.
+class TrainingTransform:
+    """Scale jitter, random crop, padding, horizontal flip and, if asked for, photometric jitter.
+
+    Only what the crop keeps is resized. What comes out is drawn from torch's global random state alone.
 
     Args:
-        image_size: (height, width) in pixels that scale 1 means; the aspect ratio is kept.
-        crop_size: (height, width) of what comes out. Where the scaled image is smaller, it is padded, and the padding
-            is ignored in the labels.
+        image_size: (height, width) in pixels that scale 1 means: images are fitted into it, their aspect ratio kept.
+        crop_size: (height, width) of what comes out. Where the scaled image is smaller it is padded, at random sides;
+            the padding is ignored in the labels.
         scale_range: smallest and largest scale.
     """
-    steps = [
-        v2.ScaleJitter(image_size, scale_range, antialias=True),
-        v2.RandomCrop(
-            crop_size, pad_if_needed=True, fill={tv_tensors.Image: MEAN_COLOUR, tv_tensors.Mask: IGNORE_INDEX}
-        ),
-        v2.RandomHorizontalFlip(),
-    ]
-    if photometric:
-        steps.append(v2.RandomPhotometricDistort())
-    return v2.Compose(steps)
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        crop_size: tuple[int, int],
+        scale_range: tuple[float, float] = (0.5, 2.0),
+        photometric: bool = False,
+    ):
+        self.image_size = image_size
+        self.crop_size = crop_size
+        self.scale_range = scale_range
+        self.photometric = v2.RandomPhotometricDistort() if photometric else None
+
+    def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 image (3, H, W) and labels (H, W) -> the same at the crop's size."""
+        sides = image.shape[-2:]
+        lowest, highest = self.scale_range
+        scale = lowest + (highest - lowest) * torch.rand(()).item()
+        zoom = scale * min(size / side for size, side in zip(self.image_size, sides, strict=True))
+        (rows, columns), places = zip(
+            *(_window(side, zoom, crop) for side, crop in zip(sides, self.crop_size, strict=True)), strict=True
+        )
+        size = [place.stop - place.start for place in places]
+        # This layout is twice as fast to resize.
+        kept = image[:, rows, columns].unsqueeze(0).contiguous(memory_format=torch.channels_last)
+        image = F.interpolate(kept, size=size, mode="bilinear", antialias=True)[0]
+        labels = F.interpolate(labels[None, None, rows, columns], size=size, mode="nearest-exact")[0]
+        if torch.rand(()) < 0.5:
+            image, labels = image.flip(-1), labels.flip(-1)
+        if size != list(self.crop_size):
+            padded = torch.tensor(MEAN_COLOUR, dtype=image.dtype).view(3, 1, 1).repeat(1, *self.crop_size)
+            padded[:, places[0], places[1]] = image
+            ignored = torch.full((1, *self.crop_size), IGNORE_INDEX, dtype=labels.dtype)
+            ignored[:, places[0], places[1]] = labels
+            image, labels = padded, ignored
+        if self.photometric is not None:
+            image = self.photometric(image)
+        return image, labels[0]
 
 
 class EvaluationTransform:
@@ -42,5 +68,16 @@ class EvaluationTransform:
     def __init__(self, image_size: tuple[int, int]):
         self.resize = v2.Resize(image_size, antialias=True)
 
-    def __call__(self, image: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return self.resize(image), labels
+
+
+def _window(side: int, zoom: float, crop: int) -> tuple[slice, slice]:
+    """Which pixels of one side of an image, scaled by `zoom`, go where in the crop: drawn evenly from all that fit."""
+    scaled = max(round(side * zoom), 1)
+    if scaled > crop:
+        kept = min(max(round(crop / zoom), 1), side)
+        start = int(torch.randint(side - kept + 1, ()))
+        return slice(start, start + kept), slice(0, crop)
+    start = int(torch.randint(crop - scaled + 1, ()))
+    return slice(0, side), slice(start, start + scaled)

@@ -81,7 +81,7 @@ class _PixelLosses(torch.autograd.Function):
 
         for phase in upsampling:
             valid = labelled[phase.place]
-            target = torch.where(valid, labels[phase.place], 0).unsqueeze(1)
+            target = torch.where(valid, labels[phase.place], 0).unsqueeze(1).long()
             log_p = [F.log_softmax(logits, dim=1) for logits in phase.pixels()]
             p = [values.exp() for values in log_p]
             for i, ce_map in enumerate(ce_maps):
