@@ -14,10 +14,10 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
-# Prints the rows of docs/benchmarks.md; wants an idle machine.
+# Writes docs/benchmarks.md in about 20 minutes; wants an idle machine. BENCH="--data_dir CamVid" measures on real images.
 bench: $(VENV)/installed
-	$(BIN)/python benchmarks/collaboration.py
-	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md $(BENCH)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,18 +1,17 @@
 """Train a CNN and a vision transformer together for semantic segmentation, and release both.
 
-Names are imported when first used; only the models are imported at once, which makes them known to transformers'
-Auto classes and pipelines.
+Names are imported when they are first used.
 """
 
 import importlib
 
-from . import models  # noqa: F401
+from .lazy import AfterImport, lazy_names
 
 __version__ = "0.1.0"
 
 _HOME = {
     "CTCL": "methods",
-    "CTCLArguments": "arguments",
+    "CTCLArguments": "training_arguments",
     "CTCLTrainer": "trainer",
     "DATASETS": "data",
     "DeepLabV3PlusConfig": "models",
@@ -32,16 +31,13 @@ _HOME = {
     "build_synthetic": "data",
     "load_student": "loading",
     "segment": "inference",
+    "sliding_window_logits": "inference",
     "TrainingTransform": "data",
 }
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)
 
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+# The Auto classes and pipelines of transformers know our models as soon as both packages are imported.
+AfterImport("transformers.models.auto.modeling_auto", lambda: importlib.import_module(".models", __name__))

@@ -1,58 +1,22 @@
-"""All arguments, each documented once."""
+"""All arguments but Trainer's, each documented once. Imported without torch, so that --help answers at once."""
 
 import dataclasses
 import inspect
-import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import Dataset
-from transformers import TrainingArguments
-
+from .choices import KLDirection, RegionProjection
 from .data import DATASETS
-from .losses import KLDirection
-from .methods import METHODS, Objective
-from .methods.ctcl import RegionProjection
-from .optim import OptimizerSettings
-from .pair import StudentPair
-from .students import Student
+from .methods import METHODS
 
-# Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
-REFUSED = {
-    "learning_rate": "--cnn_lr and --vit_lr",
-    "weight_decay": "--cnn_weight_decay and --vit_weight_decay",
-    "optim": "nothing: CNNs train with SGD and ViTs with AdamW",
-    "lr_scheduler_type": "--cnn_power and --vit_power: both schedules are polynomial",
-    "warmup_steps": "--vit_warmup_steps",
-    "lr_scheduler_kwargs": "--cnn_power and --vit_power",
-    "adam_beta1": "torch's default, 0.9",
-    "adam_beta2": "torch's default, 0.999",
-    "adam_epsilon": "torch's default, 1e-8",
-    "optim_args": "--cnn_momentum",
-    "optim_target_modules": "nothing: all parameters are trained",
-    "train_sampling_strategy": "nothing: every epoch is a permutation drawn from the seed",
-    "bf16_full_eval": "--bf16, which evaluates under autocast",
-    "fp16_full_eval": "--fp16, which evaluates under autocast",
-    "neftune_noise_alpha": "nothing: it is for language models",
-    "use_liger_kernel": "nothing: it is for language models",
-    "auto_find_batch_size": "--per_device_train_batch_size",
-    "label_smoothing_factor": "nothing: each method says what its loss is",
-    "gradient_checkpointing": "a smaller --per_device_train_batch_size with --gradient_accumulation_steps",
-    "activation_checkpointing": "a smaller --per_device_train_batch_size with --gradient_accumulation_steps",
-    "deepspeed": "`accelerate launch --multi_gpu`: DeepSpeed drives one optimizer, a pair has two",
-    "fsdp": "`accelerate launch --multi_gpu`: FSDP is not tested with a pair",
-    "push_to_hub": "`hf upload USER/NAME OUTPUT_DIR/cnn` for each student once it is trained",
-}
+if TYPE_CHECKING:
+    from .methods import Objective
+    from .students import Student
 
 
 @dataclass
-class CTCLArguments(TrainingArguments):
-    """transformers' TrainingArguments, and how each family of students is optimised.
-
-    Defaults are the paper's (section 4.1); schedules and head rate, which it does not state, are those of the
-    published SegFormer and DeepLabV3+ recipes. Changed from Trainer's: no clipping, the last incomplete batch of an
-    epoch is dropped (BatchNorm in the image-pooling branch needs two images), 4 images a batch, no NaN filter.
-    """
+class OptimizationArguments:
+    """How each family of students is optimised. Defaults: see `CTCLArguments`."""
 
     cnn_lr: float = field(default=0.0025, metadata={"help": "Peak learning rate of a CNN (SGD)."})
     cnn_momentum: float = field(default=0.9, metadata={"help": "Momentum of a CNN's SGD."})
@@ -74,81 +38,6 @@ class CTCLArguments(TrainingArguments):
             "processes; `accelerate launch` alone would leave one."
         },
     )
-
-    per_device_train_batch_size: int = field(default=4, metadata={"help": "Training images per process and step."})
-    per_device_eval_batch_size: int = field(default=4, metadata={"help": "Evaluation images per process and step."})
-    max_grad_norm: float = field(default=0.0, metadata={"help": "Clip each student's gradient to this norm; 0: never."})
-    dataloader_drop_last: bool = field(default=True, metadata={"help": "Drop an epoch's last incomplete batch."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: samples are dictionaries."})
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Off, so that a NaN is seen in the log."})
-    ddp_find_unused_parameters: bool = field(
-        default=False, metadata={"help": "Off: every parameter of a pair is in every step's graph."}
-    )
-
-    def __post_init__(self):
-        defaults = {f.name: f.default for f in dataclasses.fields(TrainingArguments)}
-        problems = [
-            f"--{name} {getattr(self, name)} does not work for a pair of students; use {instead}."
-            for name, instead in REFUSED.items()
-            if getattr(self, name) != defaults[name]
-        ]
-        if self.per_device_train_batch_size < 2:
-            problems.append(
-                f"--per_device_train_batch_size {self.per_device_train_batch_size}: BatchNorm after image pooling "
-                "needs at least 2 images per process; --gradient_accumulation_steps cannot stand in for them."
-            )
-        if self.cpu_threads is not None and self.cpu_threads < 1:
-            problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
-        if self.remove_unused_columns:
-            problems.append("--remove_unused_columns must stay off.")
-        if problems:
-            raise ValueError("\n".join(problems))
-        if self.load_best_model_at_end and self.metric_for_best_model is None:
-            self.metric_for_best_model = "mean_iou"
-        super().__post_init__()
-        if self.n_gpu > 1:
-            raise ValueError(
-                f"{self.n_gpu} GPUs are visible to one process, which would mean DataParallel. Use "
-                "`accelerate launch --multi_gpu`, or make one visible with CUDA_VISIBLE_DEVICES=0."
-            )
-
-    def threads(self) -> int:
-        """Threads that torch is to use in this process: `cpu_threads`, or its share of the cores."""
-        return self.cpu_threads or max(os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
-
-    def check_dataset(self, dataset: Dataset | None) -> None:
-        """ValueError if the data set cannot fill batches of at least two images."""
-        if dataset is None:
-            return
-        own = len(dataset) // self.world_size
-        batch = self.per_device_train_batch_size
-        if own < batch and self.dataloader_drop_last:
-            raise ValueError(f"{own} training images per process do not fill one batch of {batch}.")
-        if own % batch == 1 and not self.dataloader_drop_last:
-            raise ValueError(
-                f"{own} images in batches of {batch} leave a last batch of one, which BatchNorm cannot train on. "
-                "Keep --dataloader_drop_last, or choose another --per_device_train_batch_size."
-            )
-
-    def optimizer_settings(self, pair: StudentPair) -> dict[str, OptimizerSettings]:
-        """Each student's settings by name, after its family."""
-        by_family = {
-            "cnn": OptimizerSettings(
-                lr=self.cnn_lr,
-                weight_decay=self.cnn_weight_decay,
-                power=self.cnn_power,
-                warmup_steps=self.cnn_warmup_steps,
-                momentum=self.cnn_momentum,
-            ),
-            "vit": OptimizerSettings(
-                lr=self.vit_lr,
-                weight_decay=self.vit_weight_decay,
-                power=self.vit_power,
-                warmup_steps=self.vit_warmup_steps,
-                head_lr_multiplier=self.vit_head_lr_multiplier,
-            ),
-        }
-        return {name: by_family[student.family] for name, student in pair.students.items()}
 
 
 @dataclass
@@ -252,6 +141,6 @@ class MethodArguments:
         accepted = inspect.signature(METHODS[self.method]).parameters
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in accepted}
 
-    def build(self, a: Student, b: Student) -> Objective:
+    def build(self, a: "Student", b: "Student") -> "Objective":
         """The objective for these two students."""
         return METHODS[self.method](a, b, **self._options())

@@ -2,11 +2,14 @@
 
 import argparse
 import difflib
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import HfArgumentParser
 
-from .arguments import CTCLArguments, DataArguments, MethodArguments, StudentArguments
+from .arguments import DataArguments, MethodArguments, OptimizationArguments, StudentArguments
+
+if TYPE_CHECKING:
+    from .training_arguments import CTCLArguments
 
 RECIPES: dict[str, dict[str, Any]] = {
     # The defaults of the arguments are the paper's recipe. It gives a number of epochs for VOC only, which is this one.
@@ -56,6 +59,17 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+TRAINER_ARGUMENTS = """\
+Every argument of transformers' TrainingArguments is taken as well: --output_dir, --num_train_epochs,
+--per_device_train_batch_size, --gradient_accumulation_steps, --seed, --bf16, --resume_from_checkpoint, --report_to, ...
+https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments lists them.
+"""
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they are written, and every default."""
+
+
 class Arguments(NamedTuple):
     """Everything a run is told."""
 
@@ -63,7 +77,7 @@ class Arguments(NamedTuple):
     students: StudentArguments
     data: DataArguments
     method: MethodArguments
-    training: CTCLArguments
+    training: "CTCLArguments"
 
 
 def parse_arguments(description: str, argv: list[str] | None = None) -> Arguments:
@@ -71,11 +85,19 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="paper")
     first.add_argument("--method", default="ctcl")
-    recipe, method = vars(first.parse_known_args(argv)[0]).values()
+    first.add_argument("-h", "--help", action="store_true")
+    recipe, method, needs_help = vars(first.parse_known_args(argv)[0]).values()
+    kinds = [StudentArguments, DataArguments, MethodArguments, OptimizationArguments]
+    if not needs_help:
+        from .training_arguments import CTCLArguments
+
+        kinds[-1] = CTCLArguments
 
     parser = HfArgumentParser(
-        [StudentArguments, DataArguments, MethodArguments, CTCLArguments],
+        kinds,
         description=description,
+        epilog=TRAINER_ARGUMENTS,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--recipe", default="paper", choices=list(RECIPES), help="Arguments set together.")

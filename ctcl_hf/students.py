@@ -86,6 +86,11 @@ class Student(nn.Module):
         """Architecture in a few words, for tables and cards."""
         raise NotImplementedError(f"{type(self).__name__} must describe its architecture.")
 
+    @property
+    def can_checkpoint(self) -> bool:
+        """Whether activations may be recomputed in backward. Not those of BatchNorm: it would count a batch twice."""
+        return False
+
     def normalize(self, pixel_values: Tensor) -> Tensor:
         """RGB in 0..255 -> the model's own input, float32 (float64 for a float64 model)."""
         return (pixel_values.to(self.mean.dtype) - self.mean) / self.std
@@ -111,6 +116,10 @@ class SegformerStudent(Student):
     @property
     def head(self) -> nn.Module:
         return self.model.decode_head
+
+    @property
+    def can_checkpoint(self) -> bool:
+        return True  # its encoder's layers only, which have no BatchNorm
 
     @property
     def second_stage(self) -> nn.Module:

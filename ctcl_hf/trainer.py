@@ -12,7 +12,6 @@ from transformers import AutoConfig, AutoModelForSemanticSegmentation, Trainer, 
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 
-from .arguments import CTCLArguments
 from .cpu import prepare_cpu
 from .data import collate_for_evaluation
 from .inference import class_map
@@ -23,6 +22,7 @@ from .pair import StudentPair
 from .report import PairProgress
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .students import Student
+from .training_arguments import CTCLArguments
 
 OBJECTIVE_FILE = "objective.safetensors"
 ARGUMENTS_FILE = "training_args.json"

@@ -24,19 +24,14 @@ def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
     import numpy as np
     from PIL import Image, ImageOps
     from tqdm.auto import tqdm
-    from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-    from ctcl_hf import segment
     from ctcl_hf.figures import overlay_figure, palette_for, save_figure
+    from ctcl_hf.inference import load_for_inference, segment
 
     stems = [path.stem for path in images]
     if repeated := {stem for stem in stems if stems.count(stem) > 1}:
         raise ValueError(f"Several images are named {', '.join(sorted(repeated))}: their pictures would overwrite.")
-    try:
-        model = AutoModelForSemanticSegmentation.from_pretrained(model_name)
-        image_processor = AutoImageProcessor.from_pretrained(model_name)
-    except (ValueError, OSError) as error:
-        raise OSError(f"--model {model_name} is neither a student's folder nor a model on the Hub: {error}") from error
+    model, image_processor = load_for_inference(model_name)
     class_names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     for path in tqdm(images, "Segmenting"):
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")

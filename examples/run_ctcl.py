@@ -22,6 +22,7 @@ def main() -> None:
     run.trainer.train(resume_from_checkpoint=run.checkpoint)
     run.trainer.save_model()
     report(run)
+    run.trainer.accelerator.end_training()  # ends the process group, which may abort if it outlives its threads
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# Page faults of "steps" after the first two, in a fresh process: the test's own must keep its settings.
+# Page faults of two "steps" after the first six, in a fresh process: the test's own must keep its settings.
 STEPS = """
 import resource, sys, torch
 from ctcl_hf.cpu import keep_freed_memory
@@ -15,7 +15,8 @@ if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def step():
     activations = [torch.zeros(2**24) for _ in range(4)]  # 64 MiB, 16384 pages of 4 KiB, each
-step(), step()
+for _ in range(6):  # a block that is a little too small may stay behind in the first ones
+    step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 step(), step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -28,4 +29,4 @@ def test_memory_freed_by_one_step_is_there_for_the_next():
         own = subprocess.run([sys.executable, "-c", STEPS, mode], capture_output=True, text=True, check=True)
         return int(own.stdout)
 
-    assert faults("keep") < 0.5 * faults("default")  # a first step may leave a hole that does not fit again
+    assert faults("keep") < 0.1 * faults("default")

@@ -34,6 +34,7 @@ if trainer.is_world_process_zero():
              "ce_cnn": per_process.mean(0).tolist(), "differ": bool((per_process[0] != per_process[-1]).any()),
              "equal": bool((everywhere[0] == everywhere[-1]).all())}
     print("FACTS" + json.dumps(facts))
+trainer.accelerator.end_training()
 """
 
 

@@ -10,7 +10,8 @@ from conftest import make_cnn, make_vit
 from transformers import pipeline
 
 from ctcl_hf import EvaluationTransform, segment
-from ctcl_hf.inference import class_map
+from ctcl_hf.inference import class_map, sliding_window_logits
+from ctcl_hf.losses import upsample
 
 
 @pytest.mark.parametrize("make", [make_cnn, make_vit])
@@ -44,3 +45,50 @@ def test_the_class_map_is_the_argmax_of_the_upsampled_logits():
     logits = torch.randn(2, 5, 4, 6)
     upsampled = torch.nn.functional.interpolate(logits, (9, 13), mode="bilinear")
     assert torch.equal(class_map(logits, (9, 13)), upsampled.argmax(1))
+
+
+def test_images_of_several_sizes_are_segmented_together_as_alone():
+    rng = np.random.default_rng(0)
+    images = [PIL.Image.fromarray(rng.integers(0, 255, (h, w, 3), dtype=np.uint8)) for h, w in ((37, 51), (60, 40))]
+    student = make_vit()
+    together = segment(student.model, student.image_processor, images)
+    for image, labels in zip(images, together, strict=True):
+        assert np.array_equal(labels, segment(student.model, student.image_processor, image))
+
+
+def pooled(pixels):
+    """Logits at stride 4 that depend on their own pixels alone, so that windows can agree."""
+    return torch.nn.functional.avg_pool2d(pixels, 4, ceil_mode=True)
+
+
+@pytest.mark.parametrize("window", [(40, 56), (64, 64)])
+def test_one_window_over_the_whole_image_is_the_whole_image(window):
+    pixels = torch.randn(2, 3, 40, 56)
+    whole = upsample(pooled(pixels), (40, 56))
+    assert torch.equal(sliding_window_logits(pooled, pixels, window, window), whole)
+
+
+@pytest.mark.parametrize("size", [(40, 56), (41, 57), (33, 90)])
+@pytest.mark.parametrize("stride", [(16, 16), (32, 24)])
+def test_overlapping_windows_weigh_every_pixel_once(size, stride):
+    pixels = torch.full((1, 3, *size), 2.5)
+    logits = sliding_window_logits(pooled, pixels, (32, 32), stride)
+    assert logits.shape == (1, 3, *size)
+    assert torch.allclose(logits, torch.full_like(logits, 2.5))
+
+
+def test_windows_see_their_own_pixels_and_no_more_than_their_size():
+    seen = []
+
+    def predict(pixels):
+        seen.append(tuple(pixels.shape[-2:]))
+        return pixels
+
+    pixels = torch.randn(1, 3, 50, 70)
+    assert torch.allclose(sliding_window_logits(predict, pixels, (32, 32), (20, 20)), pixels, atol=1e-6)
+    assert set(seen) == {(32, 32)}
+
+
+def test_a_stride_that_leaves_pixels_out_is_refused():
+    with pytest.raises(ValueError, match="stride"):
+        sliding_window_logits(pooled, torch.randn(1, 3, 64, 64), (32, 32), (40, 32))

@@ -1,23 +1,19 @@
 """Data sets. Adding one is a file with a builder that returns `SegmentationData`, and one line in `DATASETS`."""
 
-from collections.abc import Callable
+from ..lazy import LazyDict, lazy_names
 
-from .camvid import build_camvid
-from .segmentation import IGNORE_INDEX, SegmentationData, SegmentationSamples, collate_for_evaluation
-from .synthetic import build_synthetic
-from .transforms import EvaluationTransform, TrainingTransform
+# name -> builder(data_dir), as "module:function" of this folder
+DATASETS = LazyDict(__name__, {"camvid": "camvid:build_camvid", "synthetic": "synthetic:build_synthetic"})
 
-# name -> builder(data_dir)
-DATASETS: dict[str, Callable[[str | None], SegmentationData]] = {"camvid": build_camvid, "synthetic": build_synthetic}
-
-__all__ = [
-    "DATASETS",
-    "IGNORE_INDEX",
-    "EvaluationTransform",
-    "SegmentationData",
-    "SegmentationSamples",
-    "TrainingTransform",
-    "build_camvid",
-    "build_synthetic",
-    "collate_for_evaluation",
-]
+_HOME = {
+    "EvaluationTransform": "transforms",
+    "IGNORE_INDEX": "segmentation",
+    "SegmentationData": "segmentation",
+    "SegmentationSamples": "segmentation",
+    "TrainingTransform": "transforms",
+    "build_camvid": "camvid",
+    "build_synthetic": "synthetic",
+    "collate_for_evaluation": "segmentation",
+}
+__all__ = ["DATASETS", *_HOME]
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -5,12 +5,11 @@ same plainly on full-resolution logits: its reference in the tests, and building
 """
 
 from .hfd import as_constant, hfd
-from .pixel import KLDirection, cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
+from .pixel import cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
 from .region import cosine_distance, region_bsd, region_sums, spread, teaching_directions
 from .strips import PixelLosses, cross_entropy_loss, pixel_losses
 
 __all__ = [
-    "KLDirection",
     "PixelLosses",
     "as_constant",
     "cosine_distance",

@@ -1,14 +1,11 @@
 """Losses on the logits: cross entropy (Eq. 1), and pixel-wise bidirectional selective distillation (Eq. 4)."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..choices import KLDirection
 from .precision import in_full_precision
-
-KLDirection = Literal["reverse", "forward"]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..choices import KLDirection
 from .phases import PhasedUpsampling
-from .pixel import KLDirection, upsample
+from .pixel import upsample
 from .precision import in_full_precision
 from .region import teaching_directions
 
@@ -30,6 +31,7 @@ class PixelLosses(NamedTuple):
     teaches: tuple[Tensor, Tensor]  # (B, H, W) bool: where this student is the more reliable
 
 
+@torch.compiler.disable  # a loop over phases, which a compiler would unroll
 @in_full_precision
 def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     """Eq. 1: mean cross entropy in nats over the labelled pixels, logits upsampled to the labels' size.
@@ -39,6 +41,7 @@ def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Ten
     return _PixelLosses.apply(labels, ignore_index, None, 1.0, *_divisors(labels, logits))[0]
 
 
+@torch.compiler.disable  # a loop over phases, which a compiler would unroll
 @in_full_precision
 def pixel_losses(
     logits_a: Tensor,

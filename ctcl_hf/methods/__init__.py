@@ -1,9 +1,10 @@
-"""Training methods. Adding one is one file with a subclass of `Objective`, and one line here."""
+"""Training methods. Adding one is one file with a subclass of `Objective`, and one line in `METHODS`."""
 
-from .ctcl import CTCL
-from .objective import Objective, StudentTerms
-from .vanilla import Vanilla
+from ..lazy import LazyDict, lazy_names
 
-METHODS: dict[str, type[Objective]] = {"vanilla": Vanilla, "ctcl": CTCL}
+# name -> class, as "module:class" of this folder
+METHODS = LazyDict(__name__, {"vanilla": "vanilla:Vanilla", "ctcl": "ctcl:CTCL"})
 
-__all__ = ["CTCL", "METHODS", "Objective", "StudentTerms", "Vanilla"]
+_HOME = {"CTCL": "ctcl", "Objective": "objective", "StudentTerms": "objective", "Vanilla": "vanilla"}
+__all__ = ["METHODS", *_HOME]
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -1,12 +1,10 @@
 """CTCL: collaborative learning of a CNN and a ViT (Zhu et al., ICCV 2023, Eqs. 1-6)."""
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..choices import KLDirection, RegionProjection
 from ..losses import (
-    KLDirection,
     hfd,
     pixel_losses,
     region_bsd,
@@ -16,8 +14,6 @@ from ..losses import (
 )
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
-
-RegionProjection = Literal["both", "learner"]
 
 
 class Projection(nn.Conv2d):

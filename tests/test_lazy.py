@@ -1,0 +1,53 @@
+"""What is imported when."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ctcl_hf.lazy import LazyDict
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "run_ctcl.py"
+SLOW = ("torch", "timm", "datasets", "evaluate", "matplotlib", "accelerate")
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_importing_the_package_imports_nothing_slow():
+    assert python(f"import sys, ctcl_hf; print([name for name in {SLOW} if name in sys.modules])") == "[]"
+
+
+def test_help_is_shown_without_torch():
+    code = f"""
+import runpy, sys
+sys.argv = ["run_ctcl.py", "--help"]
+try:
+    runpy.run_path({str(EXAMPLE)!r}, run_name="__main__")
+except SystemExit as end:
+    print(end.code, [name for name in {SLOW} if name in sys.modules])
+"""
+    shown, last = python(code).rsplit("\n", 1)
+    assert last == "0 []"
+    for option in ("--dataset {camvid", "--method {vanilla", "--cnn_lr", "--recipe {paper", "TrainingArguments"):
+        assert option in shown
+
+
+@pytest.mark.parametrize("first", ["import ctcl_hf", "import transformers.models.auto.modeling_auto"])
+def test_the_auto_classes_know_our_models_whichever_package_is_imported_first(first):
+    code = f"{first}; import ctcl_hf; from transformers import AutoConfig, AutoModelForSemanticSegmentation as Auto; "
+    code += "config = AutoConfig.for_model('deeplabv3plus'); print(type(config) in Auto._model_mapping)"
+    assert python(code) == "True"
+
+
+def test_a_lazy_dict_takes_objects_as_well_and_imports_no_more_than_is_asked_for():
+    values = LazyDict("ctcl_hf", {"pair": "pair:StudentPair", "broken": "nowhere:Nothing"})
+    values["own"] = python
+    assert list(values) == ["pair", "broken", "own"]
+    assert "broken" in values
+    assert values["own"] is python
+    assert values["pair"].__name__ == "StudentPair"
+    with pytest.raises(ModuleNotFoundError):
+        values["broken"]
