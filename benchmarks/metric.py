@@ -1,8 +1,8 @@
 """Metric
 
 `ctcl_hf`'s mean_iou against evaluate's own on 233 masks of CamVid's size and predictions that are right at four pixels
-of five, added in batches of 4. evaluate's is a script on the Hub, `evaluate.load("mean_iou")`, or a copy of its folder.
-malloc is left as it comes: where freed memory is kept (as in training on a CPU) evaluate's is three times faster, too.
+of five, added as tensors in batches of 4, as transformers' example does. evaluate's is a script on the Hub,
+`evaluate.load("mean_iou")`, or a copy of its folder. malloc is left as it comes.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 
+import torch
 from common import IGNORE, bar, camvid_or_scenes, header, in_own_process, row
 
 MASKS, BATCH = 233, 4
@@ -55,6 +56,7 @@ def main() -> None:
         np.where((generator.random(labels.shape) < 0.8) & (labels != IGNORE), labels, guess)
         for labels, guess in zip(references, guesses, strict=True)
     ]
+    predictions, references = (torch.from_numpy(np.stack(masks)).long() for masks in (predictions, references))
     own, theirs, written = [], [], 0
     with tempfile.TemporaryDirectory() as cache:
         for _ in range(3):

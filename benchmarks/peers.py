@@ -86,7 +86,7 @@ def transformers_script(data, steps: int) -> list[float]:
 
     from ctcl_hf.loading import MIT_VARIANTS
 
-    config = SegformerConfig(num_labels=len(data.class_names), **MIT_VARIANTS["mit-b1"])
+    config = SegformerConfig(num_labels=len(data.class_names), **MIT_VARIANTS["nvidia/mit-b1"])
     model = SegformerForSemanticSegmentation(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
 
