@@ -19,8 +19,8 @@ def keep_freed_memory() -> bool:
     """Lets this process reuse the memory of freed tensors; returns whether the C library could be told to.
 
     glibc gives blocks of 32 MiB and more back to the kernel when they are freed. Most activations are that large, so
-    that every step asks for the same gigabytes again and the kernel hands them out zeroed, 4 KiB at a time: a fifth
-    to a third of a step (docs/benchmarks.md). Nothing computed changes, and the peak is that of a step.
+    that every step asks for the same gigabytes again and the kernel hands them out zeroed, 4 KiB at a time: up to a
+    third of a step (docs/benchmarks.md). Nothing computed changes, and the peak is that of a step.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
