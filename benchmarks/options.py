@@ -74,7 +74,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for kind in kinds:
             os.environ["BENCH_GIVE_BACK"] = "1" if kind == "freed memory given back" else ""
-            runs[kind].append(in_own_process(__file__, "--steps", arguments.steps, "--kind", kind))
+            runs[kind].append(in_own_process(__file__, "--steps", arguments.steps, f"--kind={kind}"))
     base = statistics.median(run["seconds"] for run in runs["default"])
     header("option", "s / step", "against the default", "peak (GiB)", "first step (s)")
     for kind, results in runs.items():
