@@ -3,9 +3,8 @@
 Names are imported when they are first used.
 """
 
-import importlib
-
-from .lazy import AfterImport, lazy_names
+from . import models
+from .lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -26,18 +25,17 @@ _HOME = {
     "StudentOutput": "students",
     "StudentPair": "pair",
     "StudentTerms": "methods",
+    "TrainingTransform": "data",
     "Vanilla": "methods",
     "build_camvid": "data",
     "build_synthetic": "data",
     "load_student": "loading",
     "segment": "inference",
     "sliding_window_logits": "inference",
-    "TrainingTransform": "data",
 }
 __all__ = sorted(_HOME)
 
 
 __getattr__, __dir__ = lazy_names(__name__, _HOME)
 
-# The Auto classes and pipelines of transformers know our models as soon as both packages are imported.
-AfterImport("transformers.models.auto.modeling_auto", lambda: importlib.import_module(".models", __name__))
+models.register()

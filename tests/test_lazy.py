@@ -42,6 +42,11 @@ def test_the_auto_classes_know_our_models_whichever_package_is_imported_first(fi
     assert python(code) == "True"
 
 
+def test_the_configuration_is_known_before_any_model_class_is_imported():
+    code = "import ctcl_hf, sys; from transformers import AutoConfig; config = AutoConfig.for_model('deeplabv3plus'); "
+    assert python(code + "print(type(config).__name__, 'timm' in sys.modules)") == "DeepLabV3PlusConfig False"
+
+
 def test_a_lazy_dict_takes_objects_as_well_and_imports_no_more_than_is_asked_for():
     values = LazyDict("ctcl_hf", {"pair": "pair:StudentPair", "broken": "nowhere:Nothing"})
     values["own"] = python
