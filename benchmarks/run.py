@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent
 # script -> arguments that it takes of --data_dir and --evaluate_metric
 SCRIPTS = {
     "collaboration": (),
+    "losses": (),
     "memory": (),
     "peers": ("data_dir",),
     "metric": ("data_dir", "evaluate_metric"),
