@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from .losses import as_constant
+from .models.segformer import decode
 
 # The paper's "last layer" (supplement, Table 1) as an index into the encoder's taps at nominal strides 4, 8, 16, 32.
 # MobileNetV2's is its 96-channel stage, not the 320-channel one that feeds the head; elsewhere it is the deepest tap.
@@ -109,7 +110,7 @@ class Student(nn.Module):
 
 
 class SegformerStudent(Student):
-    """SegFormer as it stands in transformers; stages are its MiT encoder's."""
+    """SegFormer as it stands in transformers, its decode head in a cheaper order; stages are its MiT encoder's."""
 
     family = "vit"
 
@@ -138,13 +139,20 @@ class SegformerStudent(Student):
     def last_channels(self) -> int:
         return self.config.hidden_sizes[-1]
 
+    def features(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """The encoder's four features, (B, C_i, H/s, W/s) at strides 4, 8, 16, 32."""
+        return self.model.segformer(self.normalize(pixel_values), output_hidden_states=True).hidden_states
+
+    def logits(self, pixel_values: Tensor) -> Tensor:
+        return decode(self.model.decode_head, self.features(pixel_values))
+
     def forward(self, pixel_values: Tensor) -> StudentOutput:
-        output = self.model(pixel_values=self.normalize(pixel_values), output_hidden_states=True)
+        features = self.features(pixel_values)
         return StudentOutput(
-            logits=output.logits,
-            low=output.hidden_states[0],
-            second=output.hidden_states[1],
-            last=output.hidden_states[-1],
+            logits=decode(self.model.decode_head, features),
+            low=features[0],
+            second=features[1],
+            last=features[-1],
             auxiliary_logits=None,
             second_stage=self.borrowed_second_stage,
         )

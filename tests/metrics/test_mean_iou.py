@@ -15,7 +15,7 @@ from PIL import Image
 
 from ctcl_hf.metrics import MeanIoU
 from ctcl_hf.metrics.mean_iou import mean_iou as module
-from ctcl_hf.metrics.mean_iou.mean_iou import confusion_counts, summed
+from ctcl_hf.metrics.mean_iou.mean_iou import add_counts, confusion_counts
 
 FOLDER = Path(module.__file__).parent
 
@@ -209,11 +209,17 @@ def test_confusion_counts():
     predictions, references = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1])
     expected = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     assert torch.equal(confusion_counts(predictions, references, 4), expected)
-    assert torch.equal(confusion_counts(predictions, references), expected[:3, :3])
+    assert torch.equal(confusion_counts(predictions, references), expected[:2, :3])
     assert torch.equal(confusion_counts(predictions[:0], references[:0], 4), expected * 0)
-    assert torch.equal(summed(expected, torch.ones(2, 2, dtype=torch.int64)).sum(), torch.tensor(8))
+    assert torch.equal(confusion_counts(predictions % 2, references), expected[:2, :2] + torch.tensor([[0, 0], [1, 0]]))
     with pytest.raises(ValueError, match=r"predictions hold ids \[2\] outside 0\.\.1"):
         confusion_counts(predictions, references, 2)
+
+
+def test_add_counts_grows_a_square_table_that_is_too_small():
+    total, counts = torch.ones(2, 2, dtype=torch.int64), torch.ones(1, 3, dtype=torch.int64)
+    assert add_counts(total, counts).tolist() == [[2, 2, 1], [1, 1, 0], [0, 0, 0]]
+    assert add_counts(total, counts.T[:2]) is total and total.tolist() == [[2, 1], [2, 1]]
 
 
 def test_merge_equals_together():

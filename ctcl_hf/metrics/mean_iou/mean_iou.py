@@ -7,6 +7,7 @@ import datasets
 import evaluate
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 MAX_IDS = 1024  # the table of raw ids is at most MAX_IDS x MAX_IDS int64, 8 MiB
@@ -49,7 +50,7 @@ def confusion_counts(predictions: Any, references: Any, num_ids: int | None = No
     """Count pixel pairs: int64 (num_ids, num_ids), rows the reference's id, columns the prediction's.
 
     Both arguments hold ids and have one shape, any shape. Counting runs on the device of `predictions`, where the
-    result stays. Without `num_ids` the table is just large enough, up to MAX_IDS.
+    result stays. Without `num_ids` the table has just the rows and columns it needs, up to MAX_IDS of each.
     """
     predicted = _as_ids(predictions)
     reference = _as_ids(references, predicted.device)
@@ -58,23 +59,24 @@ def confusion_counts(predictions: Any, references: Any, num_ids: int | None = No
     if not predicted.numel():
         return torch.zeros(num_ids or 0, num_ids or 0, dtype=torch.int64, device=predicted.device)
     limit = MAX_IDS if num_ids is None else num_ids
-    highest = 0
-    for name, ids in (("predictions", predicted), ("references", reference)):
+    shape = []
+    for name, ids in (("references", reference), ("predictions", predicted)):
         low, high = (int(bound) for bound in ids.aminmax())
         if low < 0 or high >= limit:
             outside = ids[(ids < 0) | (ids >= limit)].unique().tolist()
             raise ValueError(f"{name} hold ids {_quoted(outside)} outside 0..{limit - 1}")
-        highest = max(highest, high)
-    size = highest + 1 if num_ids is None else num_ids
-    return torch.bincount((reference * size + predicted).flatten(), minlength=size * size).view(size, size)
+        shape.append(num_ids or high + 1)
+    rows, columns = shape
+    pairs = torch.add(predicted, reference, alpha=columns)  # in one go: a product would be a second array of this size
+    return torch.bincount(pairs.flatten(), minlength=rows * columns).view(rows, columns)
 
 
-def summed(left: Tensor, right: Tensor) -> Tensor:
-    """The sum of two square tables of counts, (A, A) and (B, B), as a new table of max(A, B) ids."""
-    size = max(len(left), len(right))
-    total = torch.zeros(size, size, dtype=torch.int64)
-    for counts in (left, right):
-        total[: len(counts), : len(counts)] += counts.cpu()
+def add_counts(total: Tensor, counts: Tensor) -> Tensor:
+    """Add a table of counts to a square one, in place if it is large enough; returns the sum, square, on the CPU."""
+    if (missing := max(counts.shape) - len(total)) > 0:
+        total = F.pad(total, (0, missing, 0, missing))
+    rows, columns = counts.shape
+    total[:rows, :columns] += counts.cpu()
     return total
 
 
@@ -158,7 +160,7 @@ class MeanIoU(evaluate.Metric):
         """Add another module's `counts`, square int64, of any number of ids."""
         if counts.dtype != torch.int64 or counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
             raise ValueError(f"counts must be a square int64 table, not {counts.dtype} of shape {tuple(counts.shape)}")
-        self._counts = summed(self._counts, counts)
+        self._counts = add_counts(self._counts, counts)
 
     def add(self, *, prediction: Any = None, reference: Any = None, **inputs: Any) -> None:
         """Count one pair of masks, each (height, width); as in evaluate, the plural names are taken as well."""
@@ -175,12 +177,12 @@ class MeanIoU(evaluate.Metric):
             raise ValueError("predictions and references must both be given")
         if len(predictions) != len(references):
             raise ValueError(f"{len(predictions)} predictions do not match {len(references)} references")
-        counts = self._counts
+        counts = self.counts
         for prediction, reference in zip(predictions, references, strict=True):
             predicted = _as_ids(prediction)
             if predicted.ndim != 2:
                 raise ValueError(f"a mask is (height, width), but one has the shape {tuple(predicted.shape)}")
-            counts = summed(counts, confusion_counts(predicted, reference))
+            counts = add_counts(counts, confusion_counts(predicted, reference))
         return counts
 
     def compute(self, *, predictions: Any = None, references: Any = None, **options: Any) -> dict[str, Any]:
