@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["360x480", "512x512"], help="HEIGHTxWIDTH")
     parser.add_argument("--aspp_channels", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     arguments = parser.parse_args()
     header("classes", "size", "ASPP", "CTCL (s)", "CNN + ViT alone (s)", "ratio", "min-max", "vanilla (s)")
     medians = {}

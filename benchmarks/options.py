@@ -2,8 +2,8 @@
 
 What each option does to a CTCL step of the `cpu` recipe (crops of 160x224, batch 8, 11 classes, ASPP 128, stride 16):
 median seconds, and bytes resident at the peak beyond those before, each in processes of its own, in turn. "default" is
-what CTCLTrainer does on a CPU: freed memory kept, the CNN in channels-last, float32. With `--compile`, torch.compile
-too, which takes minutes.
+what CTCLTrainer does on a CPU: freed memory kept, the CNN in channels-last, float32. `--compile` adds torch.compile,
+which on 2026-11-21 took 185 s for the first step and 1.09 times the default's seconds for each that followed.
 """
 
 import argparse
