@@ -77,7 +77,7 @@ def large_image(family: str, how: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--large", nargs=2, metavar=("STUDENT", "HOW"), help="Measure this one here.")
     arguments = parser.parse_args()
     if arguments.large:
