@@ -41,6 +41,29 @@ class OptimizationArguments:
 
 
 @dataclass
+class PublishingArguments:
+    """Where the students are published, and what their cards say that no run can know. See --push_to_hub."""
+
+    cnn_hub_model_id: str | None = field(
+        default=None,
+        metadata={"help": "Repository of the CNN, [USER/]NAME. Default: [USER/]HUB_MODEL_ID-cnn."},
+    )
+    vit_hub_model_id: str | None = field(
+        default=None,
+        metadata={"help": "Repository of the ViT, [USER/]NAME. Default: [USER/]HUB_MODEL_ID-vit."},
+    )
+    hub_license: str = field(
+        default="unknown", metadata={"help": "License of the published weights, by the Hub's identifier."}
+    )
+    control: str | None = field(
+        default=None,
+        metadata={
+            "help": "Output folder of a finished --method vanilla run, whose scores the cards show beside these."
+        },
+    )
+
+
+@dataclass
 class StudentArguments:
     """Which two students."""
 
@@ -126,7 +149,7 @@ class MethodArguments:
         else:
             for option in dataclasses.fields(self):
                 is_set = getattr(self, option.name) != option.default
-                if option.name != "method" and is_set and option.name not in self._options():
+                if option.name != "method" and is_set and option.name not in self.options():
                     problems.append(f"--{option.name} has no effect on --method {self.method}.")
         for weight in ("alpha", "beta", "gamma"):
             if getattr(self, weight) < 0:
@@ -136,11 +159,11 @@ class MethodArguments:
         if problems:
             raise ValueError("\n".join(problems))
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """The fields that the method's class takes by keyword."""
         accepted = inspect.signature(METHODS[self.method]).parameters
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in accepted}
 
     def build(self, a: "Student", b: "Student") -> "Objective":
         """The objective for these two students."""
-        return METHODS[self.method](a, b, **self._options())
+        return METHODS[self.method](a, b, **self.options())

@@ -74,6 +74,7 @@ def load_student(
     name = f"nvidia/{name_or_path}" if f"nvidia/{name_or_path}" in MIT_VARIANTS else name_or_path
     if "/" in name or Path(name).is_dir():
         student = _saved_student(name, image_size, from_scratch, config)
+        student.origin = "a local folder" if Path(name).is_dir() else "random weights" if from_scratch else name
     else:
         stride = OUTPUT_STRIDE.get(name.split("_")[0], DEFAULT_OUTPUT_STRIDE)
         config |= {"output_stride": stride} | deeplab_config
@@ -84,6 +85,7 @@ def load_student(
             raise OSError(f"Cannot load the encoder {name!r}: {error.__cause__}\n{WAYS_ON}") from error
         pretrained = timm.get_pretrained_cfg(name)
         student = as_student(model, image_processor(image_size, pretrained.mean, pretrained.std))
+        student.origin = "random weights" if from_scratch else f"timm/{pretrained.architecture}.{pretrained.tag}"
     if family is not None and student.family != family:
         raise ValueError(
             f"{name_or_path!r} is a {student.config.model_type}, a student of the {student.family!r} family; a "

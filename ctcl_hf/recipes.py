@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import HfArgumentParser
 
-from .arguments import DataArguments, MethodArguments, OptimizationArguments, StudentArguments
+from .arguments import (
+    DataArguments,
+    MethodArguments,
+    OptimizationArguments,
+    PublishingArguments,
+    StudentArguments,
+)
 
 if TYPE_CHECKING:
     from .training_arguments import CTCLArguments
@@ -61,7 +67,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 TRAINER_ARGUMENTS = """\
 Every argument of transformers' TrainingArguments is taken as well: --output_dir, --num_train_epochs,
---per_device_train_batch_size, --gradient_accumulation_steps, --seed, --bf16, --resume_from_checkpoint, --report_to, ...
+--per_device_train_batch_size, --gradient_accumulation_steps, --seed, --bf16, --resume_from_checkpoint, --report_to,
+--push_to_hub, --hub_model_id, --hub_strategy, ...
 https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments lists them.
 """
 
@@ -87,11 +94,11 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     first.add_argument("--method", default="ctcl")
     first.add_argument("-h", "--help", action="store_true")
     recipe, method, needs_help = vars(first.parse_known_args(argv)[0]).values()
-    kinds = [StudentArguments, DataArguments, MethodArguments, OptimizationArguments]
+    kinds = [StudentArguments, DataArguments, MethodArguments, OptimizationArguments, PublishingArguments]
     if not needs_help:
         from .training_arguments import CTCLArguments
 
-        kinds[-1] = CTCLArguments
+        kinds[3:] = [CTCLArguments]
 
     parser = HfArgumentParser(
         kinds,

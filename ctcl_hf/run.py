@@ -1,17 +1,16 @@
 """A whole run from its arguments: data, students, objective and trainer; and what is written at its end."""
 
 import json
-import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from transformers import set_seed
 from transformers.utils import logging
 
+from .card import RunFacts, machine, versions
+from .checkpoints import check_checkpoint, find_checkpoint
 from .data import DATASETS, EvaluationTransform, SegmentationData, TrainingTransform
 from .figures import comparison_figure, history_figure, save_figure
 from .inference import segment
@@ -19,9 +18,10 @@ from .loading import load_student
 from .pair import StudentPair
 from .recipes import Arguments
 from .report import markdown_table, metrics_table, parameter_table
-from .trainer import CTCLTrainer, check_checkpoint
+from .trainer import CTCLTrainer
 
 FIGURE_IMAGES = 4
+AUGMENTATION = ("image_size", "crop_size", "scale_range", "photometric")  # of DataArguments, what a card tells
 
 
 class Run(NamedTuple):
@@ -36,7 +36,7 @@ class Run(NamedTuple):
 def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
     _, students, data_arguments, method, training = arguments
-    checkpoint = _checkpoint(training.output_dir, training.resume_from_checkpoint)
+    checkpoint = find_checkpoint(training.output_dir, training.resume_from_checkpoint)
     data = DATASETS[data_arguments.dataset](data_arguments.data_dir)
     if data_arguments.check_data and training.local_process_index == 0:
         data.check()
@@ -50,6 +50,8 @@ def prepare(arguments: Arguments) -> Run:
         students.cnn, data.class_names, image_size, family="cnn", from_scratch=students.from_scratch, **deeplab
     )
     vit = load_student(students.vit, data.class_names, image_size, family="vit", from_scratch=students.from_scratch)
+    control = _control(training.control, data.name) if training.control else None
+    training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
     pair = StudentPair({"cnn": cnn, "vit": vit}, method.build(cnn, vit))
     augment = TrainingTransform(
         image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric
@@ -59,10 +61,32 @@ def prepare(arguments: Arguments) -> Run:
         training,
         train_dataset=data.samples("train", augment),
         eval_dataset=data.samples("validation", EvaluationTransform(image_size)),
+        facts=RunFacts(
+            dataset=data.name,
+            data={key: value for key, value in vars(data_arguments).items() if key in AUGMENTATION},
+            method=method.options(),
+            recipe=arguments.recipe,
+            command=_command(training.hub_token),
+            control=control,
+            license=training.hub_license,
+        ),
     )
     if checkpoint is not None:
         check_checkpoint(Path(checkpoint), pair)
+    for name, repository in trainer.publisher.repositories.items():
+        print(f"{name} will be published at {repository.url}")
     return Run(arguments, data, trainer, checkpoint)
+
+
+def finish(run: Run) -> None:
+    """Saves both students, reports on them, and publishes them if asked to. PushError if that fails, after the rest."""
+    trainer = run.trainer
+    trainer.save_model(_internal_call=True)  # not yet to the Hub: once, with its scores
+    report(run)
+    if trainer.args.push_to_hub:
+        commits = trainer.push_to_hub()
+        for name in commits or {}:
+            print(f"{name:8} {trainer.publisher.repositories[name].url}")
 
 
 def report(run: Run) -> None:
@@ -92,15 +116,17 @@ def report(run: Run) -> None:
         "method": vars(run.arguments.method),
         "training": trainer.args.to_dict(),
         "metrics": metrics,
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "transformers", "accelerate", "datasets", "timm")},
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.args.device}",
-        "command": " ".join(sys.argv),
+        "scores": trainer.scores,
+        "versions": versions(),
+        "machine": machine(trainer.args),
+        "command": trainer.facts.command,
     }
     (folder / "results.json").write_text(json.dumps(facts, indent=2, default=str))
     text = "\n\n".join(tables)
     (folder / "results.md").write_text(text + "\n")
     save_figure(_comparison(run), folder / "figure.png")
+    trainer.facts.figure = folder / "figure.png"
+    trainer.create_model_card()
     written = {"figure": "figure.png", **{name: name for name in names}}
     if any("loss" in log for log in history):
         save_figure(history_figure(history, names), folder / "curves.png")
@@ -135,30 +161,21 @@ def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
     return markdown_table(lines)
 
 
-def _checkpoint(output_dir: str, resume: str | None) -> str | None:
-    """The checkpoint to resume from. A folder that holds another run is never silently written over."""
-    folder = Path(output_dir)
-    # A folder without this file is one that an interruption left half-written: Trainer writes it last.
-    complete = {
-        int(path.parent.name.split("-")[-1]): path.parent for path in folder.glob("checkpoint-*/trainer_state.json")
-    }
-    last = str(complete[max(complete)]) if complete else None
-    holds_run = last is not None or any(folder.glob("*/config.json")) or (folder / "results.json").is_file()
-    if resume is None or (resume == "auto" and last is None):
-        if holds_run:
-            other = "choose another --output_dir"
-            way = (
-                f"Continue it with --resume_from_checkpoint auto, or {other}"
-                if last
-                else f"It has no checkpoint: {other}"
-            )
-            raise ValueError(f"{output_dir} already holds a run. {way}.")
-        return None
-    if resume == "auto":
-        return last
-    if not (Path(resume) / "trainer_state.json").is_file():
+def _control(folder: str, dataset: str) -> dict[str, dict[str, float]]:
+    """The scores of a vanilla run on the same data, by split. ValueError if the folder holds no such run."""
+    path = Path(folder) / "results.json"
+    if not path.is_file():
+        raise ValueError(f"--control {folder}: no results.json there. Give the output folder of a finished run.")
+    facts = json.loads(path.read_text())
+    if facts["method"]["method"] != "vanilla" or facts["data"]["dataset"] != dataset:
         raise ValueError(
-            f"--resume_from_checkpoint {resume}: no trainer_state.json there. Give a folder like "
-            f"{output_dir}/checkpoint-100 (not the folder of one student), or `auto`."
+            f"--control {folder}: a run of --method {facts['method']['method']} on {facts['data']['dataset']}, but the "
+            f"control of this one is --method vanilla on {dataset}."
         )
-    return resume
+    return facts["scores"]
+
+
+def _command(token: str | None) -> str:
+    """The command line that was given, without the token if it held one."""
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return command.replace(token, "<HUB_TOKEN>") if token else command

@@ -43,6 +43,7 @@ class Student(nn.Module):
         super().__init__()
         self.model = model
         self.image_processor = image_processor
+        self.origin: str | None = None  # what training started from: a Hub id, "random weights", "a local folder"
         scale = 1 / image_processor.rescale_factor
         for name, values in (("mean", image_processor.image_mean), ("std", image_processor.image_std)):
             self.register_buffer(name, scale * torch.tensor(values).view(1, -1, 1, 1), persistent=False)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast
+from huggingface_hub import CommitInfo
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
-from transformers import AutoConfig, AutoModelForSemanticSegmentation, Trainer, TrainerCallback
+from transformers import AutoModelForSemanticSegmentation, Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 
+from .card import RunFacts, record, write_cards
+from .checkpoints import OBJECTIVE_FILE, check_checkpoint
 from .cpu import prepare_cpu
 from .data import collate_for_evaluation
 from .inference import class_map
@@ -19,12 +22,12 @@ from .losses import cross_entropy_loss, upsample
 from .metrics import MeanIoU
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates
 from .pair import StudentPair
+from .publisher import Publisher
 from .report import PairProgress
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .students import Student
 from .training_arguments import CTCLArguments
 
-OBJECTIVE_FILE = "objective.safetensors"
 ARGUMENTS_FILE = "training_args.json"
 
 
@@ -42,6 +45,7 @@ class CTCLTrainer(Trainer):
         train_dataset: samples {"pixel_values", "labels"}, asked for by (epoch, index): see `SegmentationSamples`.
         eval_dataset: the same, asked for by index; labels at their own size, to which logits are upsampled.
         callbacks: added to Trainer's own.
+        facts: what the students' cards may say of this run beyond what the trainer knows.
     """
 
     model: StudentPair
@@ -54,8 +58,12 @@ class CTCLTrainer(Trainer):
         train_dataset: Dataset | None = None,
         eval_dataset: Dataset | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        facts: RunFacts | None = None,
     ):
         args.check_dataset(train_dataset)
+        self.facts = facts or RunFacts()
+        self.scores: dict[str, dict[str, float]] = {}  # by prefix, of the present weights
+        self.publisher = Publisher(args)
         if args.device.type == "cpu":
             prepare_cpu(args.threads())
         super().__init__(
@@ -141,6 +149,7 @@ class CTCLTrainer(Trainer):
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         step = self.state.global_step
         self._place = (step, self._place[1] + 1 if step == self._place[0] else 0)
+        self.scores.clear()
         seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
         return super().training_step(model, inputs, num_items_in_batch)
 
@@ -199,6 +208,7 @@ class CTCLTrainer(Trainer):
         for (name, student), loss_sum in zip(pair.students.items(), totals, strict=False):
             results |= {f"{name}_{key}": value for key, value in self._scores(student, metrics[name]).items()}
             results[f"{name}_loss"] = loss_sum / max(images, 1)
+        self.scores[metric_key_prefix] = results | {"images": images}
         for key in ("mean_iou", "loss"):
             results[key] = sum(results[f"{name}_{key}"] for name in pair.names) / len(pair.names)
         return EvalLoopOutput(
@@ -230,12 +240,13 @@ class CTCLTrainer(Trainer):
     # ---- saving and loading ----
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """One folder per student, the projections beside them, and the arguments as JSON (without any token)."""
+        """One folder per student with its card, the projections beside them, and the arguments without any token."""
         if not self.args.should_save:  # every process comes here, one writes
             return
         folder = Path(output_dir or self.args.output_dir)
         for name, student in self.model.students.items():
             student.save_pretrained(str(folder / name))
+        self.create_model_card(folder)
         projections = {key: value.contiguous() for key, value in self.model.objective.state_dict().items()}
         if projections:
             save_file(projections, folder / OBJECTIVE_FILE)
@@ -245,6 +256,7 @@ class CTCLTrainer(Trainer):
         """The weights of both students and of the projections. ValueError names what does not fit this pair."""
         folder = Path(resume_from_checkpoint)
         check_checkpoint(folder, self.model)
+        self.scores.clear()
         for name, student in self.model.students.items():
             loaded = AutoModelForSemanticSegmentation.from_pretrained(folder / name)
             student.model.load_state_dict(loaded.state_dict())
@@ -254,30 +266,43 @@ class CTCLTrainer(Trainer):
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(self.state.best_model_checkpoint)
 
+    # ---- publishing ----
 
-# What may differ between the configuration of a checkpoint and that of the student it is loaded into.
-NOT_ARCHITECTURE = {"architectures", "auto_map", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
+    def create_model_card(self, folder: str | Path | None = None) -> None:
+        """Writes README.md into the folder of each student, within `folder` or the output folder."""
+        folder = Path(folder or self.args.output_dir)
+        recorded = record(self.model, self.args, self.state.global_step, self.scores, self.facts)
+        write_cards(folder, recorded, self.publisher.repositories, self.facts.figure)
 
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Decides each student's repository, and makes sure that it can be written to. OSError says what is missing."""
+        if self.is_world_process_zero():
+            self.publisher.open(dict(self.model.students), token, private)
 
-def check_checkpoint(folder: Path, pair: StudentPair) -> None:
-    """ValueError unless the folder holds both students of this pair, and the projections of its method."""
-    mend = "Resume with the arguments of the run that wrote it, or start afresh in another --output_dir."
-    for name, student in pair.students.items():
-        if not (folder / name / "config.json").is_file():
-            found = ", ".join(sorted(path.parent.name for path in folder.glob("*/config.json"))) or "none"
-            raise ValueError(
-                f"{folder} is no checkpoint of this pair: student folder {name!r} is missing (found: {found})."
-            )
-        saved = AutoConfig.from_pretrained(folder / name).to_dict()
-        for key, own in ({"model_type": student.config.model_type} | student.config.to_dict()).items():
-            if key not in NOT_ARCHITECTURE and saved.get(key) != own:
-                raise ValueError(
-                    f"{folder / name} holds another student: its {key} is {saved.get(key)!r}, this run's is {own!r}. "
-                    f"{mend}"
-                )
-    expects, holds = bool(pair.objective.state_dict()), (folder / OBJECTIVE_FILE).is_file()
-    if expects != holds:
-        raise ValueError(
-            f"{folder} was written by a method {'with' if holds else 'without'} projections, but "
-            f"{type(pair.objective).__name__} has {'some' if expects else 'none'}. {mend}"
-        )
+    def push_to_hub(
+        self,
+        commit_message: str = "End of training",
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+    ) -> dict[str, CommitInfo] | None:
+        """Saves both students to the output folder and pushes each to its own repository, in one commit each.
+
+        Returns the commits by student on the main process, None on others. PushError (an OSError) if one failed: the
+        other is pushed all the same, everything is in the output folder, and `examples/push.py` finishes it.
+        """
+        if not self.publisher.repositories:
+            self.init_hf_repo(token, private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        return self.publisher.push(commit_message, token, revision)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self.is_world_process_zero():
+            self.callback_handler.on_push_begin(self.args, self.state, self.control)
+            self.publisher.push_checkpoint(Path(checkpoint_folder), self.state.global_step)
+
+    def _finish_current_push(self) -> None:
+        self.publisher.wait()

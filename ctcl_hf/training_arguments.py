@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
-from .arguments import OptimizationArguments
+from .arguments import OptimizationArguments, PublishingArguments
 from .optim import OptimizerSettings
 from .pair import StudentPair
+from .students import Student
 
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
 REFUSED = {
@@ -33,13 +34,12 @@ REFUSED = {
     "label_smoothing_factor": "nothing: each method says what its loss is",
     "deepspeed": "`accelerate launch --multi_gpu`: DeepSpeed drives one optimizer, a pair has two",
     "fsdp": "`accelerate launch --multi_gpu`: FSDP is not tested with a pair",
-    "push_to_hub": "`hf upload USER/NAME OUTPUT_DIR/cnn` for each student once it is trained",
 }
 
 
 @dataclass
-class CTCLArguments(OptimizationArguments, TrainingArguments):
-    """transformers' TrainingArguments, and how each family of students is optimised.
+class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArguments):
+    """transformers' TrainingArguments, how each family of students is optimised, and where each is published.
 
     Defaults are the paper's (section 4.1); schedules and head rate, which it does not state, are those of the
     published SegFormer and DeepLabV3+ recipes. Changed from Trainer's: no clipping, the last incomplete batch of an
@@ -86,6 +86,10 @@ class CTCLArguments(OptimizationArguments, TrainingArguments):
     def threads(self) -> int:
         """Threads that torch is to use in this process: `cpu_threads`, or its share of the cores."""
         return self.cpu_threads or max(os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
+
+    def student_repository(self, student: Student) -> str | None:
+        """The repository that was named for a student of this family, if any was."""
+        return {"cnn": self.cnn_hub_model_id, "vit": self.vit_hub_model_id}[student.family]
 
     def check_dataset(self, dataset: Dataset | None) -> None:
         """ValueError if the data set cannot fill batches of at least two images."""

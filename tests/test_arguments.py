@@ -60,7 +60,6 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--weight_decay", "0.1"), "--cnn_weight_decay and --vit_weight_decay"),
         (("--label_smoothing_factor", "0.1"), "each method says what its loss is"),
         (("--cpu_threads", "0"), "--cpu_threads 0: at least 1"),
-        (("--push_to_hub",), "`hf upload USER/NAME OUTPUT_DIR/cnn`"),
         (("--crop", "64"), "unrecognized arguments: --crop 64 (did you mean --crop_size?)"),
     ],
 )

@@ -36,3 +36,6 @@ def _register_models() -> None:
     from .modeling_deeplabv3plus import DeepLabV3PlusForSemanticSegmentation
 
     AutoModelForSemanticSegmentation.register(DeepLabV3PlusConfig, DeepLabV3PlusForSemanticSegmentation, exist_ok=True)
+    # A saved model takes its code along, so that it can be loaded where this package is not installed.
+    DeepLabV3PlusConfig.register_for_auto_class()
+    DeepLabV3PlusForSemanticSegmentation.register_for_auto_class("AutoModelForSemanticSegmentation")
