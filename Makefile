@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test browser bench lint clean
 
 # About four minutes on two CPU cores: both students, on drawn street scenes. Ends with a table and a figure in runs/demo.
 demo: $(VENV)/installed
@@ -13,6 +13,11 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# What the test of the Space needs, on Debian and as root; without a browser that one test is skipped.
+browser:
+	command -v chromium && command -v chromedriver || \
+		{ apt-get update && apt-get install --yes --no-install-recommends chromium chromium-driver; }
 
 # Writes docs/benchmarks.md in about 20 minutes; wants an idle machine. BENCH="--data_dir CamVid" measures on real images.
 bench: $(VENV)/installed
