@@ -2,10 +2,11 @@
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .choices import KLDirection, RegionProjection
+from .choices import KDCLTarget, KLDirection, RegionProjection
 from .data import DATASETS
 from .methods import METHODS
 
@@ -136,10 +137,31 @@ class MethodArguments:
         default="reverse",
         metadata={"help": "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."},
     )
-    temperature: float = field(default=1.0, metadata={"help": "Temperature of Eq. 4's distributions."})
+    temperature: float | None = field(
+        default=None, metadata={"help": "Temperature of the distributions compared. Default: 1; kdcl 2, cwd 4."}
+    )
     region_projection: RegionProjection = field(
         default="both",
         metadata={"help": "Who is projected in Eq. 3: both students, as printed, or the learner onto the peer."},
+    )
+    distillation_weight: float | None = field(
+        default=None,
+        metadata={"help": "Weight of what a student learns from its peer. Default: 1; ifvd 20, cwd 3."},
+    )
+    kdcl_target: KDCLTarget = field(
+        default="minlogit",
+        metadata={"help": "KDCL's target: smallest logits, the better student, or the best mixture."},
+    )
+    teachers: str | None = field(
+        default=None,
+        metadata={
+            "help": "Output folder of a finished --method vanilla run, whose frozen students teach (offline_kd; ifvd "
+            "and cwd, which without it learn from each other)."
+        },
+    )
+    distillation_warmup: float = field(
+        default=0.0,
+        metadata={"help": "Share of the training, 0 to 1, over which the weights of distillation rise from 0."},
     )
 
     def __post_init__(self):
@@ -149,21 +171,34 @@ class MethodArguments:
         else:
             for option in dataclasses.fields(self):
                 is_set = getattr(self, option.name) != option.default
-                if option.name != "method" and is_set and option.name not in self.options():
+                if option.name != "method" and is_set and option.name not in self._accepted():
                     problems.append(f"--{option.name} has no effect on --method {self.method}.")
-        for weight in ("alpha", "beta", "gamma"):
-            if getattr(self, weight) < 0:
+            wanted = self._accepted().get("teachers")
+            if wanted is not None and wanted.default is inspect.Parameter.empty and self.teachers is None:
+                problems.append(
+                    f"--method {self.method} needs --teachers FOLDER: students that were trained before. This trains "
+                    "them: run_ctcl.py --method vanilla --output_dir FOLDER, on the same data."
+                )
+        for weight in ("alpha", "beta", "gamma", "distillation_weight"):
+            if (getattr(self, weight) or 0) < 0:
                 problems.append(f"--{weight} {getattr(self, weight)}: a weight must not be negative.")
-        if self.temperature <= 0:
+        if not 0 <= self.distillation_warmup <= 1:
+            problems.append(f"--distillation_warmup {self.distillation_warmup}: expected a share, 0 to 1.")
+        if self.temperature is not None and self.temperature <= 0:
             problems.append(f"--temperature {self.temperature}: must be positive.")
         if problems:
             raise ValueError("\n".join(problems))
 
-    def options(self) -> dict[str, Any]:
-        """The fields that the method's class takes by keyword."""
-        accepted = inspect.signature(METHODS[self.method]).parameters
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in accepted}
+    def _accepted(self) -> Mapping[str, inspect.Parameter]:
+        """The parameters of the method's class."""
+        return inspect.signature(METHODS[self.method]).parameters
 
-    def build(self, a: "Student", b: "Student") -> "Objective":
-        """The objective for these two students."""
-        return METHODS[self.method](a, b, **self.options())
+    def options(self) -> dict[str, Any]:
+        """The fields that the method's class takes by keyword, but for teachers; None is left to its default."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in self._accepted()}
+        return {name: value for name, value in fields.items() if value is not None and name != "teachers"}
+
+    def build(self, a: "Student", b: "Student", teachers: "tuple[Student, Student] | None" = None) -> "Objective":
+        """The objective for these two students; `teachers` are the models that --teachers names, of a's peer first."""
+        frozen = {} if teachers is None else {"teachers": teachers}
+        return METHODS[self.method](a, b, **self.options(), **frozen)

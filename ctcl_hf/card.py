@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 
+from . import __version__
 from .hub import Repository
 from .pair import StudentPair
 from .training_arguments import CTCLArguments
@@ -29,6 +30,8 @@ class RunFacts:
     """What cards may say of a run beyond what its trainer knows. What is None was not recorded, and is not said.
 
     dataset: its name.
+    dataset_title: what it is called in a sentence, where its name is not enough.
+    training_images: how many there are.
     data, method: options by name, of the data's augmentation and of the method.
     control: scores of a run that trained the same students alone, as `CTCLTrainer.scores`.
     license: an identifier of the Hub's; "unknown" where the publisher has not chosen one.
@@ -36,6 +39,8 @@ class RunFacts:
     """
 
     dataset: str | None = None
+    dataset_title: str | None = None
+    training_images: int | None = None
     data: Mapping[str, Any] | None = None
     method: Mapping[str, Any] | None = None
     recipe: str | None = None
@@ -47,7 +52,8 @@ class RunFacts:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    own = {"python": platform.python_version(), "ctcl_hf": __version__}
+    return own | {name: version(name) for name in PACKAGES}
 
 
 def machine(args: CTCLArguments) -> str:
@@ -81,10 +87,12 @@ def _record(
     classes = [student.config.id2label[i] for i in range(student.config.num_labels)]
     return {
         "description": student.description,
+        "parameters": f"{sum(parameter.numel() for parameter in student.model.parameters()) / 1e6:.2f} M",
         "sibling": sibling,
         "sibling_description": pair.students[sibling].description,
         "method": type(pair.objective).__name__.lower(),
         "dataset": facts.dataset,
+        "dataset_title": facts.dataset_title or facts.dataset,
         "classes": classes,
         "height": student.image_processor.size["height"],
         "width": student.image_processor.size["width"],
@@ -129,16 +137,19 @@ def _training(name: str, pair: StudentPair, args: CTCLArguments, steps: int, fac
     """What was recorded of the training, as (what, value)."""
     settings = args.optimizer_settings(pair)[name]
     kind = "AdamW" if settings.momentum is None else f"SGD with momentum {settings.momentum:g}"
+    head = f" (head and projections {settings.head_lr_multiplier:g} times)" if settings.head_lr_multiplier != 1 else ""
     images = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
     weights = pair.objective.weights[pair.names.index(name)]
     rows = {
         "method": type(pair.objective).__name__,
-        "weights of the loss terms": ", ".join(f"{term} {weight:g}" for term, weight in weights.items()),
+        "loss, by term and weight": ", ".join(f"{term} {weight:g}" for term, weight in weights.items()),
         "options of the method": _listed(facts.method),
         "started from": pair.students[name].origin,
+        "training images": facts.training_images and str(facts.training_images),
         "steps": f"{steps} of {images} images" if steps else None,
-        "optimizer": f"{kind}, learning rate {settings.lr:g} decaying to 0 with power {settings.power:g}, "
-        f"{settings.warmup_steps} steps of warm-up, weight decay {settings.weight_decay:g}",
+        "optimizer": f"{kind}, weight decay {settings.weight_decay:g}",
+        "learning rate": f"{settings.lr:g}{head}, to decay to 0 with power {settings.power:g} after "
+        f"{settings.warmup_steps} steps of warm-up",
         "data": _listed(facts.data),
         "recipe": facts.recipe,
         "seed": str(args.seed),
@@ -206,6 +217,13 @@ def write_cards(
         render(own, name, repositories).save(folder / name / "README.md")
         if figure is not None:
             shutil.copyfile(figure, folder / name / FIGURE_FILE)
+
+
+def default_name(folder: Path) -> str:
+    """METHOD-DATASET of the run in a folder, to name repositories after; the folder's own name if it recorded none."""
+    path = folder / RECORD_FILE
+    recorded = next(iter(json.loads(path.read_text()).values())) if path.is_file() else {}
+    return f"{recorded['method']}-{recorded['dataset']}" if recorded.get("dataset") else folder.resolve().name
 
 
 def rewrite_cards(folder: Path, repositories: Mapping[str, Repository]) -> None:

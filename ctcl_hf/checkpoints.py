@@ -28,7 +28,7 @@ def check_checkpoint(folder: Path, pair: StudentPair) -> None:
                     f"{folder / name} holds another student: its {key} is {saved.get(key)!r}, this run's is {own!r}. "
                     f"{mend}"
                 )
-    expects, holds = bool(pair.objective.state_dict()), (folder / OBJECTIVE_FILE).is_file()
+    expects, holds = bool(pair.objective.projections.state_dict()), (folder / OBJECTIVE_FILE).is_file()
     if expects != holds:
         raise ValueError(
             f"{folder} was written by a method {'with' if holds else 'without'} projections, but "

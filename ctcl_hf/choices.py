@@ -7,3 +7,6 @@ KLDirection = Literal["reverse", "forward"]
 
 # Who is projected in Eq. 3: "both" students, as printed, or the "learner" onto the peer's own features.
 RegionProjection = Literal["both", "learner"]
+
+# KDCL's one target for both students: see `KDCL`.
+KDCLTarget = Literal["minlogit", "naive", "linear"]

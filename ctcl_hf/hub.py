@@ -118,7 +118,7 @@ def check_access(repos: Iterable[Repository], token: str | None = None) -> None:
                     raise
                 raise PermissionError(
                     f"This token may not write to {repo.repo_id} on {constants.ENDPOINT}: {_reason(error)} A token "
-                    "with write access to that name is needed, or another name (--hub_model_id)."
+                    "with write access to that name is needed, or another name."
                 ) from error
 
     _answered(check)

@@ -75,11 +75,11 @@ class StudentPair(nn.Module):
         """
         labels = labels.long()  # a byte each until here, on their way from the data set's workers to the device
         outputs = [student(pixel_values) for student in self.students.values()]
-        terms = self.objective(*outputs, labels)
+        terms = self.objective(*outputs, labels, *self.objective.teacher_outputs(pixel_values))
         loss = torch.zeros((), device=labels.device)
         logged = {}
-        for name, weights, (losses, statistics) in zip(self.names, self.objective.weights, terms, strict=True):
-            loss = loss + sum(weights[term] * value for term, value in losses.items())
+        for i, (name, (losses, statistics)) in enumerate(zip(self.names, terms, strict=True)):
+            loss = loss + self.objective.loss(i, losses)
             logged |= {f"{term}_{name}": value.detach() for term, value in (losses | statistics).items()}
         logits = {name: output.logits for name, output in zip(self.names, outputs, strict=True)}
         return PairOutput(loss=loss, terms=logged, logits=logits)

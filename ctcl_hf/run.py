@@ -13,11 +13,12 @@ from .card import RunFacts, machine, versions
 from .checkpoints import check_checkpoint, find_checkpoint
 from .data import DATASETS, EvaluationTransform, SegmentationData, TrainingTransform
 from .figures import comparison_figure, history_figure, save_figure
-from .inference import segment
+from .inference import load_for_inference, segment
 from .loading import load_student
 from .pair import StudentPair
 from .recipes import Arguments
 from .report import markdown_table, metrics_table, parameter_table
+from .students import Student, as_student
 from .trainer import CTCLTrainer
 
 FIGURE_IMAGES = 4
@@ -52,7 +53,11 @@ def prepare(arguments: Arguments) -> Run:
     vit = load_student(students.vit, data.class_names, image_size, family="vit", from_scratch=students.from_scratch)
     control = _control(training.control, data.name) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
-    pair = StudentPair({"cnn": cnn, "vit": vit}, method.build(cnn, vit))
+    # Each learns from a trained student of the other's kind.
+    teachers = None
+    if method.teachers is not None:
+        teachers = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in ("vit", "cnn"))
+    pair = StudentPair({"cnn": cnn, "vit": vit}, method.build(cnn, vit, teachers))
     augment = TrainingTransform(
         image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric
     )
@@ -63,6 +68,8 @@ def prepare(arguments: Arguments) -> Run:
         eval_dataset=data.samples("validation", EvaluationTransform(image_size)),
         facts=RunFacts(
             dataset=data.name,
+            dataset_title=data.title,
+            training_images=len(data.splits["train"]),
             data={key: value for key, value in vars(data_arguments).items() if key in AUGMENTATION},
             method=method.options(),
             recipe=arguments.recipe,
@@ -173,6 +180,15 @@ def _control(folder: str, dataset: str) -> dict[str, dict[str, float]]:
             f"control of this one is --method vanilla on {dataset}."
         )
     return facts["scores"]
+
+
+def _teacher(folder: Path, class_names: tuple[str, ...]) -> Student:
+    """A trained student to learn from. OSError if the folder holds none, ValueError if it knows other classes."""
+    teacher = as_student(*load_for_inference(str(folder)))
+    known = tuple(teacher.config.id2label[i] for i in range(teacher.config.num_labels))
+    if known != tuple(class_names):
+        raise ValueError(f"--teachers: {folder} knows the classes {', '.join(known)}, not {', '.join(class_names)}.")
+    return teacher
 
 
 def _command(token: str | None) -> str:

@@ -150,6 +150,7 @@ class CTCLTrainer(Trainer):
         step = self.state.global_step
         self._place = (step, self._place[1] + 1 if step == self._place[0] else 0)
         self.scores.clear()
+        self.model.objective.set_progress(step / self.state.max_steps)
         seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
         return super().training_step(model, inputs, num_items_in_batch)
 
@@ -247,7 +248,7 @@ class CTCLTrainer(Trainer):
         for name, student in self.model.students.items():
             student.save_pretrained(str(folder / name))
         self.create_model_card(folder)
-        projections = {key: value.contiguous() for key, value in self.model.objective.state_dict().items()}
+        projections = {key: value.contiguous() for key, value in self.model.objective.projections.state_dict().items()}
         if projections:
             save_file(projections, folder / OBJECTIVE_FILE)
         (folder / ARGUMENTS_FILE).write_text(self.args.to_json_string())
@@ -260,8 +261,9 @@ class CTCLTrainer(Trainer):
         for name, student in self.model.students.items():
             loaded = AutoModelForSemanticSegmentation.from_pretrained(folder / name)
             student.model.load_state_dict(loaded.state_dict())
-        if self.model.objective.state_dict():
-            self.model.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE, device=str(self.args.device)))
+        if self.model.objective.projections.state_dict():
+            weights = load_file(folder / OBJECTIVE_FILE, device=str(self.args.device))
+            self.model.objective.projections.load_state_dict(weights)
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(self.state.best_model_checkpoint)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("model", help="Folder of a student, or the Hub id of a segmentation model.")
     parser.add_argument("--output", type=Path, required=True, help="The .onnx file to write.")
     parser.add_argument(

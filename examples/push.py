@@ -9,14 +9,16 @@ from pathlib import Path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("folder", type=Path, help="Output folder of a run, or one of its checkpoints.")
     parser.add_argument(
         "--repository",
         action="append",
         default=[],
         metavar="STUDENT=[USER/]NAME",
-        help="Where one student goes, such as cnn=me/my-cnn. Default: what the run said, else USER/FOLDER-STUDENT.",
+        help="Where one student goes, such as cnn=me/my-cnn. Default: what the run said or METHOD-DATASET-STUDENT.",
     )
     parser.add_argument("--private", action="store_true", default=None, help="Make new repositories private.")
     parser.add_argument("--revision", help="Branch to push to. Default: the repository's own.")
@@ -29,7 +31,7 @@ def main() -> None:
 
 
 def push(arguments: argparse.Namespace) -> None:
-    from ctcl_hf.card import rewrite_cards
+    from ctcl_hf.card import default_name, rewrite_cards
     from ctcl_hf.hub import check_access, load_repositories, push_students, repositories, save_repositories
 
     folder = arguments.folder
@@ -48,7 +50,7 @@ def push(arguments: argparse.Namespace) -> None:
     private, revision = arguments.private, arguments.revision
     if first is not None:
         private, revision = first.private if private is None else private, revision or first.revision
-    repos = repositories(ids, folder.resolve().name, private=private, revision=revision)
+    repos = repositories(ids, default_name(folder), private=private, revision=revision)
     check_access(repos.values())
     save_repositories(folder, repos)
     rewrite_cards(folder, repos)

@@ -12,7 +12,9 @@ SPACE = Path(__file__).parent / "space"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("space", metavar="USER/NAME", help="The Space; made if it does not exist.")
     parser.add_argument("students", nargs=2, metavar="USER/STUDENT", help="The two students' repositories.")
     parser.add_argument("--private", action="store_true", default=None, help="Make a new Space private.")
@@ -30,11 +32,13 @@ def main() -> None:
 
 def push_space(space: str, students: list[str], private: bool | None, trust_remote_code: bool) -> None:
     import gradio
-    from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData
+    from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData, constants
 
     from ctcl_hf.hub import Repository, check_access
 
     check_access([Repository(space, private, kind="space")])
+    if missing := [student for student in students if not HfApi().repo_exists(student)]:
+        raise ValueError(f"{constants.ENDPOINT} has no model {' and no '.join(missing)}: publish the students first.")
     card = SpaceCard.from_template(
         SpaceCardData(
             title=" and ".join(student.split("/")[-1] for student in students),

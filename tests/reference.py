@@ -293,3 +293,69 @@ def ctcl_terms(a, b, labels, grid, *, ignore_index, direction, temperature, proj
 def total(terms, alpha, beta, gamma):
     """Eqs. 5 and 6: L = L_CE + beta * L_HFD + gamma * (L_R + alpha * L_P)."""
     return terms["ce"] + beta * terms["hfd"] + gamma * (terms["region"] + alpha * terms["pixel"])
+
+
+# --- What CTCL is compared with ---------------------------------------------------------------------------------------
+
+
+def kl_everywhere(learner, peer, labels, ignore_index, temperature):
+    """T^2 KL(p_peer || p_learner) at every labelled pixel, the mean: DML, offline KD and, towards one target, KDCL.
+
+    Shapes: logits (B, K, H, W), labels (B, H, W).
+    """
+    batch, classes, height, width = learner.shape
+    values = []
+    for b, y, x in product(range(batch), range(height), range(width)):
+        if labels[b, y, x] == ignore_index:
+            continue
+        log_learner = _log_softmax(learner[b, :, y, x] / temperature)
+        log_peer = _log_softmax(peer[b, :, y, x].detach() / temperature)
+        total = sum(torch.exp(log_peer[k]) * (log_peer[k] - log_learner[k]) for k in range(classes))
+        values.append(temperature**2 * total)
+    return _mean(values, learner)
+
+
+def minimum_logits(a, b, labels, ignore_index):
+    """KDCL-MinLogit: z_t,k = min over students of z_k - z_y; where ignored, anything."""
+    target = torch.zeros_like(a)
+    batch, classes, height, width = a.shape
+    for n, y, x, k in product(range(batch), range(height), range(width), range(classes)):
+        true = int(labels[n, y, x])
+        if true != ignore_index:
+            target[n, k, y, x] = min(z[n, k, y, x] - z[n, true, y, x] for z in (a.detach(), b.detach()))
+    return target
+
+
+def channel_kl(learner, peer, temperature):
+    """CWD: T^2 / (B K) sum over images and channels of KL(softmax over positions of peer / T || of learner / T)."""
+    batch, channels = learner.shape[:2]
+    total = 0
+    for b, k in product(range(batch), range(channels)):
+        log_learner = _log_softmax(learner[b, k].reshape(-1) / temperature)
+        log_peer = _log_softmax(peer[b, k].detach().reshape(-1) / temperature)
+        total = total + (torch.exp(log_peer) * (log_peer - log_learner)).sum()
+    return temperature**2 * total / (batch * channels)
+
+
+def class_similarities(features, labels, ignore_index):
+    """IFVD: of each labelled position, in order, the cosine of its feature to the mean feature of its class, per image.
+
+    Shapes: features (B, C, h, w), labels (B, h, w).
+    """
+    batch, _, height, width = features.shape
+    found = []
+    for b in range(batch):
+        places = [p for p in product(range(height), range(width)) if labels[b][p] != ignore_index]
+        for place in places:
+            same = [features[b, :, y, x] for y, x in places if labels[b, y, x] == labels[b][place]]
+            prototype, own = sum(same) / len(same), features[b, :, place[0], place[1]]
+            lengths = torch.sqrt((own * own).sum()) * torch.sqrt((prototype * prototype).sum())
+            found.append((own * prototype).sum() / lengths)
+    return found
+
+
+def class_variation(learner, peer, labels, ignore_index):
+    """IFVD: the mean over labelled positions of (M_learner - M_peer)^2, on one grid."""
+    ours = class_similarities(learner, labels, ignore_index)
+    theirs = class_similarities(peer.detach(), labels, ignore_index)
+    return _mean([(m - n) ** 2 for m, n in zip(ours, theirs, strict=True)], learner)

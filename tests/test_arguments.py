@@ -60,6 +60,11 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--weight_decay", "0.1"), "--cnn_weight_decay and --vit_weight_decay"),
         (("--label_smoothing_factor", "0.1"), "each method says what its loss is"),
         (("--cpu_threads", "0"), "--cpu_threads 0: at least 1"),
+        (("--method", "offline_kd"), "--method offline_kd needs --teachers FOLDER"),
+        (("--method", "dml", "--teachers", "runs/x"), "--teachers has no effect on --method dml"),
+        (("--method", "cwd", "--kdcl_target", "naive"), "--kdcl_target has no effect on --method cwd"),
+        (("--method", "vanilla", "--distillation_warmup", "0.5"), "--distillation_warmup has no effect"),
+        (("--distillation_warmup", "1.5"), "--distillation_warmup 1.5: expected a share, 0 to 1"),
         (("--crop", "64"), "unrecognized arguments: --crop 64 (did you mean --crop_size?)"),
     ],
 )

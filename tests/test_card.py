@@ -10,7 +10,7 @@ from conftest import make_cnn, make_data, make_vit
 from huggingface_hub import ModelCard
 
 from ctcl_hf import CTCL, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
-from ctcl_hf.card import RunFacts, rewrite_cards
+from ctcl_hf.card import RunFacts, default_name, rewrite_cards
 from ctcl_hf.hub import Repository
 
 
@@ -32,6 +32,8 @@ def trained(tmp_path_factory):
     PIL.Image.new("RGB", (8, 8)).save(folder / "made.png")
     facts = RunFacts(
         dataset="halves",
+        dataset_title="drawn halves",
+        training_images=12,
         method={"alpha": 1.0, "kl_direction": "reverse"},
         recipe="tiny",
         command="run_ctcl.py --recipe tiny",
@@ -65,7 +67,9 @@ def test_metadata_is_what_the_hub_reads(trained):
 def test_the_text_holds_what_was_recorded(trained):
     trainer, folder = trained
     text = (folder / "cnn" / "README.md").read_text()
-    assert "into 3 classes of halves" in text
+    count = sum(parameter.numel() for parameter in trainer.model.students["cnn"].model.parameters())
+    assert "into 3 classes of drawn halves" in text and f"({count / 1e6:.2f} M parameters)" in text
+    assert "| training images | 12 |" in text and "ctcl_hf 0." in text
     assert "trained together with SegFormer" in text
     assert "| steps | 1 of 4 images |" in text
     assert "| seed | 42 |" in text and "| recipe | tiny |" in text and "torch 2" in text
@@ -114,6 +118,7 @@ def test_a_card_can_be_rendered_again_for_another_repository(trained):
     rewrite_cards(folder, {"cnn": Repository("me/a"), "vit": Repository("me/b")})
     text = (folder / "cnn" / "README.md").read_text()
     assert text.startswith("---") and 'model="me/a"' in text and "/me/b)" in text and "# a\n" in text
+    assert default_name(folder) == "ctcl-halves" and default_name(folder / "cnn") == "cnn"
     rewrite_cards(folder, {})
     assert (folder / "cnn" / "README.md").read_text() == before
 

@@ -102,3 +102,20 @@ def test_predict_names_a_missing_image_and_a_missing_model(tmp_path):
         assert done.returncode != 0
         assert "Traceback" not in done.stderr
         assert ("gone.jpg" if arguments[2] == "vit" else "nowhere") in done.stderr
+
+
+def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
+    folder, _ = finished
+    options = ["--max_steps", "2", "--eval_strategy", "no", "--distillation_warmup", "1", "--output_dir"]
+    done = run(
+        "run_ctcl.py", *TINY, "--method", "offline_kd", "--teachers", str(folder), *options, str(tmp_path / "kd")
+    )
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "kd" / "results.json").read_text())
+    assert facts["method"]["teachers"] == str(folder)
+    assert "step 2" in done.stdout and " kl " in done.stdout
+    refused = run(
+        "run_ctcl.py", *TINY, "--method", "ifvd", "--teachers", str(tmp_path), "--output_dir", str(tmp_path / "x")
+    )
+    assert refused.returncode == 1
+    assert "neither a student's folder nor a model on the Hub" in refused.stderr

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import make_cnn, make_vit
 from hub.client import EXAMPLES, environment, run
-from hub.server import Hub
+from hub.server import Hub, Repo
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 # The last three keep Chromium from looking for Google's servers at every start.
@@ -105,6 +105,9 @@ def test_students_of_different_classes_are_refused(tmp_path):
 def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
     students = ["tester/run-cnn", "tester/run-vit"]
     with Hub() as hub:
+        for student in students:
+            hub.repos["model", student] = Repo()
+            hub.new_commit(hub.repos["model", student], "main", "initial commit", {})
         command = (EXAMPLES / "push_space.py", "tester/run", *students, "--trust_remote_code")
         for _ in range(2):  # the second finds nothing to do
             done = run(*command, env=environment(hub, tmp_path))
@@ -113,6 +116,8 @@ def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
         files = hub.files("tester/run", kind="space")
         assert len(hub.commits("tester/run", kind="space")) == 1
         refused = run(*command, env=environment(hub, tmp_path, token="hf_reader"))
+        missing = run(*command[:2], "tester/nosuch", *command[3:], env=environment(hub, tmp_path))
+    assert missing.returncode == 1 and "has no model tester/nosuch: publish" in missing.stderr
     assert refused.returncode == 1 and "may not write" in refused.stderr
     assert json.loads(files["settings.json"]) == {"students": students, "trust_remote_code": True}
     assert files["app.py"] == (EXAMPLES / "space" / "app.py").read_bytes()

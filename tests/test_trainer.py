@@ -11,10 +11,15 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, T
 
 from ctcl_hf import (
     CTCL,
+    CWD,
+    DML,
+    IFVD,
+    KDCL,
     CTCLArguments,
     CTCLTrainer,
     EvaluationTransform,
     MeanIoU,
+    OfflineKD,
     StudentPair,
     TrainingTransform,
     Vanilla,
@@ -173,6 +178,37 @@ def test_both_students_learn(tmp_path, method):
         first, last = (np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:]))
         assert last < 0.7 * first
         assert after[f"eval_{name}_overall_accuracy"] > max(0.9, before[f"eval_{name}_overall_accuracy"])
+
+
+@pytest.mark.parametrize("method", [DML, KDCL, IFVD, CWD, OfflineKD])
+def test_every_method_lowers_both_cross_entropies(tmp_path, method):
+    teachers = {"teachers": (make_vit(size=SIZE), make_cnn(size=SIZE))} if method is OfflineKD else {}
+    trainer = make_trainer(
+        tmp_path,
+        lambda a, b: method(a, b, **teachers),
+        max_steps=20,
+        cnn_lr=0.05,
+        vit_lr=2e-3,
+        vit_head_lr_multiplier=1.0,
+        data=make_data(24, 4),
+    )
+    trainer.train()
+    logs = training_logs(trainer)
+    for name in ("cnn", "vit"):
+        first, last = (np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:]))
+        assert last < 0.9 * first
+        assert any(
+            log[f"{term}_{name}"] > 0 for log in logs for term in ("kl", "ifv", "channel") if f"{term}_{name}" in log
+        )
+
+
+def test_the_warmup_of_distillation_follows_the_training(tmp_path):
+    trainer = make_trainer(tmp_path, lambda a, b: CTCL(a, b, distillation_warmup=0.5), max_steps=8)
+    ramps = []
+    step = trainer.training_step
+    trainer.training_step = lambda *given: (step(*given), ramps.append(trainer.model.objective.ramp.item()))[0]
+    trainer.train()
+    assert ramps == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

@@ -67,6 +67,7 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
         splits[split] = datasets.Dataset.from_dict(rows, features=features)
     return SegmentationData(
         name="camvid",
+        title="CamVid",
         splits=datasets.DatasetDict(splits),
         class_names=CAMVID_CLASSES,
         palette=CAMVID_PALETTE,

@@ -27,6 +27,7 @@ class SegmentationData:
     class_names, palette: of classes 0..K-1; palette holds RGB triples.
     image_size: usual (height, width) of an image in pixels.
     label_map: ids in the masks that stand for another id (such as "unlabelled" for IGNORE_INDEX).
+    title: what it is called in a sentence, where its name is not enough.
     """
 
     name: str
@@ -35,6 +36,7 @@ class SegmentationData:
     palette: tuple[tuple[int, int, int], ...]
     image_size: tuple[int, int]
     label_map: Mapping[int, int] = field(default_factory=dict)
+    title: str | None = None
 
     def samples(self, split: str, transform: Callable) -> "SegmentationSamples":
         """The split as a map-style data set of transformed samples."""

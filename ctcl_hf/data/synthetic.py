@@ -290,7 +290,14 @@ def build_synthetic(
         scenes = (draw_scene(seed * 2**32 + first + index, height, width) for index in range(count))
         images, labels = zip(*[map(_png, scene) for scene in scenes], strict=True)
         splits[name] = datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
-    return SegmentationData("synthetic", datasets.DatasetDict(splits), SCENE_CLASSES, SCENE_PALETTE, (height, width))
+    return SegmentationData(
+        name="synthetic",
+        splits=datasets.DatasetDict(splits),
+        class_names=SCENE_CLASSES,
+        palette=SCENE_PALETTE,
+        image_size=(height, width),
+        title="drawn street scenes (`synthetic`, made by `ctcl_hf`)",
+    )
 
 
 def _check(**limits: tuple[int, int]) -> None:

@@ -4,20 +4,28 @@
 same plainly on full-resolution logits: its reference in the tests, and building blocks for methods of one's own.
 """
 
+from .channel import channel_distillation
+from .ensemble import linear_target, minimum_target, naive_target
 from .hfd import as_constant, hfd
 from .pixel import cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
 from .region import cosine_distance, region_bsd, region_sums, spread, teaching_directions
 from .strips import PixelLosses, cross_entropy_loss, pixel_losses
+from .variation import intra_class_variation
 
 __all__ = [
     "PixelLosses",
     "as_constant",
+    "channel_distillation",
     "cosine_distance",
     "cross_entropy_loss",
     "cross_entropy_map",
     "hfd",
+    "intra_class_variation",
     "kl_map",
+    "linear_target",
     "masked_mean",
+    "minimum_target",
+    "naive_target",
     "pixel_bsd",
     "pixel_losses",
     "region_bsd",

@@ -41,6 +41,7 @@ class CTCL(Objective):
         temperature: softens both distributions in Eq. 4, whose value is then scaled by T^2. The paper names none: 1.
         region_projection: who is projected in Eq. 3. "both", as printed: both students' last features, to the narrower
             one's channels; "learner": only the learner's, onto the peer's own features.
+        distillation_warmup: see `Objective`.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class CTCL(Objective):
         kl_direction: KLDirection = "reverse",
         temperature: float = 1.0,
         region_projection: RegionProjection = "both",
+        distillation_warmup: float = 0.0,
     ):
-        super().__init__(a, b)
+        super().__init__(a, b, distillation_warmup)
         self.kl_direction = kl_direction
         self.temperature = temperature
         self.region_projection = region_projection

@@ -1,7 +1,9 @@
 """What every training method is: a function of two students' outputs that returns named loss terms for each."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..losses import cross_entropy_loss
@@ -20,11 +22,22 @@ class Objective(nn.Module):
 
     `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted; `weights[0]` and `weights[1]`
     say once by how much each counts in the loss of student a and b. Trainable parts that only training needs
-    live in `projections[0]` and `projections[1]`, go to that student's optimizer, and are never saved in it.
+    live in `projections[0]` and `projections[1]`, go to that student's optimizer, and are never saved in it. Frozen
+    models that it learns from (`set_teachers`) are not saved at all.
+
+    Args:
+        a, b: the students, of the same classes.
+        distillation_warmup: share of the training over which the weights of what a student learns from its peer (all
+            terms but OWN_TERMS) rise linearly from 0. The paper names none: 0.
     """
 
-    def __init__(self, a: Student, b: Student):
+    OWN_TERMS = ("ce", "aux")  # what a student has on its own
+
+    def __init__(self, a: Student, b: Student, distillation_warmup: float = 0.0):
         super().__init__()
+        self.distillation_warmup = distillation_warmup
+        # A tensor, so that a compiled step does not take it for a constant.
+        self.register_buffer("ramp", torch.ones(()), persistent=False)
         if a.ignore_index != b.ignore_index or a.config.num_labels != b.config.num_labels:
             raise ValueError(
                 f"Both students must have the same classes: got {a.config.num_labels} (ignore index {a.ignore_index}) "
@@ -36,6 +49,40 @@ class Objective(nn.Module):
             if student.auxiliary_weight is not None:
                 weights["aux"] = student.auxiliary_weight
         self.projections = nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()])
+        self.teachers = nn.ModuleList()
+
+    def set_teachers(self, teachers: Sequence[Student]) -> None:
+        """Makes `forward` be called with the outputs of these frozen models too, after the students'."""
+        self.teachers = nn.ModuleList(teachers).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def teacher_outputs(self, pixel_values: Tensor) -> list[StudentOutput]:
+        """What the teachers, if there are any, see in images (B, 3, H, W), RGB in 0..255."""
+        return [teacher(pixel_values) for teacher in self.teachers]
+
+    def train(self, mode: bool = True) -> "Objective":
+        super().train(mode)
+        self.teachers.eval()
+        return self
+
+    def set_progress(self, progress: float) -> None:
+        """Tells how much of the training is behind, 0 to 1: see `distillation_warmup`."""
+        if self.distillation_warmup:
+            self.ramp.fill_(min(progress / self.distillation_warmup, 1.0))
+
+    def loss(self, student: int, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of a student's terms at this point of the training."""
+        weights = self.weights[student]
+        if not any(True for _ in self.projections[student].parameters()):
+            # 0 times a gradient still costs a backward, and adds up in another order. With projections it is kept:
+            # distributed training wants every parameter in every step's graph.
+            losses = {term: value for term, value in losses.items() if weights[term] or term in self.OWN_TERMS}
+        if not self.distillation_warmup:
+            return sum(weights[term] * value for term, value in losses.items())
+        return sum(
+            (weights[term] if term in self.OWN_TERMS else weights[term] * self.ramp) * value
+            for term, value in losses.items()
+        )
 
     def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
         """Labels (B, H, W) hold class ids and `ignore_index`."""

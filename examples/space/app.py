@@ -28,7 +28,9 @@ def main() -> None:
     if settings.is_file():
         demo(**json.loads(settings.read_text())).launch()
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("students", nargs=2, metavar="STUDENT", help="Hub id or folder of a segmentation model.")
     parser.add_argument("--trust_remote_code", action="store_true", help="Run code that lies beside the weights.")
     parser.add_argument("--port", type=int, help="Default: the first free one from 7860 on.")

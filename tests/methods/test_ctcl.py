@@ -214,6 +214,25 @@ def test_the_loss_is_the_weighted_sum_of_the_logged_terms():
     assert torch.allclose(output.loss, total, rtol=1e-12)
 
 
+def test_a_warmup_ramps_what_is_learned_from_the_peer_alone():
+    images, labels = batch()
+    pair, plain = make_pair(distillation_warmup=0.5), make_pair()
+    weights = {"ce": 1.0, "aux": 0.4, "hfd": 0.1, "region": 1.0, "pixel": 1.0}
+    for progress, ramp in ((0.0, 0.0), (0.2, 0.4), (0.5, 1.0), (0.9, 1.0)):
+        pair.objective.set_progress(progress)
+        torch.manual_seed(7)
+        output = pair(images, labels)
+        total = sum(
+            weight * (1.0 if term in ("ce", "aux") else ramp) * output.terms.get(f"{term}_{name}", 0)
+            for term, weight in weights.items()
+            for name in pair.names
+        )
+        assert torch.allclose(output.loss, total, rtol=1e-6)  # the ramp is a float32
+    plain.objective.set_progress(0.0)  # without a warm-up, progress changes nothing
+    torch.manual_seed(7)
+    assert plain(images, labels).loss == output.loss
+
+
 def test_students_of_different_classes_are_refused():
     with pytest.raises(ValueError, match=r"same classes: got 3 .* and 5"):
         CTCL(make_cnn(3), make_vit(5))

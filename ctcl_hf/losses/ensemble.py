@@ -1,0 +1,49 @@
+"""One target made of both students' logits, for KDCL (Guo et al., CVPR 2020)."""
+
+import torch
+from torch import Tensor
+
+from .pixel import cross_entropy_map, masked_mean
+from .precision import in_full_precision
+
+HALVINGS = 20  # of the interval in which the best mixture is sought: 1e-6
+
+
+@in_full_precision
+def naive_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """The logits of the student whose mean cross entropy over the batch is the lower; b's on a tie.
+
+    Shapes: (B, K, H, W) twice, labels (B, H, W) -> (B, K, H, W). Constant, as all targets here.
+    """
+    a, b = a.detach(), b.detach()
+    labelled = labels != ignore_index
+    ce_a, ce_b = (masked_mean(cross_entropy_map(z, labels, ignore_index), labelled) for z in (a, b))
+    return torch.where(ce_a < ce_b, a, b)
+
+
+@in_full_precision
+def linear_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """The mixture s a + (1 - s) b, s in 0..1, whose mean cross entropy over the batch is the lowest.
+
+    That is convex in s; its slope, the mean of sum_k p_k d_k - d_y with d = a - b, is brought to 0 by halving.
+    """
+    a, b = a.detach(), b.detach()
+    labelled = labels != ignore_index
+    difference = a - b
+    target = torch.where(labelled, labels, 0).unsqueeze(1)
+    of_target = difference.gather(1, target).squeeze(1)
+    low, high = a.new_zeros(()), a.new_ones(())
+    for _ in range(HALVINGS):
+        share = (low + high) / 2
+        p = torch.softmax(torch.lerp(b, a, share), dim=1)
+        slope = masked_mean((p * difference).sum(1) - of_target, labelled)
+        low, high = torch.where(slope < 0, share, low), torch.where(slope < 0, high, share)
+    return torch.lerp(b, a, (low + high) / 2)
+
+
+@in_full_precision
+def minimum_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """Each class's smallest lead over the true class: the minimum over students of z - z_y (KDCL-MinLogit)."""
+    target = torch.where(labels != ignore_index, labels, 0).unsqueeze(1)
+    a, b = (z - z.gather(1, target) for z in (a.detach(), b.detach()))
+    return torch.minimum(a, b)

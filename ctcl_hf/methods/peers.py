@@ -1,0 +1,73 @@
+"""What methods share in which each student learns one thing from one peer."""
+
+from torch import Tensor
+
+from ..losses import kl_map, masked_mean, upsample
+from ..students import Student, StudentOutput
+from .objective import Objective, StudentTerms
+
+
+class PeerDistillation(Objective):
+    """L = CE + w D(learner, peer) for each student.
+
+    The peer is the other student as it is, or, with `teachers`, a frozen model. A subclass names TERM, under which D
+    is logged, and computes it. Gradient contract: D moves the learner alone.
+
+    Args:
+        distillation_weight: w.
+        teachers: frozen models, of a's peer and of b's; None for live peers.
+    """
+
+    TERM: str
+
+    def __init__(
+        self,
+        a: Student,
+        b: Student,
+        distillation_weight: float,
+        teachers: tuple[Student, Student] | None = None,
+        distillation_warmup: float = 0.0,
+    ):
+        super().__init__(a, b, distillation_warmup)
+        for weights in self.weights:
+            weights[self.TERM] = distillation_weight
+        self.set_teachers(teachers or ())
+
+    def forward(
+        self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
+    ) -> tuple[StudentTerms, StudentTerms]:
+        terms = []
+        for learner, peer in zip((a, b), teachers or (b, a), strict=True):
+            losses = self.segmentation_terms(learner, labels)
+            losses[self.TERM] = self.distill(learner, peer, labels)
+            terms.append(StudentTerms(losses, {}))
+        return terms[0], terms[1]
+
+    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
+        """D, unweighted: a scalar whose gradient reaches the learner alone."""
+        raise NotImplementedError(f"{type(self).__name__} must say what a student learns from its peer.")
+
+
+class LogitDistillation(PeerDistillation):
+    """L = CE + w T^2 KL(p_peer || p_learner) for each student, both softened by T: the mean over labelled pixels.
+
+    Published codes divide by pixels, by pixels x classes or by images, so that their weights are not comparable.
+    """
+
+    TERM = "kl"
+
+    def __init__(
+        self,
+        a: Student,
+        b: Student,
+        distillation_weight: float,
+        temperature: float,
+        teachers: tuple[Student, Student] | None = None,
+        distillation_warmup: float = 0.0,
+    ):
+        super().__init__(a, b, distillation_weight, teachers, distillation_warmup)
+        self.temperature = temperature
+
+    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
+        logits = (upsample(student.logits, labels.shape[-2:]) for student in (learner, peer))
+        return masked_mean(kl_map(*logits, "forward", self.temperature), labels != self.ignore_index)

@@ -1,0 +1,127 @@
+"""What CTCL is compared with: losses against float64 loops, value and every gradient, and their edge cases."""
+
+import pytest
+import reference
+import torch
+
+from ctcl_hf.losses import (
+    channel_distillation,
+    cross_entropy_map,
+    intra_class_variation,
+    kl_map,
+    linear_target,
+    masked_mean,
+    minimum_target,
+    naive_target,
+)
+from ctcl_hf.losses.variation import nearest_labels
+
+IGNORE = 255
+
+
+def draw(*shape, seed=0, scale=2.0):
+    return scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def draw_labels(*shape, classes=3, ignored=0.2):
+    generator = torch.Generator().manual_seed(9)
+    labels = torch.randint(0, classes, shape, generator=generator)
+    labels[torch.rand(shape, generator=generator) < ignored] = IGNORE
+    return labels
+
+
+def compare(ours, theirs, *inputs):
+    """Equal values, and equal gradients to every input, with an upstream gradient of 2."""
+    assert torch.allclose(ours, theirs, atol=1e-12)
+    wanted = torch.autograd.grad(2 * theirs, inputs, allow_unused=True, retain_graph=True)
+    found = torch.autograd.grad(2 * ours, inputs, allow_unused=True, retain_graph=True)
+    for gradient, want in zip(found, wanted, strict=True):
+        assert (gradient is None) == (want is None)
+        assert want is None or torch.allclose(gradient, want, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_kl_to_a_peer_everywhere_equals_the_loop(temperature):
+    learner, peer = draw(2, 3, 4, 5).requires_grad_(), draw(2, 3, 4, 5, seed=1).requires_grad_()
+    labels = draw_labels(2, 4, 5)
+    ours = masked_mean(kl_map(learner, peer, "forward", temperature), labels != IGNORE)
+    compare(ours, reference.kl_everywhere(learner, peer, labels, IGNORE, temperature), learner, peer)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_channel_distillation_equals_the_loop(temperature):
+    learner, peer = draw(2, 3, 4, 5).requires_grad_(), draw(2, 3, 4, 5, seed=1).requires_grad_()
+    ours = channel_distillation(learner, peer, temperature)
+    compare(ours, reference.channel_kl(learner, peer, temperature), learner, peer)
+
+
+def test_channel_distillation_brings_a_peer_of_another_stride_to_the_learners_size():
+    assert channel_distillation(draw(1, 3, 8, 8), draw(1, 3, 4, 4, seed=1), 4.0) > 0
+    constant = torch.ones(1, 3, 8, 8, dtype=torch.float64)
+    assert channel_distillation(constant, constant[..., :4, :4], 4.0).abs() < 1e-12
+
+
+def test_intra_class_variation_equals_the_loop():
+    learner, peer = draw(2, 6, 3, 4).requires_grad_(), draw(2, 4, 3, 4, seed=1).requires_grad_()
+    labels = draw_labels(2, 3, 4)
+    ours = intra_class_variation(learner, peer, labels, 3, IGNORE)
+    compare(ours, reference.class_variation(learner, peer, labels, IGNORE), learner, peer)
+
+
+def test_intra_class_variation_meets_on_the_coarser_grid():
+    learner, peer, labels = draw(1, 6, 8, 12), draw(1, 4, 4, 6, seed=1), draw_labels(1, 32, 48)
+    pooled = reference.adaptive_average_pool(learner, (4, 6))
+    expected = reference.class_variation(pooled, peer, nearest_labels(labels, (4, 6)), IGNORE)
+    assert torch.allclose(intra_class_variation(learner, peer, labels, 3, IGNORE), expected, atol=1e-12)
+
+
+def test_nearest_labels_are_those_at_the_centres():
+    labels = torch.arange(6 * 9).view(1, 6, 9)
+    assert nearest_labels(labels, (2, 3)).tolist() == [[[10, 13, 16], [37, 40, 43]]]
+    assert torch.equal(nearest_labels(labels, (6, 9)), labels)
+    exact = torch.nn.functional.interpolate(labels[:, None].double(), size=(4, 5), mode="nearest-exact")[:, 0]
+    assert torch.equal(nearest_labels(labels, (4, 5)).double(), exact)
+
+
+def test_minimum_target_equals_the_loop_and_predicts_no_better_than_either():
+    a, b, labels = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1), draw_labels(2, 4, 5)
+    target, labelled = minimum_target(a, b, labels, IGNORE), labels != IGNORE
+    wanted = reference.minimum_logits(a, b, labels, IGNORE)
+    chosen = labelled.unsqueeze(1).expand_as(target)
+    assert torch.allclose(target[chosen], wanted[chosen], atol=1e-12)
+    # A smaller lead of every other class is a lower cross entropy than each student's.
+    maps = [cross_entropy_map(z, labels, IGNORE)[labelled] for z in (target, a, b)]
+    assert (maps[0] <= torch.minimum(maps[1], maps[2]) + 1e-12).all()
+
+
+def test_naive_target_is_the_better_student_over_the_batch():
+    a, labels = draw(2, 3, 4, 5), draw_labels(2, 4, 5)
+    better = a + 5 * torch.nn.functional.one_hot(torch.where(labels == IGNORE, 0, labels), 3).permute(0, 3, 1, 2)
+    assert torch.equal(naive_target(a, better, labels, IGNORE), better)
+    assert torch.equal(naive_target(better, a, labels, IGNORE), better)
+
+
+def test_linear_target_is_the_mixture_of_lowest_cross_entropy():
+    labels = draw_labels(2, 4, 5)
+    for seed in range(5):
+        a, b = draw(2, 3, 4, 5, seed=seed, scale=1.0), draw(2, 3, 4, 5, seed=seed + 10, scale=1.0)
+
+        def loss(z):
+            return masked_mean(cross_entropy_map(z, labels, IGNORE), labels != IGNORE)
+
+        best = min(loss(torch.lerp(b, a, share)) for share in torch.linspace(0, 1, 201, dtype=torch.float64))
+        assert loss(linear_target(a, b, labels, IGNORE)) <= best + 1e-6
+
+
+@pytest.mark.parametrize("make_target", [naive_target, linear_target, minimum_target])
+def test_targets_are_constants_and_finite_where_nothing_is_labelled(make_target):
+    a, b = draw(1, 3, 2, 2).requires_grad_(), draw(1, 3, 2, 2, seed=1).requires_grad_()
+    target = make_target(a, b, torch.full((1, 2, 2), IGNORE), IGNORE)
+    assert torch.isfinite(target).all() and not target.requires_grad
+
+
+def test_without_labels_losses_are_zero_and_keep_their_graph():
+    learner, peer = draw(1, 3, 2, 2).requires_grad_(), draw(1, 3, 2, 2, seed=1)
+    ours = intra_class_variation(learner, peer, torch.full((1, 2, 2), IGNORE), 3, IGNORE)
+    ours.backward()
+    assert ours == 0 and torch.isfinite(learner.grad).all()

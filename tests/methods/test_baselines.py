@@ -1,0 +1,182 @@
+"""The methods that CTCL is compared with: who learns what from whom, and that all share one control."""
+
+import subprocess
+import sys
+
+import pytest
+import reference
+import torch
+from conftest import make_cnn, make_vit
+
+from ctcl_hf import CTCL, CWD, DML, IFVD, KDCL, METHODS, Objective, OfflineKD, StudentPair, StudentTerms, Vanilla
+from ctcl_hf.losses import minimum_target, upsample
+
+IGNORE = 255
+TERMS = {"dml": "kl", "offline_kd": "kl", "kdcl": "kl", "ifvd": "ifv", "cwd": "channel"}
+MAKERS = {"cnn": make_cnn, "vit": make_vit}
+
+
+def make_teachers():
+    torch.manual_seed(3)
+    return make_vit().double(), make_cnn().double()
+
+
+def make_pair(name="dml", kinds=("cnn", "vit"), **options):
+    torch.manual_seed(0)
+    a, b = (MAKERS[kind]().double() for kind in kinds)
+    if name == "offline_kd":
+        options.setdefault("teachers", make_teachers())
+    return StudentPair({"a": a, "b": b}, METHODS[name](a, b, **options)).double().train()
+
+
+def batch(ignored=0.1, size=(64, 96)):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (2, 3, *size), generator=generator)
+    labels = torch.randint(0, 3, (2, *size), generator=generator)
+    labels[torch.rand(labels.shape, generator=generator) < ignored] = IGNORE
+    return images, labels
+
+
+def terms_of(pair, images, labels):
+    torch.manual_seed(7)
+    outputs = [student(images) for student in pair.students.values()]
+    return outputs, pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
+
+
+@pytest.mark.parametrize("kinds", [("cnn", "vit"), ("cnn", "cnn"), ("vit", "vit")])
+@pytest.mark.parametrize("name", [*TERMS, "ctcl"])
+def test_each_students_term_moves_that_student_alone(name, kinds):
+    pair = make_pair(name, kinds)
+    images, labels = batch()
+    for learner in (0, 1):
+        pair.zero_grad()
+        _, terms = terms_of(pair, images, labels)
+        sum(terms[learner].losses.values()).backward()
+        own, peer = pair.names[learner], pair.names[1 - learner]
+        assert all(parameter.grad is not None for parameter in pair.students[own].parameters())
+        assert all(p.grad is None or not p.grad.any() for p in pair.students[peer].parameters())
+        assert all(p.grad is None for p in pair.objective.teachers.parameters())
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_with_a_weight_of_zero_a_method_is_vanilla_bit_for_bit(name):
+    images, labels = batch()
+    losses, gradients = [], []
+    for pair in (make_pair(name, distillation_weight=0.0), make_pair("vanilla")):
+        torch.manual_seed(7)
+        losses.append(pair(images, labels).loss)
+        losses[-1].backward()
+        gradients.append([parameter.grad for parameter in pair.students.parameters()])
+    assert torch.equal(*losses)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*gradients, strict=True))
+
+
+def test_the_first_cross_entropies_of_all_methods_are_equal_bit_for_bit():
+    images, labels = batch()
+    found = []
+    for name in METHODS:
+        pair = make_pair(name)
+        torch.manual_seed(7)
+        found.append(pair(images, labels).terms)
+    assert len({(terms["ce_a"].item(), terms["ce_b"].item()) for terms in found}) == 1
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_swapping_the_students_swaps_their_terms(name):
+    images, labels = batch()
+    pair = make_pair(name).eval()
+    teachers = {"teachers": tuple(pair.objective.teachers)[::-1]} if name == "offline_kd" else {}
+    swapped = METHODS[name](*reversed(pair.students.values()), **teachers)
+    outputs, terms = terms_of(pair, images, labels)
+    other = swapped(*reversed(outputs), labels, *swapped.teacher_outputs(images))
+    for i in (0, 1):
+        for term, value in terms[i].losses.items():
+            assert torch.allclose(value, other[1 - i].losses[term], atol=1e-12), term
+
+
+def test_terms_are_the_published_formulas():
+    images, labels = batch(size=(32, 32))
+
+    def term(name, **options):
+        pair = make_pair(name, **options)
+        outputs, terms = terms_of(pair, images, labels)
+        return pair, outputs, [own.losses[TERMS[name]] for own in terms]
+
+    def full(output):
+        return upsample(output.logits, labels.shape[-2:])
+
+    _, (a, b), found = term("dml")
+    assert torch.allclose(found[0], reference.kl_everywhere(full(a), full(b), labels, IGNORE, 1.0))
+    pair, (a, b), found = term("offline_kd", temperature=2.0)
+    teachers = pair.objective.teacher_outputs(images)
+    assert torch.allclose(found[0], reference.kl_everywhere(full(a), full(teachers[0]), labels, IGNORE, 2.0))
+    assert torch.allclose(found[1], reference.kl_everywhere(full(b), full(teachers[1]), labels, IGNORE, 2.0))
+    _, (a, b), found = term("kdcl")
+    target = minimum_target(full(a), full(b), labels, IGNORE)
+    assert torch.allclose(found[1], reference.kl_everywhere(full(b), target, labels, IGNORE, 2.0))
+    _, (a, b), found = term("cwd")
+    assert torch.allclose(found[1], reference.channel_kl(b.logits, a.logits, 4.0))
+
+
+def test_default_weights_are_the_published_ones():
+    weights = {name: make_pair(name).objective.weights[0][term] for name, term in TERMS.items()}
+    assert weights == {"dml": 1.0, "offline_kd": 1.0, "kdcl": 1.0, "ifvd": 20.0, "cwd": 3.0}
+
+
+@pytest.mark.parametrize("name", ["offline_kd", "ifvd", "cwd"])
+def test_teachers_are_frozen_in_evaluation_mode_and_not_saved(name):
+    pair = make_pair(name, teachers=make_teachers())
+    before = {key: value.clone() for key, value in pair.objective.teachers.state_dict().items()}
+    pair.train()
+    pair(*batch()).loss.backward()
+    assert not any(module.training for module in pair.objective.teachers.modules())
+    assert all(torch.equal(value, before[key]) for key, value in pair.objective.teachers.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in pair.objective.teachers.parameters())
+    assert not pair.objective.projections.state_dict()
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_batch_without_labels_is_finite(name):
+    pair = make_pair(name)
+    images, labels = batch()
+    output = pair(images, torch.full_like(labels, IGNORE))
+    output.loss.backward()
+    assert torch.isfinite(output.loss)
+    gradients = [parameter.grad for parameter in pair.students.parameters()]
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_all_are_exported_by_name():
+    assert [METHODS[name] for name in ("vanilla", "offline_kd", "dml", "kdcl", "ifvd", "cwd", "ctcl")] == [
+        *(Vanilla, OfflineKD, DML, KDCL, IFVD, CWD, CTCL)
+    ]
+
+
+def test_a_method_of_ones_own_needs_the_package_alone():
+    class Agreement(Objective):
+        """The students' logits approach each other."""
+
+        def __init__(self, a, b):
+            super().__init__(a, b, distillation_warmup=0.5)
+            for weights in self.weights:
+                weights["agreement"] = 0.1
+
+        def forward(self, a, b, labels):
+            terms = []
+            for learner, peer in ((a, b), (b, a)):
+                losses = self.segmentation_terms(learner, labels)
+                losses["agreement"] = (learner.logits - peer.logits.detach()).square().mean()
+                terms.append(StudentTerms(losses, {}))
+            return terms[0], terms[1]
+
+    torch.manual_seed(0)
+    cnn, vit = make_cnn(), make_vit()
+    output = StudentPair({"cnn": cnn, "vit": vit}, Agreement(cnn, vit)).train()(*batch())
+    assert output.terms["agreement_cnn"] == output.terms["agreement_vit"] > 0
+
+
+def test_listing_the_methods_imports_none_of_them():
+    code = "import sys, ctcl_hf.methods; print(sorted(ctcl_hf.methods.METHODS)); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "offline_kd" in done.stdout
