@@ -119,3 +119,21 @@ def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
     )
     assert refused.returncode == 1
     assert "neither a student's folder nor a model on the Hub" in refused.stderr
+
+
+def test_cards_show_the_control_beside_the_run(finished, tmp_path):
+    folder, _ = finished
+    options = ["--max_steps", "2", "--eval_strategy", "no", "--save_strategy", "no"]
+    vanilla = run("run_ctcl.py", *TINY, "--method", "vanilla", *options, "--output_dir", str(tmp_path / "alone"))
+    assert vanilla.returncode == 0, vanilla.stderr
+    wanted = [*options, "--control", str(tmp_path / "alone"), "--output_dir", str(tmp_path / "ctcl")]
+    done = run("run_ctcl.py", *TINY, *wanted)
+    assert done.returncode == 0, done.stderr
+    alone = json.loads((tmp_path / "alone" / "results.json").read_text())["scores"]["validation"]
+    card = (tmp_path / "ctcl" / "vit" / "README.md").read_text()
+    assert f"| vit trained alone, validation | {alone['images']} | {100 * alone['vit_mean_iou']:.2f} |" in card
+    assert f"| **vit**, validation | {alone['images']} |" in card
+    for control, message in ((folder, "a run of --method ctcl"), (tmp_path, "no results.json there")):
+        refused = run("run_ctcl.py", *TINY, "--control", str(control), "--output_dir", str(tmp_path / "x"))
+        assert refused.returncode == 1
+        assert message in refused.stderr

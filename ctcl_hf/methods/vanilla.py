@@ -2,12 +2,15 @@
 
 from torch import Tensor
 
-from ..students import StudentOutput
+from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
 
 
 class Vanilla(Objective):
     """Cross entropy alone (Eq. 1) for each student."""
+
+    def __init__(self, a: Student, b: Student):
+        super().__init__(a, b)
 
     def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
         return (
