@@ -1,6 +1,7 @@
 """Prediction with any model of transformers that returns semantic-segmentation logits."""
 
 from collections.abc import Callable, Sequence
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -13,12 +14,17 @@ from .losses import upsample
 
 
 def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
-    """A model in evaluation mode and its image processor, from a student's folder or the Hub. OSError if neither."""
+    """A model in evaluation mode and its image processor, from a student's folder or the Hub. OSError if neither.
+
+    Weights are read as safetensors or as tensors alone; code that lies beside them is not run.
+    """
     try:
         model = AutoModelForSemanticSegmentation.from_pretrained(name).eval()
         return model, AutoImageProcessor.from_pretrained(name)
     except (ValueError, OSError) as error:
         raise OSError(f"{name} is neither a student's folder nor a model on the Hub: {error}") from error
+    except UnpicklingError as error:  # torch reads tensors from a pickle, and nothing else
+        raise OSError(f"The weights of {name} are a pickle that holds more than tensors. It was not run.") from error
 
 
 def class_map(logits: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

@@ -10,7 +10,7 @@ from conftest import make_cnn, make_vit
 from transformers import pipeline
 
 from ctcl_hf import EvaluationTransform, segment
-from ctcl_hf.inference import class_map, sliding_window_logits
+from ctcl_hf.inference import class_map, load_for_inference, sliding_window_logits
 from ctcl_hf.losses import upsample
 
 
@@ -92,3 +92,23 @@ def test_windows_see_their_own_pixels_and_no_more_than_their_size():
 def test_a_stride_that_leaves_pixels_out_is_refused():
     with pytest.raises(ValueError, match="stride"):
         sliding_window_logits(pooled, torch.randn(1, 3, 64, 64), (32, 32), (40, 32))
+
+
+class Written:
+    """A pickle that writes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_weights_that_are_a_pickle_with_code_do_not_run_it(tmp_path):
+    folder, mark = tmp_path / "student", tmp_path / "mark"
+    make_vit().save_pretrained(str(folder))
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": Written(mark)}, folder / "pytorch_model.bin")
+    with pytest.raises(OSError, match="a pickle that holds more than tensors"):
+        load_for_inference(str(folder))
+    assert not mark.exists()
