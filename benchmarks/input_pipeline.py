@@ -4,7 +4,7 @@ One core, files to a training sample: decode, scale jitter 0.5-2, pad, crop to 5
 chain in torchvision's v2 transforms, in albumentations and by hand in OpenCV, from files and from Parquet. Then the
 share of time that a training step waits for data, with one worker beside a two-core CTCL step of the `cpu` recipe.
 Profiled on 2026-11-21 from files, in ms: Pillow decodes a JPEG and its mask in 1.60, OpenCV in 1.27; ours then spends
-0.35 on arrays and class ids and 0.80 on the transform, OpenCV's chain 0.95 on everything after decoding.
+0.35 on arrays and class ids and 0.80 on the transform, OpenCV's chain about 1.0 (by subtraction) on all after decoding.
 """
 
 import argparse
