@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from .students import Student
 
 
+OPTIMIZERS = ("sgd", "adamw")
+
+
 @dataclass
 class OptimizationArguments:
-    """How each family of students is optimised. Defaults: see `CTCLArguments`."""
+    """How each family of students is optimised. Defaults: see `CTCLArguments`.
+
+    What is named after CNNs is for every student that SGD trains, and what is named after ViTs for AdamW's.
+    """
 
     cnn_lr: float = field(default=0.0025, metadata={"help": "Peak learning rate of a CNN (SGD)."})
     cnn_momentum: float = field(default=0.9, metadata={"help": "Momentum of a CNN's SGD."})
@@ -30,6 +36,23 @@ class OptimizationArguments:
     vit_warmup_steps: int = field(default=1500, metadata={"help": "Steps of linear warm-up of a ViT."})
     vit_head_lr_multiplier: float = field(
         default=10.0, metadata={"help": "Learning rate of a ViT's head and projections, as a multiple of --vit_lr."}
+    )
+
+    optimizers: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Optimizer of each student: sgd, with the --cnn_* settings, or adamw, with the --vit_* "
+            "settings. Default: sgd for CNNs, adamw for all others."
+        },
+    )
+    learning_rates: list[float] | None = field(
+        default=None, metadata={"help": "Peak learning rate of each student, in place of --cnn_lr and --vit_lr."}
+    )
+    warmups: list[int] | None = field(
+        default=None, metadata={"help": "Warm-up steps of each student, in place of --cnn_ and --vit_warmup_steps."}
+    )
+    powers: list[float] | None = field(
+        default=None, metadata={"help": "Power of each student's decay, in place of --cnn_power and --vit_power."}
     )
 
     cpu_threads: int | None = field(
@@ -76,12 +99,25 @@ class StudentArguments:
         default="nvidia/mit-b1",
         metadata={"help": "The ViT: a SegFormer's or MiT's Hub id, or a folder with a saved student."},
     )
+    students: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Any two students in place of --cnn and --vit, named after their families: cnn, vit and hybrid, or "
+            "cnn_1 and cnn_2 of one family."
+        },
+    )
     from_scratch: bool = field(default=False, metadata={"help": "Random weights; nothing is downloaded."})
     aspp_channels: int = field(default=512, metadata={"help": "Width of a new DeepLabV3+'s ASPP and decoder."})
     output_stride: int | None = field(
         default=None,
-        metadata={"help": "Stride of a new DeepLabV3+'s encoder: 8, 16 or 32. Paper: 8 for MobileNetV2, else 16."},
+        metadata={
+            "help": "Stride of a new DeepLabV3+'s encoder: 8, 16 or 32. Paper: 8 for MobileNetV2, else 16; hybrids: 32."
+        },
     )
+
+    def __post_init__(self):
+        if self.students is not None and len(self.students) != 2:
+            raise ValueError(f"--students {' '.join(self.students)}: expected two.")
 
 
 @dataclass
@@ -133,6 +169,9 @@ class MethodArguments:
     alpha: float = field(default=1.0, metadata={"help": "Weight of pixel-wise BSD within BSD (Eq. 5, Table 7)."})
     beta: float = field(default=0.1, metadata={"help": "Weight of HFD in each student's loss (Eq. 6, Table 8)."})
     gamma: float = field(default=1.0, metadata={"help": "Weight of BSD in each student's loss (Eq. 6, Table 9)."})
+    hfd: bool = field(default=True, metadata={"help": "Heterogeneous feature distillation (Eq. 2, Table 4)."})
+    region_bsd: bool = field(default=True, metadata={"help": "Region-wise selective distillation (Eq. 3, Table 5)."})
+    pixel_bsd: bool = field(default=True, metadata={"help": "Pixel-wise selective distillation (Eq. 4, Table 5)."})
     kl_direction: KLDirection = field(
         default="reverse",
         metadata={"help": "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."},
@@ -150,7 +189,10 @@ class MethodArguments:
     )
     kdcl_target: KDCLTarget = field(
         default="minlogit",
-        metadata={"help": "KDCL's target: smallest logits, the better student, or the best mixture."},
+        metadata={
+            "help": "KDCL's target: smallest logits, the better student, the best mixture of the batch, or the best on "
+            "held-out (evaluation) images."
+        },
     )
     teachers: str | None = field(
         default=None,

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
+from safetensors import safe_open
 from transformers import AutoConfig
 
 from .pair import StudentPair
 
-OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's projections
+OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's `training_state`
 
 # What may differ between the configuration of a checkpoint and that of the student it is loaded into.
 NOT_ARCHITECTURE = {"architectures", "auto_map", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
 
 
 def check_checkpoint(folder: Path, pair: StudentPair) -> None:
-    """ValueError unless the folder holds both students of this pair, and the projections of its method."""
+    """ValueError unless the folder holds both students of this pair, and the state of its method."""
     mend = "Resume with the arguments of the run that wrote it, or start afresh in another --output_dir."
     for name, student in pair.students.items():
         if not (folder / name / "config.json").is_file():
@@ -28,11 +29,16 @@ def check_checkpoint(folder: Path, pair: StudentPair) -> None:
                     f"{folder / name} holds another student: its {key} is {saved.get(key)!r}, this run's is {own!r}. "
                     f"{mend}"
                 )
-    expects, holds = bool(pair.objective.projections.state_dict()), (folder / OBJECTIVE_FILE).is_file()
-    if expects != holds:
+    expected, file = set(pair.objective.training_state()), folder / OBJECTIVE_FILE
+    held: set[str] = set()
+    if file.is_file():
+        with safe_open(file, "pt") as tensors:
+            held = set(tensors.keys())
+    if expected != held:
         raise ValueError(
-            f"{folder} was written by a method {'with' if holds else 'without'} projections, but "
-            f"{type(pair.objective).__name__} has {'some' if expects else 'none'}. {mend}"
+            f"{folder} was written by another method, or with other parts of it: beside the students it holds "
+            f"{', '.join(sorted(held)) or 'nothing'}, and {type(pair.objective).__name__} needs "
+            f"{', '.join(sorted(expected)) or 'nothing'}. {mend}"
         )
 
 

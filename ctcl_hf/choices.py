@@ -9,4 +9,4 @@ KLDirection = Literal["reverse", "forward"]
 RegionProjection = Literal["both", "learner"]
 
 # KDCL's one target for both students: see `KDCL`.
-KDCLTarget = Literal["minlogit", "naive", "linear"]
+KDCLTarget = Literal["minlogit", "naive", "linear", "general"]

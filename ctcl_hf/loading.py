@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -15,11 +16,12 @@ from transformers import (
     SegformerConfig,
     SegformerImageProcessor,
 )
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .data import IGNORE_INDEX
 from .models import DeepLabV3PlusForSemanticSegmentation
-from .students import Student, as_student
+from .students import STUDENTS, Student, as_student
 
 WAYS_ON = (
     "Without access to the Hugging Face Hub there are two ways on: a local folder in its place (--cnn / --vit FOLDER), "
@@ -27,7 +29,8 @@ WAYS_ON = (
 )
 
 # Stride of a new DeepLabV3+'s encoder, unless told: the paper's MobileNetV2 runs at 8, its ResNet-50 at 16.
-OUTPUT_STRIDE = {"mobilenetv2": 8}
+# Hybrids cannot dilate.
+OUTPUT_STRIDE = {"mobilenetv2": 8, "maxvit": 32, "maxxvit": 32}
 DEFAULT_OUTPUT_STRIDE = 16
 
 # SegFormer's published variants (Xie et al., NeurIPS 2021, Table 6), so that none is downloaded to train from scratch.
@@ -58,9 +61,10 @@ def load_student(
             a timm encoder, which becomes a DeepLabV3+. "mit-b1" is short for "nvidia/mit-b1".
         class_names: names of classes 0..K-1. The head is new unless the loaded one has exactly these classes.
         image_size: (height, width) in pixels that the released student resizes its images to.
-        family: "cnn" or "vit", if only such a student will do.
+        family: "cnn" or "vit", if only such a student will do; a hybrid is either.
         from_scratch: random weights instead of pretrained ones. A local folder always gives its weights.
-        deeplab_config: fields of `DeepLabV3PlusConfig` for a new DeepLabV3+; a saved model keeps its own.
+        deeplab_config: fields of `DeepLabV3PlusConfig` for a new DeepLabV3+; a saved model keeps its own. An
+            output_stride of None is the encoder's usual one.
 
     Raises:
         ValueError: an unknown name (with the nearest known ones), or a model that cannot be this student.
@@ -76,8 +80,9 @@ def load_student(
         student = _saved_student(name, image_size, from_scratch, config)
         student.origin = "a local folder" if Path(name).is_dir() else "random weights" if from_scratch else name
     else:
-        stride = OUTPUT_STRIDE.get(name.split("_")[0], DEFAULT_OUTPUT_STRIDE)
-        config |= {"output_stride": stride} | deeplab_config
+        config |= deeplab_config
+        if config.get("output_stride") is None:
+            config["output_stride"] = OUTPUT_STRIDE.get(name.split("_")[0], DEFAULT_OUTPUT_STRIDE)
         try:
             model = DeepLabV3PlusForSemanticSegmentation.from_timm(name, pretrained=not from_scratch, **config)
         except OSError as error:
@@ -86,7 +91,7 @@ def load_student(
         pretrained = timm.get_pretrained_cfg(name)
         student = as_student(model, image_processor(image_size, pretrained.mean, pretrained.std))
         student.origin = "random weights" if from_scratch else f"timm/{pretrained.architecture}.{pretrained.tag}"
-    if family is not None and student.family != family:
+    if family is not None and student.family not in (family, "hybrid"):
         raise ValueError(
             f"{name_or_path!r} is a {student.config.model_type}, a student of the {student.family!r} family; a "
             f"{family!r} is wanted here. Are the two students' folders swapped?"
@@ -118,7 +123,11 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
         hint = f" Did you mean one of its folders: {', '.join(students)}?" if students else ""
         raise ValueError(f"{source} holds no saved model: config.json is missing.{hint}")
     try:
-        saved_classes = AutoConfig.from_pretrained(source).id2label
+        saved: PreTrainedConfig = AutoConfig.from_pretrained(source)
+        if saved.model_type not in STUDENTS:
+            # Its loss is not used, nor any head that only that loss trains.
+            config |= {"use_auxiliary_head": False}
+        config = {key: value for key, value in config.items() if key in saved.to_dict() or key.endswith("label")}
         architecture: PreTrainedConfig = AutoConfig.from_pretrained(source, **config)
         if from_scratch and not is_folder:
             model = AutoModelForSemanticSegmentation.from_config(architecture)
@@ -130,13 +139,26 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
         nearest = difflib.get_close_matches(source, MIT_VARIANTS, cutoff=0.4)
         nearest = f" (known: {', '.join(nearest)})" if nearest else ""
         raise OSError(f"Cannot load {source!r}{nearest}: {error}\n{WAYS_ON}") from error
-    if saved_classes != architecture.id2label:
+    if saved.id2label != architecture.id2label:
         # As many classes, but others: the loaded classifiers would go on under wrong names.
         for module_name, module in model.named_modules():
-            if module_name.rpartition(".")[-1] == "classifier":
+            is_head = "classifier" in module_name or "head" in module_name
+            if is_head and isinstance(module, nn.Conv2d) and module.out_channels == len(architecture.id2label):
                 module.reset_parameters()
+    return as_student(model, _saved_processor(source, image_size))
+
+
+def _saved_processor(source: str, size: tuple[int, int]) -> BaseImageProcessor:
+    """`image_processor` with the normalisation that the model was trained with."""
     try:
         saved = AutoImageProcessor.from_pretrained(source)
     except (OSError, ValueError):  # an encoder published without one
-        return as_student(model, image_processor(image_size))
-    return as_student(model, image_processor(image_size, saved.image_mean, saved.image_std))
+        return image_processor(size)
+    processing = saved.to_dict()
+    if processing.get("do_flip_channel_order"):  # BGR: only its own processor can say so
+        height, width = size
+        own = {"size": {"height": height, "width": width}, "do_center_crop": False, "do_reduce_labels": False}
+        return AutoImageProcessor.from_pretrained(source, **own)
+    if not processing.get("do_normalize"):
+        return image_processor(size, (0.0,) * 3, (1.0,) * 3)
+    return image_processor(size, saved.image_mean, saved.image_std)

@@ -36,7 +36,7 @@ class Publisher:
         """Decides each student's repository, and makes sure that it can be written to. OSError says what is missing."""
         token = token or self.args.hub_token
         found = repositories(
-            {name: self.args.student_repository(student) for name, student in students.items()},
+            self.args.named_repositories(students),
             default_prefix=self.args.hub_model_id or self.folder.absolute().name,
             token=token,
             private=self.args.hub_private_repo if private is None else private,

@@ -9,6 +9,7 @@ import numpy as np
 from transformers import set_seed
 from transformers.utils import logging
 
+from .arguments import StudentArguments
 from .card import RunFacts, machine, versions
 from .checkpoints import check_checkpoint, find_checkpoint
 from .data import DATASETS, EvaluationTransform, SegmentationData, TrainingTransform
@@ -44,20 +45,18 @@ def prepare(arguments: Arguments) -> Run:
     image_size = tuple(data_arguments.image_size or data.image_size)
     logging.disable_progress_bar()  # of single files read and written, which would break the training bar
     set_seed(training.seed)
-    deeplab = {"aspp_channels": students.aspp_channels}
-    if students.output_stride is not None:
-        deeplab["output_stride"] = students.output_stride
-    cnn = load_student(
-        students.cnn, data.class_names, image_size, family="cnn", from_scratch=students.from_scratch, **deeplab
-    )
-    vit = load_student(students.vit, data.class_names, image_size, family="vit", from_scratch=students.from_scratch)
+    pair_students = _students(students, data.class_names, image_size)
+    for student in pair_students.values():
+        for size in {tuple(data_arguments.crop_size), image_size}:
+            student.check_size(size)
     control = _control(training.control, data.name) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
     # Each learns from a trained student of the other's kind.
     teachers = None
     if method.teachers is not None:
-        teachers = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in ("vit", "cnn"))
-    pair = StudentPair({"cnn": cnn, "vit": vit}, method.build(cnn, vit, teachers))
+        peers = reversed(pair_students)
+        teachers = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in peers)
+    pair = StudentPair(pair_students, method.build(*pair_students.values(), teachers))
     augment = TrainingTransform(
         image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric
     )
@@ -83,6 +82,27 @@ def prepare(arguments: Arguments) -> Run:
     for name, repository in trainer.publisher.repositories.items():
         print(f"{name} will be published at {repository.url}")
     return Run(arguments, data, trainer, checkpoint)
+
+
+def _students(arguments: StudentArguments, class_names: tuple[str, ...], size: tuple[int, int]) -> dict[str, Student]:
+    """Both students by name: their families, numbered where they are of one."""
+    families = ("cnn", "vit") if arguments.students is None else (None, None)
+    loaded = [
+        load_student(
+            name,
+            class_names,
+            size,
+            family=family,
+            from_scratch=arguments.from_scratch,
+            aspp_channels=arguments.aspp_channels,
+            output_stride=arguments.output_stride,
+        )
+        for name, family in zip(arguments.students or (arguments.cnn, arguments.vit), families, strict=True)
+    ]
+    names = [family or student.family for family, student in zip(families, loaded, strict=True)]
+    if names[0] == names[1]:
+        names = [f"{name}_{i}" for i, name in enumerate(names, 1)]
+    return dict(zip(names, loaded, strict=True))
 
 
 def finish(run: Run) -> None:

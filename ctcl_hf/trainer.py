@@ -17,6 +17,7 @@ from .card import RunFacts, record, write_cards
 from .checkpoints import OBJECTIVE_FILE, check_checkpoint
 from .cpu import prepare_cpu
 from .data import collate_for_evaluation
+from .held_out import HeldOutCallback
 from .inference import class_map
 from .losses import cross_entropy_loss, upsample
 from .metrics import MeanIoU
@@ -80,6 +81,10 @@ class CTCLTrainer(Trainer):
             data_seed = args.seed if args.data_seed is None else args.data_seed
             self.train_sampler = EpochSampler(len(train_dataset), data_seed)
             self.add_callback(EpochCallback(self.train_sampler))
+        if model.objective.held_out_images:
+            if eval_dataset is None:
+                raise ValueError(f"{type(model.objective).__name__} observes held-out images: give an eval_dataset.")
+            self.add_callback(HeldOutCallback(model, eval_dataset, args.eval_batch_size, self.accelerator))
         self._term_sums: dict[str, Tensor] = defaultdict(float)
         self._terms_seen = 0
         self._step_facts: dict[str, float] = {}
@@ -241,29 +246,29 @@ class CTCLTrainer(Trainer):
     # ---- saving and loading ----
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """One folder per student with its card, the projections beside them, and the arguments without any token."""
+        """One folder per student with its card, the method's state beside them, and the arguments without any token."""
         if not self.args.should_save:  # every process comes here, one writes
             return
         folder = Path(output_dir or self.args.output_dir)
         for name, student in self.model.students.items():
             student.save_pretrained(str(folder / name))
         self.create_model_card(folder)
-        projections = {key: value.contiguous() for key, value in self.model.objective.projections.state_dict().items()}
-        if projections:
-            save_file(projections, folder / OBJECTIVE_FILE)
+        state = {key: value.contiguous() for key, value in self.model.objective.training_state().items()}
+        if state:
+            save_file(state, folder / OBJECTIVE_FILE)
         (folder / ARGUMENTS_FILE).write_text(self.args.to_json_string())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """The weights of both students and of the projections. ValueError names what does not fit this pair."""
+        """The weights of both students and of the method. ValueError names what does not fit this pair."""
         folder = Path(resume_from_checkpoint)
         check_checkpoint(folder, self.model)
         self.scores.clear()
         for name, student in self.model.students.items():
             loaded = AutoModelForSemanticSegmentation.from_pretrained(folder / name)
             student.model.load_state_dict(loaded.state_dict())
-        if self.model.objective.projections.state_dict():
+        if self.model.objective.training_state():
             weights = load_file(folder / OBJECTIVE_FILE, device=str(self.args.device))
-            self.model.objective.projections.load_state_dict(weights)
+            self.model.objective.load_state_dict(weights, strict=False)  # all there are, teachers apart: checked above
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(self.state.best_model_checkpoint)

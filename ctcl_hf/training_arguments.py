@@ -2,21 +2,21 @@
 
 import dataclasses
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
-from .arguments import OptimizationArguments, PublishingArguments
+from .arguments import OPTIMIZERS, OptimizationArguments, PublishingArguments
 from .optim import OptimizerSettings
 from .pair import StudentPair
-from .students import Student
 
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
 REFUSED = {
     "learning_rate": "--cnn_lr and --vit_lr",
     "weight_decay": "--cnn_weight_decay and --vit_weight_decay",
-    "optim": "nothing: CNNs train with SGD and ViTs with AdamW",
+    "optim": "--optimizers: CNNs train with SGD, all others with AdamW",
     "lr_scheduler_type": "--cnn_power and --vit_power: both schedules are polynomial",
     "warmup_steps": "--vit_warmup_steps",
     "lr_scheduler_kwargs": "--cnn_power and --vit_power",
@@ -68,6 +68,13 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
                 f"--per_device_train_batch_size {self.per_device_train_batch_size}: BatchNorm after image pooling "
                 "needs at least 2 images per process; --gradient_accumulation_steps cannot stand in for them."
             )
+        for name in ("optimizers", "learning_rates", "warmups", "powers"):
+            given = getattr(self, name)
+            if given is not None and len(given) != 2:
+                problems.append(f"--{name} {' '.join(map(str, given))}: expected two, one for each student.")
+        for kind in self.optimizers or ():
+            if kind not in OPTIMIZERS:
+                problems.append(f"--optimizers {kind}: expected one of {', '.join(OPTIMIZERS)}.")
         if self.cpu_threads is not None and self.cpu_threads < 1:
             problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
         if self.remove_unused_columns:
@@ -87,9 +94,10 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
         """Threads that torch is to use in this process: `cpu_threads`, or its share of the cores."""
         return self.cpu_threads or max(os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
 
-    def student_repository(self, student: Student) -> str | None:
-        """The repository that was named for a student of this family, if any was."""
-        return {"cnn": self.cnn_hub_model_id, "vit": self.vit_hub_model_id}[student.family]
+    def named_repositories(self, names: Iterable[str]) -> dict[str, str | None]:
+        """The repository that was named for each student, if any was."""
+        given = {"cnn": self.cnn_hub_model_id, "vit": self.vit_hub_model_id}
+        return {name: given.get(name) for name in names}
 
     def check_dataset(self, dataset: Dataset | None) -> None:
         """ValueError if the data set cannot fill batches of at least two images."""
@@ -106,16 +114,16 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
             )
 
     def optimizer_settings(self, pair: StudentPair) -> dict[str, OptimizerSettings]:
-        """Each student's settings by name, after its family."""
-        by_family = {
-            "cnn": OptimizerSettings(
+        """Each student's settings by name: those of its optimizer's kind, which its family decides, or as given."""
+        by_kind = {
+            "sgd": OptimizerSettings(
                 lr=self.cnn_lr,
                 weight_decay=self.cnn_weight_decay,
                 power=self.cnn_power,
                 warmup_steps=self.cnn_warmup_steps,
                 momentum=self.cnn_momentum,
             ),
-            "vit": OptimizerSettings(
+            "adamw": OptimizerSettings(
                 lr=self.vit_lr,
                 weight_decay=self.vit_weight_decay,
                 power=self.vit_power,
@@ -123,4 +131,14 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
                 head_lr_multiplier=self.vit_head_lr_multiplier,
             ),
         }
-        return {name: by_family[student.family] for name, student in pair.students.items()}
+        families = [student.family for student in pair.students.values()]
+        kinds = self.optimizers or ["sgd" if family == "cnn" else "adamw" for family in families]
+        settings = [by_kind[kind] for kind in kinds]
+        for field_name, values in (
+            ("lr", self.learning_rates),
+            ("warmup_steps", self.warmups),
+            ("power", self.powers),
+        ):
+            if values is not None:
+                settings = [replace(own, **{field_name: value}) for own, value in zip(settings, values, strict=True)]
+        return dict(zip(pair.names, settings, strict=True))

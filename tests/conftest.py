@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, Features, Image
-from transformers import SegformerConfig, SegformerForSemanticSegmentation
+from transformers import (
+    ConvNextConfig,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+    UperNetConfig,
+    UperNetForSemanticSegmentation,
+)
 
 from ctcl_hf import DeepLabV3PlusForSemanticSegmentation, SegmentationData
 from ctcl_hf.loading import image_processor
@@ -44,6 +50,37 @@ def make_vit(num_labels: int = 3, size: tuple[int, int] = (64, 64), **overrides)
         **overrides,
     )
     return as_student(SegformerForSemanticSegmentation(config), image_processor(size))
+
+
+def make_hybrid(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
+    """DeepLabV3+ on MobileViTv2: convolutions with attention between them, which takes any size."""
+    labels = dict(enumerate(CLASSES[:num_labels]))
+    model = DeepLabV3PlusForSemanticSegmentation.from_timm(
+        "mobilevitv2_050",
+        pretrained=False,
+        aspp_channels=8,
+        auxiliary_channels=8,
+        output_stride=32,
+        id2label=labels,
+        label2id={name: i for i, name in labels.items()},
+    )
+    return as_student(model, image_processor(size))
+
+
+def make_other(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
+    """UPerNet on ConvNeXt, of which only the logits are known."""
+    labels = dict(enumerate(CLASSES[:num_labels]))
+    stages = [f"stage{i}" for i in range(1, 5)]
+    backbone = ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], out_features=stages)
+    config = UperNetConfig(
+        backbone_config=backbone,
+        hidden_size=16,
+        pool_scales=[1, 2],
+        use_auxiliary_head=False,
+        id2label=labels,
+        label2id={name: i for i, name in labels.items()},
+    )
+    return as_student(UperNetForSemanticSegmentation(config), image_processor(size))
 
 
 def make_data(num_train: int = 12, num_validation: int = 5, size: tuple[int, int] = (64, 96)) -> SegmentationData:

@@ -315,6 +315,22 @@ def kl_everywhere(learner, peer, labels, ignore_index, temperature):
     return _mean(values, learner)
 
 
+def error_matrix(a, b, labels, ignore_index):
+    """KDCL-General's C: C_ij = sum over labelled pixels of sum_k (p_i,k - y_k) (p_j,k - y_k)."""
+    batch, classes, height, width = a.shape
+    matrix = [[0.0, 0.0], [0.0, 0.0]]
+    for n, y, x in product(range(batch), range(height), range(width)):
+        if labels[n, y, x] == ignore_index:
+            continue
+        errors = []
+        for logits in (a, b):
+            p = torch.exp(_log_softmax(logits[n, :, y, x]))
+            errors.append([float(p[k]) - (1.0 if k == labels[n, y, x] else 0.0) for k in range(classes)])
+        for i, j in product((0, 1), (0, 1)):
+            matrix[i][j] += sum(e * f for e, f in zip(errors[i], errors[j], strict=True))
+    return torch.tensor(matrix, dtype=torch.float64)
+
+
 def minimum_logits(a, b, labels, ignore_index):
     """KDCL-MinLogit: z_t,k = min over students of z_k - z_y; where ignored, anything."""
     target = torch.zeros_like(a)

@@ -65,6 +65,10 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--method", "cwd", "--kdcl_target", "naive"), "--kdcl_target has no effect on --method cwd"),
         (("--method", "vanilla", "--distillation_warmup", "0.5"), "--distillation_warmup has no effect"),
         (("--distillation_warmup", "1.5"), "--distillation_warmup 1.5: expected a share, 0 to 1"),
+        (("--optimizers", "sgd", "adam"), "--optimizers adam: expected one of sgd, adamw"),
+        (("--learning_rates", "0.1"), "--learning_rates 0.1: expected two, one for each student"),
+        (("--students", "resnet18"), "--students resnet18: expected two"),
+        (("--method", "dml", "--no_hfd"), "--hfd has no effect on --method dml"),
         (("--crop", "64"), "unrecognized arguments: --crop 64 (did you mean --crop_size?)"),
     ],
 )
@@ -95,6 +99,23 @@ def test_each_family_gets_its_own_optimizer(tmp_path):
     assert settings["one"].momentum is None
     assert settings["two"].lr == 0.1
     assert settings["two"].momentum == 0.9
+
+
+def test_optimizers_and_schedules_are_each_students_own_if_given(tmp_path):
+    cnn, vit = make_cnn(), make_vit()
+    args = CTCLArguments(
+        str(tmp_path),
+        use_cpu=True,
+        cnn_momentum=0.8,
+        optimizers=["adamw", "sgd"],
+        learning_rates=[0.1, 0.2],
+        warmups=[3, 4],
+        powers=[0.5, 2.0],
+    )
+    settings = args.optimizer_settings(StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit)))
+    assert [settings["cnn"].momentum, settings["vit"].momentum] == [None, 0.8]
+    assert [(own.lr, own.warmup_steps, own.power) for own in settings.values()] == [(0.1, 3, 0.5), (0.2, 4, 2.0)]
+    assert settings["cnn"].weight_decay == args.vit_weight_decay
 
 
 def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path):

@@ -137,3 +137,22 @@ def test_cards_show_the_control_beside_the_run(finished, tmp_path):
         refused = run("run_ctcl.py", *TINY, "--control", str(control), "--output_dir", str(tmp_path / "x"))
         assert refused.returncode == 1
         assert message in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("students", "names"),
+    [
+        (("mobilenetv2_035", "resnet10t"), ("cnn_1", "cnn_2")),
+        (("mit-b0", "mobilevitv2_050"), ("vit", "hybrid")),
+    ],
+)
+def test_any_two_students_train_together_and_are_named_after_their_families(students, names, tmp_path):
+    options = ["--max_steps", "2", "--eval_strategy", "no", "--output_stride", "32", "--output_dir"]
+    done = run("run_ctcl.py", *TINY[:2], *TINY[4:], "--students", *students, *options, str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "out" / "results.json").read_text())
+    logs = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    for name in names:
+        assert 0 <= facts["metrics"][f"validation_{name}_mean_iou"] <= 1
+        assert (tmp_path / "out" / name / "config.json").is_file()
+        assert f"hfd_{name}" in logs[0]

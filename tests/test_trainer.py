@@ -180,7 +180,11 @@ def test_both_students_learn(tmp_path, method):
         assert after[f"eval_{name}_overall_accuracy"] > max(0.9, before[f"eval_{name}_overall_accuracy"])
 
 
-@pytest.mark.parametrize("method", [DML, KDCL, IFVD, CWD, OfflineKD])
+def general_kdcl(a, b):
+    return KDCL(a, b, kdcl_target="general")
+
+
+@pytest.mark.parametrize("method", [DML, KDCL, general_kdcl, IFVD, CWD, OfflineKD])
 def test_every_method_lowers_both_cross_entropies(tmp_path, method):
     teachers = {"teachers": (make_vit(size=SIZE), make_cnn(size=SIZE))} if method is OfflineKD else {}
     trainer = make_trainer(
@@ -345,7 +349,7 @@ def test_bfloat16_trains(tmp_path):
     [
         (lambda folder: _rename(folder / "cnn", folder / "swap"), "student folder 'cnn' is missing"),
         (lambda folder: _swap(folder / "cnn", folder / "vit"), "its model_type is 'segformer'"),
-        (lambda folder: (folder / "objective.safetensors").unlink(), "without projections, but CTCL has some"),
+        (lambda folder: (folder / "objective.safetensors").unlink(), "it holds nothing, and CTCL needs projections"),
         (lambda folder: _edit(folder / "cnn", "output_stride", 8), "its output_stride is 8, this run's is 16"),
     ],
 )
@@ -364,7 +368,7 @@ def _edit(folder, key, value):
 
 def test_a_checkpoint_with_projections_is_refused_by_a_method_without(tmp_path):
     make_trainer(tmp_path, save_strategy="steps", save_steps=1, max_steps=1).train()
-    with pytest.raises(ValueError, match="with projections, but Vanilla has none"):
+    with pytest.raises(ValueError, match=r"it holds projections.*Vanilla needs nothing"):
         make_trainer(tmp_path / "again", Vanilla).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
 
 
@@ -376,3 +380,34 @@ def _swap(first, second):
     first.rename(first.parent / "third")
     second.rename(first)
     (first.parent / "third").rename(second)
+
+
+def test_held_out_images_are_observed_before_every_epoch_and_once_only(tmp_path):
+    def train(folder, **options):
+        """The training's end, and at which steps it observed how many images."""
+        trainer, observed = make_trainer(folder, general_kdcl, data=make_data(8, 3), max_steps=5, **options), []
+        observe = trainer.model.objective.observe
+
+        def watched(held_out):
+            views = list(held_out)
+            observed.append((trainer.state.global_step, len(views)))
+            observe(views)
+            trainer.model.objective.share.fill_(0.1 + 0.1 * trainer.state.global_step)  # so that a second look would show
+
+        trainer.model.objective.observe = watched
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer, observed
+
+    resume = None
+    undisturbed, observed = train(tmp_path, save_strategy="steps", save_steps=3)
+    assert observed == [(0, 3), (2, 3), (4, 3)]
+    resume = str(tmp_path / "checkpoint-3")
+    resumed, observed = train(tmp_path / "again")
+    assert observed == [(4, 3)]
+    assert_equal_weights(weights(resumed), weights(undisturbed))
+
+
+def test_what_observes_held_out_images_needs_an_evaluation_set(tmp_path):
+    trainer = make_trainer(tmp_path, general_kdcl)
+    with pytest.raises(ValueError, match="KDCL observes held-out images: give an eval_dataset"):
+        CTCLTrainer(trainer.model, trainer.args, train_dataset=trainer.train_dataset)

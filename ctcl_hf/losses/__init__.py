@@ -5,7 +5,7 @@ same plainly on full-resolution logits: its reference in the tests, and building
 """
 
 from .channel import channel_distillation
-from .ensemble import linear_target, minimum_target, naive_target
+from .ensemble import error_products, general_share, linear_target, minimum_target, naive_target
 from .hfd import as_constant, hfd
 from .pixel import cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
 from .region import cosine_distance, region_bsd, region_sums, spread, teaching_directions
@@ -19,6 +19,8 @@ __all__ = [
     "cosine_distance",
     "cross_entropy_loss",
     "cross_entropy_map",
+    "error_products",
+    "general_share",
     "hfd",
     "intra_class_variation",
     "kl_map",

@@ -42,6 +42,32 @@ def linear_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Te
 
 
 @in_full_precision
+def error_products(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """Sums over labelled pixels of the students' errors e = softmax(z) - onehot(y): <e_a, e_a>, <e_b, e_b>, <e_a, e_b>.
+
+    Shapes: logits (B, K, H, W) twice, labels (B, H, W) -> (3,), float64.
+    """
+    labelled = labels != ignore_index
+    target = torch.where(labelled, labels, 0).unsqueeze(1)
+    one = a.new_ones(()).expand(target.shape)
+    errors = [torch.softmax(z.detach(), dim=1).scatter_add(1, target, -one) for z in (a, b)]
+    pairs = ((0, 0), (1, 1), (0, 1))
+    return torch.stack([((errors[i] * errors[j]).sum(1) * labelled).sum(dtype=torch.float64) for i, j in pairs])
+
+
+def general_share(products: Tensor) -> Tensor:
+    """The share of a in the mixture of both students whose squared error is the least (KDCL-General).
+
+    With C the matrix of the students' error products, the weights C^-1 1 / (1' C^-1 1) of Guo et al. (CVPR 2020) come
+    to (C_bb - C_ab) / (C_aa + C_bb - 2 C_ab) for two; kept in 0..1, so that no student is subtracted. 1/2 where both
+    always err alike.
+    """
+    of_a, of_b, of_both = products
+    distance = of_a + of_b - 2 * of_both  # squared, between the two predictions
+    return torch.where(distance > 0, (of_b - of_both) / distance, 0.5).clamp(0, 1)
+
+
+@in_full_precision
 def minimum_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     """Each class's smallest lead over the true class: the minimum over students of z - z_y (KDCL-MinLogit)."""
     target = torch.where(labels != ignore_index, labels, 0).unsqueeze(1)

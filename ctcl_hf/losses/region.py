@@ -35,6 +35,8 @@ def region_sums(pixel_map: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor
 @in_full_precision
 def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
     """1 - cosine similarity over channels at every position: (B, C, h, w) twice -> (B, h, w), in 0..2."""
+    if x.shape != y.shape:  # which broadcasting could hide
+        raise ValueError(f"Features to compare must have one shape, got {tuple(x.shape)} and {tuple(y.shape)}.")
     return 1 - F.cosine_similarity(x, y, dim=1)
 
 

@@ -3,15 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import losses
 from ..choices import KLDirection, RegionProjection
-from ..losses import (
-    hfd,
-    pixel_losses,
-    region_bsd,
-    region_sums,
-    spread,
-    teaching_directions,
-)
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
 
@@ -36,6 +29,8 @@ class CTCL(Objective):
 
     Args:
         alpha, beta, gamma: weights of pixel BSD within BSD, of HFD, and of BSD (paper: 1, 0.1, 1; Tables 7-9).
+        hfd, region_bsd, pixel_bsd: which parts there are (Tables 4 and 5). Without HFD and region BSD no features are
+            read, so that any two segmentation models will do.
         kl_direction: order of the divergence in Eq. 4. "reverse" is KL(learner || peer), as printed; "forward" is
             KL(peer || learner), as distillation usually has it.
         temperature: softens both distributions in Eq. 4, whose value is then scaled by T^2. The paper names none: 1.
@@ -52,50 +47,72 @@ class CTCL(Objective):
         alpha: float = 1.0,
         beta: float = 0.1,
         gamma: float = 1.0,
+        hfd: bool = True,
+        region_bsd: bool = True,
+        pixel_bsd: bool = True,
         kl_direction: KLDirection = "reverse",
         temperature: float = 1.0,
         region_projection: RegionProjection = "both",
         distillation_warmup: float = 0.0,
     ):
         super().__init__(a, b, distillation_warmup)
+        self.hfd, self.region_bsd, self.pixel_bsd = hfd, region_bsd, pixel_bsd
         self.kl_direction = kl_direction
         self.temperature = temperature
         self.region_projection = region_projection
-        shared_channels = min(a.last_channels, b.last_channels)
         for weights, modules, learner, peer in zip(self.weights, self.projections, (a, b), (b, a), strict=True):
-            _ = peer.second_stage  # says what is missing now, not at the first step
-            weights.update(hfd=beta, region=gamma, pixel=gamma * alpha)
-            modules["low"] = Projection(learner.low_channels, peer.low_channels)
-            modules["last"] = Projection(
-                learner.last_channels, shared_channels if region_projection == "both" else peer.last_channels
-            )
+            # What a student lacks is said here, not at the first step.
+            if hfd:
+                _ = peer.second_stage
+                weights["hfd"] = beta
+                modules["low"] = Projection(learner.low_channels, peer.low_channels)
+            if region_bsd:
+                weights["region"] = gamma
+                shared_channels = min(learner.last_channels, peer.last_channels)
+                modules["last"] = Projection(
+                    learner.last_channels, shared_channels if region_projection == "both" else peer.last_channels
+                )
+            if pixel_bsd:
+                weights["pixel"] = gamma * alpha
 
     def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
         students = (a, b)
-        on_pixels = pixel_losses(a.logits, b.logits, labels, self.ignore_index, self.kl_direction, self.temperature)
-        # Regions are the cells of the coarser of the two last feature grids.
-        labelled = labels != self.ignore_index
-        grid = min(student.last.shape[-2:] for student in students)
-        has_label = region_sums(labelled.float(), grid) > 0
-        teaches_regions = teaching_directions(*(region_sums(ce, grid) for ce in on_pixels.ce_maps), has_label)
+        if not (self.region_bsd or self.pixel_bsd):
+            terms = [StudentTerms(self.segmentation_terms(student, labels), {}) for student in students]
+        else:
+            terms = self._selective_terms(a, b, labels)
+        if self.hfd:
+            for i, j in ((0, 1), (1, 0)):
+                learner, peer = students[i], students[j]
+                transformed = peer.second_stage(self.projections[i]["low"](learner.low, peer.low.shape[-2:]))
+                terms[i].losses["hfd"] = losses.hfd(transformed, peer.second)
+        return terms[0], terms[1]
 
-        projected = [own["last"](student.last, grid) for own, student in zip(self.projections, students, strict=True)]
+    def _selective_terms(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> list[StudentTerms]:
+        """Cross entropies, and both kinds of BSD, which they direct."""
+        on_pixels = losses.pixel_losses(
+            a.logits, b.logits, labels, self.ignore_index, self.kl_direction, self.temperature
+        )
+        labelled = labels != self.ignore_index
+        terms = []
+        for i, student in enumerate((a, b)):
+            taught = {"pixel": on_pixels.pixel[i]} if self.pixel_bsd else {}
+            teaches = {"teaches_pixels": on_pixels.teaches[i].sum() / labelled.sum().clamp_min(1)}
+            own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels)}
+            terms.append(StudentTerms(own | taught, teaches))
+        if not self.region_bsd:
+            return terms
+
+        # Regions are the cells of the coarser of the two last feature grids.
+        grid = min(student.last.shape[-2:] for student in (a, b))
+        has_label = losses.region_sums(labelled.float(), grid) > 0
+        teaches = losses.teaching_directions(*(losses.region_sums(ce, grid) for ce in on_pixels.ce_maps), has_label)
+        projected = [own["last"](student.last, grid) for own, student in zip(self.projections, (a, b), strict=True)]
         targets = projected
         if self.region_projection == "learner":
-            targets = [F.adaptive_avg_pool2d(student.last, grid) for student in students]
-
-        terms = []
+            targets = [F.adaptive_avg_pool2d(student.last, grid) for student in (a, b)]
         for i, j in ((0, 1), (1, 0)):  # learner, peer
-            learner, peer = students[i], students[j]
-            losses = {"ce": on_pixels.ce[i], **self.auxiliary_terms(learner, labels)}
-            transformed = peer.second_stage(self.projections[i]["low"](learner.low, peer.low.shape[-2:]))
-            losses["hfd"] = hfd(transformed, peer.second)
-            losses["region"] = region_bsd(projected[i], targets[j], teaches_regions[j])
-            losses["pixel"] = on_pixels.pixel[i]
-            statistics = {
-                "teaches_pixels": on_pixels.teaches[i].sum() / labelled.sum().clamp_min(1),
-                "teaches_regions": teaches_regions[i].sum() / has_label.sum().clamp_min(1),
-                "region_spread": spread(projected[i].detach()),
-            }
-            terms.append(StudentTerms(losses, statistics))
-        return terms[0], terms[1]
+            terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j])
+            terms[i].statistics["teaches_regions"] = teaches[i].sum() / has_label.sum().clamp_min(1)
+            terms[i].statistics["region_spread"] = losses.spread(projected[i].detach())
+        return terms

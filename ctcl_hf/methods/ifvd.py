@@ -32,6 +32,8 @@ class IFVD(PeerDistillation):
     ):
         super().__init__(a, b, distillation_weight, teachers, distillation_warmup)
         self.num_classes = a.config.num_labels
+        for student in (a, b, *self.teachers):
+            _ = student.last_channels  # says now, not at the first step, that features are missing
 
     def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
         return intra_class_variation(learner.last, peer.last, labels, self.num_classes, self.ignore_index)

@@ -1,6 +1,6 @@
 """What every training method is: a function of two students' outputs that returns named loss terms for each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,7 +23,8 @@ class Objective(nn.Module):
     `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted; `weights[0]` and `weights[1]`
     say once by how much each counts in the loss of student a and b. Trainable parts that only training needs
     live in `projections[0]` and `projections[1]`, go to that student's optimizer, and are never saved in it. Frozen
-    models that it learns from (`set_teachers`) are not saved at all.
+    models that it learns from (`set_teachers`) are not saved at all. `held_out_images` says on how many images of the
+    evaluation set it wants to `observe` the students before every epoch.
 
     Args:
         a, b: the students, of the same classes.
@@ -32,6 +33,7 @@ class Objective(nn.Module):
     """
 
     OWN_TERMS = ("ce", "aux")  # what a student has on its own
+    held_out_images = 0
 
     def __init__(self, a: Student, b: Student, distillation_warmup: float = 0.0):
         super().__init__()
@@ -59,6 +61,14 @@ class Objective(nn.Module):
     def teacher_outputs(self, pixel_values: Tensor) -> list[StudentOutput]:
         """What the teachers, if there are any, see in images (B, 3, H, W), RGB in 0..255."""
         return [teacher(pixel_values) for teacher in self.teachers]
+
+    def observe(self, held_out: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Reads both students' logits (B, K, H, W) on held-out images, and the labels (B, H, W), batch by batch."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it does with held-out images.")
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps of it: the projections, and what it has observed; no teachers."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("teachers.")}
 
     def train(self, mode: bool = True) -> "Objective":
         super().train(mode)

@@ -8,6 +8,7 @@ This file travels to the Hub beside the weights: it imports torch, timm, transfo
 """
 
 import difflib
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +16,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.models import FeatureListNet
+from timm.models.maxxvit import ParallelPartitionAttention, PartitionAttention2d, PartitionAttentionCl
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
@@ -177,6 +179,19 @@ def create_encoder(config: DeepLabV3PlusConfig, pretrained: bool = False) -> nn.
     return encoder
 
 
+def window_multiple(encoder: nn.Module) -> int:
+    """What both sides of an image must be multiples of for the encoder's attention windows to fit; 1 without any."""
+    kinds = (ParallelPartitionAttention, PartitionAttention2d, PartitionAttentionCl)
+    windows = {side for module in encoder.modules() if isinstance(module, kinds) for side in module.partition_size}
+    return 32 * math.lcm(*windows) if windows else 1
+
+
+def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Zeros at the bottom and at the right, to sides that are multiples: (B, C, H, W) -> (B, C, H', W')."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple))
+
+
 class DeepLabV3PlusPreTrainedModel(PreTrainedModel):
     """Weight initialisation and loading of DeepLabV3+."""
 
@@ -209,6 +224,7 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
         super().__init__(config)
         config.validate_architecture()
         self.encoder = create_encoder(config)
+        self.size_multiple = window_multiple(self.encoder)
         low_channels, _, auxiliary_channels, last_channels = self.encoder.feature_info.channels()
         self.decode_head = DeepLabV3PlusDecodeHead(config, low_channels, last_channels)
         self.auxiliary_head = None
@@ -299,7 +315,7 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         if return_dict is None:
             return_dict = self.config.return_dict
-        features = self.encoder(pixel_values)
+        features = self._encode(pixel_values)
         logits = self.decode_head(features[0], features[-1])
         auxiliary_logits = None
         if self.training and self.auxiliary_head is not None:
@@ -312,6 +328,15 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
         hidden_states = tuple(features) if output_hidden_states else None
         output = DeepLabV3PlusOutput(loss, logits, auxiliary_logits, hidden_states)
         return output if return_dict else output.to_tuple()
+
+    def _encode(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
+        """The encoder's features, of the image alone where it had to be padded for the windows of attention."""
+        features = self.encoder(pad_to_multiple(pixel_values, self.size_multiple))
+        if self.size_multiple == 1:
+            return features
+        height, width = pixel_values.shape[-2:]
+        strides = self.encoder.feature_info.reduction()
+        return [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(features, strides, strict=True)]
 
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over labelled pixels, in nats, at the labels' size. Half precision is summed in float32."""

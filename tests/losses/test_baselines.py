@@ -7,6 +7,8 @@ import torch
 from ctcl_hf.losses import (
     channel_distillation,
     cross_entropy_map,
+    error_products,
+    general_share,
     intra_class_variation,
     kl_map,
     linear_target,
@@ -125,3 +127,30 @@ def test_without_labels_losses_are_zero_and_keep_their_graph():
     ours = intra_class_variation(learner, peer, torch.full((1, 2, 2), IGNORE), 3, IGNORE)
     ours.backward()
     assert ours == 0 and torch.isfinite(learner.grad).all()
+
+
+def test_error_products_equal_the_loop():
+    a, b, labels = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1), draw_labels(2, 4, 5)
+    matrix = reference.error_matrix(a, b, labels, IGNORE)
+    assert torch.allclose(error_products(a, b, labels, IGNORE), matrix[[0, 1, 0], [0, 1, 1]], atol=1e-12)
+    assert not error_products(a, b, torch.full_like(labels, IGNORE), IGNORE).any()
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 6.0])
+def test_the_general_share_is_the_papers_and_has_the_least_squared_error(scale):
+    a, b, labels = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1, scale=scale), draw_labels(2, 4, 5)
+    products = error_products(a, b, labels, IGNORE)
+    share = general_share(products)
+    inverse = torch.linalg.inv(reference.error_matrix(a, b, labels, IGNORE))
+    assert torch.allclose(share, (inverse.sum(1) / inverse.sum())[0].clamp(0, 1), atol=1e-9)
+
+    def squared_error(s):
+        return s**2 * products[0] + (1 - s) ** 2 * products[1] + 2 * s * (1 - s) * products[2]
+
+    assert all(squared_error(share) <= squared_error(s) + 1e-12 for s in torch.linspace(0, 1, 101))
+
+
+def test_the_general_share_of_equal_students_is_a_half():
+    a, labels = draw(1, 3, 4, 5), draw_labels(1, 4, 5)
+    assert general_share(error_products(a, a, labels, IGNORE)) == 0.5
+    assert general_share(torch.zeros(3, dtype=torch.float64)) == 0.5

@@ -6,14 +6,16 @@ import sys
 import pytest
 import reference
 import torch
-from conftest import make_cnn, make_vit
+from conftest import make_cnn, make_hybrid, make_other, make_vit
 
 from ctcl_hf import CTCL, CWD, DML, IFVD, KDCL, METHODS, Objective, OfflineKD, StudentPair, StudentTerms, Vanilla
-from ctcl_hf.losses import minimum_target, upsample
+from ctcl_hf.losses import error_products, general_share, minimum_target, upsample
 
 IGNORE = 255
 TERMS = {"dml": "kl", "offline_kd": "kl", "kdcl": "kl", "ifvd": "ifv", "cwd": "channel"}
-MAKERS = {"cnn": make_cnn, "vit": make_vit}
+MAKERS = {"cnn": make_cnn, "vit": make_vit, "hybrid": make_hybrid, "other": make_other}
+PAIRS = [("cnn", "vit"), ("cnn", "cnn"), ("vit", "vit"), ("cnn", "hybrid"), ("vit", "hybrid"), ("cnn", "other")]
+ON_LOGITS = {"ctcl": {"hfd": False, "region_bsd": False}}  # what a method must do without to read logits alone
 
 
 def make_teachers():
@@ -26,6 +28,8 @@ def make_pair(name="dml", kinds=("cnn", "vit"), **options):
     a, b = (MAKERS[kind]().double() for kind in kinds)
     if name == "offline_kd":
         options.setdefault("teachers", make_teachers())
+    if "other" in kinds:
+        options |= ON_LOGITS.get(name, {})
     return StudentPair({"a": a, "b": b}, METHODS[name](a, b, **options)).double().train()
 
 
@@ -43,9 +47,13 @@ def terms_of(pair, images, labels):
     return outputs, pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
 
 
-@pytest.mark.parametrize("kinds", [("cnn", "vit"), ("cnn", "cnn"), ("vit", "vit")])
+@pytest.mark.parametrize("kinds", PAIRS, ids="+".join)
 @pytest.mark.parametrize("name", [*TERMS, "ctcl"])
 def test_each_students_term_moves_that_student_alone(name, kinds):
+    if name == "ifvd" and "other" in kinds:
+        with pytest.raises(ValueError, match="stages of a upernet are not known"):
+            make_pair(name, kinds)
+        return
     pair = make_pair(name, kinds)
     images, labels = batch()
     for learner in (0, 1):
@@ -180,3 +188,27 @@ def test_listing_the_methods_imports_none_of_them():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "offline_kd" in done.stdout
+
+
+def test_features_are_asked_for_when_the_method_is_built():
+    cnn, other = make_cnn(), make_other()
+    for options in ({"hfd": False}, {"region_bsd": False}):
+        with pytest.raises(ValueError, match="ctcl with --no_hfd --no_region_bsd"):
+            CTCL(cnn, other, **options)
+    assert set(CTCL(cnn, other, hfd=False, region_bsd=False).weights[1]) == {"ce", "pixel"}
+
+
+def test_general_kdcl_distils_from_the_mixture_that_it_has_observed():
+    pair = make_pair("kdcl", kdcl_target="general").eval()
+    images, labels = batch(size=(32, 32))
+    a, b = (student(images) for student in pair.students.values())
+    seen = [2 * torch.randn(2, 3, 32, 32, dtype=torch.float64) for _ in range(4)]
+    pair.objective.observe([(*seen[:2], labels), (*seen[2:], labels)])
+    share = pair.objective.share
+    products = [error_products(*seen[i : i + 2], labels, IGNORE) for i in (0, 2)]
+    assert 0 < share == general_share(products[0] + products[1]) < 1
+    views = [upsample(output.logits, labels.shape[-2:]) for output in (a, b)]
+    target = share * views[0] + (1 - share) * views[1]
+    for terms, own in zip(pair.objective(a, b, labels), views, strict=True):
+        assert torch.allclose(terms.losses["kl"], reference.kl_everywhere(own, target, labels, IGNORE, 2.0))
+    assert set(pair.objective.training_state()) == {"share"}

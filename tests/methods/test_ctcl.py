@@ -251,3 +251,25 @@ def test_a_student_without_a_second_stage_is_refused_when_the_objective_is_built
     Vanilla(cnn, vit)
     with pytest.raises(ValueError, match="no"):
         CTCL(cnn, vit)
+
+
+@pytest.mark.parametrize("hfd", [True, False])
+@pytest.mark.parametrize("region", [True, False])
+@pytest.mark.parametrize("pixel", [True, False])
+def test_each_part_can_be_left_out_and_leaves_the_others_as_they_are(hfd, region, pixel):
+    whole = make_pair(drop_path_rate=0.0)
+    part = make_pair(drop_path_rate=0.0, hfd=hfd, region_bsd=region, pixel_bsd=pixel)
+    part.objective.load_state_dict(whole.objective.training_state(), strict=False)
+    images, labels = batch()
+    torch.manual_seed(7)
+    expected = whole(images, labels).terms
+    torch.manual_seed(7)
+    found = part(images, labels).terms
+    assert {key.rsplit("_", 1)[0] for key in found} & {"hfd", "region", "pixel"} == {
+        name for name, kept in (("hfd", hfd), ("region", region), ("pixel", pixel)) if kept
+    }
+    for key, value in found.items():
+        assert torch.allclose(value, expected[key], atol=1e-12), key
+    for weights, modules in zip(part.objective.weights, part.objective.projections, strict=True):
+        assert ("hfd" in weights, "region" in weights, "pixel" in weights) == (hfd, region, pixel)
+        assert set(modules) == {name for name, kept in (("low", hfd), ("last", region)) if kept}

@@ -1,0 +1,58 @@
+"""Any segmentation model as a student of which only the logits are known."""
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..data import IGNORE_INDEX
+from .student import Student, StudentOutput, has_attention
+
+# Models of transformers whose encoders are convolutions with attention between them.
+HYBRID_TYPES = ("mobilevit", "mobilevitv2")
+
+
+class LogitStudent(Student):
+    """Any other model of `AutoModelForSemanticSegmentation`: its logits, and no features."""
+
+    takes_any_size = False
+
+    @property
+    def family(self) -> str:
+        if self.config.model_type in HYBRID_TYPES:
+            return "hybrid"
+        return "vit" if has_attention(self.model) else "cnn"
+
+    @property
+    def ignore_index(self) -> int:
+        return IGNORE_INDEX  # the data's: its configuration need not have such a field
+
+    @property
+    def description(self) -> str:
+        return type(self.model).__name__.removesuffix("ForSemanticSegmentation")
+
+    @property
+    def can_checkpoint(self) -> bool:
+        return self.model.supports_gradient_checkpointing and not any(
+            isinstance(module, _BatchNorm) for module in self.model.modules()
+        )
+
+    @property
+    def second_stage(self) -> nn.Module:
+        raise self._unknown_stages()
+
+    @property
+    def low_channels(self) -> int:
+        raise self._unknown_stages()
+
+    @property
+    def last_channels(self) -> int:
+        raise self._unknown_stages()
+
+    def _unknown_stages(self) -> ValueError:
+        return ValueError(
+            f"The stages of a {self.config.model_type} are not known, and HFD, region BSD and IFVD read features. "
+            "What reads logits alone works: dml, kdcl, offline_kd, cwd, ctcl with --no_hfd --no_region_bsd. To have "
+            "all of them, write its family: a subclass of ctcl_hf.students.Student, and a line in STUDENTS."
+        )
+
+    def forward(self, pixel_values: Tensor) -> StudentOutput:
+        return StudentOutput(logits=self.logits(pixel_values))

@@ -1,0 +1,138 @@
+"""What the losses may ask of any segmentation model."""
+
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..losses import as_constant
+
+
+class StudentOutput(NamedTuple):
+    """One student's view of a batch. B images, K classes; s is the student's own stride at that tap.
+
+    A student whose stages are not known has logits alone.
+    """
+
+    logits: Tensor  # (B, K, H/s, W/s)
+    low: Tensor | None = None  # first-stage features F_1 (B, C, H/s, W/s)
+    second: Tensor | None = None  # second-stage features F_2
+    last: Tensor | None = None  # last-stage features F_l
+    auxiliary_logits: Tensor | None = None  # (B, K, h, w) of a head that only training uses
+    second_stage: Callable[[Tensor], Tensor] | None = None  # F_1 -> F_2 with every weight and statistic constant
+
+
+class Student(nn.Module):
+    """A `PreTrainedModel` for semantic segmentation with its image processor, seen through `StudentOutput`.
+
+    Images come in as RGB in 0..255, (B, 3, H, W) of any dtype: each student normalises with its own processor's mean
+    and standard deviation, so that two students of different habits read the same batch.
+    """
+
+    takes_any_size: ClassVar[bool] = True  # whether images of every height and width are known to fit
+
+    def __init__(self, model: PreTrainedModel, image_processor: BaseImageProcessor):
+        super().__init__()
+        self.model = model
+        self.image_processor = image_processor
+        self.origin: str | None = None  # what training started from: a Hub id, "random weights", "a local folder"
+        processing = image_processor.to_dict()
+        self.reads_bgr = processing.get("do_flip_channel_order", False)
+        mean, std = (0.0,) * 3, (1.0,) * 3
+        if processing.get("do_normalize"):
+            mean, std = image_processor.image_mean, image_processor.image_std
+        for name, values in (("mean", mean), ("std", std)):
+            in_255 = torch.tensor(values).view(1, -1, 1, 1) * (1 / image_processor.rescale_factor)
+            self.register_buffer(name, in_255, persistent=False)
+
+    @property
+    def family(self) -> str:
+        """ "cnn", "vit", or "hybrid" for convolutions with attention between them: decides the optimizer."""
+        raise NotImplementedError(f"{type(self).__name__} must name its family.")
+
+    @property
+    def config(self):
+        return self.model.config
+
+    @property
+    def ignore_index(self) -> int:
+        return self.config.semantic_loss_ignore_index
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The layers that learn at a multiple of the rate of the pretrained rest, if this family has such a habit."""
+        return None
+
+    @property
+    def auxiliary_weight(self) -> float | None:
+        """Weight of the auxiliary head's cross entropy; None for a student without one."""
+        return None
+
+    @property
+    def second_stage(self) -> nn.Module:
+        """The module from the first-stage features to the second-stage ones. ValueError if there is no such module."""
+        raise NotImplementedError(f"{type(self).__name__} must name its second stage.")
+
+    def borrowed_second_stage(self, features: Tensor) -> Tensor:
+        """The second stage as a constant function of features that are another student's: see `as_constant`."""
+        return as_constant(self.second_stage)(features)
+
+    @property
+    def low_channels(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must say how many channels its first stage has.")
+
+    @property
+    def last_channels(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must say how many channels its last stage has.")
+
+    @property
+    def description(self) -> str:
+        """Architecture in a few words, for tables and cards."""
+        raise NotImplementedError(f"{type(self).__name__} must describe its architecture.")
+
+    @property
+    def can_checkpoint(self) -> bool:
+        """Whether activations may be recomputed in backward. Not those of BatchNorm: it would count a batch twice."""
+        return False
+
+    def normalize(self, pixel_values: Tensor) -> Tensor:
+        """RGB in 0..255 -> the model's own input, float32 (float64 for a float64 model)."""
+        if self.reads_bgr:
+            pixel_values = pixel_values.flip(1)
+        return (pixel_values.to(self.mean.dtype) - self.mean) / self.std
+
+    def forward(self, pixel_values: Tensor) -> StudentOutput:
+        raise NotImplementedError(f"{type(self).__name__} must turn its model's output into a StudentOutput.")
+
+    def logits(self, pixel_values: Tensor) -> Tensor:
+        """Logits alone, for evaluation: (B, 3, H, W) RGB in 0..255 -> (B, K, h, w)."""
+        return self.model(pixel_values=self.normalize(pixel_values)).logits
+
+    @torch.no_grad()
+    def check_size(self, size: tuple[int, int]) -> None:
+        """ValueError if images of this height and width in pixels are not for this student."""
+        if self.takes_any_size:
+            return
+        training = self.training
+        try:
+            self.eval()(torch.zeros(1, 3, *size, device=self.mean.device))
+        except (RuntimeError, ValueError, AssertionError) as error:  # of a model that knows one size, or some
+            raise ValueError(
+                f"{self.description} cannot read images of {size[0]}x{size[1]} pixels ({error}). Choose another "
+                "--crop_size and --image_size, or another student."
+            ) from error
+        finally:
+            self.train(training)
+
+    def save_pretrained(self, folder: str) -> None:
+        """A plain folder for `from_pretrained` and `pipeline`: config, safetensors, image processor."""
+        self.model.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+
+def has_attention(module: nn.Module) -> bool:
+    """Whether any of its parts, by the name of its class, is attention."""
+    return any("Attention" in type(part).__name__ for part in module.modules())
