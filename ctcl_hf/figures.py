@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .data import IGNORE_INDEX
@@ -90,22 +91,31 @@ def comparison_figure(
     return figure
 
 
+# What is logged of each student -> its title. Trainer's key, with {} for the student's name.
+QUANTITIES = {
+    "eval_{}_mean_iou": "mIoU on validation",
+    "ce_{}": "cross entropy (nats)",
+    "hfd_{}": "HFD, Eq. 2",
+    "region_{}": "region BSD, Eq. 3",
+    "pixel_{}": "pixel BSD, Eq. 4 (nats)",
+    "kl_{}": "KL to the peer or target (nats)",
+    "ifv_{}": "intra-class variation",
+    "channel_{}": "channel-wise KL (nats)",
+    "teaches_pixels_{}": "share of pixels it teaches",
+    "teaches_regions_{}": "share of regions it teaches",
+    "region_spread_{}": "spread of the projected features",
+}
+LOSS_TERMS = ("ce_{}", "hfd_{}", "region_{}", "pixel_{}", "kl_{}", "ifv_{}", "channel_{}")
+
+
 def history_figure(log_history: Sequence[Mapping[str, float]], names: Sequence[str]) -> Figure:
     """Curves of a run from Trainer's log history: mIoU, cross entropy, distillation terms, and who teaches how much."""
-    panels = {
-        "mIoU on validation (%)": ("eval_{}_mean_iou", 100),
-        "cross entropy (nats)": ("ce_{}", 1),
-        "HFD, Eq. 2": ("hfd_{}", 1),
-        "region BSD, Eq. 3": ("region_{}", 1),
-        "pixel BSD, Eq. 4 (nats)": ("pixel_{}", 1),
-        "share of pixels it teaches (%)": ("teaches_pixels_{}", 100),
-    }
     curves = {
         title: {
-            name: [(log["step"], factor * log[key.format(name)]) for log in log_history if key.format(name) in log]
+            name: [(log["step"], log[key.format(name)]) for log in log_history if key.format(name) in log]
             for name in names
         }
-        for title, (key, factor) in panels.items()
+        for key, title in QUANTITIES.items()
     }
     curves = {title: by_name for title, by_name in curves.items() if any(by_name.values())}
     figure = Figure(figsize=(4 * min(len(curves), 3), 3 * -(-len(curves) // 3)), layout="constrained")
@@ -119,6 +129,97 @@ def history_figure(log_history: Sequence[Mapping[str, float]], names: Sequence[s
         axes.legend()
     for axes in grid[len(curves) :]:
         axes.set_axis_off()
+    return figure
+
+
+def methods_figure(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Mapping[str, Mapping[str, Sequence[np.ndarray]]],
+    class_names: Sequence[str],
+    palette: Palette,
+) -> Figure:
+    """Two rows per image, one of each student: image, ground truth, and what the student predicts by each method.
+
+    Images are (H, W, 3) uint8; truths (H, W) class ids; predictions by method, then by student, (H, W) ids.
+    """
+    names = list(next(iter(predictions.values())))
+    titles = ["image", "ground truth", *predictions]
+    rows = len(images) * len(names)
+    height, width = truths[0].shape
+    figure = Figure(figsize=(2.4 * len(titles), 2.4 * rows * height / width + 0.9), layout="constrained")
+    grid = figure.subplots(rows, len(titles), squeeze=False)
+    for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
+        for j, name in enumerate(names):
+            axes = grid[i * len(names) + j]
+            shown = [image, colourize(truth, palette)]
+            shown += [colourize(by_student[name][i], palette) for by_student in predictions.values()]
+            for axis, picture in zip(axes, shown, strict=True):
+                axis.imshow(picture, interpolation="nearest")
+                axis.set(xticks=[], yticks=[], frame_on=False)
+            axes[0].set_ylabel(name)
+    for axis, title in zip(grid[0], titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    _legend(figure, dict(enumerate(class_names)), palette)
+    return figure
+
+
+def grid_curves_figure(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], names: Sequence[str]
+) -> Figure:
+    """Curves of many runs: a row per quantity, a column per student, a line per method (the mean over its seeds).
+
+    histories: by method, then by seed, Trainer's log history.
+    """
+    quantities = {key: title for key, title in QUANTITIES.items() if _points(histories, key, names)}
+    figure = Figure(figsize=(6 * len(names), 2.6 * len(quantities) + 0.6), layout="constrained")
+    grid = figure.subplots(len(quantities), len(names), squeeze=False)
+    colours = {method: f"C{i}" for i, method in enumerate(histories)}
+    for axes, (key, title) in zip(grid, quantities.items(), strict=True):
+        for axis, name in zip(axes, names, strict=True):
+            for method, points in _points(histories, key, [name]).items():
+                steps = sorted(points)
+                axis.plot(steps, [np.mean(points[step]) for step in steps], label=method, color=colours[method])
+            axis.set_title(f"{name}: {title}", fontsize=10)
+            axis.grid(alpha=0.3)
+            axis.set_yscale("log" if key in LOSS_TERMS else "linear")
+    for axis in grid[-1]:
+        axis.set_xlabel("step")
+    handles = [Line2D([], [], color=colour, label=method) for method, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
+    return figure
+
+
+def _points(histories, key: str, names: Sequence[str]) -> dict[str, dict[int, list[float]]]:
+    """By method, the values of a quantity at each step, of all seeds; only methods that log it."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for method, runs in histories.items():
+        for log in (log for history in runs for log in history):
+            for name in names:
+                if key.format(name) in log:
+                    found.setdefault(method, {}).setdefault(log["step"], []).append(log[key.format(name)])
+    return found
+
+
+def pulls_figure(found: Mapping[int, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> Figure:
+    """Each term's gradient against that of the cross entropy over a training: a column per student.
+
+    found: by step, student and term, a ratio of norms and a cosine.
+    """
+    names = list(next(iter(found.values())))
+    figure = Figure(figsize=(6 * len(names), 6), layout="constrained")
+    grid = figure.subplots(2, len(names), squeeze=False)
+    for column, name in zip(grid.T, names, strict=True):
+        for term in (term for term in next(iter(found.values()))[name] if term != "ce"):
+            for axis, key in zip(column, ("ratio", "cosine"), strict=True):
+                axis.plot(
+                    list(found), [students[name][term][key] for students in found.values()], label=term, marker="."
+                )
+        column[0].set(title=f"{name}: gradient's norm, as a share of the cross entropy's", yscale="log")
+        column[1].set(title=f"{name}: cosine to the cross entropy's gradient", xlabel="step")
+        for axis in column:
+            axis.grid(alpha=0.3)
+            axis.legend()
     return figure
 
 

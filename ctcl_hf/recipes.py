@@ -2,6 +2,8 @@
 
 import argparse
 import difflib
+import shlex
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import HfArgumentParser
@@ -78,13 +80,14 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
 
 class Arguments(NamedTuple):
-    """Everything a run is told."""
+    """Everything a run is told, and the command line that told it."""
 
     recipe: str
     students: StudentArguments
     data: DataArguments
     method: MethodArguments
     training: "CTCLArguments"
+    command: str
 
 
 def parse_arguments(description: str, argv: list[str] | None = None) -> Arguments:
@@ -121,4 +124,5 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
         parser.error(
             f"unrecognized arguments: {' '.join(unknown)}{f' (did you mean {nearest[0]}?)' if nearest else ''}"
         )
-    return Arguments(recipe, students, data, method_arguments, training)
+    given = sys.argv[1:] if argv is None else argv
+    return Arguments(recipe, students, data, method_arguments, training, shlex.join(["run_ctcl.py", *given]))

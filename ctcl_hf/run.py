@@ -1,7 +1,6 @@
 """A whole run from its arguments: data, students, objective and trainer; and what is written at its end."""
 
 import json
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +36,7 @@ class Run(NamedTuple):
 
 def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
-    _, students, data_arguments, method, training = arguments
+    _, students, data_arguments, method, training, command = arguments
     checkpoint = find_checkpoint(training.output_dir, training.resume_from_checkpoint)
     data = DATASETS[data_arguments.dataset](data_arguments.data_dir)
     if data_arguments.check_data and training.local_process_index == 0:
@@ -72,7 +71,7 @@ def prepare(arguments: Arguments) -> Run:
             data={key: value for key, value in vars(data_arguments).items() if key in AUGMENTATION},
             method=method.options(),
             recipe=arguments.recipe,
-            command=_command(training.hub_token),
+            command=command.replace(training.hub_token, "<HUB_TOKEN>") if training.hub_token else command,
             control=control,
             license=training.hub_license,
         ),
@@ -209,9 +208,3 @@ def _teacher(folder: Path, class_names: tuple[str, ...]) -> Student:
     if known != tuple(class_names):
         raise ValueError(f"--teachers: {folder} knows the classes {', '.join(known)}, not {', '.join(class_names)}.")
     return teacher
-
-
-def _command(token: str | None) -> str:
-    """The command line that was given, without the token if it held one."""
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return command.replace(token, "<HUB_TOKEN>") if token else command

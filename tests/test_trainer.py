@@ -392,7 +392,7 @@ def test_held_out_images_are_observed_before_every_epoch_and_once_only(tmp_path)
             views = list(held_out)
             observed.append((trainer.state.global_step, len(views)))
             observe(views)
-            trainer.model.objective.share.fill_(0.1 + 0.1 * trainer.state.global_step)  # so that a second look would show
+            trainer.model.objective.share.fill_(0.1 + 0.1 * trainer.state.global_step)  # shows a second look
 
         trainer.model.objective.observe = watched
         trainer.train(resume_from_checkpoint=resume)

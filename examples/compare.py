@@ -1,0 +1,115 @@
+"""Run methods, pairs and seeds side by side, and tabulate them as the paper does. Run again, it goes on.
+
+accelerate launch examples/compare.py --table 3 --recipe cpu --seeds 3
+accelerate launch examples/compare.py --methods dml "ctcl --kl_direction forward" --pair resnet18+mit-b0 --recipe demo
+python examples/compare.py --paper_table 3
+
+Every argument of run_ctcl.py is taken as well, and goes to every run.
+"""
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm.auto import tqdm
+
+from ctcl_hf.comparison.grid import Grid, run_cell
+from ctcl_hf.comparison.paper import TABLES, VANILLA, Row
+
+
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--table", choices=list(TABLES), help="The rows, and the pair, of a table of the paper.")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="METHOD",
+        help="Rows after the table's, each a method with its options in quotes. Vanilla is always there.",
+    )
+    parser.add_argument("--pair", nargs="+", help="Pairs of students, A+B. Default: the table's first.")
+    parser.add_argument("--seeds", type=int, default=1, help="How many, from --seed on.")
+    parser.add_argument("--seed", type=int, default=42, help="The first seed.")
+    parser.add_argument("--output_dir", type=Path, help="Default: runs/table-TABLE or runs/compare.")
+    parser.add_argument("--report_only", action="store_true", help="Write tables and figures of what is finished.")
+    parser.add_argument("--paper_table", choices=list(TABLES), help="Print what it takes at full scale; run nothing.")
+    parser.add_argument("--sustained_tflops", type=float, default=10.0, help="Of the GPU, for --paper_table.")
+    return parser.parse_known_args()
+
+
+def train(arguments: Sequence[str]) -> None:
+    from ctcl_hf.recipes import parse_arguments
+    from ctcl_hf.run import finish, prepare
+
+    try:
+        run = prepare(parse_arguments(__doc__, list(arguments)))
+    except (ValueError, OSError) as error:
+        fail(error)
+    run.trainer.train(resume_from_checkpoint=run.checkpoint)
+    try:
+        finish(run)
+    except OSError as error:  # of publishing; everything is on disk
+        fail(error)
+    run.trainer.accelerator.free_memory()
+    del run
+    gc.collect()
+
+
+def fail(error: Exception) -> NoReturn:
+    sys.exit(f"{Path(__file__).name}: error: {error}")
+
+
+def main() -> None:
+    options, common = parse()
+    from ctcl_hf.card import versions
+    from ctcl_hf.comparison import budget, report
+    from ctcl_hf.recipes import parse_arguments
+
+    folder = options.output_dir or Path(f"runs/table-{options.table}" if options.table else "runs/compare")
+    seeds = tuple(range(options.seed, options.seed + options.seeds))
+    if options.paper_table:
+        table = TABLES[options.paper_table]
+        print(budget.requirements(table, folder, tuple(common), seeds, options.sustained_tflops))
+        return
+
+    table = TABLES.get(options.table)
+    rows = [*(table.rows if table else (VANILLA,)), *(Row(given, f"--method {given}") for given in options.methods)]
+    rows = [rows[0], *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments)]
+    pairs = options.pair or ([next(iter(table.scores))] if table else ["mobilenetv2+mit-b1"])
+    if table and "--dataset" not in common:
+        common = ["--dataset", table.dataset, *common]
+    is_main_process = int(os.environ.get("RANK", 0)) == 0
+    try:
+        grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
+        if is_main_process:
+            grid.save(table=options.table, versions=versions())
+    except ValueError as error:
+        fail(error)
+    for row in grid.rows:  # a mistyped argument of the last method should not wait for the others
+        parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
+    cells = list(grid.cells())
+    pending = [cell for cell in cells if not cell.is_finished]
+    progress = tqdm(
+        total=len(cells), initial=len(cells) - len(pending), unit="run", desc="grid", disable=not is_main_process
+    )
+    for cell in () if options.report_only else pending:
+        progress.set_description(cell.title)
+        run_cell(cell, train, is_main_process)
+        progress.update()
+        if is_main_process:
+            report.write_tables(grid, table)  # so far
+    progress.close()
+    if is_main_process:
+        print(f"\n{report.write_tables(grid, table)}")
+        for path in [*report.write_curves(grid), *report.write_predictions(grid)]:
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
