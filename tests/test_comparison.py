@@ -248,7 +248,7 @@ def test_gradients_of_terms_are_measured_at_every_checkpoint(tmp_path):
         for name, terms in students.items():
             assert set(terms) == {"ce", "hfd", "region", "pixel"} | ({"aux"} if name == "cnn" else set())
             assert terms["ce"]["ratio"] == pytest.approx(1) and terms["ce"]["cosine"] == pytest.approx(1)
-            assert all(-1.001 <= pull["cosine"] <= 1.001 and pull["norm"] > 0 for pull in terms.values())
+            assert all(-1.001 <= pull["cosine"] <= 1.001 and pull["norm"] >= 0 for pull in terms.values())
             ratio = terms["pixel"]["norm"] / terms["ce"]["norm"]
             assert terms["pixel"]["ratio"] == pytest.approx(ratio)
     assert "| step 2 " in done.stdout and PIL.Image.open(tmp_path / "gradients.png").size[0] > 400
