@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .choices import KDCLTarget, KLDirection, RegionProjection
 from .data import DATASETS
@@ -55,6 +55,10 @@ class OptimizationArguments:
         default=None, metadata={"help": "Power of each student's decay, in place of --cnn_power and --vit_power."}
     )
 
+    on_nonfinite: Literal["stop", "skip"] = field(
+        default="stop",
+        metadata={"help": "What to do at a gradient that is not finite: stop and tell why, or skip the step."},
+    )
     cpu_threads: int | None = field(
         default=None,
         metadata={

@@ -1,16 +1,124 @@
-"""Checkpoints on disk: which one to resume from, and whether it fits a pair."""
+"""Checkpoints on disk: written whole or not at all, which one to resume from, and whether it fits a pair."""
 
+import json
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import safe_open
 from transformers import AutoConfig
+from transformers.utils import logging
 
 from .pair import StudentPair
 
+logger = logging.get_logger(__name__)
+
 OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's `training_state`
+MANIFEST_FILE = "manifest.json"  # in a checkpoint: its files and their sizes; written last
+STAGING = ".saving"  # in an output folder: a checkpoint that is being written
 
 # What may differ between the configuration of a checkpoint and that of the student it is loaded into.
 NOT_ARCHITECTURE = {"architectures", "auto_map", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
+
+
+# ---- writing ----
+
+
+def complete_checkpoint(staged: Path, final: Path) -> None:
+    """Makes a checkpoint of a folder that is fully written: with a manifest, synced, and all at once under its name."""
+    files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
+    sizes = {str(path.relative_to(staged)): path.stat().st_size for path in files}
+    manifest = staged / MANIFEST_FILE
+    manifest.write_text(json.dumps(sizes, indent=2) + "\n")
+    for path in [*files, manifest, *{path.parent for path in files}, staged]:
+        _sync(path)
+    if final.exists():
+        shutil.rmtree(final)  # of the same step, so what replaces it is as good
+    staged.rename(final)
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's contents, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def delete_old_checkpoints(folder: Path, limit: int | None, best: str | None) -> None:
+    """Keeps the last `limit` complete checkpoints, and the best one beside them; leaves alone what is no checkpoint."""
+    if not limit or limit < 1:
+        return
+    complete = [path for path in checkpoints_of(folder) if problem_of(path) is None]
+    for path in complete[:-limit]:
+        if best is None or path.resolve() != Path(best).resolve():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+# ---- finding ----
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """Folders named as checkpoints, complete or not, by step."""
+    numbered = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
+    return sorted(numbered, key=lambda path: int(path.name.split("-")[-1]))
+
+
+def problem_of(checkpoint: Path) -> str | None:
+    """Why a folder is no complete checkpoint, or None."""
+    if not checkpoint.is_dir():
+        return "no such folder"
+    try:
+        sizes = json.loads((checkpoint / MANIFEST_FILE).read_text())
+        for file, size in sizes.items():
+            found = checkpoint / file
+            if not found.is_file():
+                return f"{file} is missing"
+            if found.stat().st_size != size:
+                return f"{file} has {found.stat().st_size} bytes instead of {size}"
+    except FileNotFoundError:
+        return f"{MANIFEST_FILE}, which a checkpoint of this package ends with, is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{MANIFEST_FILE} cannot be read: {error}"
+    return None
+
+
+def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
+    """The checkpoint to resume from. A folder that holds another run is never silently written over.
+
+    With "auto" it is the last complete one, and every later folder that is not complete is named in a warning.
+    """
+    folder = Path(output_dir)
+    if resume not in (None, "auto"):
+        problem = problem_of(Path(resume))
+        if problem is not None:
+            raise ValueError(
+                f"--resume_from_checkpoint {resume}: {problem}. Give a folder like {output_dir}/checkpoint-100, not "
+                "that of one student, or `auto`."
+            )
+        return resume
+    last = next(_complete_from_last(folder, warn=resume == "auto"), None)
+    if resume == "auto" and last is not None:
+        return str(last)
+    if last is not None or any(folder.glob("*/config.json")) or (folder / "results.json").is_file():
+        other = "choose another --output_dir"
+        way = f"It has no complete checkpoint: {other}"
+        if last is not None:
+            way = f"Continue it with --resume_from_checkpoint auto, or {other}"
+        raise ValueError(f"{output_dir} already holds a run. {way}.")
+    return None
+
+
+def _complete_from_last(folder: Path, warn: bool) -> Iterator[Path]:
+    for path in reversed(checkpoints_of(folder)):
+        problem = problem_of(path)
+        if problem is None:
+            yield path
+        elif warn:
+            logger.warning(f"{path} is skipped, since it is no complete checkpoint: {problem}.")
 
 
 def check_checkpoint(folder: Path, pair: StudentPair) -> None:
@@ -40,32 +148,3 @@ def check_checkpoint(folder: Path, pair: StudentPair) -> None:
             f"{', '.join(sorted(held)) or 'nothing'}, and {type(pair.objective).__name__} needs "
             f"{', '.join(sorted(expected)) or 'nothing'}. {mend}"
         )
-
-
-def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
-    """The checkpoint to resume from. A folder that holds another run is never silently written over."""
-    folder = Path(output_dir)
-    # A folder without this file is one that an interruption left half-written: Trainer writes it last.
-    complete = {
-        int(path.parent.name.split("-")[-1]): path.parent for path in folder.glob("checkpoint-*/trainer_state.json")
-    }
-    last = str(complete[max(complete)]) if complete else None
-    holds_run = last is not None or any(folder.glob("*/config.json")) or (folder / "results.json").is_file()
-    if resume is None or (resume == "auto" and last is None):
-        if holds_run:
-            other = "choose another --output_dir"
-            way = (
-                f"Continue it with --resume_from_checkpoint auto, or {other}"
-                if last
-                else f"It has no checkpoint: {other}"
-            )
-            raise ValueError(f"{output_dir} already holds a run. {way}.")
-        return None
-    if resume == "auto":
-        return last
-    if not (Path(resume) / "trainer_state.json").is_file():
-        raise ValueError(
-            f"--resume_from_checkpoint {resume}: no trainer_state.json there. Give a folder like "
-            f"{output_dir}/checkpoint-100 (not the folder of one student), or `auto`."
-        )
-    return resume

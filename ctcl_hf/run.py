@@ -104,6 +104,15 @@ def _students(arguments: StudentArguments, class_names: tuple[str, ...], size: t
     return dict(zip(names, loaded, strict=True))
 
 
+def train(run: Run) -> bool:
+    """Trains, from the checkpoint if there is one. False if a signal stopped it before its end."""
+    run.trainer.train(resume_from_checkpoint=run.checkpoint)
+    if run.trainer.preemption.stopped:
+        step = run.trainer.state.global_step
+        print(f"Stopped after step {step} by a signal. With --resume_from_checkpoint auto, the same command goes on.")
+    return not run.trainer.preemption.stopped
+
+
 def finish(run: Run) -> None:
     """Saves both students, reports on them, and publishes them if asked to. PushError if that fails, after the rest."""
     trainer = run.trainer

@@ -1,38 +1,34 @@
 """The training loop: transformers' Trainer around a pair of students."""
 
+import math
 from collections import defaultdict
 from pathlib import Path
 
 import torch
-from accelerate.utils import broadcast
 from huggingface_hub import CommitInfo
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
-from transformers import AutoModelForSemanticSegmentation, Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from .card import RunFacts, record, write_cards
-from .checkpoints import OBJECTIVE_FILE, check_checkpoint
 from .cpu import prepare_cpu
-from .data import collate_for_evaluation
+from .data import BadSample, SegmentationSamples, collate_for_evaluation
+from .evaluation import evaluate_pair
 from .held_out import HeldOutCallback
-from .inference import class_map
-from .losses import cross_entropy_loss, upsample
-from .metrics import MeanIoU
+from .numerics import FiniteGuard, dump, explain
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates
 from .pair import StudentPair
+from .preemption import EvaluationInterrupted, Preemption
 from .publisher import Publisher
 from .report import PairProgress
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
-from .students import Student
+from .saving import PairCheckpoints
 from .training_arguments import CTCLArguments
 
-ARGUMENTS_FILE = "training_args.json"
 
-
-class CTCLTrainer(Trainer):
+class CTCLTrainer(PairCheckpoints, Trainer):
     """Trains, evaluates and saves a `StudentPair`; all else is transformers' Trainer.
 
     What differs: one optimizer per student behind a composite; gradients measured (and clipped, if asked for) per
@@ -88,6 +84,11 @@ class CTCLTrainer(Trainer):
         self._term_sums: dict[str, Tensor] = defaultdict(float)
         self._terms_seen = 0
         self._step_facts: dict[str, float] = {}
+        self._step_terms: list[dict[str, Tensor]] = []  # of the present step, by micro-batch
+        self._step_batches: list[dict[str, Tensor]] = []
+        self.finite_guard = FiniteGuard(model, skip=args.on_nonfinite == "skip")
+        self.preemption = Preemption(self.accelerator, self._evaluate_and_save)
+        self.add_callback(self.preemption)
         self._place = (-1, 0)  # optimizer step and micro-batch within it
 
     # ---- optimisation ----
@@ -123,9 +124,56 @@ class CTCLTrainer(Trainer):
 
     def _record_gradient_norms(self, norms: dict[str, Tensor]) -> Tensor:
         self._step_facts |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
+        if self.accelerator.scaler is None:  # with float16 an overflow is the scaler's, who skips the step
+            self._guard_step(norms)
         return torch.stack(list(norms.values())).norm()
 
+    def _guard_step(self, norms: dict[str, Tensor]) -> None:
+        """Lets a step be made only with finite gradients: see `FiniteGuard`."""
+        step = self.state.global_step + 1
+        try:
+            self.finite_guard.check(norms, lambda: explain(norms, self._step_terms, step, self._images_of_step()))
+        except FloatingPointError as error:
+            folder = Path(self.args.output_dir) / f"nonfinite-step-{step}"
+            if self.is_world_process_zero():
+                dump(folder, self.model, self._step_batches, str(error))
+            raise FloatingPointError(
+                f"{error} Both students as they were, and this process's batches, are in {folder}; the checkpoints "
+                "before it are good. Lower the learning rates, clip (--max_grad_norm), or leave such steps out "
+                "(--on_nonfinite skip)."
+            ) from None
+
     # ---- data ----
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """Trainer's: all batches of a step before its first forward. OSError if they cannot be read."""
+        try:
+            return super().get_batch_samples(epoch_iterator, num_batches, device)
+        except (BadSample, RuntimeError) as error:  # the latter of a worker that was killed
+            saved = ""
+            if self.args.world_size == 1 and self.state.global_step:  # others could not join in
+                self._save_checkpoint(self.model, None)
+                saved = " What was trained is saved: mend it, and go on with --resume_from_checkpoint auto."
+            reason = str(error).rpartition(f"{BadSample.__name__}: ")[2].strip().rstrip(".")
+            raise OSError(
+                f"The training data could not be read after step {self.state.global_step}: {reason}.{saved}"
+            ) from error
+
+    def _images_of_step(self) -> list[str]:
+        """The training images of this process's batches of the present step: files, or numbers in other data sets."""
+        args, data = self.args, self.train_dataset
+        together = args.train_batch_size * args.world_size
+        batches = len(data) // together if args.dataloader_drop_last else math.ceil(len(data) / together)
+        steps = math.ceil(batches / args.gradient_accumulation_steps)
+        first = self._place[0] % steps * args.gradient_accumulation_steps
+        numbers = [
+            number
+            for i in range(len(self._step_batches))
+            for number in self.train_sampler.batch(
+                (first + i) * args.world_size + args.process_index, args.train_batch_size
+            )
+        ]
+        return [data.paths(n) if isinstance(data, SegmentationSamples) else f"sample {n}" for n in numbers]
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
         return self.train_sampler
@@ -154,6 +202,10 @@ class CTCLTrainer(Trainer):
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         step = self.state.global_step
         self._place = (step, self._place[1] + 1 if step == self._place[0] else 0)
+        if self._place[1] == 0:
+            self._step_terms.clear()
+            self._step_batches.clear()
+            self.finite_guard.begin_step()
         self.scores.clear()
         self.model.objective.set_progress(step / self.state.max_steps)
         seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
@@ -161,7 +213,9 @@ class CTCLTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(**inputs)
-        for name, value in outputs["terms"].items():
+        self._step_terms.append(outputs["terms"])
+        self._step_batches.append(inputs)
+        for name, value in (outputs["terms"] | {"loss": outputs["loss"].detach()}).items():
             self._term_sums[name] += value
         self._terms_seen += 1
         # The rates that this step will use: by the time it is logged, the schedule has moved on.
@@ -172,9 +226,12 @@ class CTCLTrainer(Trainer):
         if "loss" in logs and self._terms_seen:  # Trainer's log of training steps, on every process alike
             logs.pop("learning_rate", None)  # of the first student alone, under a name that hides it
             names = list(self._term_sums)
-            means = torch.stack([self._term_sums[name] for name in names]) / self._terms_seen
+            sums = [torch.as_tensor(self._term_sums[name], device=self.args.device) for name in names]
+            means = torch.stack(sums) / self._terms_seen
             means = self.accelerator.reduce(means, "mean")
-            logs |= dict(zip(names, means.tolist(), strict=True))
+            logs |= dict(
+                zip(names, means.tolist(), strict=True)
+            )  # the loss too, whose sum in Trainer no checkpoint keeps
             logs |= {name: float(value) for name, value in self._step_facts.items()}
             self._term_sums.clear()
             self._terms_seen = 0
@@ -182,41 +239,16 @@ class CTCLTrainer(Trainer):
 
     # ---- evaluation ----
 
-    @torch.no_grad()
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ) -> EvalLoopOutput:
-        """Both students over the data: `PREFIX_STUDENT_mean_iou`, accuracies, loss and per-class IoU.
-
-        Every process counts its own share; the counts, K x K per student, are summed once at the end.
-        """
+        """Both students over the data: see `evaluate_pair`."""
         self.callback_handler.eval_dataloader = dataloader  # for the progress bar
-        pair = self.model.eval()
-        self._share_batchnorm_statistics()
-        metrics = {name: MeanIoU() for name in pair.names}
-        loss_sums = torch.zeros(len(pair.names), dtype=torch.float64)
-        images = 0
-        for batch in dataloader:
-            batch = self._prepare_inputs(batch)
-            for i, (name, student) in enumerate(pair.students.items()):
-                with self.accelerator.autocast():
-                    logits = student.logits(batch["pixel_values"])
-                for image_logits, labels in zip(logits, batch["labels"], strict=True):
-                    image_logits = upsample(image_logits[None], labels.shape)
-                    loss_sums[i] += cross_entropy_loss(image_logits, labels[None], student.ignore_index).item()
-                    metrics[name].add_batch(predictions=class_map(image_logits, labels.shape), references=labels[None])
-            images += len(batch["labels"])
-            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-
-        totals = self.accelerator.reduce(torch.tensor([*loss_sums, images], device=self.args.device), "sum").tolist()
-        images = round(totals[-1])
-        results = {}
-        for (name, student), loss_sum in zip(pair.students.items(), totals, strict=False):
-            results |= {f"{name}_{key}": value for key, value in self._scores(student, metrics[name]).items()}
-            results[f"{name}_loss"] = loss_sum / max(images, 1)
+        batches = map(self._prepare_inputs, dataloader)
+        results, images = evaluate_pair(self.model, batches, self.accelerator, self._after_evaluation_batch)
         self.scores[metric_key_prefix] = results | {"images": images}
         for key in ("mean_iou", "loss"):
-            results[key] = sum(results[f"{name}_{key}"] for name in pair.names) / len(pair.names)
+            results[key] = sum(results[f"{name}_{key}"] for name in self.model.names) / len(self.model.names)
         return EvalLoopOutput(
             predictions=None,
             label_ids=None,
@@ -224,54 +256,22 @@ class CTCLTrainer(Trainer):
             num_samples=images,
         )
 
-    def _scores(self, student: Student, metric: MeanIoU) -> dict[str, float]:
-        """mean_iou, mean_accuracy, overall_accuracy and iou_CLASS over what all processes counted."""
-        labels, ignored = student.config.id2label, student.ignore_index
-        ids = max(len(labels), ignored + 1)
-        counts = torch.zeros(ids, ids, dtype=torch.int64, device=self.args.device)
-        own = metric.counts
-        counts[: len(own), : len(own)] = own
-        metric.reset()
-        metric.merge(self.accelerator.reduce(counts, "sum").cpu())
-        scores = metric.compute(num_labels=len(labels), ignore_index=ignored)
-        named = {f"iou_{labels[i]}": float(iou) for i, iou in enumerate(scores["per_category_iou"])}
-        return {key: float(scores[key]) for key in ("mean_iou", "mean_accuracy", "overall_accuracy")} | named
+    def _after_evaluation_batch(self) -> None:
+        self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        self.preemption.check()
 
-    def _share_batchnorm_statistics(self) -> None:
-        """Evaluates the statistics that process 0 saves: without SyncBatchNorm every process has gathered its own."""
-        if self.args.world_size > 1:
-            for buffer in self.model.buffers():
-                buffer.copy_(broadcast(buffer.clone()))
+    def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
+        try:
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+        except EvaluationInterrupted:
+            self.preemption.leave_evaluation(self.control)
+            super()._maybe_log_save_evaluate(*args, **kwargs)  # saves; what was logged is not logged again
 
-    # ---- saving and loading ----
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """One folder per student with its card, the method's state beside them, and the arguments without any token."""
-        if not self.args.should_save:  # every process comes here, one writes
-            return
-        folder = Path(output_dir or self.args.output_dir)
-        for name, student in self.model.students.items():
-            student.save_pretrained(str(folder / name))
-        self.create_model_card(folder)
-        state = {key: value.contiguous() for key, value in self.model.objective.training_state().items()}
-        if state:
-            save_file(state, folder / OBJECTIVE_FILE)
-        (folder / ARGUMENTS_FILE).write_text(self.args.to_json_string())
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """The weights of both students and of the method. ValueError names what does not fit this pair."""
-        folder = Path(resume_from_checkpoint)
-        check_checkpoint(folder, self.model)
-        self.scores.clear()
-        for name, student in self.model.students.items():
-            loaded = AutoModelForSemanticSegmentation.from_pretrained(folder / name)
-            student.model.load_state_dict(loaded.state_dict())
-        if self.model.objective.training_state():
-            weights = load_file(folder / OBJECTIVE_FILE, device=str(self.args.device))
-            self.model.objective.load_state_dict(weights, strict=False)  # all there are, teachers apart: checked above
-
-    def _load_best_model(self) -> None:
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
+    def _evaluate_and_save(self) -> None:
+        """The evaluation that a run owed when it was stopped, and its checkpoint once more, with the scores."""
+        metrics = self._evaluate(None, None)
+        self._determine_best_metric(metrics, None)
+        self._save_checkpoint(self.model, None)
 
     # ---- publishing ----
 

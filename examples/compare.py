@@ -43,18 +43,19 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args()
 
 
-def train(arguments: Sequence[str]) -> None:
+def execute(arguments: Sequence[str]) -> None:
     from ctcl_hf.recipes import parse_arguments
-    from ctcl_hf.run import finish, prepare
+    from ctcl_hf.run import finish, prepare, train
 
     try:
         run = prepare(parse_arguments(__doc__, list(arguments)))
     except (ValueError, OSError) as error:
         fail(error)
-    run.trainer.train(resume_from_checkpoint=run.checkpoint)
     try:
+        if not train(run):
+            sys.exit(0)
         finish(run)
-    except OSError as error:  # of publishing; everything is on disk
+    except (OSError, FloatingPointError) as error:
         fail(error)
     run.trainer.accelerator.free_memory()
     del run
@@ -100,7 +101,7 @@ def main() -> None:
     )
     for cell in () if options.report_only else pending:
         progress.set_description(cell.title)
-        run_cell(cell, train, is_main_process)
+        run_cell(cell, execute, is_main_process)
         progress.update()
         if is_main_process:
             report.write_tables(grid, table)  # so far

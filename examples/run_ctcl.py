@@ -13,16 +13,17 @@ from ctcl_hf.recipes import parse_arguments
 def main() -> None:
     arguments = parse_arguments(__doc__)
     # Imported here, so that --help and a mistyped argument answer at once.
-    from ctcl_hf.run import finish, prepare
+    from ctcl_hf.run import finish, prepare, train
 
     try:
         run = prepare(arguments)
     except (ValueError, OSError) as error:
         sys.exit(f"{Path(__file__).name}: error: {error}")
-    run.trainer.train(resume_from_checkpoint=run.checkpoint)
     try:
+        if not train(run):
+            return
         finish(run)
-    except OSError as error:  # of publishing; everything is on disk
+    except (OSError, FloatingPointError) as error:
         sys.exit(f"{Path(__file__).name}: error: {error}")
     run.trainer.accelerator.end_training()  # ends the process group, which may abort if it outlives its threads
 

@@ -15,6 +15,7 @@ from conftest import make_cnn, make_vit
 from test_examples import EXAMPLES, TINY, run
 
 from ctcl_hf.arguments import MethodArguments
+from ctcl_hf.checkpoints import complete_checkpoint
 from ctcl_hf.comparison.grid import Grid, folder_name, run_cell
 from ctcl_hf.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, students_of
 from ctcl_hf.recipes import parse_arguments
@@ -128,8 +129,8 @@ def test_an_interrupted_cell_goes_on_from_its_checkpoint_or_starts_again_without
         with pytest.raises(KeyboardInterrupt):
             run_cell(cell, interrupted, is_main_process=True)
     assert not cell.is_finished and "--resume_from_checkpoint" not in given[1]
-    (cell.folder / "checkpoint-5").mkdir()
-    (cell.folder / "checkpoint-5" / "trainer_state.json").touch()
+    (cell.folder / "staged").mkdir()
+    complete_checkpoint(cell.folder / "staged", cell.folder / "checkpoint-5")
     run_cell(cell, given.append, is_main_process=True)
     assert given[2][-2:] == ["--resume_from_checkpoint", "auto"]
     assert cell.is_finished and cell.read("cell.json")["resumed"]

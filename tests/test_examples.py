@@ -62,7 +62,7 @@ def test_a_folder_with_a_run_is_not_written_over_and_can_be_resumed(finished):
     assert "Traceback" not in refused.stderr
     assert (folder / "results.json").read_bytes() == before
     students_folder = run("run_ctcl.py", *TINY, "--resume_from_checkpoint", str(folder / "cnn"))
-    assert "no trainer_state.json there" in students_folder.stderr
+    assert "manifest.json, which a checkpoint of this package ends with, is missing" in students_folder.stderr
     resumed = run(
         "run_ctcl.py", *TINY, "--max_steps", "4", "--output_dir", str(folder), "--resume_from_checkpoint", "auto"
     )

@@ -30,7 +30,7 @@ from ctcl_hf.reproducibility import seed_micro_batch
 SIZE = (64, 96)
 
 
-def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, **arguments):
+def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, crop=(64, 64), **arguments):
     torch.manual_seed(0)
     cnn, vit = make_cnn(size=size), make_vit(size=size)
     pair = StudentPair({"cnn": cnn, "vit": vit}, objective(cnn, vit))
@@ -49,7 +49,7 @@ def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, *
     return CTCLTrainer(
         pair,
         args,
-        train_dataset=data.samples("train", TrainingTransform(size, (64, 64))),
+        train_dataset=data.samples("train", TrainingTransform(size, crop)),
         eval_dataset=data.samples("validation", EvaluationTransform(size)),
         callbacks=callbacks,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints import checkpoints_of, problem_of
 from .paper import VANILLA, Row, students_of
 
 CELL_FILE = "cell.json"  # in the folder of a finished cell: how it was run
@@ -36,7 +37,7 @@ class Cell:
 
     @property
     def has_checkpoint(self) -> bool:
-        return any(self.folder.glob("checkpoint-*/trainer_state.json"))
+        return any(problem_of(path) is None for path in checkpoints_of(self.folder))
 
     def read(self, file: str) -> Any:
         """A JSON file of the cell: results.json, trainer_state.json, cell.json."""

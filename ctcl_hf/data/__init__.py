@@ -6,6 +6,7 @@ from ..lazy import LazyDict, lazy_names
 DATASETS = LazyDict(__name__, {"camvid": "camvid:build_camvid", "synthetic": "synthetic:build_synthetic"})
 
 _HOME = {
+    "BadSample": "segmentation",
     "EvaluationTransform": "transforms",
     "IGNORE_INDEX": "segmentation",
     "SegmentationData": "segmentation",

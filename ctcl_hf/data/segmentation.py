@@ -57,6 +57,10 @@ class SegmentationData:
             raise ValueError("\n".join(problems))
 
 
+class BadSample(ValueError):
+    """An image or a mask that cannot be used; the message names it."""
+
+
 class SegmentationSamples(Dataset):
     """Samples {"pixel_values": uint8 (3, H, W) RGB, "labels": uint8 (H, W)} of one split.
 
@@ -95,18 +99,18 @@ class SegmentationSamples(Dataset):
         return {"pixel_values": image, "labels": labels}
 
     def read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decoded image (3, H, W) uint8 and class ids (H, W) uint8, as stored. ValueError names a bad file."""
+        """Decoded image (3, H, W) uint8 and class ids (H, W) uint8, as stored. BadSample names a bad file."""
         try:
             row = self.rows[index]
         except (OSError, SyntaxError) as error:  # what PIL raises on truncated and on broken files
-            raise ValueError(f"Cannot read sample {index} ({self.paths(index)}): {error}") from error
+            raise BadSample(f"Cannot read sample {index} ({self.paths(index)}): {error}") from error
         image, mask = row["image"].convert("RGB"), row["label"]
         if mask.mode not in ("1", "L", "P"):
-            raise ValueError(
+            raise BadSample(
                 f"A mask must hold one 8-bit class id per pixel, got mode {mask.mode} in {self.paths(index)}."
             )
         if mask.size != image.size:
-            raise ValueError(
+            raise BadSample(
                 f"A mask must have its image's size: got mask {mask.width}x{mask.height} and image "
                 f"{image.width}x{image.height} (width x height) in {self.paths(index)}."
             )
@@ -115,7 +119,7 @@ class SegmentationSamples(Dataset):
         labels = np.array(mask.point(self.lookup))
         if (labels == UNKNOWN).any():
             bad = np.unique(np.asarray(mask)[labels == UNKNOWN]).tolist()
-            raise ValueError(
+            raise BadSample(
                 f"Masks must hold class ids 0..{self.num_classes - 1} or {IGNORE_INDEX} (ignored), got {bad} in "
                 f"{self.paths(index)}."
             )
@@ -125,7 +129,7 @@ class SegmentationSamples(Dataset):
         """What is wrong with a sample, or None."""
         try:
             self.read(index)
-        except ValueError as error:
+        except BadSample as error:
             return str(error)
         return None
 

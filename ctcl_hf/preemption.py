@@ -1,0 +1,89 @@
+"""Ending a training between two steps when a signal asks for it, so that the same command goes on later."""
+
+import signal
+import threading
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator
+from transformers import TrainerCallback
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # Windows has one
+
+
+class EvaluationInterrupted(Exception):
+    """Raised within an evaluation that is to be left; it is made up for when the training goes on."""
+
+
+class Preemption(TrainerCallback):
+    """On SIGTERM or SIGUSR1, to any process of the run, saves a checkpoint after the present step and stops.
+
+    An evaluation that was due at that step is owed: the resumed run begins with it.
+
+    Args:
+        pay: evaluates, and saves again with the scores.
+    """
+
+    def __init__(self, accelerator: Accelerator, pay: Callable[[], None]):
+        self.accelerator = accelerator
+        self.pay = pay
+        self.requested: int | None = None  # the signal that came
+        self.stopped = False
+        self.owes_evaluation = False  # a checkpoint keeps it
+        self._handlers = {}
+
+    def check(self) -> None:
+        """EvaluationInterrupted if the evaluation is to be left. Several processes finish it: they could not agree."""
+        if self.requested and self._handlers and self.accelerator.num_processes == 1:
+            raise EvaluationInterrupted
+
+    def leave_evaluation(self, control) -> None:
+        """What to do at the step at which an evaluation was left."""
+        self.owes_evaluation = True
+        self._stop(control)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.stopped = False
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        if self.owes_evaluation:
+            self.owes_evaluation = False
+            self.pay()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self._agreed():
+            self.owes_evaluation = control.should_evaluate
+            self._stop(control)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        if self.stopped:
+            # Trainer comes here from the middle of an epoch too, where nothing is due.
+            if float(state.epoch).is_integer():
+                self.owes_evaluation = self.owes_evaluation or control.should_evaluate
+            self._stop(control)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _handle(self, number, frame):
+        self.requested = number
+
+    def _stop(self, control) -> None:
+        if not self.stopped:
+            logger.warning("A signal came: a checkpoint is saved, and the training stops.")
+        self.stopped = True
+        control.should_evaluate = False
+        control.should_save = True
+        control.should_training_stop = True
+
+    def _agreed(self) -> bool:
+        """Whether a signal came to this process or to any other: all must stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return self.requested is not None
+        came = torch.tensor(float(self.requested is not None), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(came, "sum"))
