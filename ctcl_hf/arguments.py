@@ -177,7 +177,7 @@ class MethodArguments:
     region_bsd: bool = field(default=True, metadata={"help": "Region-wise selective distillation (Eq. 3, Table 5)."})
     pixel_bsd: bool = field(default=True, metadata={"help": "Pixel-wise selective distillation (Eq. 4, Table 5)."})
     kl_direction: KLDirection = field(
-        default="reverse",
+        default="forward",
         metadata={"help": "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."},
     )
     temperature: float | None = field(

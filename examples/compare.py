@@ -1,7 +1,7 @@
 """Run methods, pairs and seeds side by side, and tabulate them as the paper does. Run again, it goes on.
 
 accelerate launch examples/compare.py --table 3 --recipe cpu --seeds 3
-accelerate launch examples/compare.py --methods dml "ctcl --kl_direction forward" --pair resnet18+mit-b0 --recipe demo
+accelerate launch examples/compare.py --methods dml "ctcl --no_hfd" --pair resnet18+mit-b0 --recipe demo
 python examples/compare.py --paper_table 3
 
 Every argument of run_ctcl.py is taken as well, and goes to every run.
@@ -68,10 +68,13 @@ def fail(error: Exception) -> NoReturn:
 
 def main() -> None:
     options, common = parse()
+    from transformers.utils import logging
+
     from ctcl_hf.card import versions
     from ctcl_hf.comparison import budget, report
     from ctcl_hf.recipes import parse_arguments
 
+    logging.disable_progress_bar()  # of files read and written, which would break the grid's
     folder = options.output_dir or Path(f"runs/table-{options.table}" if options.table else "runs/compare")
     seeds = tuple(range(options.seed, options.seed + options.seeds))
     if options.paper_table:

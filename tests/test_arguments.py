@@ -84,10 +84,10 @@ def test_several_mistakes_are_told_at_once(capsys):
 
 def test_method_arguments_build_the_objective_they_name():
     cnn, vit = make_cnn(), make_vit()
-    objective = MethodArguments(method="ctcl", alpha=2.0, gamma=0.5, kl_direction="forward").build(cnn, vit)
+    objective = MethodArguments(method="ctcl", alpha=2.0, gamma=0.5, kl_direction="reverse").build(cnn, vit)
     assert isinstance(objective, CTCL)
     assert objective.weights[1] == {"ce": 1.0, "hfd": 0.1, "region": 0.5, "pixel": 1.0}
-    assert objective.kl_direction == "forward"
+    assert objective.kl_direction == "reverse"
     assert isinstance(MethodArguments(method="vanilla").build(cnn, vit), Vanilla)
 
 

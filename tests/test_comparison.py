@@ -141,7 +141,7 @@ def test_an_interrupted_cell_goes_on_from_its_checkpoint_or_starts_again_without
 def compared(tmp_path_factory):
     """Vanilla, DML, offline KD and CTCL for two steps, one seed."""
     folder = tmp_path_factory.mktemp("grid")
-    options = ["--methods", "dml", "offline_kd", "ctcl --kl_direction forward", "--pair", "mobilenetv2_035+mit-b0"]
+    options = ["--methods", "dml", "offline_kd", "ctcl --kl_direction reverse", "--pair", "mobilenetv2_035+mit-b0"]
     command = [*options, *SHORT, "--output_dir", str(folder)]
     done = run("compare.py", *command)
     assert done.returncode == 0, done.stderr
@@ -152,10 +152,10 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
     folder, _, done = compared
     text = (folder / "table.md").read_text()
     assert text in done.stdout
-    assert "| Vanilla " in text and "| ctcl --kl_direction forward " in text and "random weights" in text
+    assert "| Vanilla " in text and "| ctcl --kl_direction reverse " in text and "random weights" in text
     with (folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["method"] for row in rows] == ["Vanilla", "dml", "offline_kd", "ctcl --kl_direction forward"]
+    assert [row["method"] for row in rows] == ["Vanilla", "dml", "offline_kd", "ctcl --kl_direction reverse"]
     results = json.loads((folder / "mobilenetv2_035+mit-b0/seed-42/dml/results.json").read_text())
     assert float(rows[1]["first_miou"]) == 100 * results["scores"]["validation"]["cnn_mean_iou"]
     assert float(rows[1]["sum_of_gains"]) == pytest.approx(float(rows[1]["first_gain"]) + float(rows[1]["second_gain"]))
@@ -183,7 +183,7 @@ def test_all_methods_of_a_seed_start_from_the_same_cross_entropies_bit_for_bit(c
 
 def test_a_cell_is_the_run_that_its_command_says(compared, tmp_path):
     folder, _, _ = compared
-    cell = folder / "mobilenetv2_035+mit-b0/seed-42/ctcl-kl_direction-forward"
+    cell = folder / "mobilenetv2_035+mit-b0/seed-42/ctcl-kl_direction-reverse"
     command = shlex.split(json.loads((cell / "cell.json").read_text())["command"])
     assert command[:3] == ["accelerate", "launch", "examples/run_ctcl.py"]
     done = run("run_ctcl.py", *command[3:-1], str(tmp_path / "alone"))

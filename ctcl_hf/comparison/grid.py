@@ -113,7 +113,7 @@ class Grid:
 
 
 def folder_name(row: Row) -> str:
-    """`--method ctcl --kl_direction forward` -> `ctcl-kl_direction-forward`."""
+    """`--method ctcl --kl_direction reverse` -> `ctcl-kl_direction-reverse`."""
     return re.sub(r"[^\w.]+", "-", row.arguments.replace("--method", "").replace("--", "")).strip("-")
 
 

@@ -235,13 +235,12 @@ def write_predictions(grid: Grid) -> list[Path]:
         chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
         samples = data.samples("validation", EvaluationTransform(data.image_size))
         images = [rows[index]["image"].convert("RGB") for index in chosen]
-        predictions = {
-            cell.row.title: {
-                name: [segment(*load_for_inference(str(cell.folder / name)), image) for image in images]
-                for name in student_names(cell)
-            }
-            for cell in cells
-        }
+        predictions: dict[str, dict[str, list[np.ndarray]]] = {}
+        for cell in cells:
+            for name in student_names(cell):
+                model, image_processor = load_for_inference(str(cell.folder / name))
+                maps = [segment(model, image_processor, image) for image in images]
+                predictions.setdefault(cell.row.title, {})[name] = maps
         truths = [samples.read(index)[1].numpy() for index in chosen]
         pixels = [np.asarray(image) for image in images]
         written.append(grid.folder / f"figure-{pair}.png")

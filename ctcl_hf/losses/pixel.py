@@ -51,7 +51,7 @@ def pixel_bsd(
     learner_logits: Tensor,
     peer_logits: Tensor,
     peer_teaches: Tensor,
-    direction: KLDirection = "reverse",
+    direction: KLDirection = "forward",
     temperature: float = 1.0,
 ) -> Tensor:
     """Pixel-wise BSD (Eq. 4): mean of `kl_map` over the pixels at which the peer is the more reliable.

@@ -48,7 +48,7 @@ def pixel_losses(
     logits_b: Tensor,
     labels: Tensor,
     ignore_index: int,
-    direction: KLDirection = "reverse",
+    direction: KLDirection = "forward",
     temperature: float = 1.0,
 ) -> PixelLosses:
     """Eqs. 1 and 4 for both students, and who teaches where, at the labels' size.
