@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
+from .losses import across_processes
 from .methods import Objective
 from .students import Student
 
@@ -75,7 +76,8 @@ class StudentPair(nn.Module):
         """
         labels = labels.long()  # a byte each until here, on their way from the data set's workers to the device
         outputs = [student(pixel_values) for student in self.students.values()]
-        terms = self.objective(*outputs, labels, *self.objective.teacher_outputs(pixel_values))
+        with across_processes():
+            terms = self.objective(*outputs, labels, *self.objective.teacher_outputs(pixel_values))
         loss = torch.zeros((), device=labels.device)
         logged = {}
         for i, (name, (losses, statistics)) in enumerate(zip(self.names, terms, strict=True)):

@@ -63,6 +63,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.publisher = Publisher(args)
         if args.device.type == "cpu":
             prepare_cpu(args.threads())
+        elif args.world_size > 1:
+            for student in model.students.values():
+                student.synchronize_batchnorm()
         super().__init__(
             model,
             args,

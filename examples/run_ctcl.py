@@ -20,12 +20,13 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"{Path(__file__).name}: error: {error}")
     try:
-        if not train(run):
-            return
-        finish(run)
+        if train(run):
+            finish(run)
     except (OSError, FloatingPointError) as error:
         sys.exit(f"{Path(__file__).name}: error: {error}")
-    run.trainer.accelerator.end_training()  # ends the process group, which may abort if it outlives its threads
+    # Together: a process whose group ends while another still uses it may abort, as one that does not end it may.
+    run.trainer.accelerator.wait_for_everyone()
+    run.trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CLASSES, make_data
+from conftest import CLASSES, make_cnn, make_data, make_vit
 
 from ctcl_hf import EvaluationTransform, MeanIoU, load_student
 from ctcl_hf.inference import class_map
@@ -34,23 +34,114 @@ if trainer.is_world_process_zero():
              "ce_cnn": per_process.mean(0).tolist(), "differ": bool((per_process[0] != per_process[-1]).any()),
              "equal": bool((everywhere[0] == everywhere[-1]).all())}
     print("FACTS" + json.dumps(facts))
+trainer.accelerator.wait_for_everyone()
+trainer.accelerator.end_training()
+"""
+
+EQUAL = """
+import json, sys
+import torch
+from test_distributed import frozen_trainer
+
+trainer = frozen_trainer(sys.argv[1], sys.argv[2], images_per_process=2)
+trainer.train()
+if trainer.is_world_process_zero():
+    torch.save(trainer.model.state_dict(), sys.argv[1] + "/end.pt")
+    print("FACTS" + json.dumps([log for log in trainer.state.log_history if "ce_cnn" in log]))
+trainer.accelerator.wait_for_everyone()
 trainer.accelerator.end_training()
 """
 
 
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    (folder / "script.py").write_text(SCRIPT)
+def frozen_trainer(folder, method, images_per_process):
+    """Nothing in it depends on the process: BatchNorm is frozen, and nothing is dropped.
+
+    Of every four images one is without a label and one half without, so that processes count different places.
+    """
+    from conftest import make_data
+    from test_trainer import make_trainer
+
+    from ctcl_hf import METHODS
+
+    data = make_data(8, 3)
+    options = {"kdcl": {"kdcl_target": "linear"}}.get(method, {})
+    trainer = make_trainer(
+        folder,
+        lambda a, b: METHODS[method](a, b, **options),
+        data=data,
+        max_steps=4,
+        cnn_lr=0.02,
+        per_device_train_batch_size=images_per_process,
+        max_grad_norm=1.0,
+    )
+    for module in trainer.model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval().train = lambda mode=True: None  # from now on
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
+    samples = trainer.train_dataset
+    read = samples.read
+
+    def partly_labelled(index):
+        image, labels = read(index)
+        if index % 4 == 0:
+            labels[:] = 255
+        if index % 4 == 1:
+            labels[:, ::2] = 255
+        return image, labels
+
+    samples.read = partly_labelled
+    return trainer
+
+
+def torchrun(folder, script, *arguments):
+    """The facts that a script prints on two processes."""
+    (folder / "script.py").write_text(script)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*command, str(folder / "script.py"), str(folder / "out")],
+        [*command, str(folder / "script.py"), str(folder / "out"), *arguments],
         env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (facts,) = [line for line in done.stdout.splitlines() if line.startswith("FACTS")]
     return folder / "out", json.loads(facts.removeprefix("FACTS"))
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    return torchrun(tmp_path_factory.mktemp("two"), SCRIPT)
+
+
+@pytest.mark.parametrize("method", ["ctcl", "kdcl", "ifvd"])
+def test_two_processes_train_as_one_with_the_double_batch(method, tmp_path):
+    folder, logs = torchrun(tmp_path, EQUAL, method)
+    alone = frozen_trainer(tmp_path / "one", method, images_per_process=4)
+    alone.train()
+    theirs = [log for log in alone.state.log_history if "ce_cnn" in log]
+    for ours, other in zip(logs, theirs, strict=True):
+        for key in other:
+            if "per_second" not in key and not key.startswith("region_spread"):  # a mean over images, of each process
+                assert ours[key] == pytest.approx(other[key], rel=2e-4, abs=1e-5), key
+    weights = torch.load(folder / "end.pt", weights_only=True)
+    start = frozen_trainer(tmp_path / "start", method, images_per_process=4).model.state_dict()
+    for name, value in alone.model.state_dict().items():
+        assert torch.allclose(weights[name], value, rtol=1e-3, atol=2e-5), name
+    assert any((value - start[name]).abs().max() > 1e-3 for name, value in weights.items())
+
+
+def test_batchnorm_is_synchronised_without_losing_what_timm_keeps_in_it():
+    for student in (make_cnn().eval(), make_vit().eval()):
+        images = torch.randint(0, 256, (2, 3, 64, 64))
+        before, parameters = student.logits(images), list(student.parameters())
+        student.synchronize_batchnorm()
+        kinds = {type(module).__name__ for module in student.modules() if "Norm" in type(module).__name__}
+        assert not any(kind in ("BatchNorm2d", "BatchNormAct2d") for kind in kinds)
+        assert any("Sync" in kind for kind in kinds)
+        assert torch.allclose(student.logits(images), before, atol=1e-6)
+        assert all(ours is theirs for ours, theirs in zip(student.parameters(), parameters, strict=True))
 
 
 def test_both_processes_end_with_the_same_weights(two_processes):

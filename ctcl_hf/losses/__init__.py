@@ -9,16 +9,19 @@ from .ensemble import error_products, general_share, linear_target, minimum_targ
 from .hfd import as_constant, hfd
 from .pixel import cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
 from .region import cosine_distance, region_bsd, region_sums, spread, teaching_directions
+from .sharing import across_processes, divisors, shared_sums
 from .strips import PixelLosses, cross_entropy_loss, pixel_losses
 from .variation import intra_class_variation
 
 __all__ = [
     "PixelLosses",
+    "across_processes",
     "as_constant",
     "channel_distillation",
     "cosine_distance",
     "cross_entropy_loss",
     "cross_entropy_map",
+    "divisors",
     "error_products",
     "general_share",
     "hfd",
@@ -32,6 +35,7 @@ __all__ = [
     "pixel_losses",
     "region_bsd",
     "region_sums",
+    "shared_sums",
     "spread",
     "teaching_directions",
     "upsample",

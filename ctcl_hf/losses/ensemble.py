@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from .pixel import cross_entropy_map, masked_mean
+from .pixel import cross_entropy_map
 from .precision import in_full_precision
+from .sharing import shared_sums
 
 HALVINGS = 20  # of the interval in which the best mixture is sought: 1e-6
 
@@ -17,7 +18,9 @@ def naive_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Ten
     """
     a, b = a.detach(), b.detach()
     labelled = labels != ignore_index
-    ce_a, ce_b = (masked_mean(cross_entropy_map(z, labels, ignore_index), labelled) for z in (a, b))
+    ce_a, ce_b = shared_sums(
+        *(torch.where(labelled, cross_entropy_map(z, labels, ignore_index), 0).sum() for z in (a, b))
+    )
     return torch.where(ce_a < ce_b, a, b)
 
 
@@ -36,7 +39,7 @@ def linear_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Te
     for _ in range(HALVINGS):
         share = (low + high) / 2
         p = torch.softmax(torch.lerp(b, a, share), dim=1)
-        slope = masked_mean((p * difference).sum(1) - of_target, labelled)
+        (slope,) = shared_sums(torch.where(labelled, (p * difference).sum(1) - of_target, 0).sum())
         low, high = torch.where(slope < 0, share, low), torch.where(slope < 0, high, share)
     return torch.lerp(b, a, (low + high) / 2)
 

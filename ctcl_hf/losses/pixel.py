@@ -6,12 +6,16 @@ from torch import Tensor
 
 from ..choices import KLDirection
 from .precision import in_full_precision
+from .sharing import divisors
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` where `mask` is true; an empty selection is 0 and still has a graph, so no process hangs."""
+    """Mean of `values` where `mask` is true; an empty selection is 0 and still has a graph, so no process hangs.
+
+    With several processes, see `across_processes`.
+    """
     # `where`, not a product: what lies outside the mask may be infinite, and 0 * inf is not 0.
-    return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
+    return torch.where(mask, values, 0).sum() / divisors(mask.sum())[0]
 
 
 @in_full_precision

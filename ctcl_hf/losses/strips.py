@@ -18,6 +18,7 @@ from .phases import PhasedUpsampling
 from .pixel import upsample
 from .precision import in_full_precision
 from .region import teaching_directions
+from .sharing import divisors
 
 CE, KL = 0, 1  # the terms whose gradients are collected
 
@@ -38,7 +39,7 @@ def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Ten
 
     Shapes: logits (B, K, h, w), labels (B, H, W) -> scalar. 0 if no pixel is labelled.
     """
-    return _PixelLosses.apply(labels, ignore_index, None, 1.0, *_divisors(labels, logits))[0]
+    return _PixelLosses.apply(labels, ignore_index, None, 1.0, *_with_phases(labels, logits))[0]
 
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
@@ -56,12 +57,12 @@ def pixel_losses(
     Equal to `cross_entropy_loss`, `teaching_directions` and `pixel_bsd` on upsampled logits.
     Shapes: logits (B, K, h, w), each at its own stride; labels (B, H, W). Gradient of each term: the learner's logits.
     """
-    students = _divisors(labels, logits_a, logits_b)
+    students = _with_phases(labels, logits_a, logits_b)
     results = _PixelLosses.apply(labels, ignore_index, direction, temperature, *students)
     return PixelLosses(*(results[i : i + 2] for i in (0, 2, 4, 6)))
 
 
-def _divisors(labels: Tensor, *students: Tensor) -> list[Tensor]:
+def _with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
     """Logits whose sides divide the labels'. Others, which have no phases, are upsampled as a whole."""
     size = labels.shape[-2:]
     divides = [all(side % own == 0 for side, own in zip(size, logits.shape[-2:], strict=True)) for logits in students]
@@ -106,21 +107,21 @@ class _PixelLosses(torch.autograd.Function):
                     phase.add_gradient(i, KL, gradient * (taught[i] * (sign * temperature)))  # T^2 / T
 
         # A student is taught where its peer teaches: the masks in reverse order.
-        divisors = [labelled.sum()] * len(students) + [mask.sum() for mask in reversed(teaches)]
-        divisors = [divisor.clamp_min(1) for divisor in divisors]
+        counts = [labelled.sum()] * len(students) + [mask.sum() for mask in reversed(teaches)]
+        divided_by = divisors(*counts)
         sums = [*(ce_map.sum() for ce_map in ce_maps), *divergences]
         if with_gradient:
             gradients = [*upsampling.gradients(CE), *(upsampling.gradients(KL) if is_pair else ())]
-            ctx.save_for_backward(*gradients, *divisors)
+            ctx.save_for_backward(*gradients, *divided_by)
         ctx.mark_non_differentiable(*ce_maps, *teaches)
-        return *(total / divisor for total, divisor in zip(sums, divisors, strict=True)), *ce_maps, *teaches
+        return *(total / divisor for total, divisor in zip(sums, divided_by, strict=True)), *ce_maps, *teaches
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *upstream):
         terms = len(ctx.saved_tensors) // 2
-        gradients, divisors = ctx.saved_tensors[:terms], ctx.saved_tensors[terms:]
-        scaled = [g * (up / n) for g, up, n in zip(gradients, upstream[:terms], divisors, strict=True)]
+        gradients, divided_by = ctx.saved_tensors[:terms], ctx.saved_tensors[terms:]
+        scaled = [g * (up / n) for g, up, n in zip(gradients, upstream[:terms], divided_by, strict=True)]
         if terms == 4:
             scaled = [ce + pixel for ce, pixel in zip(scaled[:2], scaled[2:], strict=True)]
         return None, None, None, None, *scaled

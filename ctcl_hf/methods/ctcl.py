@@ -94,10 +94,11 @@ class CTCL(Objective):
             a.logits, b.logits, labels, self.ignore_index, self.kl_direction, self.temperature
         )
         labelled = labels != self.ignore_index
+        (labelled_pixels,) = losses.divisors(labelled.sum())
         terms = []
         for i, student in enumerate((a, b)):
             taught = {"pixel": on_pixels.pixel[i]} if self.pixel_bsd else {}
-            teaches = {"teaches_pixels": on_pixels.teaches[i].sum() / labelled.sum().clamp_min(1)}
+            teaches = {"teaches_pixels": on_pixels.teaches[i].sum() / labelled_pixels}
             own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels)}
             terms.append(StudentTerms(own | taught, teaches))
         if not self.region_bsd:
@@ -111,8 +112,9 @@ class CTCL(Objective):
         targets = projected
         if self.region_projection == "learner":
             targets = [F.adaptive_avg_pool2d(student.last, grid) for student in (a, b)]
+        (labelled_regions,) = losses.divisors(has_label.sum())
         for i, j in ((0, 1), (1, 0)):  # learner, peer
             terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j])
-            terms[i].statistics["teaches_regions"] = teaches[i].sum() / has_label.sum().clamp_min(1)
+            terms[i].statistics["teaches_regions"] = teaches[i].sum() / labelled_regions
             terms[i].statistics["region_spread"] = losses.spread(projected[i].detach())
         return terms

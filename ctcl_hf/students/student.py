@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
@@ -126,6 +127,13 @@ class Student(nn.Module):
             ) from error
         finally:
             self.train(training)
+
+    def synchronize_batchnorm(self) -> None:
+        """BatchNorm over the batches of all processes from now on, which torch offers on accelerators alone.
+
+        timm's converter, not torch's: that one would lose the activations that timm keeps in its norm layers.
+        """
+        self.model = convert_sync_batchnorm(self.model)
 
     def save_pretrained(self, folder: str) -> None:
         """A plain folder for `from_pretrained` and `pipeline`: config, safetensors, image processor."""
