@@ -25,6 +25,8 @@ logger = logging.get_logger(__name__)
 
 ARGUMENTS_FILE = "training_args.json"
 PROGRESS_FILE = "progress_{}.json"  # in a checkpoint, by process: what is summed up for the next log, what is owed
+# What the backends say of a process that is gone.
+LOST_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Timed out waiting")
 LOCK_FILE = ".lock"  # in an output folder that is written to
 
 
@@ -40,10 +42,27 @@ class PairCheckpoints:
     preemption: Preemption
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs) -> TrainOutput:
-        """Trainer's. OSError if another run is writing to the output folder."""
-        folder = Path(self.args.output_dir)
-        if not self.is_world_process_zero():
+        """Trainer's. OSError if another run writes to the output folder, or another process of this run has ended."""
+        lock = self._lock_output_folder()
+        try:
             return super().train(resume_from_checkpoint, **kwargs)
+        except RuntimeError as error:
+            if self.args.world_size > 1 and any(sign in str(error) for sign in LOST_PROCESS):
+                raise ConnectionError(
+                    f"Another process of this run has ended (process {self.args.process_index}, after step "
+                    f"{self.state.global_step}: {error}). Its own output says why. Checkpoints are complete: go on "
+                    "with --resume_from_checkpoint auto."
+                ) from error
+            raise
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _lock_output_folder(self) -> FileLock | None:
+        """The lock that the main process of a run holds on its output folder."""
+        if not self.args.should_save:
+            return None
+        folder = Path(self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK_FILE)
         try:
@@ -52,11 +71,8 @@ class PairCheckpoints:
             raise OSError(
                 f"Another run is writing to {folder}. Wait for its end, or choose another --output_dir."
             ) from None
-        try:
-            shutil.rmtree(folder / STAGING, ignore_errors=True)  # of a run that was killed
-            return super().train(resume_from_checkpoint, **kwargs)
-        finally:
-            lock.release()
+        shutil.rmtree(folder / STAGING, ignore_errors=True)  # of a run that was killed
+        return lock
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """A complete checkpoint or none. One that cannot be saved is told, and the training goes on."""

@@ -25,6 +25,7 @@ from .publisher import Publisher
 from .report import PairProgress
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .saving import PairCheckpoints
+from .trackers import guard_trackers
 from .training_arguments import CTCLArguments
 
 
@@ -74,6 +75,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             eval_dataset=eval_dataset,
             callbacks=callbacks,
         )
+        guard_trackers(self.callback_handler)
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(PairProgress(model.names))
         if train_dataset is not None:

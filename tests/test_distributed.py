@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from conftest import CLASSES, make_cnn, make_data, make_vit
 
 from ctcl_hf import EvaluationTransform, MeanIoU, load_student
+from ctcl_hf.checkpoints import find_checkpoint
 from ctcl_hf.inference import class_map
 
 SCRIPT = """
@@ -170,3 +172,44 @@ def test_five_images_on_two_processes_score_as_on_one(two_processes):
         expected = metric.compute(num_labels=3, ignore_index=255)
         assert facts["scores"][f"eval_{name}_mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-6)
         assert facts["scores"][f"eval_{name}_overall_accuracy"] == pytest.approx(expected["overall_accuracy"], abs=1e-6)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.argv[0] = "examples/run_ctcl.py"
+from transformers import TrainerCallback
+import ctcl_hf.run
+
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 3 and args.process_index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+prepare = ctcl_hf.run.prepare
+def watched(arguments):
+    run = prepare(arguments)
+    run.trainer.add_callback(Kill())
+    return run
+ctcl_hf.run.prepare = watched
+import runpy
+runpy.run_path(os.environ["RUN_CTCL"], run_name="__main__")
+"""
+
+
+def test_when_one_of_two_processes_is_killed_the_other_says_so_within_a_minute(tmp_path):
+    from test_examples import EXAMPLES, TINY
+
+    (tmp_path / "script.py").write_text(KILLED)
+    options = ["--max_steps", "500", "--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "no"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RUN_CTCL": str(EXAMPLES / "run_ctcl.py")}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    start = time.monotonic()
+    done = subprocess.run(
+        [*command, str(tmp_path / "script.py"), *TINY, *options, "--output_dir", str(tmp_path / "out")],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Another process of this run has ended (process 0, after step 3" in done.stderr
+    assert time.monotonic() - start < 150  # most of it is the start
+    assert find_checkpoint(str(tmp_path / "out"), "auto") == str(tmp_path / "out" / "checkpoint-2")

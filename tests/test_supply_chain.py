@@ -1,0 +1,50 @@
+"""What comes from outside: nothing at import, no code of strangers, and launch files that accelerate reads."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*ROOT.glob("ctcl_hf/**/*.py"), *ROOT.glob("examples/*.py")])
+
+
+def test_importing_everything_opens_no_connection():
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "ctcl_hf")
+    ]
+    code = f"""
+import importlib, socket
+def refuse(*args, **kwargs):
+    raise AssertionError(f"a connection at import: {{args}}")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+for module in {modules!r}:
+    importlib.import_module(module)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_code_of_strangers_is_run_for_the_user(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+            # Passed on from the user, never decided here.
+            assert not isinstance(node.value, ast.Constant), f"{path}:{node.value.lineno}"
+        if isinstance(node, ast.keyword) and node.arg == "weights_only":
+            assert isinstance(node.value, ast.Constant) and node.value.value is True, f"{path}:{node.value.lineno}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            called = f"{node.value.id}.{node.attr}"
+            assert called not in ("torch.load", "pickle.load", "pickle.loads"), f"{path}:{node.lineno}: {called}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/accelerate/*.yaml")), ids=lambda path: path.stem)
+def test_launch_files_are_read_by_accelerate(path):
+    config = load_config_from_file(str(path))
+    assert config.num_processes % config.num_machines == 0
+    assert (config.distributed_type.value == "MULTI_GPU") == (config.num_processes > 1)
