@@ -127,7 +127,9 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
         if saved.model_type not in STUDENTS:
             # Its loss is not used, nor any head that only that loss trains.
             config |= {"use_auxiliary_head": False}
-        config = {key: value for key, value in config.items() if key in saved.to_dict() or key.endswith("label")}
+        config = {
+            key: value for key, value in config.items() if key in saved.to_dict() or key in ("id2label", "label2id")
+        }
         architecture: PreTrainedConfig = AutoConfig.from_pretrained(source, **config)
         if from_scratch and not is_folder:
             model = AutoModelForSemanticSegmentation.from_config(architecture)

@@ -91,12 +91,12 @@ def main() -> None:
     is_main_process = int(os.environ.get("RANK", 0)) == 0
     try:
         grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
+        for row in grid.rows:  # a mistyped argument of the last method should not wait for the others
+            parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
         if is_main_process:
             grid.save(table=options.table, versions=versions())
     except ValueError as error:
         fail(error)
-    for row in grid.rows:  # a mistyped argument of the last method should not wait for the others
-        parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
     cells = list(grid.cells())
     pending = [cell for cell in cells if not cell.is_finished]
     progress = tqdm(
