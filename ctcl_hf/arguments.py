@@ -1,4 +1,7 @@
-"""All arguments but Trainer's, each documented once. Imported without torch, so that --help answers at once."""
+"""Arguments about students, methods, optimisation and publishing, each documented once.
+
+Imported without torch, so that --help answers at once.
+"""
 
 import dataclasses
 import inspect
@@ -7,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from .choices import KDCLTarget, KLDirection, RegionProjection
-from .data import DATASETS
 from .methods import METHODS
 
 if TYPE_CHECKING:
@@ -122,47 +124,6 @@ class StudentArguments:
     def __post_init__(self):
         if self.students is not None and len(self.students) != 2:
             raise ValueError(f"--students {' '.join(self.students)}: expected two.")
-
-
-@dataclass
-class DataArguments:
-    """Which data, and how it is augmented."""
-
-    dataset: str = field(default="camvid", metadata={"help": "Data set.", "choices": list(DATASETS)})
-    data_dir: str | None = field(
-        default=None, metadata={"help": "Folder with a local copy; without one, the data set is downloaded once."}
-    )
-    image_size: list[int] | None = field(
-        default=None,
-        metadata={"help": "HEIGHT WIDTH in pixels to which images are resized (scale 1). Default: the data set's own."},
-    )
-    crop_size: list[int] = field(
-        default_factory=lambda: [512, 512],
-        metadata={"help": "HEIGHT WIDTH in pixels of a training crop, multiples of 32 (one number: a square)."},
-    )
-    scale_range: list[float] = field(
-        default_factory=lambda: [0.5, 2.0], metadata={"help": "Smallest and largest scale of training images."}
-    )
-    photometric: bool = field(default=False, metadata={"help": "Jitter brightness, contrast, saturation and hue."})
-    check_data: bool = field(default=True, metadata={"help": "Read every file once before training."})
-
-    def __post_init__(self):
-        problems = []
-        if self.dataset not in DATASETS:
-            problems.append(f"--dataset {self.dataset}: expected one of {', '.join(DATASETS)}.")
-        if len(self.crop_size) == 1:
-            self.crop_size = self.crop_size * 2
-        if len(self.crop_size) != 2 or any(side <= 0 or side % 32 for side in self.crop_size):
-            problems.append(
-                f"--crop_size {' '.join(map(str, self.crop_size))}: expected HEIGHT WIDTH, both multiples of 32 (the "
-                "deepest stride), so that both students' features cover the same pixels."
-            )
-        if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) <= 0):
-            problems.append(f"--image_size {' '.join(map(str, self.image_size))}: expected HEIGHT WIDTH.")
-        if len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1]:
-            problems.append(f"--scale_range {' '.join(map(str, self.scale_range))}: expected 0 < MIN <= MAX.")
-        if problems:
-            raise ValueError("\n".join(problems))
 
 
 @dataclass

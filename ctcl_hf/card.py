@@ -36,6 +36,7 @@ class RunFacts:
     control: scores of a run that trained the same students alone, as `CTCLTrainer.scores`.
     license: an identifier of the Hub's; "unknown" where the publisher has not chosen one.
     figure: file of a picture that each card shows.
+    protocol: how the scores were taken, in words.
     """
 
     dataset: str | None = None
@@ -48,6 +49,7 @@ class RunFacts:
     control: Mapping[str, Mapping[str, float]] | None = None
     license: str = "unknown"
     figure: Path | None = None
+    protocol: str | None = None
 
 
 def versions() -> dict[str, str]:
@@ -56,11 +58,11 @@ def versions() -> dict[str, str]:
     return own | {name: version(name) for name in PACKAGES}
 
 
-def machine(args: CTCLArguments) -> str:
-    """What a run's processes run on."""
-    if args.device.type == "cuda":
-        return f"{args.world_size} x {torch.cuda.get_device_name(args.device)}"
-    return f"{args.world_size} x {torch.get_num_threads()} threads of a {platform.machine()} {args.device.type.upper()}"
+def machine(device: torch.device, processes: int) -> str:
+    """What so many processes run on."""
+    if device.type == "cuda":
+        return f"{processes} x {torch.cuda.get_device_name(device)}"
+    return f"{processes} x {torch.get_num_threads()} threads of a {platform.machine()} {device.type.upper()}"
 
 
 # ---- recording ----
@@ -100,6 +102,7 @@ def _record(
         "custom_code": bool(type(student.model)._auto_class),
         "license": facts.license,
         "has_figure": facts.figure is not None,
+        "protocol": facts.protocol,
         "results": [
             {"split": _split_name(split), "metric": metric, "title": title, "value": values[f"{name}_{key}"]}
             for split, values in scores.items()
@@ -154,7 +157,7 @@ def _training(name: str, pair: StudentPair, args: CTCLArguments, steps: int, fac
         "recipe": facts.recipe,
         "seed": str(args.seed),
         "precision": "bfloat16 autocast" if args.bf16 else "float16 autocast" if args.fp16 else "float32",
-        "hardware": machine(args),
+        "hardware": machine(args.device, args.world_size),
         "versions": ", ".join(f"{package} {number}" for package, number in versions().items()),
         "command": f"`{facts.command}`" if facts.command else None,
     }

@@ -1,66 +1,103 @@
-"""Scoring both students of a pair by counting pixels."""
+"""Scoring models by counting pixels."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
+from torch import Tensor, nn
 
 from .inference import class_map
 from .losses import cross_entropy_loss, upsample
 from .metrics import MeanIoU
 from .pair import StudentPair
-from .students import Student
+from .protocols import Protocol
 
 
 @torch.no_grad()
-def evaluate_pair(
-    pair: StudentPair, batches: Iterable[dict], accelerator: Accelerator, after_batch: Callable[[], None]
+def evaluate_predictors(
+    predictors: Mapping[str, Callable[[Tensor], Tensor]],
+    batches: Iterable[dict],
+    class_names: Sequence[str],
+    ignore_index: int,
+    protocol: Protocol,
+    accelerator: Accelerator,
+    after_batch: Callable[[], None] = lambda: None,
+    after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
 ) -> tuple[dict[str, float], int]:
-    """Scores by "STUDENT_mean_iou", accuracies, "STUDENT_loss" and "STUDENT_iou_CLASS", and the number of images.
+    """Scores by "NAME_mean_iou", accuracies, "NAME_loss" and "NAME_iou_CLASS", and how many images.
 
-    Every process counts its own share of the batches; the counts, K x K per student, are summed once at the end.
+    Every process counts its own share of the batches; the counts, K x K per model, are summed once at the end.
+
+    Args:
+        predictors: by name, pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, any, any), in evaluation mode.
+        batches: "pixel_values" (B, 3, H, W) and "labels", a list of ids (h, w) at each image's own size.
+        after_image: is given each image's predicted ids and labels, both (h, w), by predictor, image by image.
     """
-    pair.eval()
-    _share_batchnorm_statistics(pair, accelerator)
-    metrics = {name: MeanIoU() for name in pair.names}
-    loss_sums = torch.zeros(len(pair.names), dtype=torch.float64)
+    metrics = {name: MeanIoU() for name in predictors}
+    loss_sums = torch.zeros(len(predictors), dtype=torch.float64)
     images = 0
     for batch in batches:
-        for i, (name, student) in enumerate(pair.students.items()):
+        for i, (name, predict) in enumerate(predictors.items()):
             with accelerator.autocast():
-                logits = student.logits(batch["pixel_values"])
+                logits = protocol.logits(predict, batch["pixel_values"])
             for image_logits, labels in zip(logits, batch["labels"], strict=True):
                 image_logits = upsample(image_logits[None], labels.shape)
-                loss_sums[i] += cross_entropy_loss(image_logits, labels[None], student.ignore_index).item()
-                metrics[name].add_batch(predictions=class_map(image_logits, labels.shape), references=labels[None])
+                loss_sums[i] += cross_entropy_loss(image_logits, labels[None], ignore_index).item()
+                ids = class_map(image_logits, labels.shape)
+                metrics[name].add_batch(predictions=ids, references=labels[None])
+                after_image(name, ids[0], labels)
         images += len(batch["labels"])
         after_batch()
     totals = accelerator.reduce(torch.tensor([*loss_sums, images], device=accelerator.device), "sum").tolist()
     images = round(totals[-1])
     results = {}
-    for (name, student), loss_sum in zip(pair.students.items(), totals, strict=False):
-        results |= {f"{name}_{key}": value for key, value in _scores(student, metrics[name], accelerator).items()}
+    for name, loss_sum in zip(predictors, totals, strict=False):
+        scores = _scores(metrics[name], class_names, ignore_index, accelerator)
+        results |= {f"{name}_{key}": value for key, value in scores.items()}
         results[f"{name}_loss"] = loss_sum / max(images, 1)
     return results, images
 
 
-def _scores(student: Student, metric: MeanIoU, accelerator: Accelerator) -> dict[str, float]:
+def evaluate_pair(
+    pair: StudentPair,
+    batches: Iterable[dict],
+    protocol: Protocol,
+    accelerator: Accelerator,
+    after_batch: Callable[[], None],
+) -> tuple[dict[str, float], int]:
+    """`evaluate_predictors` for both students of a pair, which must know the same classes."""
+    pair.eval()
+    _share_batchnorm_statistics(pair, accelerator)
+    student = next(iter(pair.students.values()))
+    return evaluate_predictors(
+        {name: student.logits for name, student in pair.students.items()},
+        batches,
+        [student.config.id2label[i] for i in range(student.config.num_labels)],
+        student.ignore_index,
+        protocol,
+        accelerator,
+        after_batch,
+    )
+
+
+def _scores(
+    metric: MeanIoU, class_names: Sequence[str], ignore_index: int, accelerator: Accelerator
+) -> dict[str, float]:
     """mean_iou, mean_accuracy, overall_accuracy and iou_CLASS over what all processes counted."""
-    labels, ignored = student.config.id2label, student.ignore_index
-    ids = max(len(labels), ignored + 1)
+    ids = max(len(class_names), ignore_index + 1)
     counts = torch.zeros(ids, ids, dtype=torch.int64, device=accelerator.device)
     own = metric.counts
     counts[: len(own), : len(own)] = own
     metric.reset()
     metric.merge(accelerator.reduce(counts, "sum").cpu())
-    scores = metric.compute(num_labels=len(labels), ignore_index=ignored)
-    named = {f"iou_{labels[i]}": float(iou) for i, iou in enumerate(scores["per_category_iou"])}
+    scores = metric.compute(num_labels=len(class_names), ignore_index=ignore_index)
+    named = {f"iou_{name}": float(iou) for name, iou in zip(class_names, scores["per_category_iou"], strict=True)}
     return {key: float(scores[key]) for key in ("mean_iou", "mean_accuracy", "overall_accuracy")} | named
 
 
-def _share_batchnorm_statistics(pair: StudentPair, accelerator: Accelerator) -> None:
+def _share_batchnorm_statistics(module: nn.Module, accelerator: Accelerator) -> None:
     """Evaluates the statistics that process 0 saves: without SyncBatchNorm every process has gathered its own."""
     if accelerator.num_processes > 1:
-        for buffer in pair.buffers():
+        for buffer in module.buffers():
             buffer.copy_(broadcast(buffer.clone()))

@@ -1,7 +1,6 @@
 """Pictures of segmentations and of training runs (matplotlib, without a display)."""
 
 from collections.abc import Mapping, Sequence
-from colorsys import hsv_to_rgb
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .data import IGNORE_INDEX
-from .data.camvid import CAMVID_CLASSES, CAMVID_PALETTE
+from .data.palettes import Palette
 
-Palette = Sequence[tuple[int, int, int]]
 DISAGREEMENT = (230, 30, 120)
-
-
-def palette_for(class_names: Sequence[str]) -> Palette:
-    """The data sets' own colours for classes that they name; for others, steps of the golden angle around the hues."""
-    known = dict(zip(CAMVID_CLASSES, CAMVID_PALETTE, strict=True))
-    hues = [(i * 0.618034) % 1 for i in range(len(class_names))]
-    drawn = [hsv_to_rgb(hue, 0.65 + 0.3 * (i % 2), 0.95 - 0.2 * (i % 3)) for i, hue in enumerate(hues)]
-    return [
-        known.get(name, tuple(round(255 * channel) for channel in colour))
-        for name, colour in zip(class_names, drawn, strict=True)
-    ]
 
 
 def colourize(labels: np.ndarray, palette: Palette) -> np.ndarray:
@@ -129,6 +116,34 @@ def history_figure(log_history: Sequence[Mapping[str, float]], names: Sequence[s
         axes.legend()
     for axes in grid[len(curves) :]:
         axes.set_axis_off()
+    return figure
+
+
+def mistakes_figure(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    titles: Sequence[str],
+    class_names: Sequence[str],
+    palette: Palette,
+) -> Figure:
+    """One row per image: image, ground truth, prediction, and the labelled pixels that are wrong. Shapes: see above."""
+    height, width = max(truth.shape for truth in truths)
+    figure = Figure(figsize=(12.8, 3.2 * len(images) * height / width + 0.9), layout="constrained")
+    grid = figure.subplots(len(images), 4, squeeze=False)
+    for axes, image, truth, predicted, title in zip(grid, images, truths, predictions, titles, strict=True):
+        wrong = (predicted != truth) & (truth != IGNORE_INDEX)
+        mistakes = np.where(wrong[..., None], DISAGREEMENT, 255 - (255 - image) * 0.45).astype(np.uint8)
+        for axis, picture in zip(
+            axes, (image, colourize(truth, palette), colourize(predicted, palette), mistakes), strict=True
+        ):
+            axis.imshow(picture, interpolation="nearest")
+            axis.set_axis_off()
+        axes[0].set_title(title, fontsize=9)
+    for axis, title in zip(grid[0, 1:], ("ground truth", "prediction", "mistakes"), strict=True):
+        axis.set_title(title, fontsize=9)
+    shown = np.unique(np.concatenate([ids.ravel() for ids in (*truths, *predictions)]))
+    _legend(figure, {i: class_names[i] for i in shown.tolist() if i != IGNORE_INDEX}, palette)
     return figure
 
 

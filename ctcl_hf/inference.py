@@ -53,7 +53,7 @@ def sliding_window_logits(
         for left in columns:
             place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
             piece = pixel_values[place]
-            logits = upsample(predict(piece), piece.shape[-2:])
+            logits = upsample(predict(piece), piece.shape[-2:]).float()
             if sums is None:
                 sums = logits.new_zeros(*logits.shape[:2], *pixel_values.shape[-2:])
                 visits = logits.new_zeros(pixel_values.shape[-2:])

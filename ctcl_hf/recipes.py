@@ -1,21 +1,18 @@
 """Recipes set many arguments at once; what the command line gives replaces them."""
 
 import argparse
-import dataclasses
-import difflib
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transformers import HfArgumentParser
-
 from .arguments import (
-    DataArguments,
     MethodArguments,
     OptimizationArguments,
     PublishingArguments,
     StudentArguments,
 )
+from .data_arguments import DataArguments
+from .parser import ArgumentsParser
 
 if TYPE_CHECKING:
     from .training_arguments import CTCLArguments
@@ -76,63 +73,6 @@ https://huggingface.co/docs/transformers/main_classes/trainer#transformers.Train
 """
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Descriptions as they are written, and every default."""
-
-
-class _Parser(HfArgumentParser):
-    """Collects what is wrong instead of ending at the first, so that all of it can be told at once."""
-
-    def __init__(self, *args, **kwargs):
-        self.problems: list[str] = []
-        super().__init__(*args, **kwargs)
-
-    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        try:
-            return super()._get_value(action, arg_string)
-        except argparse.ArgumentError as error:
-            self.problems.append(f"{action.option_strings[0]} {arg_string}: {error.message}.")
-            return action.default
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value != action.default and value not in action.choices:
-            choices = [str(choice) for choice in action.choices]
-            near = difflib.get_close_matches(str(value), choices, n=1)
-            self.problems.append(
-                f"{action.option_strings[0]} {value}: expected one of {', '.join(choices)}."
-                + (f" Did you mean {near[0]}?" if near else "")
-            )
-
-    def parse(self, argv: list[str] | None) -> list[Any]:
-        """An instance of each dataclass. Exits with every problem, of single values and of their combinations."""
-        namespace, unknown = self.parse_known_args(argv)
-        known = [option for action in self._actions for option in action.option_strings]
-        for option in (option for option in unknown if option.startswith("-")):
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            self.problems.append(f"unrecognized arguments: {option}{hint}")
-        if unknown and not unknown[0].startswith("-"):
-            self.problems.append(f"unrecognized arguments: {unknown[0]}")
-        parsed = []
-        for kind in self.dataclass_types:
-            names = [field.name for field in dataclasses.fields(kind) if field.init]
-            try:
-                parsed.append(kind(**{name: getattr(namespace, name) for name in names}))
-            except (ValueError, TypeError) as error:
-                if isinstance(error, TypeError):
-                    if not self.problems:
-                        raise
-                    continue  # of a value that is told already
-                # The fields' own checks may repeat what a choice has said.
-                self.problems += [line for line in str(error).split("\n") if not self._is_told(line)]
-        if self.problems:
-            self.error("\n".join(self.problems))
-        return parsed
-
-    def _is_told(self, problem: str) -> bool:
-        return any(told.partition(":")[0] == problem.partition(":")[0] for told in self.problems)
-
-
 class Arguments(NamedTuple):
     """Everything a run is told, and the command line that told it."""
 
@@ -157,12 +97,10 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
 
         kinds[3:] = [CTCLArguments]
 
-    parser = _Parser(
+    parser = ArgumentsParser(
         kinds,
         description=description,
         epilog=TRAINER_ARGUMENTS,
-        formatter_class=_HelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--recipe", default="paper", choices=list(RECIPES), help="Arguments set together.")
     parser.set_defaults(output_dir=f"runs/{recipe}-{method}", **RECIPES.get(recipe, {}))

@@ -11,7 +11,8 @@ from transformers.utils import logging
 from .arguments import StudentArguments
 from .card import RunFacts, machine, versions
 from .checkpoints import check_checkpoint, find_checkpoint
-from .data import DATASETS, EvaluationTransform, SegmentationData, TrainingTransform
+from .data import SegmentationData, TrainingTransform
+from .data_arguments import DataArguments
 from .figures import comparison_figure, history_figure, save_figure
 from .inference import load_for_inference, segment
 from .loading import load_student
@@ -38,17 +39,20 @@ def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
     _, students, data_arguments, method, training, command = arguments
     checkpoint = find_checkpoint(training.output_dir, training.resume_from_checkpoint)
-    data = DATASETS[data_arguments.dataset](data_arguments.data_dir)
+    data = data_arguments.load()
+    if training.process_index == 0:
+        print(data)
     if data_arguments.check_data and training.local_process_index == 0:
         data.check()
     image_size = tuple(data_arguments.image_size or data.image_size)
+    protocol = data_arguments.build_protocol(data.protocol, image_size, tuple(data_arguments.crop_size))
     logging.disable_progress_bar()  # of single files read and written, which would break the training bar
     set_seed(training.seed)
     pair_students = _students(students, data.class_names, image_size)
     for student in pair_students.values():
         for size in {tuple(data_arguments.crop_size), image_size}:
             student.check_size(size)
-    control = _control(training.control, data.name) if training.control else None
+    control = _control(training.control, data_arguments) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
     # Each learns from a trained student of the other's kind.
     teachers = None
@@ -63,7 +67,7 @@ def prepare(arguments: Arguments) -> Run:
         pair,
         training,
         train_dataset=data.samples("train", augment),
-        eval_dataset=data.samples("validation", EvaluationTransform(image_size)),
+        eval_dataset=data.samples("validation", protocol.transform),
         facts=RunFacts(
             dataset=data.name,
             dataset_title=data.title,
@@ -74,7 +78,9 @@ def prepare(arguments: Arguments) -> Run:
             command=command.replace(training.hub_token, "<HUB_TOKEN>") if training.hub_token else command,
             control=control,
             license=training.hub_license,
+            protocol=str(protocol),
         ),
+        protocol=protocol,
     )
     if checkpoint is not None:
         check_checkpoint(Path(checkpoint), pair)
@@ -132,10 +138,9 @@ def report(run: Run) -> None:
     """
     trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
     names = trainer.model.names
-    image_size = tuple(run.arguments.data.image_size or data.image_size)
-    metrics, tables = {}, [parameter_table(trainer.model)]
-    for split in [split for split in data.splits if split != "train"]:
-        samples = data.samples(split, EvaluationTransform(image_size))
+    metrics, tables = {}, [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
+    for split in data.scored_splits:
+        samples = data.samples(split, trainer.protocol.transform)
         scores = trainer.evaluate(samples, metric_key_prefix=split)
         metrics |= scores
         tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(scores, names, split)}")
@@ -152,8 +157,9 @@ def report(run: Run) -> None:
         "training": trainer.args.to_dict(),
         "metrics": metrics,
         "scores": trainer.scores,
+        "protocol": str(trainer.protocol),
         "versions": versions(),
-        "machine": machine(trainer.args),
+        "machine": machine(trainer.args.device, trainer.args.world_size),
         "command": trainer.facts.command,
     }
     (folder / "results.json").write_text(json.dumps(facts, indent=2, default=str))
@@ -174,7 +180,7 @@ def report(run: Run) -> None:
 def _comparison(run: Run):
     """The figure of a few validation images, each segmented by the saved students' own path."""
     rows = run.data.splits["validation"]
-    samples = run.data.samples("validation", EvaluationTransform(run.data.image_size))
+    samples = run.data.samples("validation", transform=None)
     chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
     truths = [samples.read(index)[1].numpy() for index in chosen]
     images = [rows[index]["image"].convert("RGB") for index in chosen]
@@ -196,16 +202,17 @@ def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
     return markdown_table(lines)
 
 
-def _control(folder: str, dataset: str) -> dict[str, dict[str, float]]:
+def _control(folder: str, data: DataArguments) -> dict[str, dict[str, float]]:
     """The scores of a vanilla run on the same data, by split. ValueError if the folder holds no such run."""
     path = Path(folder) / "results.json"
     if not path.is_file():
         raise ValueError(f"--control {folder}: no results.json there. Give the output folder of a finished run.")
     facts = json.loads(path.read_text())
-    if facts["method"]["method"] != "vanilla" or facts["data"]["dataset"] != dataset:
+    dataset, own = (told.get("dataset_name") or told["dataset"] for told in (facts["data"], vars(data)))
+    if facts["method"]["method"] != "vanilla" or dataset != own:
         raise ValueError(
-            f"--control {folder}: a run of --method {facts['method']['method']} on {facts['data']['dataset']}, but the "
-            f"control of this one is --method vanilla on {dataset}."
+            f"--control {folder}: a run of --method {facts['method']['method']} on {dataset}, but the control of this "
+            f"one is --method vanilla on {own}."
         )
     return facts["scores"]
 

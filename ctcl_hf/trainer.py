@@ -21,6 +21,7 @@ from .numerics import FiniteGuard, dump, explain
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates
 from .pair import StudentPair
 from .preemption import EvaluationInterrupted, Preemption
+from .protocols import Protocol
 from .publisher import Publisher
 from .report import PairProgress
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
@@ -44,6 +45,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         eval_dataset: the same, asked for by index; labels at their own size, to which logits are upsampled.
         callbacks: added to Trainer's own.
         facts: what the students' cards may say of this run beyond what the trainer knows.
+        protocol: how the students are scored; its `transform` belongs into `eval_dataset`.
     """
 
     model: StudentPair
@@ -57,9 +59,11 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         eval_dataset: Dataset | None = None,
         callbacks: list[TrainerCallback] | None = None,
         facts: RunFacts | None = None,
+        protocol: Protocol | None = None,
     ):
         args.check_dataset(train_dataset)
         self.facts = facts or RunFacts()
+        self.protocol = protocol or Protocol()
         self.scores: dict[str, dict[str, float]] = {}  # by prefix, of the present weights
         self.publisher = Publisher(args)
         if args.device.type == "cpu":
@@ -250,7 +254,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """Both students over the data: see `evaluate_pair`."""
         self.callback_handler.eval_dataloader = dataloader  # for the progress bar
         batches = map(self._prepare_inputs, dataloader)
-        results, images = evaluate_pair(self.model, batches, self.accelerator, self._after_evaluation_batch)
+        results, images = evaluate_pair(
+            self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
+        )
         self.scores[metric_key_prefix] = results | {"images": images}
         for key in ("mean_iou", "loss"):
             results[key] = sum(results[f"{name}_{key}"] for name in self.model.names) / len(self.model.names)

@@ -27,7 +27,8 @@ def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
     from PIL import Image, ImageOps
     from tqdm.auto import tqdm
 
-    from ctcl_hf.figures import overlay_figure, palette_for, save_figure
+    from ctcl_hf.data import palette_for
+    from ctcl_hf.figures import overlay_figure, save_figure
     from ctcl_hf.inference import load_for_inference, segment
 
     stems = [path.stem for path in images]

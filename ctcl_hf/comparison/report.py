@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data import DATASETS, EvaluationTransform
+from ..data_arguments import DataArguments
 from ..figures import grid_curves_figure, methods_figure, save_figure
 from ..inference import load_for_inference, segment
 from ..report import markdown_table
@@ -230,10 +230,10 @@ def write_predictions(grid: Grid) -> list[Path]:
         if not cells:
             continue
         told = cells[0].read("results.json")["data"]
-        data = DATASETS[told["dataset"]](told["data_dir"])
+        data = DataArguments(**told).load()
         rows = data.splits["validation"]
         chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
-        samples = data.samples("validation", EvaluationTransform(data.image_size))
+        samples = data.samples("validation", transform=None)
         images = [rows[index]["image"].convert("RGB") for index in chosen]
         predictions: dict[str, dict[str, list[np.ndarray]]] = {}
         for cell in cells:

@@ -3,18 +3,33 @@
 from ..lazy import LazyDict, lazy_names
 
 # name -> builder(data_dir), as "module:function" of this folder
-DATASETS = LazyDict(__name__, {"camvid": "camvid:build_camvid", "synthetic": "synthetic:build_synthetic"})
+DATASETS = LazyDict(
+    __name__,
+    {
+        "camvid": "camvid:build_camvid",
+        "voc": "voc:build_voc",
+        "cityscapes": "cityscapes:build_cityscapes",
+        "ade20k": "ade20k:build_ade20k",
+        "synthetic": "synthetic:build_synthetic",
+    },
+)
 
 _HOME = {
     "BadSample": "segmentation",
     "EvaluationTransform": "transforms",
-    "IGNORE_INDEX": "segmentation",
+    "IGNORE_INDEX": "masks",
+    "MaskReader": "masks",
     "SegmentationData": "segmentation",
     "SegmentationSamples": "segmentation",
     "TrainingTransform": "transforms",
+    "build_ade20k": "ade20k",
     "build_camvid": "camvid",
+    "build_cityscapes": "cityscapes",
+    "build_own": "own",
     "build_synthetic": "synthetic",
+    "build_voc": "voc",
     "collate_for_evaluation": "segmentation",
+    "palette_for": "palettes",
 }
 __all__ = ["DATASETS", *_HOME]
 __getattr__, __dir__ = lazy_names(__name__, _HOME)

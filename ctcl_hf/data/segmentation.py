@@ -8,39 +8,60 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from .masks import IGNORE_INDEX, Colour, MaskReader
+
 if TYPE_CHECKING:
     import datasets
-
-IGNORE_INDEX = 255
-UNKNOWN = 254  # what an id that no mask may hold becomes when a mask is read
 
 
 @dataclass(frozen=True)
 class SegmentationData:
     """What a builder yields.
 
-    splits: {"train", "validation"[, "test"]} of {"image": Image, "label": Image}, decoded when read.
+    splits: {"train", "validation"[, "test"]} of {"image": Image, "label": Image}, decoded when read. A split without a
+        "label" column has images alone.
     class_names, palette: of classes 0..K-1; palette holds RGB triples.
     image_size: usual (height, width) of an image in pixels.
-    label_map: ids in the masks that stand for another id (such as "unlabelled" for IGNORE_INDEX).
+    label_map, colours: what the masks' ids and colours stand for, see `MaskReader`.
     title: what it is called in a sentence, where its name is not enough.
+    protocol: how its benchmark is scored, a name of `PROTOCOLS`.
+    source: where its files were found, and what is to be known of them.
+    prediction_ids: what its benchmark calls classes 0..K-1 in predictions that are handed in; None if the same.
     """
 
     name: str
     splits: "datasets.DatasetDict"
     class_names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
+    palette: tuple[Colour, ...]
     image_size: tuple[int, int]
     label_map: Mapping[int, int] = field(default_factory=dict)
     title: str | None = None
+    colours: Mapping[Colour, int] = field(default_factory=dict)
+    protocol: str = "whole"
+    source: str | None = None
+    prediction_ids: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        if len(self.palette) != len(self.class_names):
+            raise ValueError(f"{self.name}: {len(self.class_names)} classes, but {len(self.palette)} colours.")
+
+    def __str__(self) -> str:
+        """Its splits, number of classes and source in one line."""
+        counts = ", ".join(f"{split} {len(rows)}" for split, rows in self.splits.items())
+        source = f" ({self.source})" if self.source else ""
+        return f"{self.title or self.name}: {counts} images, {len(self.class_names)} classes{source}"
+
+    @property
+    def scored_splits(self) -> list[str]:
+        """The splits that students are scored on: all with labels but train."""
+        return [split for split, rows in self.splits.items() if split != "train" and "label" in rows.column_names]
 
     def samples(self, split: str, transform: Callable) -> "SegmentationSamples":
         """The split as a map-style data set of transformed samples."""
-        return SegmentationSamples(self.splits[split], len(self.class_names), transform, self.label_map)
+        return SegmentationSamples(self.splits[split], len(self.class_names), transform, self.label_map, self.colours)
 
     def check(self) -> None:
         """Reads every image and mask once; ValueError names each split's first bad file and counts the others."""
@@ -74,14 +95,12 @@ class SegmentationSamples(Dataset):
         num_classes: int,
         transform: Callable,
         label_map: Mapping[int, int] | None = None,
+        colours: Mapping[Colour, int] | None = None,
     ):
-        if num_classes > UNKNOWN:
-            raise ValueError(f"{num_classes} classes: 8-bit masks hold at most {UNKNOWN}.")
         self.rows = rows
         self.num_classes = num_classes
         self.transform = transform
-        known = {i: i for i in [*range(num_classes), IGNORE_INDEX]} | dict(label_map or {})
-        self.lookup = [known.get(mask_id, UNKNOWN) for mask_id in range(256)]
+        self.read_mask = MaskReader(num_classes, label_map, colours)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,31 +118,30 @@ class SegmentationSamples(Dataset):
         return {"pixel_values": image, "labels": labels}
 
     def read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decoded image (3, H, W) uint8 and class ids (H, W) uint8, as stored. BadSample names a bad file."""
+        """Decoded image (3, H, W) uint8 and class ids (H, W) uint8, as stored. BadSample names a bad file.
+
+        Without a label all pixels are IGNORE_INDEX.
+        """
         try:
             row = self.rows[index]
-        except (OSError, SyntaxError) as error:  # what PIL raises on truncated and on broken files
+        except (OSError, SyntaxError, ValueError) as error:  # what PIL raises on truncated and on broken files
             raise BadSample(f"Cannot read sample {index} ({self.paths(index)}): {error}") from error
-        image, mask = row["image"].convert("RGB"), row["label"]
-        if mask.mode not in ("1", "L", "P"):
-            raise BadSample(
-                f"A mask must hold one 8-bit class id per pixel, got mode {mask.mode} in {self.paths(index)}."
-            )
-        if mask.size != image.size:
+        image, mask = row["image"], row.get("label")
+        if image.mode.startswith(("I", "F")):
+            raise BadSample(f"An image must have 8 bits per channel, got mode {image.mode} in {self.paths(index)}.")
+        if mask is None:
+            labels = np.full((image.height, image.width), IGNORE_INDEX, dtype=np.uint8)
+        elif mask.size != image.size:
             raise BadSample(
                 f"A mask must have its image's size: got mask {mask.width}x{mask.height} and image "
                 f"{image.width}x{image.height} (width x height) in {self.paths(index)}."
             )
-        if mask.mode == "1":
-            mask = Image.fromarray(np.asarray(mask).astype(np.uint8))
-        labels = np.array(mask.point(self.lookup))
-        if (labels == UNKNOWN).any():
-            bad = np.unique(np.asarray(mask)[labels == UNKNOWN]).tolist()
-            raise BadSample(
-                f"Masks must hold class ids 0..{self.num_classes - 1} or {IGNORE_INDEX} (ignored), got {bad} in "
-                f"{self.paths(index)}."
-            )
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1), torch.from_numpy(labels)
+        else:
+            try:
+                labels = self.read_mask(mask)
+            except ValueError as error:
+                raise BadSample(f"Bad mask ({self.paths(index)}): {error}") from None
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1), torch.from_numpy(labels)
 
     def problem(self, index: int) -> str | None:
         """What is wrong with a sample, or None."""
@@ -135,10 +153,14 @@ class SegmentationSamples(Dataset):
 
     def paths(self, index: int) -> str:
         """The sample's files, for messages."""
-        from datasets import Features, Image
+        files = self.stored(index)
+        return " and ".join(file["path"] or f"an embedded {name}" for name, file in files.items())
 
-        undecoded = self.rows.select([index]).cast(Features(image=Image(decode=False), label=Image(decode=False)))[0]
-        return " and ".join(undecoded[name]["path"] or f"an embedded {name}" for name in ("image", "label"))
+    def stored(self, index: int) -> dict[str, dict]:
+        """The sample's columns undecoded, each as {"bytes", "path"}, of which one may be None."""
+        columns = [name for name in ("image", "label") if name in self.rows.column_names]
+        row = self.rows.select([index]).select_columns(columns).with_format("arrow")[:].to_pylist()[0]
+        return {name: row[name] or {"bytes": None, "path": None} for name in columns}
 
 
 def _seed_of(*key: int) -> int:

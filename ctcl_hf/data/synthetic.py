@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from .canvas import Canvas, Colour, Pair, palette, shade, smooth_noise
-from .segmentation import IGNORE_INDEX, SegmentationData
+from .masks import IGNORE_INDEX
+from .segmentation import SegmentationData
 
 SCENE_CLASSES: tuple[str, ...] = ("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "Car", "Pedestrian")
 SCENE_PALETTE: tuple[tuple[int, int, int], ...] = (

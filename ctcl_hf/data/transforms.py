@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from .segmentation import IGNORE_INDEX
+from .masks import IGNORE_INDEX
 
 # Padding in the ImageNet mean colour is 0 after normalisation.
 MEAN_COLOUR = (124, 116, 104)

@@ -1,11 +1,11 @@
 """Metrics in the shape of the `evaluate` library; nothing heavy is imported before it is asked for."""
 
-from typing import Any
+from ..lazy import lazy_names
 
-
-def __getattr__(name: str) -> Any:
-    if name == "MeanIoU":
-        from ctcl_hf.metrics.mean_iou.mean_iou import MeanIoU
-
-        return MeanIoU
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_HOME = {
+    "MeanIoU": "mean_iou.mean_iou",
+    "confusion_counts": "mean_iou.mean_iou",
+    "scores_from_counts": "mean_iou.mean_iou",
+}
+__all__ = list(_HOME)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

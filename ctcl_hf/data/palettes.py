@@ -1,0 +1,27 @@
+"""Colours to draw classes in."""
+
+from collections.abc import Sequence
+from colorsys import hsv_to_rgb
+
+from .camvid import CAMVID_CLASSES, CAMVID_PALETTE
+from .cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
+from .masks import Colour
+from .voc import VOC_CLASSES, VOC_PALETTE
+
+Palette = Sequence[Colour]
+KNOWN = (
+    dict(zip(CAMVID_CLASSES, CAMVID_PALETTE, strict=True)),
+    dict(zip(CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, strict=True)),
+    dict(zip(VOC_CLASSES, VOC_PALETTE, strict=True)),
+)
+
+
+def palette_for(class_names: Sequence[str]) -> Palette:
+    """The colours of the benchmark that names most of these classes; for others, steps of the golden angle."""
+    known = max(KNOWN, key=lambda colours: sum(name in colours for name in class_names))
+    hues = [(i * 0.618034) % 1 for i in range(len(class_names))]
+    drawn = [hsv_to_rgb(hue, 0.65 + 0.3 * (i % 2), 0.95 - 0.2 * (i % 3)) for i, hue in enumerate(hues)]
+    return [
+        known.get(name, tuple(round(255 * channel) for channel in colour))
+        for name, colour in zip(class_names, drawn, strict=True)
+    ]

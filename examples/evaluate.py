@@ -1,0 +1,128 @@
+"""Score a released or local model on a data set, by the benchmark's own protocol or another.
+
+python examples/evaluate.py runs/paper-ctcl/cnn --dataset camvid
+python examples/evaluate.py nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir ADEChallengeData2016
+"""
+
+import importlib
+import json
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+if __name__ == "evaluate":
+    # Python looks beside a script first, so `import evaluate` in any script of this folder finds this file, and not
+    # the library: that one takes its place.
+    del sys.modules[__name__]
+    sys.path = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
+    importlib.import_module(__name__)
+
+from ctcl_hf.data_arguments import DatasetArguments, ProtocolArguments
+from ctcl_hf.parser import ArgumentsParser
+
+
+@dataclass
+class EvaluationArguments:
+    split: str = field(default="validation", metadata={"help": "Which images."})
+    image_size: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "HEIGHT WIDTH in pixels to which images are resized. Default: whole, the model's own processor's; "
+            "sliding, the data set's."
+        },
+    )
+    batch_size: int = field(default=4, metadata={"help": "Images at a time."})
+    bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16."})
+    use_cpu: bool = field(default=False, metadata={"help": "Even where there is an accelerator."})
+    workers: int = field(default=2, metadata={"help": "Processes that read images."})
+    worst: int = field(default=4, metadata={"help": "How many of the worst images to draw; 0 for no figure."})
+    predictions: str | None = field(
+        default=None, metadata={"help": "Folder for a PNG of each prediction, as the benchmark wants it handed in."}
+    )
+    output_dir: str = field(default="evaluation", metadata={"help": "Where results.json, results.md and worst.png go."})
+
+    def __post_init__(self):
+        problems = []
+        if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) <= 0):
+            problems.append(f"--image_size {' '.join(map(str, self.image_size))}: expected HEIGHT WIDTH.")
+        if self.batch_size < 1:
+            problems.append(f"--batch_size {self.batch_size}: expected at least 1.")
+        if problems:
+            raise ValueError("\n".join(problems))
+
+
+def main() -> None:
+    parser = ArgumentsParser([EvaluationArguments, DatasetArguments, ProtocolArguments], description=__doc__)
+    parser.add_argument("model", help="Folder of a student, or the Hub id of any semantic-segmentation model.")
+    arguments, dataset, protocol, given = parser.parse(None)
+    try:
+        evaluate(given.model, arguments, dataset, protocol)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{Path(__file__).name}: error: {error}")
+
+
+def evaluate(
+    model: str, arguments: EvaluationArguments, dataset: DatasetArguments, protocol_arguments: ProtocolArguments
+) -> None:
+    from accelerate import Accelerator
+
+    from ctcl_hf.card import machine, versions
+    from ctcl_hf.figures import save_figure
+    from ctcl_hf.report import markdown_table
+    from ctcl_hf.scoring import Scorer
+
+    accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else "no")
+    data = dataset.load()
+    if arguments.split not in data.splits:
+        raise ValueError(f"--split {arguments.split}: {data.name} has {', '.join(data.splits)}.")
+    scorer = Scorer(model, data, accelerator)
+    own = {"whole": scorer.image_size or data.image_size, "sliding": data.image_size}
+    kind = protocol_arguments.protocol or data.protocol
+    image_size = tuple(arguments.image_size) if arguments.image_size else own.get(kind)
+    protocol = protocol_arguments.build_protocol(data.protocol, image_size, (512, 512))
+    if arguments.predictions and kind == "centre_crop":
+        raise ValueError("--predictions wants whole images, not their centre: --protocol whole.")
+    accelerator.print(f"{data}\nScored: {protocol}. Classes {scorer.class_note}.")
+    predictions = Path(arguments.predictions) if arguments.predictions else None
+    scores, images = scorer.score(arguments.split, protocol, arguments.batch_size, arguments.workers, predictions)
+    if not accelerator.is_main_process:
+        return
+    folder = Path(arguments.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "model": model,
+        "data": str(data),
+        "split": arguments.split,
+        "images": len(images.numbers),
+        "labelled_pixels": sum(images.labelled),
+        "protocol": str(protocol),
+        "classes": scorer.class_note,
+        "precision": "bfloat16" if arguments.bf16 else "float32",
+        "scores": scores,
+        "versions": versions(),
+        "machine": machine(accelerator.device, accelerator.num_processes),
+        "command": shlex.join(["evaluate.py", *sys.argv[1:]]),
+    }
+    (folder / "results.json").write_text(json.dumps(facts, indent=2) + "\n")
+    rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
+    rows += [(name, f"iou_{name}") for name in data.class_names]
+    lines = [[f"{arguments.split} (%)", model]]
+    lines += [[title, f"{100 * scores[key]:.2f}" if scores[key] == scores[key] else "-"] for title, key in rows]
+    text = (
+        f"{facts['data']}. {arguments.split}: {facts['images']} images, {facts['labelled_pixels']} labelled pixels. "
+        f"Scored: {protocol}, in {facts['precision']}. Classes {scorer.class_note}.\n\n{markdown_table(lines)}\n"
+    )
+    (folder / "results.md").write_text(text)
+    print(f"\n{text}")
+    worst = images.worst(arguments.worst)
+    if worst:
+        save_figure(scorer.worst_figure(arguments.split, protocol, worst), folder / "worst.png")
+    for file in ("results.json", "results.md", *(["worst.png"] if worst else [])):
+        print(folder / file)
+    if predictions is not None:
+        print(predictions)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""Data of one's own: folders of pairs, Parquet, columns, splits, classes, palettes; and what can be wrong with it."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+from datasets import Dataset, DatasetDict, Features, Image, Value
+
+from ctcl_hf.data import BadSample, build_own
+
+SIZE = (24, 32)
+NAMES = ("ground", "tree", "sky")
+
+
+def picture(path, seed=0, size=SIZE, mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).convert(mode).save(path)
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(pixels).save(path)
+
+
+def ids(*values):
+    return np.resize(np.array(values, dtype=np.uint8), SIZE)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "meadows"
+    for split, count in (("train", 4), ("val", 2)):
+        for i in range(count):
+            picture(root / split / "images" / f"{i}.jpg", i)
+            save(root / split / "masks" / f"{i}.png", ids(0, 1, 2, 255))
+    return root
+
+
+def read(data, split="train", index=0):
+    return data.samples(split, lambda *pair: pair)[index]
+
+
+def labels(data, split="train", index=0):
+    return set(np.unique(read(data, split, index)["labels"]).tolist())
+
+
+def test_a_folder_of_pairs_is_a_data_set(folder):
+    data = build_own(str(folder), class_names=NAMES)
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 4, "validation": 2}
+    assert data.name == "meadows"
+    assert data.image_size == SIZE
+    assert labels(data) == {0, 1, 2, 255}
+    data.check()
+
+
+def test_images_and_masks_may_come_before_the_splits(tmp_path):
+    for split in ("training", "validation"):
+        picture(tmp_path / "images" / split / "city" / "a.png")
+        save(tmp_path / "annotations" / split / "city" / "a.png", ids(0, 1, 2))
+    assert labels(build_own(str(tmp_path), class_names=NAMES), "validation") == {0, 1, 2}
+
+
+def test_a_share_of_the_training_images_is_held_out_where_nothing_is_to_validate_on(tmp_path):
+    for i in range(10):
+        picture(tmp_path / "images" / f"{i}.png", i)
+        save(tmp_path / "masks" / f"{i}.png", ids(0, 1, 2))
+    with pytest.raises(ValueError, match=r"nothing to validate on.*--validation_share 0\.1"):
+        build_own(str(tmp_path), class_names=NAMES)
+    data = build_own(str(tmp_path), class_names=NAMES, validation_share=0.2)
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 8, "validation": 2}
+    again = build_own(str(tmp_path), class_names=NAMES, validation_share=0.2)
+    assert data.splits["validation"].data.to_pylist() == again.splits["validation"].data.to_pylist()
+
+
+def test_classes_and_colours_that_lie_with_the_data_are_used(folder):
+    (folder / "id2label.json").write_text(json.dumps({str(i): name for i, name in enumerate(NAMES)}))
+    (folder / "palette.json").write_text(json.dumps({"tree": [0, 200, 0]}))
+    data = build_own(str(folder))
+    assert data.class_names == NAMES
+    assert data.palette[1] == (0, 200, 0)
+
+
+def test_masks_of_colours_are_read_through_a_palette(folder, tmp_path):
+    for path in folder.glob("*/masks/*.png"):
+        pixels = np.zeros((*SIZE, 4), dtype=np.uint8)
+        pixels[..., 3] = 255
+        pixels[:8, :, :3], pixels[8:16, :, :3] = (10, 20, 30), (11, 20, 30)
+        save(path, pixels)
+    palette = tmp_path / "colours.json"
+    palette.write_text(json.dumps({"ground": [10, 20, 30], "tree": [[11, 20, 30], [9, 9, 9]], "ignored": [0, 0, 0]}))
+    data = build_own(str(folder), palette=str(palette))
+    assert data.class_names == ("ground", "tree")
+    assert labels(data) == {0, 1, 255}
+    assert data.palette[1] == (11, 20, 30)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"label_map": {3: 255, 2: 0}}, {0, 1, 255}),
+        ({"label_map": {2: 0}, "ignore_index": 3}, {0, 1, 255}),
+        ({"reduce_labels": True}, {0, 1, 2, 255}),
+    ],
+)
+def test_ids_are_mapped_as_asked(folder, options, expected):
+    for path in folder.glob("*/masks/*.png"):
+        save(path, ids(0, 1, 2, 3))
+    assert labels(build_own(str(folder), class_names=NAMES, **options)) == expected
+
+
+# ---- Parquet, as on the Hub ----
+
+
+@pytest.fixture
+def rows():
+    def encoded(pixels):
+        import io
+
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(pixels).save(buffer, "png")
+        return {"bytes": buffer.getvalue(), "path": None}
+
+    grey = np.full((*SIZE, 3), 90, dtype=np.uint8)
+    return {"pixel_values": [encoded(grey)] * 3, "label": [encoded(ids(0, 1, 2))] * 3, "name": ["a", "b", "c"]}
+
+
+FEATURES = Features(pixel_values=Image(), label=Image(), name=Value("string"))
+
+
+def parquet(folder, rows, features=FEATURES, splits=("train", "validation")):
+    (folder / "data").mkdir(parents=True)
+    for split in splits:
+        Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    return str(folder)
+
+
+def test_parquet_is_read_with_its_columns_found_by_name(tmp_path, rows):
+    data = build_own(parquet(tmp_path / "shards", rows), class_names=NAMES)
+    assert data.splits["train"].column_names == ["image", "label"]
+    assert labels(data) == {0, 1, 2}
+    assert data.samples("train", None).paths(0) == "an embedded image and an embedded label"
+
+
+def test_columns_are_taken_as_told_even_if_their_names_are_swapped(tmp_path, rows):
+    swapped = {"label": rows["pixel_values"], "image": rows["label"]}
+    name = parquet(tmp_path / "swapped", swapped, Features(label=Image(), image=Image()))
+    assert labels(build_own(name, class_names=NAMES, image_column="label", label_column="image")) == {0, 1, 2}
+
+
+def test_splits_are_taken_as_told(tmp_path, rows):
+    name = parquet(tmp_path / "named", rows, splits=("train", "held"))
+    data = build_own(name, class_names=NAMES, validation_split="held")
+    assert set(data.splits) == {"train", "validation"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"image_column": "picture"},
+            r"--image_column picture: .* has: pixel_values \(Image\), label",
+        ),
+        ({"label_column": "name"}, "--label_column name: not a column of images"),
+        ({"validation_split": "held"}, "--validation_split held: .* has the splits train, validation"),
+        ({"class_names": ["a", "a"]}, "--class_names: a is named twice"),
+        ({"class_names": None}, "What are the classes of .*--class_names"),
+        ({"class_names": ["nowhere.json"]}, None),
+        ({"label_map": {0: 7}}, r"Mask ids are mapped to \[7\], but classes are 0..2"),
+        ({"label_map": {300: 1}}, r"Mask ids \[300\] are mapped"),
+        ({"reduce_labels": True, "ignore_index": 0}, "--reduce_labels says what id 0 is"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_said_with_what_it_has(tmp_path, rows, options, message):
+    name = parquet(tmp_path / "shards", rows)
+    if message is None:  # one class by that name
+        assert build_own(name, **options).class_names == ("nowhere.json",)
+        return
+    with pytest.raises(ValueError, match=message):
+        labels(build_own(name, **{"class_names": NAMES, **options}))
+
+
+def test_data_without_masks_or_images_is_refused(tmp_path, rows):
+    only = {"image": rows["pixel_values"]}
+    with pytest.raises(ValueError, match="no masks in train and validation"):
+        build_own(parquet(tmp_path / "only", only, Features(image=Image())), class_names=NAMES)
+    text = {"name": rows["name"]}
+    with pytest.raises(ValueError, match="no column of images by a usual name"):
+        build_own(parquet(tmp_path / "text", text, Features(name=Value("string"))), class_names=NAMES)
+    several = {"image": rows["pixel_values"], "one": rows["label"], "two": rows["label"]}
+    features = Features(image=Image(), one=Image(), two=Image())
+    with pytest.raises(ValueError, match="Which has the masks"):
+        build_own(parquet(tmp_path / "several", several, features), class_names=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "expected a JSON object"),
+        ('{"ground": [1, 2]}', r"ground must have \[red, green, blue\]"),
+        ('{"ground": [1, 2, 300]}', r"ground must have \[red, green, blue\]"),
+        ('{"ground": [1, 2, 3], "tree": [1, 2, 3]}', "two classes have the colour"),
+        ('{"water": [1, 2, 3]}', "water, which is no class"),
+    ],
+)
+def test_a_bad_palette_says_what_is_wrong(folder, tmp_path, text, message):
+    palette = tmp_path / "bad.json"
+    palette.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        build_own(str(folder), class_names=NAMES, palette=str(palette))
+
+
+# ---- bad files ----
+
+
+def test_an_empty_folder_says_what_was_expected(tmp_path):
+    with pytest.raises(ValueError, match=r"found neither Parquet files nor images. Expected train/images/"):
+        build_own(str(tmp_path), class_names=NAMES)
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    with pytest.raises(ValueError, match="has no masks beside it"):
+        build_own(str(tmp_path), class_names=NAMES)
+    (tmp_path / "train" / "masks").mkdir()
+    with pytest.raises(ValueError, match="no images were found"):
+        build_own(str(tmp_path), class_names=NAMES)
+
+
+def test_images_without_masks_and_masks_without_images_are_named(folder):
+    (folder / "train" / "masks" / "1.png").unlink()
+    (folder / "train" / "images" / "2.jpg").unlink()
+    with pytest.raises(ValueError, match=r"1 images without a mask \(.*1\.jpg\) and 1 masks without .*2\.png"):
+        build_own(str(folder), class_names=NAMES)
+
+
+def test_two_images_of_one_name_are_refused(folder):
+    picture(folder / "train" / "images" / "1.png")
+    with pytest.raises(ValueError, match="have one name"):
+        build_own(str(folder), class_names=NAMES)
+
+
+def wide(*values):
+    return np.resize(np.array(values, dtype=np.uint16), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (ids(0, 1, 9), r"must hold class ids 0\.\.2 or 255 \(ignored\), got \[9\]"),
+        (wide(0, 1, 700), r"got \[700\]"),
+        (np.zeros((*SIZE, 3), dtype=np.uint8), "mode RGB.*--palette"),
+        (np.zeros((*SIZE, 4), dtype=np.uint8), "mode RGBA.*--palette"),
+        (np.zeros((*SIZE, 2), dtype=np.uint8), "mode LA"),
+        (ids(0)[:, :20], "must have its image's size: got mask 20x24 and image 32x24"),
+    ],
+)
+def test_a_mask_that_is_no_map_of_ids_is_named(folder, mask, message):
+    path = folder / "train" / "masks" / "2.png"
+    if mask.ndim == 3 and mask.shape[2] == 2:
+        PIL.Image.fromarray(mask, mode="LA").save(path)
+    else:
+        save(path, mask)
+    data = build_own(str(folder), class_names=NAMES)
+    with pytest.raises(BadSample, match=message) as raised:
+        read(data, "train", 2)
+    assert "train/masks/2.png" in str(raised.value)
+    with pytest.raises(ValueError, match=r"2.png"):
+        data.check()
+
+
+def test_masks_of_one_and_of_sixteen_bits_are_read(folder):
+    PIL.Image.fromarray(ids(0, 255)).convert("1").save(folder / "train" / "masks" / "0.png")
+    save(folder / "train" / "masks" / "1.png", wide(0, 2, 255))
+    data = build_own(str(folder), class_names=NAMES)
+    assert labels(data, index=0) == {0, 1}
+    assert labels(data, index=1) == {0, 2, 255}
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "P"])
+def test_images_of_other_colour_modes_become_rgb(folder, mode):
+    path = folder / "train" / "images" / ("0.jpg" if mode in ("L", "CMYK") else "0.png")
+    (folder / "train" / "images" / "0.jpg").unlink()
+    picture(path, mode=mode)
+    assert read(build_own(str(folder), class_names=NAMES))["pixel_values"].shape == (3, *SIZE)
+
+
+def test_images_of_sixteen_bits_are_refused(folder):
+    (folder / "train" / "images" / "0.jpg").unlink()
+    save(folder / "train" / "images" / "0.png", wide(0, 40000))
+    with pytest.raises(BadSample, match=r"8 bits per channel.*train/images/0\.png"):
+        read(build_own(str(folder), class_names=NAMES))
+
+
+def test_a_photo_is_turned_as_its_camera_says(folder):
+    path = folder / "train" / "images" / "0.jpg"
+    turned = PIL.Image.fromarray(np.zeros((32, 24, 3), dtype=np.uint8))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # the camera was held upright
+    turned.save(path, exif=exif)
+    sample = read(build_own(str(folder), class_names=NAMES))
+    assert sample["pixel_values"].shape == (3, *SIZE)  # as its mask
+
+
+@pytest.mark.parametrize("file", ["images/0.jpg", "masks/0.png"])
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, None])
+def test_a_truncated_or_foreign_file_is_named(folder, file, content):
+    path = folder / "train" / file
+    path.write_bytes(path.read_bytes()[:-40] if content is None else content)
+    with pytest.raises(ValueError, match=file.replace(".", r"\.")):
+        build_own(str(folder), class_names=NAMES).check()
+
+
+def test_a_data_set_that_the_hub_does_not_give_says_so(monkeypatch):
+    from datasets.exceptions import DatasetNotFoundError
+
+    def gated(*args, **kwargs):
+        raise DatasetNotFoundError("Dataset 'user/secret' is a gated dataset on the Hub.")
+
+    def script(*args, **kwargs):
+        raise RuntimeError("Dataset scripts are no longer supported, but found secret.py")
+
+    monkeypatch.setattr("datasets.load_dataset", gated)
+    with pytest.raises(OSError, match=r"gated or private, ask for access .* hf auth login"):
+        build_own("user/secret", class_names=NAMES)
+    monkeypatch.setattr("datasets.load_dataset", script)
+    with pytest.raises(ValueError, match=r"script .* no longer runs"):
+        build_own("user/secret", class_names=NAMES)
+
+
+def test_the_usual_size_is_that_of_most_images_and_never_huge():
+    from ctcl_hf.data.own import usual_size
+
+    def images(*sizes):
+        return [{"image": PIL.Image.new("RGB", size)} for size in sizes]
+
+    assert usual_size(images((40, 30), (50, 20), (40, 30))) == (30, 40)
+    assert usual_size(images((4096, 2048))) == (512, 1024)
+
+
+def test_the_unused_split_of_a_hub_data_set_does_no_harm(tmp_path, rows):
+    name = parquet(tmp_path / "more", rows, splits=("train", "validation", "extra"))
+    assert set(build_own(name, class_names=NAMES).splits) == {"train", "validation"}
+    assert isinstance(build_own(name, class_names=NAMES).splits, DatasetDict)
