@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
-from .data import IGNORE_INDEX, SegmentationData, SegmentationSamples, collate_for_evaluation
+from .data import IGNORE_INDEX, SegmentationData, SegmentationSamples, as_picture, collate_for_evaluation
 from .evaluation import evaluate_predictors
 from .figures import mistakes_figure
 from .inference import class_map, load_for_inference
@@ -157,12 +157,10 @@ def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple
 def write_prediction(ids: np.ndarray, data: SegmentationData, path: Path) -> None:
     """Class ids (H, W) uint8 as a PNG: in the benchmark's own ids, or in ours with the data's palette."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if data.prediction_ids is not None:
+    if data.prediction_ids is None:
+        as_picture(ids, data.palette).save(path)
+    else:
         Image.fromarray(np.array(data.prediction_ids, dtype=np.uint8)[ids]).save(path)
-        return
-    picture = Image.fromarray(ids)
-    picture.putpalette([channel for colour in data.palette for channel in colour])  # makes it a "P" of these ids
-    picture.save(path)
 
 
 def _stem(samples: SegmentationSamples, number: int) -> str:

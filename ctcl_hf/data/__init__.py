@@ -22,6 +22,7 @@ _HOME = {
     "SegmentationData": "segmentation",
     "SegmentationSamples": "segmentation",
     "TrainingTransform": "transforms",
+    "as_picture": "masks",
     "build_ade20k": "ade20k",
     "build_camvid": "camvid",
     "build_cityscapes": "cityscapes",

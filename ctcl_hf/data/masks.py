@@ -1,6 +1,6 @@
 """What the pixels of a mask mean: class ids, other ids that stand for them, or colours."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -67,6 +67,14 @@ class MaskReader:
             bad = [(code >> 16, code >> 8 & 255, code & 255) for code in np.unique(codes[unknown]).tolist()]
             raise ValueError(f"The mask holds colours without a meaning: {_some(bad)}. Add them to the palette.")
         return self.ids[places]
+
+
+def as_picture(labels: np.ndarray, palette: Sequence[Colour]) -> Image.Image:
+    """Class ids (H, W) uint8 as a palette image, which viewers show in these colours and programs read as ids."""
+    picture = Image.fromarray(labels)
+    # All 256 colours: of fewer, PIL would write fewer bits than the ids have.
+    picture.putpalette([channel for colour in palette for channel in colour] + [0] * 3 * (256 - len(palette)))
+    return picture
 
 
 def _code(colour):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CLASSES_FILE = "id2label.json"  # {"0": "road", "1": "car"}
 PALETTE_FILE = "palette.json"  # {"road": [128, 64, 128], "car": [[64, 0, 128], [0, 0, 142]], "ignored": [0, 0, 0]}
+BENCHMARK_FILE = "benchmark.json"  # what `prepare.py` keeps of a benchmark: how it is scored and handed in
 IGNORED = "ignored"  # what a palette calls the colours that are not scored
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
 LABEL_COLUMNS = ("label", "labels", "mask", "annotation", "segmentation", "semantic_mask", "segmentation_mask")
@@ -86,11 +87,24 @@ def build_own(
         splits=datasets.DatasetDict(splits),
         class_names=names,
         palette=_drawn(names, colours),
-        image_size=usual_size(splits["train"]),
         label_map=mapped,
         colours=_ids_of(colours, names),
         source=f"from {name}",
+        **_benchmark(_beside(name, BENCHMARK_FILE), splits["train"]),
     )
+
+
+def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
+    """Fields of `SegmentationData` that a prepared benchmark has kept; of other data the usual size alone."""
+    if path is None:
+        return {"image_size": usual_size(train)}
+    told = _json(path, BENCHMARK_FILE)
+    ids = told["prediction_ids"]
+    return {
+        "image_size": tuple(told["image_size"]),
+        "protocol": told["protocol"],
+        "prediction_ids": None if ids is None else tuple(ids),
+    }
 
 
 def usual_size(rows: "datasets.Dataset") -> tuple[int, int]:
@@ -110,13 +124,26 @@ def usual_size(rows: "datasets.Dataset") -> tuple[int, int]:
     return round(height * scale), round(width * scale)
 
 
+def _local_parquet(folder: str) -> "datasets.DatasetDict":
+    """The splits of a folder, which `datasets` tells from the names of its files.
+
+    Not by the folder's name: where its card lists the files, `datasets` would take another folder of that name, or an
+    older state of this one, from its cache.
+    """
+    import datasets
+    from datasets.data_files import DataFilesDict, get_data_patterns
+
+    files = DataFilesDict.from_patterns(get_data_patterns(folder), base_path=folder, allowed_extensions=[".parquet"])
+    return datasets.load_dataset("parquet", data_files=files)
+
+
 def _hub_splits(name: str) -> "datasets.DatasetDict":
     import datasets
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError
 
     try:
-        return datasets.load_dataset(name)
+        return _local_parquet(name) if Path(name).is_dir() else datasets.load_dataset(name)
     except (DatasetNotFoundError, GatedRepoError) as error:
         raise OSError(
             f"--dataset_name {name}: no such folder, and no data set on the Hub that you can read ({error}). If it is "

@@ -1,0 +1,213 @@
+"""A data set written once as Parquet shards, every file checked: what `examples/prepare.py` does."""
+
+import io
+import json
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from .masks import IGNORE_INDEX, Colour, as_picture
+from .own import BENCHMARK_FILE, CLASSES_FILE, IGNORED, PALETTE_FILE
+from .segmentation import BadSample, SegmentationData, SegmentationSamples
+
+SHARD_BYTES = 256 * 2**20
+ROW_GROUP = 64  # rows, in memory at once
+REPORT_FILE = "report.md"
+
+
+@dataclass
+class Report:
+    """What was found in each split, and written of it."""
+
+    data: SegmentationData
+    written: dict[str, int] = field(default_factory=dict)  # images by split
+    bad: dict[str, list[str]] = field(default_factory=dict)  # problems by split
+    sizes: Counter = field(default_factory=Counter)  # images by (height, width)
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))  # by class id
+    shards: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        return [problem for problems in self.bad.values() for problem in problems]
+
+    def __str__(self) -> str:
+        """Markdown: counts by split, sizes, share of pixels by class, and every bad file."""
+        from ..report import markdown_table
+
+        lines = [["split", "images", "bad"]]
+        lines += [[split, str(count), str(len(self.bad[split]))] for split, count in self.written.items()]
+        total = max(int(self.pixels.sum()), 1)
+        classes = [["class", "share of pixels (%)"]]
+        shares = [*enumerate(self.data.class_names), (IGNORE_INDEX, "ignored")]
+        classes += [[f"{i} {name}", f"{100 * self.pixels[i] / total:.3f}"] for i, name in shares]
+        sizes = ", ".join(f"{h}x{w} ({count})" for (h, w), count in self.sizes.most_common(5))
+        more = f" and {len(self.sizes) - 5} more" if len(self.sizes) > 5 else ""
+        parts = [str(self.data), markdown_table(lines), f"Sizes: {sizes}{more}.", markdown_table(classes)]
+        absent = [name for i, name in enumerate(self.data.class_names) if not self.pixels[i]]
+        if absent and self.pixels.any():
+            parts.append(f"Classes without a pixel: {', '.join(absent)}.")
+        if self.problems:
+            parts.append("\n".join(["Bad files:", *(f"- {problem}" for problem in self.problems)]))
+        return "\n\n".join(parts) + "\n"
+
+
+def write_shards(
+    data: SegmentationData, folder: Path, size: tuple[int, int] | None = None, skip_bad: bool = False
+) -> Report:
+    """Checks every image and mask, and writes those of `data` to `folder`, which appears when all of it is there.
+
+    Images keep their files' bytes, unless they are resized; masks become PNGs of class ids 0..K-1 and 255, with the
+    data's colours. Beside the shards lie the classes, the palette, a card that `datasets` reads, and the report.
+
+    Args:
+        size: (height, width) in pixels to which images (bilinear, antialiased) and masks (nearest) are resized.
+        skip_bad: leave bad files out; without it nothing is written if there is one.
+
+    Returns:
+        The report. With bad files and without `skip_bad` there is no folder.
+
+    Raises:
+        ValueError: the folder exists already.
+    """
+    if folder.exists():
+        raise ValueError(f"{folder} exists already. Give a new folder, or delete it.")
+    staged = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(staged, ignore_errors=True)
+    (staged / "data").mkdir(parents=True)
+    report = Report(data)
+    try:
+        for split in data.splits:
+            _write_split(data, split, staged / "data", size, report)
+        if report.problems and not skip_bad:
+            return report
+        _write_facts(data, staged, size, report)
+        staged.rename(folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return report
+
+
+def _write_split(
+    data: SegmentationData, split: str, folder: Path, size: tuple[int, int] | None, report: Report
+) -> None:
+    import datasets
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    samples = data.samples(split, transform=None)
+    is_labelled = "label" in samples.rows.column_names
+    columns = ("image", "label") if is_labelled else ("image",)
+    schema = datasets.Features({column: datasets.Image() for column in columns}).arrow_schema
+    report.written[split], report.bad[split] = 0, []
+    writer, size_so_far, rows = None, 0, []
+
+    def flush() -> None:
+        nonlocal writer, size_so_far
+        if not rows:
+            return
+        if writer is None:
+            number = sum(shard.startswith(f"{split}-") for shard in report.shards)
+            report.shards.append(f"{split}-{number:05}.parquet")
+            writer = ParquetWriter(folder / report.shards[-1], schema)
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        size_so_far += sum(len(cell["bytes"]) for row in rows for cell in row.values())
+        rows.clear()
+        if size_so_far > SHARD_BYTES:
+            writer.close()
+            writer, size_so_far = None, 0
+
+    converted = _in_order(samples, size, data.palette if is_labelled else None)
+    for made in tqdm(converted, f"Writing {data.name} {split}", len(samples), unit="image"):
+        if isinstance(made, str):
+            report.bad[split].append(made)
+            continue
+        row, sides, counts = made
+        rows.append(row)
+        report.written[split] += 1
+        report.sizes[sides] += 1
+        report.pixels += counts
+        if len(rows) == ROW_GROUP:
+            flush()
+    flush()
+    if writer is not None:
+        writer.close()
+
+
+def _in_order(
+    samples: SegmentationSamples, size: tuple[int, int] | None, palette: tuple[Colour, ...] | None
+) -> Iterator:
+    """What `_convert` makes of every sample, several at a time and few ahead."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead: deque = deque()
+        for index in range(len(samples)):
+            ahead.append(pool.submit(_convert, samples, index, size, palette))
+            if len(ahead) > 2 * (os.cpu_count() or 1):
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _convert(
+    samples: SegmentationSamples, index: int, size: tuple[int, int] | None, palette: tuple[Colour, ...] | None
+) -> tuple[dict, tuple[int, int], np.ndarray] | str:
+    """A row, its image's (height, width) and pixels by class id; or what is wrong with the sample.
+
+    Without a palette there are no masks.
+    """
+    try:
+        image, labels = samples.read(index)
+    except BadSample as error:
+        return str(error)
+    stored = samples.stored(index)["image"]
+    name = Path(stored["path"]).name if stored["path"] else None
+    ids = labels.numpy()
+    if size is None:
+        encoded = stored["bytes"] if stored["bytes"] is not None else Path(stored["path"]).read_bytes()
+    else:
+        sides = size[::-1]
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(sides, Image.Resampling.BILINEAR)
+        ids = np.asarray(Image.fromarray(ids).resize(sides, Image.Resampling.NEAREST))
+        encoded = _png(picture)
+        name = name and f"{Path(name).stem}.png"
+    row = {"image": {"bytes": encoded, "path": name}}
+    counts = np.zeros(256, dtype=np.int64)
+    if palette is not None:
+        row["label"] = {"bytes": _png(as_picture(ids, palette)), "path": name and f"{Path(name).stem}.png"}
+        counts += np.bincount(ids.ravel(), minlength=256)
+    return row, ids.shape, counts
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _write_facts(data: SegmentationData, folder: Path, size: tuple[int, int] | None, report: Report) -> None:
+    """What lies beside the shards: classes, palette, report, and a card that tells `datasets` what the files are."""
+    names = {str(i): name for i, name in enumerate(data.class_names)}
+    (folder / CLASSES_FILE).write_text(json.dumps(names, indent=2) + "\n")
+    colours = {name: list(colour) for name, colour in zip(data.class_names, data.palette, strict=True)}
+    if IGNORED not in colours and len(set(map(tuple, colours.values()))) == len(colours):
+        (folder / PALETTE_FILE).write_text(json.dumps(colours, indent=2) + "\n")
+    (folder / REPORT_FILE).write_text(str(report))
+    benchmark = {
+        "image_size": size or data.image_size,
+        "protocol": data.protocol,
+        "prediction_ids": data.prediction_ids,
+    }
+    (folder / BENCHMARK_FILE).write_text(json.dumps(benchmark) + "\n")
+    files = "\n".join(f"      - split: {split}\n        path: data/{split}-*.parquet" for split in data.splits)
+    (folder / "README.md").write_text(
+        "---\ntask_categories:\n  - image-segmentation\n"
+        f"configs:\n  - config_name: default\n    data_files:\n{files}\n---\n\n# {data.title or data.name}\n\n"
+        f"Images, and masks of class ids (255 is not scored), written by ctcl_hf.\n\n{report}"
+    )

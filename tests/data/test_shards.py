@@ -1,0 +1,163 @@
+"""`prepare.py`: shards that read as the source does, bad files named, and memory that stays flat."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from ctcl_hf.data import build_own
+from ctcl_hf.data.shards import write_shards
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("ground", "tree", "sky")
+SIZE = (24, 32)
+
+
+def make_folder(root, count=5, size=SIZE):
+    for split in ("train", "validation"):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for i in range(count):
+            rng = np.random.default_rng(i)
+            pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+            ids = np.resize(np.array([0, 1, 2, 7], dtype=np.uint8), size)
+            PIL.Image.fromarray(pixels).save(root / split / "images" / f"{i:04}.jpg")
+            PIL.Image.fromarray(ids).save(root / split / "masks" / f"{i:04}.png")
+    return root
+
+
+@pytest.fixture
+def data(tmp_path):
+    return build_own(str(make_folder(tmp_path / "photos")), class_names=NAMES, label_map={7: 255})
+
+
+def samples(data, split="train"):
+    rows = data.samples(split, lambda *pair: pair)
+    return [rows[i] for i in range(len(rows))]
+
+
+def test_shards_read_as_the_source_does(data, tmp_path):
+    report = write_shards(data, tmp_path / "shards")
+    again = build_own(str(tmp_path / "shards"))
+    assert again.class_names == data.class_names
+    assert again.palette == data.palette
+    assert again.label_map == {}  # mapped once
+    for split in data.splits:
+        for before, after in zip(samples(data, split), samples(again, split), strict=True):
+            assert before["pixel_values"].equal(after["pixel_values"])
+            assert before["labels"].equal(after["labels"])
+    assert report.written == {"train": 5, "validation": 5}
+    assert "| 0 ground " in (tmp_path / "shards" / "report.md").read_text()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_benchmark_is_scored_from_its_shards_as_from_its_files(data, tmp_path):
+    import dataclasses
+
+    benchmark = dataclasses.replace(data, protocol="sliding", prediction_ids=(7, 8, 11), image_size=(48, 64))
+    write_shards(benchmark, tmp_path / "shards")
+    again = build_own(str(tmp_path / "shards"))
+    assert (again.protocol, again.prediction_ids, again.image_size) == ("sliding", (7, 8, 11), (48, 64))
+
+
+def test_a_split_is_cut_into_shards_and_names_are_kept(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("ctcl_hf.data.shards.SHARD_BYTES", 100)
+    monkeypatch.setattr("ctcl_hf.data.shards.ROW_GROUP", 2)
+    report = write_shards(data, tmp_path / "shards")
+    assert report.shards[:3] == ["train-00000.parquet", "train-00001.parquet", "train-00002.parquet"]
+    again = build_own(str(tmp_path / "shards"))
+    assert len(again.splits["train"]) == 5
+    assert again.samples("train", None).paths(4) == "0004.jpg and 0004.png"
+
+
+def test_resized_shards_have_one_size_and_legal_ids(data, tmp_path):
+    write_shards(data, tmp_path / "small", size=(12, 20))
+    for sample in samples(build_own(str(tmp_path / "small"))):
+        assert sample["pixel_values"].shape == (3, 12, 20)
+        assert set(sample["labels"].unique().tolist()) <= {0, 1, 2, 255}
+
+
+@pytest.fixture
+def spoilt(tmp_path):
+    root = make_folder(tmp_path / "spoilt")
+    (root / "train" / "images" / "0001.jpg").write_bytes(b"nothing")
+    PIL.Image.fromarray(np.full(SIZE, 99, dtype=np.uint8)).save(root / "train" / "masks" / "0003.png")
+    PIL.Image.fromarray(np.zeros((5, 5), dtype=np.uint8)).save(root / "validation" / "masks" / "0002.png")
+    return root
+
+
+BAD = ("train/images/0001.jpg", "train/masks/0003.png", "validation/masks/0002.png")
+
+
+def test_every_bad_file_is_named_and_nothing_is_written(spoilt, tmp_path):
+    report = write_shards(build_own(str(spoilt), class_names=NAMES, label_map={7: 255}), tmp_path / "shards")
+    assert all(any(name in problem for problem in report.problems) for name in BAD)
+    assert len(report.problems) == len(BAD)
+    assert not (tmp_path / "shards").exists()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_bad_files_are_left_out_if_asked_and_still_named(spoilt, tmp_path):
+    data = build_own(str(spoilt), class_names=NAMES, label_map={7: 255})
+    write_shards(data, tmp_path / "shards", skip_bad=True)
+    assert {split: len(rows) for split, rows in build_own(str(tmp_path / "shards")).splits.items()} == {
+        "train": 3,
+        "validation": 4,
+    }
+    told = (tmp_path / "shards" / "report.md").read_text()
+    assert all(name in told for name in BAD)
+
+
+def test_what_exists_is_never_overwritten(data, tmp_path):
+    (tmp_path / "shards").mkdir()
+    with pytest.raises(ValueError, match="exists already"):
+        write_shards(data, tmp_path / "shards")
+
+
+def prepare(*arguments):
+    command = [sys.executable, str(ROOT / "examples" / "prepare.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_example_writes_shards_with_a_report(tmp_path):
+    folder = make_folder(tmp_path / "photos")
+    done = prepare(folder, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards")
+    assert done.returncode == 0, done.stderr
+    assert "| train      |      5 |   0 |" in done.stdout
+    assert json.loads((tmp_path / "shards" / "id2label.json").read_text()) == {"0": "ground", "1": "tree", "2": "sky"}
+
+
+def test_the_example_ends_in_one_sentence_if_files_are_bad(spoilt, tmp_path):
+    done = prepare(spoilt, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards")
+    assert done.returncode == 1
+    assert all(name in done.stdout for name in BAD)
+    assert done.stderr.strip().splitlines()[-1].startswith("prepare.py: error: 3 bad files, listed above")
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from ctcl_hf.data import build_own
+from ctcl_hf.data.shards import write_shards
+write_shards(build_own(sys.argv[1], class_names=["a", "b", "c"], label_map={7: 255}), Path(sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
+    """A thousand images take as much as two hundred, to a few megabytes."""
+    peaks = []
+    for count in (100, 500):
+        folder = make_folder(tmp_path / str(count), count, (96, 128))  # in each of two splits
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, str(folder), str(tmp_path / f"shards-{count}")], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.split()[-1]) / 1024)
+    pixels = 800 * 96 * 128 * 4 / 2**20  # what holding the other images would take
+    assert pixels > 35
+    assert peaks[1] - peaks[0] < 15, peaks
