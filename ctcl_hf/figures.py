@@ -74,7 +74,7 @@ def comparison_figure(
                       ha="center", va="top", fontsize=9)  # fmt: skip
     for axis, title in zip(grid[0], titles, strict=True):
         axis.set_title(title)
-    _legend(figure, dict(enumerate(class_names)), palette)
+    _legend(figure, _present([*truths, *first_predictions, *second_predictions], class_names), palette)
     return figure
 
 
@@ -142,8 +142,7 @@ def mistakes_figure(
         axes[0].set_title(title, fontsize=9)
     for axis, title in zip(grid[0, 1:], ("ground truth", "prediction", "mistakes"), strict=True):
         axis.set_title(title, fontsize=9)
-    shown = np.unique(np.concatenate([ids.ravel() for ids in (*truths, *predictions)]))
-    _legend(figure, {i: class_names[i] for i in shown.tolist() if i != IGNORE_INDEX}, palette)
+    _legend(figure, _present([*truths, *predictions], class_names), palette)
     return figure
 
 
@@ -175,7 +174,8 @@ def methods_figure(
             axes[0].set_ylabel(name)
     for axis, title in zip(grid[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
-    _legend(figure, dict(enumerate(class_names)), palette)
+    maps = [ids for by_student in predictions.values() for of_student in by_student.values() for ids in of_student]
+    _legend(figure, _present([*truths, *maps], class_names), palette)
     return figure
 
 
@@ -242,6 +242,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a PNG at 110 dpi, making its folder if need be."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def _present(maps: Sequence[np.ndarray], class_names: Sequence[str]) -> dict[int, str]:
+    """The classes that occur: a legend of 150 would leave no room for pictures."""
+    ids = np.unique(np.concatenate([np.unique(labels) for labels in maps]))
+    return {i: class_names[i] for i in ids.tolist() if i != IGNORE_INDEX}
 
 
 def _legend(figure: Figure, entries: Mapping[int, str], palette: Palette) -> None:
