@@ -1,5 +1,6 @@
 """Ending a training between two steps when a signal asks for it, so that the same command goes on later."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # Windows has one
+# Either is set only by a launcher: by accelerate's, by torchrun.
+LAUNCHED = ("ACCELERATE_DYNAMO_MODE", "TORCHELASTIC_RUN_ID")
 
 
 class EvaluationInterrupted(Exception):
@@ -21,7 +24,9 @@ class EvaluationInterrupted(Exception):
 class Preemption(TrainerCallback):
     """On SIGTERM or SIGUSR1, to any process of the run, saves a checkpoint after the present step and stops.
 
-    An evaluation that was due at that step is owed: the resumed run begins with it.
+    So it does when the process's launcher has ended: `accelerate launch` of one process, and torchrun on a SIGUSR1,
+    die of a signal without passing it on. An evaluation that was due at that step is owed: the resumed run begins with
+    it.
 
     Args:
         pay: evaluates, and saves again with the scores.
@@ -30,14 +35,15 @@ class Preemption(TrainerCallback):
     def __init__(self, accelerator: Accelerator, pay: Callable[[], None]):
         self.accelerator = accelerator
         self.pay = pay
-        self.requested: int | None = None  # the signal that came
+        self.signalled = False
+        self.launcher = os.getppid() if any(name in os.environ for name in LAUNCHED) else None
         self.stopped = False
         self.owes_evaluation = False  # a checkpoint keeps it
         self._handlers = {}
 
     def check(self) -> None:
         """EvaluationInterrupted if the evaluation is to be left. Several processes finish it: they could not agree."""
-        if self.requested and self._handlers and self.accelerator.num_processes == 1:
+        if self._handlers and self.accelerator.num_processes == 1 and self._requested():
             raise EvaluationInterrupted
 
     def leave_evaluation(self, control) -> None:
@@ -71,11 +77,14 @@ class Preemption(TrainerCallback):
         self._handlers = {}
 
     def _handle(self, number, frame):
-        self.requested = number
+        self.signalled = True
+
+    def _requested(self) -> bool:
+        return self.signalled or self.launcher not in (None, os.getppid())
 
     def _stop(self, control) -> None:
         if not self.stopped:
-            logger.warning("A signal came: a checkpoint is saved, and the training stops.")
+            logger.warning("A signal came, or the launcher ended: a checkpoint is saved, and the training stops.")
         self.stopped = True
         control.should_evaluate = False
         control.should_save = True
@@ -84,6 +93,6 @@ class Preemption(TrainerCallback):
     def _agreed(self) -> bool:
         """Whether a signal came to this process or to any other: all must stop after the same step."""
         if self.accelerator.num_processes == 1:
-            return self.requested is not None
-        came = torch.tensor(float(self.requested is not None), device=self.accelerator.device)
+            return self._requested()
+        came = torch.tensor(float(self._requested()), device=self.accelerator.device)
         return bool(self.accelerator.reduce(came, "sum"))

@@ -1,0 +1,59 @@
+"""A signal that only the launcher is sent still ends in a checkpoint of the step in which it came."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from test_examples import EXAMPLES, TINY
+
+from ctcl_hf.checkpoints import find_checkpoint
+
+ACCELERATE = ("accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no")
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+@pytest.mark.parametrize(
+    ("launcher", "number", "ends"),
+    [
+        # These two die of it, and say nothing to the processes that train.
+        ((*ACCELERATE, "--dynamo_backend", "no"), signal.SIGTERM, -signal.SIGTERM),
+        (TORCHRUN, signal.SIGUSR1, -signal.SIGUSR1),
+        # These pass it on, wait, and call it a failure.
+        (TORCHRUN, signal.SIGTERM, 1),
+        ((*TORCHRUN, "--signals-to-handle", "SIGTERM,SIGUSR1"), signal.SIGUSR1, 1),
+    ],
+    ids=["accelerate-SIGTERM", "torchrun-SIGUSR1", "torchrun-SIGTERM", "torchrun-handles-SIGUSR1"],
+)
+def test_a_signal_to_the_launcher_alone_saves_and_stops_within_the_step(launcher, number, ends, tmp_path):
+    options = ["--max_steps", "500", "--save_strategy", "no", "--eval_strategy", "no", "--cpu_threads", "1"]
+    command = [sys.executable, "-m", *launcher, EXAMPLES / "run_ctcl.py", *TINY, *options, "--use_cpu"]
+    output = tmp_path / "output.txt"
+
+    def steps():
+        return output.read_text().count("cnn lr")
+
+    def wait_for(condition):
+        deadline = time.monotonic() + 200
+        while not condition():
+            assert time.monotonic() < deadline and running.poll() in (None, ends), output.read_text()
+            time.sleep(0.05)
+
+    with output.open("w") as file:
+        running = subprocess.Popen(
+            [*command, "--output_dir", tmp_path / "out"],
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    wait_for(lambda: steps() >= 2)
+    running.send_signal(number)
+    seen = steps()
+    assert running.wait(60) == ends
+    wait_for(lambda: "Stopped after step" in output.read_text())
+    stopped = int(re.search(r"Stopped after step (\d+) by a signal", output.read_text())[1])
+    assert seen <= stopped <= seen + 2  # a step's log may come after it
+    assert find_checkpoint(str(tmp_path / "out"), "auto") == str(tmp_path / "out" / f"checkpoint-{stopped}")
