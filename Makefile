@@ -1,9 +1,11 @@
-# Each target sets up all that it needs: a virtual environment in .venv, with the versions of constraints.txt.
+# Each target sets up all that it needs: a virtual environment in .venv, with the versions of constraints.txt;
+# test-oldest another one, with the lowest versions that pyproject.toml allows.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
 
-.PHONY: demo test browser bench lint clean
+.PHONY: demo test test-oldest browser bench lint clean
 
 # About four minutes on two CPU cores: both students, on drawn street scenes. Ends with a table and a figure in runs/demo.
 demo: $(VENV)/installed
@@ -13,6 +15,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+test-oldest: $(OLDEST)/installed
+	$(OLDEST)/bin/python -m pytest
 
 # What the test of the Space needs, on Debian and as root; without a browser that one test is skipped.
 browser:
@@ -33,5 +38,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test]'
 	touch $@
 
+$(OLDEST)/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --constraint constraints-oldest.txt --editable '.[test]'
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(OLDEST)

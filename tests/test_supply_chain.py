@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("ctcl_hf/**/*.py"), *ROOT.glob("examples/*.py")])
@@ -48,3 +49,15 @@ def test_launch_files_are_read_by_accelerate(path):
     config = load_config_from_file(str(path))
     assert config.num_processes % config.num_machines == 0
     assert (config.distributed_type.value == "MULTI_GPU") == (config.num_processes > 1)
+
+
+def test_the_oldest_versions_tested_are_the_lower_bounds():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has none")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    own, *others = extras["test"]
+    included = own.removeprefix("ctcl-hf[").removesuffix("]").split(",")
+    bounds = [*project["dependencies"], *others, *(bound for extra in included for bound in extras[extra])]
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()[1:]
+    lowest = {name: Version(version) for name, version in (bound.split(">=") for bound in bounds)}
+    assert {name: Version(version) for name, version in (line.split("==") for line in lines)} == lowest
