@@ -18,38 +18,42 @@ SKIPS_IN_A_ROW = 20  # after which skipping is given up: no step has trained any
 
 
 class FiniteGuard:
-    """Watches the norms of both students' gradients.
+    """Watches the norms of both students' gradients, and keeps a step that is left out from BatchNorm's statistics.
 
     Args:
-        skip: leave such a step out, with all that it did to BatchNorm's statistics, instead of raising.
+        skip: leave out a step whose gradient is not finite, instead of raising.
+        scaled: the gradients are of a scaled loss, as with float16. The scaler then leaves out such steps itself, and
+            lowers its scale: one is nothing to speak of, but no scale mends many in a row.
     """
 
-    def __init__(self, pair: StudentPair, skip: bool):
+    def __init__(self, pair: StudentPair, skip: bool, scaled: bool):
         self.pair = pair
         self.skip = skip
+        self.scaled = scaled
         self.skipped = 0
         self._statistics: dict[str, Tensor] = {}
 
     def begin_step(self) -> None:
         """Before the first forward of a step."""
-        if self.skip:
+        if self.skip or self.scaled:
             self._statistics = {name: buffer.clone() for name, buffer in self.pair.students.named_buffers()}
 
     def check(self, norms: Mapping[str, Tensor], explanation: Callable[[], str]) -> None:
-        """Clears the gradients of a step that is to be skipped. FloatingPointError, explained, if it is not to be."""
+        """Makes a step that is to be skipped leave no trace. FloatingPointError, explained, if it is not to be."""
         if bool(torch.isfinite(torch.stack(list(norms.values()))).all()):
             self.skipped = 0
             return
         self.skipped += 1
-        if not self.skip:
-            raise FloatingPointError(explanation())
         if self.skipped > SKIPS_IN_A_ROW:
             raise FloatingPointError(f"{SKIPS_IN_A_ROW} steps in a row were skipped already. {explanation()}")
-        logger.warning(f"{explanation()} The step is skipped.")
+        if not self.scaled:
+            if not self.skip:
+                raise FloatingPointError(explanation())
+            logger.warning(f"{explanation()} The step is skipped.")
+            for parameter in self.pair.parameters():
+                parameter.grad = None
         for name, buffer in self.pair.students.named_buffers():
             buffer.copy_(self._statistics[name])
-        for parameter in self.pair.parameters():
-            parameter.grad = None
 
 
 def explain(

@@ -95,7 +95,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self._step_facts: dict[str, float] = {}
         self._step_terms: list[dict[str, Tensor]] = []  # of the present step, by micro-batch
         self._step_batches: list[dict[str, Tensor]] = []
-        self.finite_guard = FiniteGuard(model, skip=args.on_nonfinite == "skip")
+        self.finite_guard = FiniteGuard(
+            model, skip=args.on_nonfinite == "skip", scaled=self.accelerator.scaler is not None
+        )
         self.preemption = Preemption(self.accelerator, self._evaluate_and_save)
         self.add_callback(self.preemption)
         self._place = (-1, 0)  # optimizer step and micro-batch within it
@@ -133,8 +135,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
 
     def _record_gradient_norms(self, norms: dict[str, Tensor]) -> Tensor:
         self._step_facts |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
-        if self.accelerator.scaler is None:  # with float16 an overflow is the scaler's, who skips the step
-            self._guard_step(norms)
+        self._guard_step(norms)
         return torch.stack(list(norms.values())).norm()
 
     def _guard_step(self, norms: dict[str, Tensor]) -> None:
@@ -146,10 +147,10 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             folder = Path(self.args.output_dir) / f"nonfinite-step-{step}"
             if self.is_world_process_zero():
                 dump(folder, self.model, self._step_batches, str(error))
+            other = "train in --bf16" if self.finite_guard.scaled else "leave such steps out (--on_nonfinite skip)"
             raise FloatingPointError(
                 f"{error} Both students as they were, and this process's batches, are in {folder}; the checkpoints "
-                "before it are good. Lower the learning rates, clip (--max_grad_norm), or leave such steps out "
-                "(--on_nonfinite skip)."
+                f"before it are good. Lower the learning rates, clip (--max_grad_norm), or {other}."
             ) from None
 
     # ---- data ----

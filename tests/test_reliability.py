@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from conftest import make_data
 from safetensors.torch import load_file
 from test_trainer import SIZE, assert_equal_weights, general_kdcl, make_trainer, training_logs, weights
 from transformers import TrainerCallback
 
-from ctcl_hf import CTCL, Objective, SegmentationSamples, StudentTerms, TrainingTransform
+from ctcl_hf import CTCL, CTCLTrainer, Objective, SegmentationSamples, StudentTerms, TrainingTransform
 from ctcl_hf.checkpoints import MANIFEST_FILE, STAGING, checkpoints_of, find_checkpoint, problem_of
 from ctcl_hf.data import BadSample
 
@@ -347,6 +348,54 @@ def test_a_run_that_skips_every_step_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("ctcl_hf.numerics.SKIPS_IN_A_ROW", 2)
     with pytest.raises(FloatingPointError, match="2 steps in a row were skipped already"):
         make_trainer(tmp_path, Always, max_steps=9, on_nonfinite="skip").train()
+
+
+class ScaledTrainer(CTCLTrainer):
+    """float16 as on a GPU: autocast, and accelerate's own path through a scaler of losses."""
+
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        self.accelerator.scaler = torch.amp.GradScaler("cpu")
+        self.accelerator.native_amp = True
+        self.accelerator.state._mixed_precision = "fp16"
+
+
+@pytest.fixture
+def float16_on_cpu(monkeypatch):
+    monkeypatch.setattr("test_trainer.CTCLTrainer", ScaledTrainer)
+    yield
+    AcceleratorState._reset_state()
+
+
+def test_an_overflow_of_float16_is_skipped_without_a_word_or_a_trace(tmp_path, caplog, float16_on_cpu):
+    states, scales = [], []
+
+    class States(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            states.append(weights(trainer))
+            scales.append(trainer.accelerator.scaler.get_scale())
+
+    trainer = recording_trainer(tmp_path, Spoiled, max_steps=4, callbacks=[States()])
+    trainer.train()
+    assert trainer.accelerator.mixed_precision == "fp16" and trainer.state.global_step == 4
+    assert_equal_weights(states[2], states[1])  # BatchNorm's statistics too
+    assert any(not torch.equal(states[3][name], states[2][name]) for name in states[3])
+    assert scales[2] == scales[1] / 2
+    assert "not finite" not in caplog.text
+
+
+def test_a_run_whose_float16_never_stops_overflowing_ends(tmp_path, monkeypatch, float16_on_cpu):
+    class FromThird(Spoiled):
+        @property
+        def spoiled(self):
+            return max(self.forwards, 3)
+
+    monkeypatch.setattr("ctcl_hf.numerics.SKIPS_IN_A_ROW", 2)
+    with pytest.raises(FloatingPointError, match="2 steps in a row were skipped already") as error:
+        make_trainer(tmp_path, FromThird, max_steps=9, **SAVES).train()
+    assert "Step 5: the gradient of vit is not finite; the loss terms extra_vit = nan" in str(error.value)
+    assert "--bf16" in str(error.value)
+    assert problem_of(tmp_path / "checkpoint-2") is None
 
 
 # ---- data ----
