@@ -55,7 +55,7 @@ trainer.accelerator.end_training()
 """
 
 
-def frozen_trainer(folder, method, images_per_process):
+def frozen_trainer(folder, method, images_per_process, **arguments):
     """Nothing in it depends on the process: BatchNorm is frozen, and nothing is dropped.
 
     Of every four images one is without a label and one half without, so that processes count different places.
@@ -75,6 +75,7 @@ def frozen_trainer(folder, method, images_per_process):
         cnn_lr=0.02,
         per_device_train_batch_size=images_per_process,
         max_grad_norm=1.0,
+        **arguments,
     )
     for module in trainer.model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
@@ -122,16 +123,51 @@ def test_two_processes_train_as_one_with_the_double_batch(method, tmp_path):
     folder, logs = torchrun(tmp_path, EQUAL, method)
     alone = frozen_trainer(tmp_path / "one", method, images_per_process=4)
     alone.train()
+    assert_trained_alike(torch.load(folder / "end.pt", weights_only=True), logs, alone)
+    start = frozen_trainer(tmp_path / "start", method, images_per_process=4).model.state_dict()
+    assert any((value - start[name]).abs().max() > 1e-3 for name, value in alone.model.state_dict().items())
+
+
+def assert_trained_alike(weights, logs, alone):
+    """To rounding: the same losses, gradient norms and rates at every step, and the same weights at the end."""
     theirs = [log for log in alone.state.log_history if "ce_cnn" in log]
     for ours, other in zip(logs, theirs, strict=True):
         for key in other:
             if "per_second" not in key and not key.startswith("region_spread"):  # a mean over images, of each process
                 assert ours[key] == pytest.approx(other[key], rel=2e-4, abs=1e-5), key
-    weights = torch.load(folder / "end.pt", weights_only=True)
-    start = frozen_trainer(tmp_path / "start", method, images_per_process=4).model.state_dict()
     for name, value in alone.model.state_dict().items():
         assert torch.allclose(weights[name], value, rtol=1e-3, atol=2e-5), name
-    assert any((value - start[name]).abs().max() > 1e-3 for name, value in weights.items())
+
+
+class Evened(torch.utils.data.Dataset):
+    """As many labelled pixels in each sample, or (`alike`) one sample for every index."""
+
+    def __init__(self, samples, alike):
+        self.samples, self.alike = samples, alike
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, key):
+        seed, epoch, index = key
+        sample = self.samples[seed, epoch, 2 if self.alike else index]
+        sample["labels"][sample["labels"] == 255] = 0
+        sample["labels"][:8] = 255
+        return sample
+
+
+@pytest.mark.parametrize("method", ["vanilla", "ctcl"])
+def test_accumulation_trains_as_the_double_batch_where_its_parts_count_the_same(method, tmp_path):
+    """Cross entropy counts labelled pixels; CTCL's terms count where a student leads, the same only on equal images."""
+    trainers = []
+    for images, accumulation in ((4, 1), (2, 2)):
+        trainer = frozen_trainer(tmp_path / str(images), method, images, gradient_accumulation_steps=accumulation)
+        trainer.train_dataset = Evened(trainer.train_dataset, alike=method == "ctcl")
+        trainer.train()
+        trainers.append(trainer)
+    double, accumulated = trainers
+    logs = [log for log in accumulated.state.log_history if "ce_cnn" in log]
+    assert_trained_alike(accumulated.model.state_dict(), logs, double)
 
 
 def test_batchnorm_is_synchronised_without_losing_what_timm_keeps_in_it():
