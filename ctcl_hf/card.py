@@ -200,6 +200,13 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
         model_name=title,
         eval_results=results or None,
     )
+    tables = {
+        "scores": [[_cell(text) for text in row] for row in recorded["scores"]],
+        "splits": [_cell(split) for split in recorded["splits"]],
+        "per_class": [[_cell(text) for text in row] for row in recorded["per_class"]],
+        "training": [[_cell(text) for text in row] for row in recorded["training"]],
+    }
+    apart = ("results", "origin", "has_figure", "dataset_title", "classes", *tables)
     return ModelCard.from_template(
         card_data,
         template_str=files("ctcl_hf.model_cards").joinpath("student.md").read_text(),
@@ -207,8 +214,20 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
         model_id=own.repo_id if own else "PATH/TO/THIS/FOLDER",
         sibling_link=f"[{link}]({constants.ENDPOINT}/{sibling.repo_id})" if sibling else link,
         figure=FIGURE_FILE if recorded["has_figure"] else None,
-        **{key: value for key, value in recorded.items() if key not in ("results", "origin", "has_figure")},
+        dataset_title=_one_line(recorded["dataset_title"] or ""),
+        classes=[_one_line(name) for name in recorded["classes"]],
+        **tables,
+        **{key: value for key, value in recorded.items() if key not in apart},
     )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    """As it stands in a Markdown table, which a bar or a line break would cut."""
+    return _one_line(text).replace("|", "\\|")
 
 
 def write_cards(

@@ -1,14 +1,19 @@
 """Whatever the shapes, classes, ignored pixels and regions: no crash, no NaN, and what must hold of each loss holds."""
 
 import json
+import re
+import tempfile
+from pathlib import Path
 
 import torch
+from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctcl_hf import MeanIoU
-from ctcl_hf.card import _listed, _percent
+from ctcl_hf import DeepLabV3PlusConfig, MeanIoU
+from ctcl_hf.card import _listed, _percent, render
 from ctcl_hf.checkpoints import MANIFEST_FILE, problem_of
+from ctcl_hf.hub import Repository
 from ctcl_hf.losses import (
     channel_distillation,
     cross_entropy_loss,
@@ -142,10 +147,109 @@ json_values = st.recursive(
 @LARGE
 @given(st.one_of(json_values.map(lambda value: json.dumps(value).encode()), st.binary(max_size=40)))
 def test_any_manifest_is_read_without_a_crash(content):
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / MANIFEST_FILE).write_bytes(content)
         problem = problem_of(Path(folder))
         assert problem is None or isinstance(problem, str)
+
+
+# ---- configurations ----
+
+widths = st.integers(1, 4096)
+FIELDS = {
+    "encoder": st.text(max_size=9),
+    "num_channels": widths,
+    "output_stride": st.sampled_from([8, 16, 32]),
+    "aspp_channels": widths,
+    "decoder_channels": st.none() | widths,
+    "low_level_channels": widths,
+    "classifier_dropout_prob": st.floats(0, 1, exclude_max=True) | st.just(0),
+    "use_auxiliary_head": st.booleans(),
+    "auxiliary_channels": widths,
+    "auxiliary_loss_weight": st.floats(0, 1e6) | st.integers(0, 9),
+    "semantic_loss_ignore_index": st.just(255) | st.integers(max_value=-1),
+    "id2label": st.lists(st.text(max_size=9), min_size=2, max_size=9).map(
+        lambda names: {str(i): name for i, name in enumerate(names)}
+    ),
+}
+configurations = st.fixed_dictionaries({}, optional=FIELDS)
+
+
+def configuration(fields):
+    """As it is read from a config.json that holds these fields."""
+    return DeepLabV3PlusConfig.from_dict(json.loads(json.dumps(fields)))
+
+
+@LARGE
+@given(configurations)
+def test_any_valid_configuration_comes_back_from_its_file(fields):
+    config = configuration(fields)
+    again = DeepLabV3PlusConfig.from_dict(json.loads(config.to_json_string(use_diff=False)))
+    assert again.to_dict() == config.to_dict()
+    for key, value in fields.items():
+        assert getattr(again, key) == ({int(i): name for i, name in value.items()} if key == "id2label" else value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(configurations, st.sampled_from([*FIELDS, "num_labels"]), json_values | st.floats())
+def test_any_value_of_a_configurations_field_is_sound_or_refused_by_the_fields_name(fields, name, value):
+    try:
+        config = configuration(fields | {name: value})
+    except ValueError as error:
+        assert name in str(error) or "num_labels" in str(error)
+    else:
+        again = configuration(config.to_dict())
+        assert again.to_dict() == config.to_dict()
+        assert [type(again.id2label[i]) for i in range(again.num_labels)] == [str] * again.num_labels
+
+
+# ---- cards ----
+
+words = st.text(max_size=12) | st.sampled_from(["---", "a | b", "{{ x }}", "# a", "[a](b)", "`", "yes", "1e3", ": -"])
+shares = st.floats(0, 1) | st.just(float("nan"))
+
+
+@st.composite
+def records(draw):
+    """What a run may have recorded of a student, under whatever names its data set gave."""
+    classes = draw(st.lists(words, min_size=2, max_size=4))
+    splits = draw(st.lists(words, max_size=2))
+    return {
+        "description": "a student",
+        "parameters": "1.00 M",
+        "sibling": "vit",
+        "sibling_description": "another",
+        "method": "ctcl",
+        "dataset": draw(st.none() | words),
+        "dataset_title": draw(words),
+        "classes": classes,
+        "height": 64,
+        "width": 96,
+        "origin": draw(st.none() | words),
+        "custom_code": draw(st.booleans()),
+        "license": draw(words),
+        "has_figure": draw(st.booleans()),
+        "results": [
+            {"split": split, "metric": "mean_iou", "title": "mIoU", "value": draw(st.floats(0, 1))} for split in splits
+        ],
+        "scores": [[f"**cnn**, {split}", "5", *(_percent(draw(shares)) for _ in range(3))] for split in splits],
+        "splits": splits,
+        "per_class": [[name, *(_percent(draw(shares)) for _ in splits)] for name in classes],
+        "training": [(key, draw(words)) for key in ("data", "command")],
+    }
+
+
+@LARGE
+@given(records(), st.none() | st.from_regex(r"[a-z0-9]([a-z0-9_]|[-.][a-z0-9]){0,9}/[a-z0-9]", fullmatch=True))
+def test_a_card_of_any_names_is_read_again_and_its_tables_hold_together(recorded, repo_id):
+    card = render(recorded, "cnn", {"cnn": Repository(repo_id)} if repo_id else {})
+    with tempfile.TemporaryDirectory() as folder:
+        card.save(Path(folder) / "README.md")
+        again = ModelCard.load(Path(folder) / "README.md")
+    assert again.data.to_dict() == card.data.to_dict()
+    assert again.data.license == recorded["license"]
+    assert again.data.datasets == ([recorded["dataset"]] if recorded["dataset"] else None)
+    rows = [line for line in again.text.split("\n") if line.startswith("|")]
+    scored = len(recorded["splits"])
+    expected = [5] * (2 + scored) + [1 + scored] * (2 + len(recorded["classes"])) if scored else []
+    assert [len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows] == expected + [2] * 4

@@ -38,6 +38,12 @@ class DeepLabV3PlusConfig(PreTrainedConfig):
     semantic_loss_ignore_index: int = 255
 
     def __post_init__(self, **kwargs):
+        # What the base class would fail on with a message about something else.
+        labels, count = self.id2label, kwargs.get("num_labels", 2)
+        if labels is not None and not (isinstance(labels, dict) and all(str(i).isdecimal() for i in labels)):
+            raise ValueError(f"id2label must map class ids to names, got {labels!r}.")
+        if not _is_whole(count):
+            raise ValueError(f"num_labels must be a whole number of classes, at least 2, got {count!r}.")
         super().__post_init__(**kwargs)
         self.validate_architecture()
 
@@ -45,7 +51,7 @@ class DeepLabV3PlusConfig(PreTrainedConfig):
         """Raise a ValueError on a field that cannot be built. The model asks again, as fields may be set later."""
         if not isinstance(self.encoder, str):
             raise ValueError(f"encoder must be the name of a timm model such as 'resnet50', got {self.encoder!r}.")
-        if self.output_stride not in (8, 16, 32):
+        if not _is_whole(self.output_stride) or self.output_stride not in (8, 16, 32):
             raise ValueError(
                 f"output_stride must be 8, 16 or 32, got {self.output_stride!r}. Take 8 for the finest features, 16 "
                 "for a quarter of that work, 32 for an encoder that cannot dilate."
@@ -54,15 +60,17 @@ class DeepLabV3PlusConfig(PreTrainedConfig):
             value = getattr(self, name)
             if name == "decoder_channels" and value is None:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not _is_whole(value) or value < 1:
                 raise ValueError(f"{name} must be a whole number of channels, at least 1, got {value!r}.")
-        if not 0 <= self.classifier_dropout_prob < 1:
+        if not _is_number(self.classifier_dropout_prob) or not 0 <= self.classifier_dropout_prob < 1:
             raise ValueError(
                 f"classifier_dropout_prob must lie in [0, 1), got {self.classifier_dropout_prob!r}. 0 switches it off."
             )
-        if not self.auxiliary_loss_weight >= 0:
+        if not isinstance(self.use_auxiliary_head, bool):
+            raise ValueError(f"use_auxiliary_head must be true or false, got {self.use_auxiliary_head!r}.")
+        if not _is_number(self.auxiliary_loss_weight) or not 0 <= self.auxiliary_loss_weight < float("inf"):
             raise ValueError(
-                f"auxiliary_loss_weight must not be negative, got {self.auxiliary_loss_weight!r}. "
+                f"auxiliary_loss_weight must be a number and must not be negative, got {self.auxiliary_loss_weight!r}. "
                 "Set use_auxiliary_head=False to train without that head."
             )
         if self.num_labels < 2:
@@ -70,11 +78,27 @@ class DeepLabV3PlusConfig(PreTrainedConfig):
                 f"num_labels must be at least 2, got {self.num_labels}: over one class the cross-entropy is always 0. "
                 "Count the background as a class."
             )
+        if sorted(self.id2label) != list(range(self.num_labels)) or not all(
+            isinstance(name, str) for name in self.id2label.values()
+        ):
+            raise ValueError(f"id2label must name every class from 0 to {self.num_labels - 1}, got {self.id2label!r}.")
+        if not _is_whole(self.semantic_loss_ignore_index):
+            raise ValueError(
+                f"semantic_loss_ignore_index must be a whole number, got {self.semantic_loss_ignore_index!r}."
+            )
         if 0 <= self.semantic_loss_ignore_index < self.num_labels:
             raise ValueError(
                 f"semantic_loss_ignore_index {self.semantic_loss_ignore_index} is one of the class ids 0.."
                 f"{self.num_labels - 1}, so that class would never be trained. Set it, and the ignored pixels, to -100."
             )
+
+
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    return isinstance(value, float) or _is_whole(value)
 
 
 __all__ = ["DeepLabV3PlusConfig"]
