@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -185,6 +186,32 @@ def test_an_output_folder_that_goes_away_does_not_end_the_training(what, tmp_pat
         assert [path.name for path in checkpoints_of(folder)] == ["checkpoint-2", "checkpoint-3", "checkpoint-4"]
     else:
         assert "checkpoint of step 3 could not be saved" in caplog.text
+
+
+def test_an_output_folder_that_turns_read_only_costs_its_checkpoints_and_nothing_else(caplog):
+    is_root = os.geteuid() == 0  # whom no mode stops
+    with tempfile.TemporaryDirectory() as parent:  # tmp_path can be seen by its owner alone
+        os.chmod(parent, 0o755)
+        folder = Path(parent, "out")
+
+        def close():
+            folder.chmod(0o555)
+            if is_root:
+                os.seteuid(65534)
+
+        def open_again():
+            if is_root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+        callbacks = [At("on_step_end", 2, close), At("on_step_end", 4, open_again)]
+        try:
+            make_trainer(folder, max_steps=5, callbacks=callbacks, **SAVES).train()
+        finally:
+            open_again()
+        assert [path.name for path in checkpoints_of(folder)] == [f"checkpoint-{i}" for i in (1, 4, 5)]
+    for step in (2, 3):
+        assert f"checkpoint of step {step} could not be saved ([Errno 13] Permission denied" in caplog.text
 
 
 # ---- resuming ----
