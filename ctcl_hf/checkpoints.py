@@ -33,10 +33,13 @@ def complete_checkpoint(staged: Path, final: Path) -> None:
     manifest.write_text(json.dumps(sizes, indent=2) + "\n")
     for path in [*files, manifest, *{path.parent for path in files}, staged]:
         _sync(path)
+    replaced = staged.with_name(f"{staged.name}-replaced")
     if final.exists():
-        shutil.rmtree(final)  # of the same step, so what replaces it is as good
+        # Of the same step, so what replaces it is as good. It goes at once too: a kill must not leave half of it.
+        final.rename(replaced)
     staged.rename(final)
     _sync(final.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

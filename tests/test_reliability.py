@@ -18,7 +18,7 @@ from test_trainer import SIZE, assert_equal_weights, general_kdcl, make_trainer,
 from transformers import TrainerCallback
 
 from ctcl_hf import CTCL, CTCLTrainer, Objective, SegmentationSamples, StudentTerms, TrainingTransform
-from ctcl_hf.checkpoints import MANIFEST_FILE, STAGING, checkpoints_of, find_checkpoint, problem_of
+from ctcl_hf.checkpoints import MANIFEST_FILE, STAGING, checkpoints_of, complete_checkpoint, find_checkpoint, problem_of
 from ctcl_hf.data import BadSample
 
 SAVES = {"save_strategy": "steps", "save_steps": 1}
@@ -102,6 +102,29 @@ def test_nothing_under_a_checkpoints_name_is_ever_incomplete(tmp_path):
     trainer.train()
     assert seen == [None] * 6
     assert not list((tmp_path / STAGING).iterdir())
+
+
+def test_a_kill_while_a_checkpoint_is_replaced_leaves_a_complete_one(tmp_path, monkeypatch):
+    def checkpoint(content):
+        staged = tmp_path / STAGING / "checkpoint-1"
+        staged.mkdir(parents=True)
+        (staged / "file").write_text(content)
+        complete_checkpoint(staged, tmp_path / "checkpoint-1")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(folder, **kwargs):
+        for path in folder.glob("*"):
+            path.unlink()
+            raise Killed
+
+    checkpoint("first")
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(Killed):
+        checkpoint("second")
+    assert problem_of(tmp_path / "checkpoint-1") is None
+    assert (tmp_path / "checkpoint-1" / "file").read_text() == "second"
 
 
 @pytest.mark.parametrize("where", ["save_model", "_save_optimizer_and_scheduler", "_save_rng_state"])
