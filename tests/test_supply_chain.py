@@ -1,6 +1,7 @@
 """What comes from outside: nothing at import, no code of strangers, and launch files that accelerate reads."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from packaging.version import Version
+from test_examples import EXAMPLES, TINY
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted([*ROOT.glob("ctcl_hf/**/*.py"), *ROOT.glob("examples/*.py")])
+SOURCES = sorted([*ROOT.glob("ctcl_hf/**/*.py"), *ROOT.glob("examples/**/*.py")])
 
 
 def test_importing_everything_opens_no_connection():
@@ -29,6 +31,36 @@ for module in {modules!r}:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_that_needs_nothing_from_outside_opens_no_connection(tmp_path):
+    code = f"""
+import runpy, socket
+tried = []
+def refuse(*args, **kwargs):
+    tried.append(args)
+    raise OSError("no network here")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+runpy.run_path({str(EXAMPLES / "run_ctcl.py")!r}, run_name="__main__")
+assert not tried, tried
+"""
+    options = [option for option in TINY if option not in ("--report_to", "none")]  # what is the default is tested
+    options += ["--max_steps", "1", "--eval_strategy", "no", "--output_dir", str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    done = subprocess.run([sys.executable, "-c", code, *options], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_space_sends_no_statistics():
+    """Gradio does, unless it is told otherwise."""
+    pages = [
+        node
+        for node in ast.walk(ast.parse((EXAMPLES / "space" / "app.py").read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("gr.Blocks", "gr.Interface")
+    ]
+    assert pages
+    for page in pages:
+        assert "analytics_enabled=False" in [ast.unparse(keyword) for keyword in page.keywords]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

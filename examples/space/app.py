@@ -64,7 +64,7 @@ def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
         share = f"They disagree on {100 * differ.mean():.1f} % of the pixels."
         return [*masks, *overlays, disagreement, share]
 
-    with gr.Blocks(title=" and ".join(names)) as page:
+    with gr.Blocks(title=" and ".join(names), analytics_enabled=False) as page:
         gr.Markdown(
             f"# {names[0]} and {names[1]}\nTwo models trained together for semantic segmentation, on one image."
         )
