@@ -124,6 +124,6 @@ def _write_png(matrix: Path, folder: Path) -> None:
 
     try:
         ids = loadmat(matrix)["GTcls"]["Segmentation"][0, 0]
-    except (MatReadError, ValueError, KeyError, TypeError, OSError) as error:  # what a broken or foreign file gives
+    except (MatReadError, ValueError, LookupError, TypeError, OSError) as error:  # what a broken or foreign file gives
         raise ValueError(f"Cannot read the mask in {matrix}: {error}") from error
     Image.fromarray(ids.astype("uint8")).save(folder / f"{matrix.stem}.png")
