@@ -23,6 +23,7 @@ SCRIPTS = {
     "peers": ("data_dir",),
     "metric": ("data_dir", "evaluate_metric"),
     "input_pipeline": ("data_dir",),
+    "shards": ("data_dir",),
     "inference": (),
     "startup": (),
     "options": (),
