@@ -65,6 +65,14 @@ class DatasetArguments:
         default=False, metadata={"help": "Id 0 in the masks is not scored, and ids 1..K are classes 0..K-1."}
     )
 
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read Parquet where it lies, on the Hub or on a disk, instead of copying it into the cache."},
+    )
+    shuffle_buffer: int = field(
+        default=1000, metadata={"help": "Images that --streaming shuffles together, and keeps in memory, encoded."}
+    )
+
     def __post_init__(self):
         _problems(self._checks())
 
@@ -76,6 +84,10 @@ class DatasetArguments:
                 f"--validation_share {self.validation_share}: expected a share between 0 and 1.",
             ),
             (
+                self.shuffle_buffer < 1,
+                f"--shuffle_buffer {self.shuffle_buffer}: expected at least 1.",
+            ),
+            (
                 self.dataset_name is not None and self.data_dir is not None,
                 f"--data_dir {self.data_dir} goes with --dataset; a folder of your own is --dataset_name FOLDER.",
             ),
@@ -85,7 +97,8 @@ class DatasetArguments:
             is_pair = old.isdecimal() and new.isdecimal()
             checks.append((not is_pair, f"--label_map {pair}: expected OLD:NEW, two ids such as 3:255."))
         if self.dataset_name is None:
-            given = [option for option, value in self._own().items() if value not in (None, False)]
+            defaults = {option.name: option.default for option in dataclasses.fields(DatasetArguments)}
+            given = [option for option, value in self._own().items() if value != defaults[option]]
             checks += [(True, f"--{option} has no effect without --dataset_name.") for option in given]
         return checks
 

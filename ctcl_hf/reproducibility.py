@@ -1,6 +1,6 @@
 """Data order and randomness that depend on the seed, the epoch and the step alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -8,18 +8,23 @@ from transformers import TrainerCallback, set_seed
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
-    """Yields (seed, epoch, index) in an order drawn from (seed, epoch), so that augmentation is keyed by all three."""
+    """Yields (seed, epoch, index) in an order drawn from (seed, epoch), so that augmentation is keyed by all three.
 
-    def __init__(self, size: int, seed: int):
+    Args:
+        draw: the order of an epoch, from its random numbers. Default: any, all as likely.
+    """
+
+    def __init__(self, size: int, seed: int, draw: Callable[[np.random.Generator], np.ndarray] | None = None):
         self.size = size
         self.seed = seed
+        self.draw = draw or (lambda rng: rng.permutation(size))
         self.epoch = 0
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+        order = self.draw(np.random.default_rng([self.seed, self.epoch]))
         return iter([(self.seed, self.epoch, int(index)) for index in order])
 
     def batch(self, number: int, size: int) -> list[int]:

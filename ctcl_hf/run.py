@@ -42,7 +42,7 @@ def prepare(arguments: Arguments) -> Run:
     data = data_arguments.load()
     if training.process_index == 0:
         print(data)
-    if data_arguments.check_data and training.local_process_index == 0:
+    if data_arguments.check_data and not data.is_streamed and training.local_process_index == 0:
         data.check()
     image_size = tuple(data_arguments.image_size or data.image_size)
     protocol = data_arguments.build_protocol(data.protocol, image_size, tuple(data_arguments.crop_size))

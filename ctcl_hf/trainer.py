@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -84,7 +85,10 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             self.add_callback(PairProgress(model.names))
         if train_dataset is not None:
             data_seed = args.seed if args.data_seed is None else args.data_seed
-            self.train_sampler = EpochSampler(len(train_dataset), data_seed)
+            draw = None
+            if isinstance(train_dataset, SegmentationSamples):
+                draw = partial(train_dataset.order, processes=args.world_size, batch_size=args.train_batch_size)
+            self.train_sampler = EpochSampler(len(train_dataset), data_seed, draw)
             self.add_callback(EpochCallback(self.train_sampler))
         if model.objective.held_out_images:
             if eval_dataset is None:

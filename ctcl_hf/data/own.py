@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from .masks import IGNORE_INDEX, Colour
 from .pairs import image_files, paired_rows
 from .palettes import palette_for
 from .segmentation import SegmentationData
+from .streaming import StreamedRows
 
 if TYPE_CHECKING:
     import datasets
@@ -40,6 +42,8 @@ def build_own(
     label_map: Mapping[int, int] | None = None,
     ignore_index: int | None = None,
     reduce_labels: bool = False,
+    streaming: bool = False,
+    shuffle_buffer: int = 1000,
 ) -> SegmentationData:
     """Images and masks of any source as `SegmentationData`.
 
@@ -56,13 +60,19 @@ def build_own(
         label_map: ids in the masks that stand for other ids; 255 is ignored.
         ignore_index: the id in the masks that is not scored, beside 255.
         reduce_labels: id 0 in the masks is not scored, and ids 1..K are classes 0..K-1.
+        streaming: read Parquet files where they lie, see `StreamedRows`.
+        shuffle_buffer: images that are shuffled together when streaming.
 
     Raises:
         ValueError: what is missing, ambiguous or contradictory, and the argument that mends it.
         OSError: a data set that cannot be had from the Hub.
     """
     folder = Path(name) if Path(name).is_dir() else None
-    if folder is not None and not list(folder.rglob("*.parquet")):
+    if streaming:
+        if validation_share is not None:
+            raise ValueError("--validation_share cannot hold out images of a stream: give it a split of its own.")
+        found = _streams(name, image_column, label_column, shuffle_buffer)
+    elif folder is not None and not list(folder.rglob("*.parquet")):
         found = _folder_splits(folder)
     else:
         found = {
@@ -79,12 +89,10 @@ def build_own(
         mapped[ignore_index] = IGNORE_INDEX
     if reduce_labels:
         mapped = {0: IGNORE_INDEX} | {i + 1: i for i in range(len(names))}
-    import datasets
-
     return SegmentationData(
         name=Path(name).resolve().name if folder is not None else name.rpartition("/")[2],
         title=None if folder is not None else name,
-        splits=datasets.DatasetDict(splits),
+        splits=splits,
         class_names=names,
         palette=_drawn(names, colours),
         label_map=mapped,
@@ -109,9 +117,10 @@ def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
 
 def usual_size(rows: "datasets.Dataset") -> tuple[int, int]:
     """(height, width) that most of some evenly spaced images have, made smaller if a side is over LARGEST_SIDE."""
-    step = max(len(rows) // SIZES_SEEN, 1)
+    # A stream gives the first ones soonest.
+    step = 1 if isinstance(rows, StreamedRows) else max(len(rows) // SIZES_SEEN, 1)
     sizes: Counter[tuple[int, int]] = Counter()
-    for index in range(0, len(rows), step):
+    for index in range(0, len(rows), step)[:SIZES_SEEN]:
         try:
             width, height = rows[index]["image"].size
         except (OSError, SyntaxError, ValueError):
@@ -131,19 +140,57 @@ def _local_parquet(folder: str) -> "datasets.DatasetDict":
     older state of this one, from its cache.
     """
     import datasets
+
+    return datasets.load_dataset("parquet", data_files=_parquet_files(folder))
+
+
+def _parquet_files(folder: str) -> dict[str, list[str]]:
+    """The Parquet files of each split, which the names of the files tell."""
     from datasets.data_files import DataFilesDict, get_data_patterns
 
-    files = DataFilesDict.from_patterns(get_data_patterns(folder), base_path=folder, allowed_extensions=[".parquet"])
-    return datasets.load_dataset("parquet", data_files=files)
+    return DataFilesDict.from_patterns(get_data_patterns(folder), base_path=folder, allowed_extensions=[".parquet"])
 
 
 def _hub_splits(name: str) -> "datasets.DatasetDict":
+    import datasets
+
+    with _explained(name):
+        return _local_parquet(name) if Path(name).is_dir() else datasets.load_dataset(name)
+
+
+def _streams(
+    name: str, image_column: str | None, label_column: str | None, shuffle_buffer: int
+) -> dict[str, StreamedRows]:
+    """Every split as a stream. ValueError if the data is not in Parquet."""
+    import datasets
+    import pyarrow.parquet
+    from fsspec.core import url_to_fs
+
+    with _explained(name):
+        files = _parquet_files(name) if Path(name).is_dir() else datasets.load_dataset_builder(name).config.data_files
+    streams = {}
+    for split, paths in (files or {}).items():
+        if not paths or not all(str(path).endswith(".parquet") for path in paths):
+            continue
+        filesystem, path = url_to_fs(str(paths[0]))
+        with filesystem.open(path) as opened:
+            features = datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(opened))
+        columns = _chosen_columns(features, name, image_column, label_column)
+        streams[str(split)] = StreamedRows([str(path) for path in paths], columns, shuffle_buffer)
+    if not streams:
+        raise ValueError(f"--streaming reads Parquet, and {name} has none: prepare.py writes it.")
+    return streams
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Says what to do about data that the Hub, or `datasets`, does not give."""
     import datasets
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError
 
     try:
-        return _local_parquet(name) if Path(name).is_dir() else datasets.load_dataset(name)
+        yield
     except (DatasetNotFoundError, GatedRepoError) as error:
         raise OSError(
             f"--dataset_name {name}: no such folder, and no data set on the Hub that you can read ({error}). If it is "
@@ -164,10 +211,21 @@ def _two_columns(
     rows: "datasets.Dataset", name: str, image_column: str | None, label_column: str | None
 ) -> "datasets.Dataset":
     """The rows with the columns image and label alone; without a label where no column can be one."""
+    chosen = _chosen_columns(rows.features, name, image_column, label_column)
+    rows = rows.select_columns(list(chosen))
+    # In two steps: what is to be "image" may be what was "label".
+    rows = rows.rename_columns({column: f"chosen {to}" for column, to in chosen.items()})
+    return rows.rename_columns({f"chosen {to}": to for to in chosen.values()})
+
+
+def _chosen_columns(
+    features: "datasets.Features", name: str, image_column: str | None, label_column: str | None
+) -> dict[str, str]:
+    """Which column is to be "image", and which "label", if any can be."""
     import datasets
 
-    pictures = [column for column, kind in rows.features.items() if isinstance(kind, datasets.Image)]
-    told = ", ".join(f"{column} ({type(kind).__name__})" for column, kind in rows.features.items())
+    pictures = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
+    told = ", ".join(f"{column} ({type(kind).__name__})" for column, kind in features.items())
     for option, column in (("--image_column", image_column), ("--label_column", label_column)):
         if column is not None and column not in pictures:
             raise ValueError(f"{option} {column}: not a column of images in {name}. It has: {told}.")
@@ -178,11 +236,7 @@ def _two_columns(
     label = label_column or next((c for c in LABEL_COLUMNS if c in others), others[0] if len(others) == 1 else None)
     if label is None and others:
         raise ValueError(f"{name} has several columns of images: {told}. Which has the masks? Give --label_column.")
-    chosen = {image: "image"} if label is None else {image: "image", label: "label"}
-    rows = rows.select_columns(list(chosen))
-    # In two steps: what is to be "image" may be what was "label".
-    rows = rows.rename_columns({column: f"chosen {to}" for column, to in chosen.items()})
-    return rows.rename_columns({f"chosen {to}": to for to in chosen.values()})
+    return {image: "image"} if label is None else {image: "image", label: "label"}
 
 
 def _folder_splits(folder: Path) -> dict[str, "datasets.Dataset"]:

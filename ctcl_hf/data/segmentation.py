@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from .masks import IGNORE_INDEX, Colour, MaskReader
+from .streaming import StreamedRows
 
 if TYPE_CHECKING:
     import datasets
@@ -22,7 +23,7 @@ class SegmentationData:
     """What a builder yields.
 
     splits: {"train", "validation"[, "test"]} of {"image": Image, "label": Image}, decoded when read. A split without a
-        "label" column has images alone.
+        "label" column has images alone. `StreamedRows` will do as well.
     class_names, palette: of classes 0..K-1; palette holds RGB triples.
     image_size: usual (height, width) of an image in pixels.
     label_map, colours: what the masks' ids and colours stand for, see `MaskReader`.
@@ -33,7 +34,7 @@ class SegmentationData:
     """
 
     name: str
-    splits: "datasets.DatasetDict"
+    splits: "Mapping[str, datasets.Dataset | StreamedRows]"
     class_names: tuple[str, ...]
     palette: tuple[Colour, ...]
     image_size: tuple[int, int]
@@ -63,6 +64,10 @@ class SegmentationData:
         """The split as a map-style data set of transformed samples."""
         return SegmentationSamples(self.splits[split], len(self.class_names), transform, self.label_map, self.colours)
 
+    @property
+    def is_streamed(self) -> bool:
+        return any(isinstance(rows, StreamedRows) for rows in self.splits.values())
+
     def check(self) -> None:
         """Reads every image and mask once; ValueError names each split's first bad file and counts the others."""
         problems = []
@@ -91,7 +96,7 @@ class SegmentationSamples(Dataset):
 
     def __init__(
         self,
-        rows: "datasets.Dataset",
+        rows: "datasets.Dataset | StreamedRows",
         num_classes: int,
         transform: Callable,
         label_map: Mapping[int, int] | None = None,
@@ -117,6 +122,12 @@ class SegmentationSamples(Dataset):
             torch.set_rng_state(state)
         return {"pixel_values": image, "labels": labels}
 
+    def order(self, rng: np.random.Generator, processes: int, batch_size: int) -> np.ndarray:
+        """The indices in the order of an epoch: any, or one that `StreamedRows` can read as it comes."""
+        if isinstance(self.rows, StreamedRows):
+            return self.rows.order(rng, processes, batch_size)
+        return rng.permutation(len(self))
+
     def read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Decoded image (3, H, W) uint8 and class ids (H, W) uint8, as stored. BadSample names a bad file.
 
@@ -129,6 +140,8 @@ class SegmentationSamples(Dataset):
         image, mask = row["image"], row.get("label")
         if image.mode.startswith(("I", "F")):
             raise BadSample(f"An image must have 8 bits per channel, got mode {image.mode} in {self.paths(index)}.")
+        if mask is None and "label" in self.rows.column_names:
+            raise BadSample(f"No mask for sample {index} ({self.paths(index)}).")
         if mask is None:
             labels = np.full((image.height, image.width), IGNORE_INDEX, dtype=np.uint8)
         elif mask.size != image.size:
@@ -158,6 +171,8 @@ class SegmentationSamples(Dataset):
 
     def stored(self, index: int) -> dict[str, dict]:
         """The sample's columns undecoded, each as {"bytes", "path"}, of which one may be None."""
+        if isinstance(self.rows, StreamedRows):
+            return self.rows.stored(index)
         columns = [name for name in ("image", "label") if name in self.rows.column_names]
         row = self.rows.select([index]).select_columns(columns).with_format("arrow")[:].to_pylist()[0]
         return {name: row[name] or {"bytes": None, "path": None} for name in columns}
