@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from conftest import make_cnn, make_hybrid, make_vit
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
@@ -236,3 +237,14 @@ def test_a_protocol_says_what_was_done():
     assert str(Protocol("sliding", window=(512, 512), scales=(0.5, 1.0), flip=True)) == (
         "sliding window of 512x512, stride 342x342, over images at their own size, scales 0.5, 1, mirrored too"
     )
+
+
+@pytest.mark.parametrize("make", [make_cnn, make_vit, make_hybrid])
+@pytest.mark.parametrize("size", [(45, 67), (65, 100)])
+def test_students_take_sizes_that_no_stride_divides(make, size):
+    student = make().eval()
+    for protocol in (Protocol(scales=(0.75, 1.0), flip=True), Protocol("sliding", window=(41, 39))):
+        with torch.no_grad():
+            logits = protocol.logits(student.logits, images(*size))
+        assert logits.shape == (2, 3, *size)
+        assert logits.isfinite().all()
