@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from .classes import CLASSES_FILE, IGNORED, PALETTE_FILE
 from .masks import IGNORE_INDEX, Colour, as_picture
-from .own import BENCHMARK_FILE, CLASSES_FILE, IGNORED, PALETTE_FILE
+from .own import BENCHMARK_FILE
 from .segmentation import BadSample, SegmentationData, SegmentationSamples
 
 SHARD_BYTES = 256 * 2**20
