@@ -1,6 +1,7 @@
 """Prediction with any model of transformers that returns semantic-segmentation logits."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from pickle import UnpicklingError
 
 import numpy as np
@@ -18,6 +19,8 @@ def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
 
     Weights are read as safetensors or as tensors alone; code that lies beside them is not run.
     """
+    if students := sorted(path.parent.name for path in Path(name).glob("*/config.json")):
+        raise OSError(f"{name} is the folder of a run. Did you mean {' or '.join(f'{name}/{s}' for s in students)}?")
     try:
         model = AutoModelForSemanticSegmentation.from_pretrained(name).eval()
         return model, AutoImageProcessor.from_pretrained(name)

@@ -25,7 +25,7 @@ from .students import STUDENTS, Student, as_student
 
 WAYS_ON = (
     "Without access to the Hugging Face Hub there are two ways on: a local folder in its place (--cnn / --vit FOLDER), "
-    "or random weights (--from_scratch)."
+    "or random weights (--from_scratch; on a CPU --recipe cpu, which is smaller too)."
 )
 
 # Stride of a new DeepLabV3+'s encoder, unless told: the paper's MobileNetV2 runs at 8, its ResNet-50 at 16.

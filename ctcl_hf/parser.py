@@ -15,9 +15,9 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 class ArgumentsParser(HfArgumentParser):
     """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and not the first."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
         self.problems: list[str] = []
-        super().__init__(*args, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
+        super().__init__(*args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         try:

@@ -43,9 +43,12 @@ def prepare(arguments: Arguments) -> Run:
     if training.process_index == 0:
         print(data)
     if data_arguments.check_data and not data.is_streamed and training.local_process_index == 0:
-        data.check()
+        _check(data, data_arguments)
     image_size = tuple(data_arguments.image_size or data.image_size)
     protocol = data_arguments.build_protocol(data.protocol, image_size, tuple(data_arguments.crop_size))
+    if training.process_index == 0:
+        crop, whole = ("x".join(map(str, size)) for size in (data_arguments.crop_size, image_size))
+        print(f"Trained: on crops of {crop} from images scaled about {whole} (height x width). Scored: {protocol}.")
     logging.disable_progress_bar()  # of single files read and written, which would break the training bar
     set_seed(training.seed)
     pair_students = _students(students, data.class_names, image_size)
@@ -87,6 +90,18 @@ def prepare(arguments: Arguments) -> Run:
     for name, repository in trainer.publisher.repositories.items():
         print(f"{name} will be published at {repository.url}")
     return Run(arguments, data, trainer, checkpoint)
+
+
+def _check(data: SegmentationData, arguments: DataArguments) -> None:
+    try:
+        data.check()
+    except ValueError as error:
+        if arguments.dataset_name is None:
+            raise
+        raise ValueError(
+            f"{error}\nWhat masks hold is said by --class_names, --label_map, --ignore_index, --reduce_labels and "
+            "--palette: docs/data.md."
+        ) from None
 
 
 def _students(arguments: StudentArguments, class_names: tuple[str, ...], size: tuple[int, int]) -> dict[str, Student]:
@@ -147,7 +162,8 @@ def report(run: Run) -> None:
     if not trainer.is_world_process_zero():
         return
     history = trainer.state.log_history
-    tables.append(_best_table(history, names))
+    if any(f"eval_{names[0]}_mean_iou" in log for log in history):
+        tables.append(_best_table(history, names))
     trainer.save_state()
     facts = {
         "recipe": run.arguments.recipe,
@@ -197,8 +213,8 @@ def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
     lines = [["validation mIoU (%)", "first", "best", "last"]]
     for name in names:
         curve = [(log[f"eval_{name}_mean_iou"], log["step"]) for log in history if f"eval_{name}_mean_iou" in log]
-        cells = [f"{100 * iou:.2f} (step {step})" for iou, step in (curve[0], max(curve), curve[-1])] if curve else []
-        lines.append([name, *cells] if cells else [name, "-", "-", "-"])
+        cells = [f"{100 * iou:.2f} (step {step})" for iou, step in (curve[0], max(curve), curve[-1])]
+        lines.append([name, *cells])
     return markdown_table(lines)
 
 

@@ -21,6 +21,8 @@ if __name__ == "evaluate":
 from ctcl_hf.data_arguments import DatasetArguments, ProtocolArguments
 from ctcl_hf.parser import ArgumentsParser
 
+WINDOW = 512  # pixels of a side of the centre crop and the sliding window, unless told or larger than the image
+
 
 @dataclass
 class EvaluationArguments:
@@ -28,8 +30,7 @@ class EvaluationArguments:
     image_size: list[int] | None = field(
         default=None,
         metadata={
-            "help": "HEIGHT WIDTH in pixels to which images are resized. Default: whole, the model's own processor's; "
-            "sliding, the data set's."
+            "help": "HEIGHT WIDTH in pixels to which images are resized. Default: what the model's own processor does."
         },
     )
     batch_size: int = field(default=4, metadata={"help": "Images at a time."})
@@ -40,7 +41,10 @@ class EvaluationArguments:
     predictions: str | None = field(
         default=None, metadata={"help": "Folder for a PNG of each prediction, as the benchmark wants it handed in."}
     )
-    output_dir: str = field(default="evaluation", metadata={"help": "Where results.json, results.md and worst.png go."})
+    output_dir: str | None = field(
+        default=None,
+        metadata={"help": "Where results.json, results.md and worst.png go. Default: evaluation/MODEL-DATA-SPLIT."},
+    )
 
     def __post_init__(self):
         problems = []
@@ -53,7 +57,11 @@ class EvaluationArguments:
 
 
 def main() -> None:
-    parser = ArgumentsParser([EvaluationArguments, DatasetArguments, ProtocolArguments], description=__doc__)
+    parser = ArgumentsParser(
+        [EvaluationArguments, DatasetArguments, ProtocolArguments],
+        usage="%(prog)s MODEL [options]",
+        description=__doc__,
+    )
     parser.add_argument("model", help="Folder of a student, or the Hub id of any semantic-segmentation model.")
     arguments, dataset, protocol, given = parser.parse(None)
     try:
@@ -77,18 +85,18 @@ def evaluate(
     if arguments.split not in data.splits:
         raise ValueError(f"--split {arguments.split}: {data.name} has {', '.join(data.splits)}.")
     scorer = Scorer(model, data, accelerator)
-    own = {"whole": scorer.image_size or data.image_size, "sliding": data.image_size}
-    kind = protocol_arguments.protocol or data.protocol
-    image_size = tuple(arguments.image_size) if arguments.image_size else own.get(kind)
-    protocol = protocol_arguments.build_protocol(data.protocol, image_size, (512, 512))
-    if arguments.predictions and kind == "centre_crop":
+    image_size = tuple(arguments.image_size or scorer.image_size or data.image_size)
+    window = tuple(min(WINDOW, side) for side in image_size)
+    protocol = protocol_arguments.build_protocol(data.protocol, image_size, window)
+    if arguments.predictions and protocol.name == "centre_crop":
         raise ValueError("--predictions wants whole images, not their centre: --protocol whole.")
     accelerator.print(f"{data}\nScored: {protocol}. Classes {scorer.class_note}.")
     predictions = Path(arguments.predictions) if arguments.predictions else None
     scores, images = scorer.score(arguments.split, protocol, arguments.batch_size, arguments.workers, predictions)
     if not accelerator.is_main_process:
         return
-    folder = Path(arguments.output_dir)
+    name = "-".join([*Path(model).parts[-2:], data.name, arguments.split])
+    folder = Path(arguments.output_dir or Path("evaluation") / name)
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "model": model,

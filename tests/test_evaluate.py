@@ -76,6 +76,7 @@ def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([".", "--dataset", "synthetic"], "is the folder of a run. Did you mean ./cnn or ./other or ./vit?"),
         (["nowhere", "--dataset", "synthetic"], "nowhere is neither a student's folder nor a model on the Hub"),
         (["cnn", "--dataset_name", "shards", "--split", "test"], "--split test: shards has train, validation."),
         (["cnn", "--dataset", "synthetic"], "The model knows 3 classes (left, right, dot), the data has"),

@@ -176,7 +176,7 @@ def test_both_students_learn(tmp_path, method):
     logs = training_logs(trainer)
     for name in ("cnn", "vit"):
         first, last = (np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:]))
-        assert last < 0.7 * first
+        assert last < 0.8 * first
         assert after[f"eval_{name}_overall_accuracy"] > max(0.9, before[f"eval_{name}_overall_accuracy"])
 
 

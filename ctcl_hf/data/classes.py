@@ -45,6 +45,8 @@ def read_class_names(given: Sequence[str] | str | None, palette: Mapping[str, An
             given = [str(told[str(i)]) for i in range(len(told))]
         else:
             given = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    if given is not None and len(given) == 1 and "," in given[0]:
+        raise ValueError(f"--class_names {given[0]}: separate names by spaces.")
     names = tuple(given or (title for title in palette if title != IGNORED))
     if not names:
         raise ValueError(

@@ -10,12 +10,16 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
+from transformers.utils import logging
 
 from .masks import IGNORE_INDEX, Colour, MaskReader
 from .streaming import StreamedRows
 
 if TYPE_CHECKING:
     import datasets
+
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,18 +73,31 @@ class SegmentationData:
         return any(isinstance(rows, StreamedRows) for rows in self.splits.values())
 
     def check(self) -> None:
-        """Reads every image and mask once; ValueError names each split's first bad file and counts the others."""
-        problems = []
+        """Reads every image and mask once; ValueError names each split's first bad file and counts the others.
+
+        Warns of classes without a pixel to learn them from.
+        """
+        problems, seen = [], set()
         for split, rows in self.splits.items():
-            samples = self.samples(split, transform=lambda image, labels: (image, labels))
+            samples = self.samples(split, transform=None)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                checks = pool.map(samples.problem, range(len(rows)))
-                found = [p for p in tqdm(checks, f"Checking {self.name} {split}", len(rows), leave=False) if p]
+                checks = tqdm(
+                    pool.map(samples.inspect, range(len(rows))), f"Checking {self.name} {split}", len(rows), leave=False
+                )
+                found = []
+                for problem, ids in checks:
+                    found += [problem] if problem else []
+                    seen |= ids if split == "train" else set()
             if found:
                 more = f" (and {len(found) - 1} more in {split})" if len(found) > 1 else ""
                 problems.append(found[0] + more)
         if problems:
             raise ValueError("\n".join(problems))
+        if absent := [name for i, name in enumerate(self.class_names) if i not in seen]:
+            logger.warning(
+                f"No training mask of {self.name} has a pixel of {', '.join(absent)}. If that is wrong, so are the "
+                "names of the classes, or what the ids in the masks stand for."
+            )
 
 
 class BadSample(ValueError):
@@ -156,13 +173,13 @@ class SegmentationSamples(Dataset):
                 raise BadSample(f"Bad mask ({self.paths(index)}): {error}") from None
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1), torch.from_numpy(labels)
 
-    def problem(self, index: int) -> str | None:
-        """What is wrong with a sample, or None."""
+    def inspect(self, index: int) -> tuple[str | None, set[int]]:
+        """What is wrong with a sample, or None; and the ids in its labels."""
         try:
-            self.read(index)
+            _, labels = self.read(index)
         except BadSample as error:
-            return str(error)
-        return None
+            return str(error), set()
+        return None, set(np.flatnonzero(np.bincount(labels.numpy().ravel())).tolist())
 
     def paths(self, index: int) -> str:
         """The sample's files, for messages."""

@@ -89,7 +89,8 @@ def _explained(name: str) -> Iterator[None]:
             "copy in Parquet, or download it and give a folder of images and masks."
         ) from error
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise OSError(f"--dataset_name {name} cannot be loaded: {error}") from error
+        where = "" if Path(name).is_dir() else "no such folder here, and "
+        raise OSError(f"--dataset_name {name}: {where}it cannot be loaded: {error}") from error
 
 
 def _two_columns(
@@ -133,6 +134,8 @@ def folder_splits(folder: Path) -> dict[str, "datasets.Dataset"]:
         elif path.name == "images":
             for split in sorted(part for part in path.iterdir() if part.is_dir()):
                 found[split.name] = _folder_pairs(split, [folder / masks / split.name for masks in MASK_FOLDERS])
+            if not found and folder.name in ("train", "training"):
+                raise ValueError(f"{folder} is one split of a data set: give the folder above it.")
             if not found:
                 found["train"] = _folder_pairs(path, [folder / masks for masks in MASK_FOLDERS])
     if not found:

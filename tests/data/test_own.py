@@ -212,6 +212,24 @@ def test_a_bad_palette_says_what_is_wrong(folder, tmp_path, text, message):
         build_own(str(folder), class_names=NAMES, palette=str(palette))
 
 
+def test_classes_without_a_training_pixel_are_named(folder, caplog):
+    with caplog.at_level("WARNING"):
+        build_own(str(folder), class_names=NAMES).check()
+        assert "has a pixel of" not in caplog.text
+        build_own(str(folder), class_names=(*NAMES, "water")).check()
+    assert "No training mask of meadows has a pixel of water." in caplog.text
+
+
+def test_near_misses_are_told_what_was_meant(folder, monkeypatch):
+    with pytest.raises(ValueError, match="separate names by spaces"):
+        build_own(str(folder), class_names=["ground,tree,sky"])
+    with pytest.raises(ValueError, match="is one split of a data set: give the folder above it"):
+        build_own(str(folder / "train"), class_names=NAMES)
+    monkeypatch.setattr("datasets.load_dataset", lambda name: (_ for _ in ()).throw(ConnectionError("no network")))
+    with pytest.raises(OSError, match="meadow: no such folder here, and it cannot be loaded: no network"):
+        build_own("meadow", class_names=NAMES)
+
+
 # ---- bad files ----
 
 
