@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from transformers.trainer_callback import ProgressCallback
 
 from .pair import StudentPair
+from .tables import markdown_table
 
 
 def metrics_table(metrics: dict[str, float], names: Sequence[str], prefix: str = "eval") -> str:
@@ -24,17 +25,6 @@ def parameter_table(pair: StudentPair) -> str:
         count = sum(parameter.numel() for parameter in student.model.parameters())
         lines.append([name, student.description, f"{count / 1e6:.2f}"])
     return markdown_table(lines)
-
-
-def markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    """Aligned Markdown; the first line is the header."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    cells = [
-        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        for line in lines
-    ]
-    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [cells[0], rule, *cells[1:]])
 
 
 class PairProgress(ProgressCallback):

@@ -18,8 +18,9 @@ from .inference import load_for_inference, segment
 from .loading import load_student
 from .pair import StudentPair
 from .recipes import Arguments
-from .report import markdown_table, metrics_table, parameter_table
+from .report import metrics_table, parameter_table
 from .students import Student, as_student
+from .tables import markdown_table
 from .trainer import CTCLTrainer
 
 FIGURE_IMAGES = 4

@@ -85,19 +85,23 @@ class Scorer:
         """Scores by "mean_iou", "overall_accuracy", "mean_accuracy", "loss", "iou_CLASS"; and those of single images.
 
         Args:
-            predictions: folder for a PNG of every image's prediction, in the benchmark's own ids.
+            predictions: folder for a PNG of every image's prediction, in the benchmark's own ids. ValueError if two
+                images have one name.
         """
         samples = self.data.samples(split, protocol.transform)
         accelerator = self.accelerator
         own = range(accelerator.process_index, len(samples), accelerator.num_processes)
         loader = DataLoader(Subset(samples, own), batch_size, collate_fn=collate_for_evaluation, num_workers=workers)
-        found, numbers = ImageScores(len(self.data.class_names)), iter(own)
+        found, numbers, written = ImageScores(len(self.data.class_names)), iter(own), set()
 
         def after_image(name: str, ids: Tensor, labels: Tensor) -> None:
             number = next(numbers)
             found.add(number, ids, labels)
             if predictions is not None:
                 path = predictions / f"{_stem(samples, number)}.png"
+                if path in written:
+                    raise ValueError(f"Two images are named {path.stem}: one prediction would overwrite the other.")
+                written.add(path)
                 write_prediction(ids.cpu().numpy().astype(np.uint8), self.data, path)
 
         batches = tqdm(loader, f"Scoring {split}", disable=not accelerator.is_local_main_process)

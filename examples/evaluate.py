@@ -77,8 +77,8 @@ def evaluate(
 
     from ctcl_hf.card import machine, versions
     from ctcl_hf.figures import save_figure
-    from ctcl_hf.report import markdown_table
     from ctcl_hf.scoring import Scorer
+    from ctcl_hf.tables import markdown_table
 
     accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else "no")
     data = dataset.load()

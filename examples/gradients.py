@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ctcl_hf.report import markdown_table
+from ctcl_hf.tables import markdown_table
 
 
 def main() -> None:

@@ -154,6 +154,14 @@ def test_predictions_are_written_as_the_benchmark_wants_them(folder, data, tmp_p
         assert np.array_equal(np.array([7, 11, 33])[np.asarray(ours)], theirs)
 
 
+def test_predictions_never_overwrite_each_other(folder, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("ctcl_hf.scoring._stem", lambda samples, number: "street")
+    with pytest.raises(ValueError, match="Two images are named street"):
+        Scorer(str(folder / "vit"), data, Accelerator(cpu=True)).score(
+            "validation", Protocol(image_size=SIZE), predictions=tmp_path
+        )
+
+
 def test_a_split_without_labels_is_predicted(folder, data, tmp_path):
     data.splits["test"] = data.splits["validation"].remove_columns("label")
     try:

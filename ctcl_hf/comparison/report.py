@@ -11,7 +11,7 @@ import numpy as np
 from ..data_arguments import DataArguments
 from ..figures import grid_curves_figure, methods_figure, save_figure
 from ..inference import load_for_inference, segment
-from ..report import markdown_table
+from ..tables import markdown_table
 from .grid import Cell, Grid
 from .paper import VANILLA, Row, Table
 

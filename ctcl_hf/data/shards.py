@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from ..tables import markdown_table
 from .classes import CLASSES_FILE, IGNORED, PALETTE_FILE
 from .masks import IGNORE_INDEX, Colour, as_picture
 from .own import BENCHMARK_FILE
@@ -41,8 +42,6 @@ class Report:
 
     def __str__(self) -> str:
         """Markdown: counts by split, sizes, share of pixels by class, and every bad file."""
-        from ..report import markdown_table
-
         lines = [["split", "images", "bad"]]
         lines += [[split, str(count), str(len(self.bad[split]))] for split, count in self.written.items()]
         total = max(int(self.pixels.sum()), 1)
