@@ -168,7 +168,7 @@ def test_students_are_clipped_separately(tmp_path):
 @pytest.mark.parametrize("method", [CTCL, Vanilla])
 def test_both_students_learn(tmp_path, method):
     trainer = make_trainer(
-        tmp_path, method, max_steps=40, cnn_lr=0.05, vit_lr=2e-3, vit_head_lr_multiplier=1.0, data=make_data(24, 4)
+        tmp_path, method, max_steps=60, cnn_lr=0.05, vit_lr=2e-3, vit_head_lr_multiplier=1.0, data=make_data(24, 4)
     )
     before = trainer.evaluate()
     trainer.train()
@@ -176,7 +176,7 @@ def test_both_students_learn(tmp_path, method):
     logs = training_logs(trainer)
     for name in ("cnn", "vit"):
         first, last = (np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:]))
-        assert last < 0.8 * first
+        assert last < 0.7 * first
         assert after[f"eval_{name}_overall_accuracy"] > max(0.9, before[f"eval_{name}_overall_accuracy"])
 
 
