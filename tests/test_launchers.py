@@ -19,14 +19,21 @@ TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 @pytest.mark.parametrize(
     ("launcher", "number", "ends"),
     [
-        # These two die of it, and say nothing to the processes that train.
+        # These die of it, and say nothing to the processes that train.
         ((*ACCELERATE, "--dynamo_backend", "no"), signal.SIGTERM, -signal.SIGTERM),
+        ((*ACCELERATE, "--dynamo_backend", "no"), signal.SIGUSR1, -signal.SIGUSR1),
         (TORCHRUN, signal.SIGUSR1, -signal.SIGUSR1),
         # These pass it on, wait, and call it a failure.
         (TORCHRUN, signal.SIGTERM, 1),
         ((*TORCHRUN, "--signals-to-handle", "SIGTERM,SIGUSR1"), signal.SIGUSR1, 1),
     ],
-    ids=["accelerate-SIGTERM", "torchrun-SIGUSR1", "torchrun-SIGTERM", "torchrun-handles-SIGUSR1"],
+    ids=[
+        "accelerate-SIGTERM",
+        "accelerate-SIGUSR1",
+        "torchrun-SIGUSR1",
+        "torchrun-SIGTERM",
+        "torchrun-handles-SIGUSR1",
+    ],
 )
 def test_a_signal_to_the_launcher_alone_saves_and_stops_within_the_step(launcher, number, ends, tmp_path):
     options = ["--max_steps", "500", "--save_strategy", "no", "--eval_strategy", "no", "--cpu_threads", "1"]
