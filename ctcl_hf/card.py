@@ -31,6 +31,7 @@ class RunFacts:
 
     dataset: its name.
     dataset_title: what it is called in a sentence, where its name is not enough.
+    dataset_id: "user/name", if it comes from the Hub, to which the card then links.
     training_images: how many there are.
     data, method: options by name, of the data's augmentation and of the method.
     control: scores of a run that trained the same students alone, as `CTCLTrainer.scores`.
@@ -41,6 +42,7 @@ class RunFacts:
 
     dataset: str | None = None
     dataset_title: str | None = None
+    dataset_id: str | None = None
     training_images: int | None = None
     data: Mapping[str, Any] | None = None
     method: Mapping[str, Any] | None = None
@@ -95,6 +97,7 @@ def _record(
         "method": type(pair.objective).__name__.lower(),
         "dataset": facts.dataset,
         "dataset_title": facts.dataset_title or facts.dataset,
+        "dataset_id": facts.dataset_id,
         "classes": classes,
         "height": student.image_processor.size["height"],
         "width": student.image_processor.size["width"],
@@ -180,7 +183,7 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
     results = [
         EvalResult(
             task_type="image-segmentation",
-            dataset_type=dataset,
+            dataset_type=recorded["dataset_id"] or dataset,
             dataset_name=dataset,
             dataset_split=result["split"],
             metric_type=result["metric"],
@@ -194,7 +197,7 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
         pipeline_tag="image-segmentation",
         library_name="transformers",
         license=recorded["license"],
-        datasets=[dataset] if dataset else None,
+        datasets=[recorded["dataset_id"]] if recorded["dataset_id"] else None,
         base_model=origin if origin and "/" in origin else None,
         tags=["semantic-segmentation", "knowledge-distillation", "ctcl_hf", recorded["method"]],
         model_name=title,
@@ -206,7 +209,7 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
         "per_class": [[_cell(text) for text in row] for row in recorded["per_class"]],
         "training": [[_cell(text) for text in row] for row in recorded["training"]],
     }
-    apart = ("results", "origin", "has_figure", "dataset_title", "classes", *tables)
+    apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", "classes", *tables)
     return ModelCard.from_template(
         card_data,
         template_str=files("ctcl_hf.model_cards").joinpath("student.md").read_text(),

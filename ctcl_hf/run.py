@@ -75,6 +75,7 @@ def prepare(arguments: Arguments) -> Run:
         facts=RunFacts(
             dataset=data.name,
             dataset_title=data.title,
+            dataset_id=data.hub_id,
             training_images=len(data.splits["train"]),
             data={key: value for key, value in vars(data_arguments).items() if key in AUGMENTATION},
             method=method.options(),

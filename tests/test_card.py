@@ -33,6 +33,7 @@ def trained(tmp_path_factory):
     facts = RunFacts(
         dataset="halves",
         dataset_title="drawn halves",
+        dataset_id="artist/halves",
         training_images=12,
         method={"alpha": 1.0, "kl_direction": "reverse"},
         recipe="tiny",
@@ -55,7 +56,8 @@ def test_metadata_is_what_the_hub_reads(trained):
     trainer, folder = trained
     data = ModelCard.load(folder / "vit" / "README.md").data
     assert (data.pipeline_tag, data.library_name, data.license) == ("image-segmentation", "transformers", "mit")
-    assert (data.datasets, data.base_model) == (["halves"], "nvidia/mit-b1")
+    assert (data.datasets, data.base_model) == (["artist/halves"], "nvidia/mit-b1")
+    assert {(result.dataset_type, result.dataset_name) for result in data.eval_results} == {("artist/halves", "halves")}
     results = {(result.dataset_split, result.metric_type): result.metric_value for result in data.eval_results}
     assert results == {
         ("test", "mean_iou"): trainer.scores["test"]["vit_mean_iou"],

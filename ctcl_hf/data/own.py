@@ -90,6 +90,7 @@ def build_own(
     return SegmentationData(
         name=Path(name).resolve().name if folder is not None else name.rpartition("/")[2],
         title=None if folder is not None else name,
+        hub_id=None if folder is not None else name,
         splits=splits,
         class_names=names,
         palette=drawn_colours(names, colours),

@@ -33,6 +33,7 @@ class SegmentationData:
     label_map, colours: what the masks' ids and colours stand for, see `MaskReader`.
     title: what it is called in a sentence, where its name is not enough.
     protocol: how its benchmark is scored, a name of `PROTOCOLS`.
+    hub_id: "user/name", if it comes from the Hub.
     source: where its files were found, and what is to be known of them.
     prediction_ids: what its benchmark calls classes 0..K-1 in predictions that are handed in; None if the same.
     """
@@ -46,6 +47,7 @@ class SegmentationData:
     title: str | None = None
     colours: Mapping[Colour, int] = field(default_factory=dict)
     protocol: str = "whole"
+    hub_id: str | None = None
     source: str | None = None
     prediction_ids: tuple[int, ...] | None = None
 

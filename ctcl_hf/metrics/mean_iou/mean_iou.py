@@ -116,11 +116,16 @@ def scores_from_counts(
         iou = hits / (references + table.sum(axis=0)[:num_labels] - hits)
         accuracy = hits / references
         overall = hits.sum() / references.sum()
-    scores = {"mean_iou": np.nanmean(iou), "mean_accuracy": np.nanmean(accuracy), "overall_accuracy": overall}
+    scores = {"mean_iou": _mean(iou), "mean_accuracy": _mean(accuracy), "overall_accuracy": overall}
     scores |= {"per_category_iou": iou, "per_category_accuracy": accuracy}
     if nan_to_num is not None:
         scores = {name: np.nan_to_num(score, nan=nan_to_num) for name, score in scores.items()}
     return scores
+
+
+def _mean(scores: np.ndarray) -> np.floating:
+    """Over the classes that occur; NaN, without numpy's warning, where none does."""
+    return np.float64("nan") if np.isnan(scores).all() else np.nanmean(scores)
 
 
 def _quoted(ids: list[int]) -> str:
