@@ -139,7 +139,7 @@ def test_a_hub_data_set_is_streamed_from_the_files_that_it_lists(shards, monkeyp
     data = streamed("user/streets", class_names=CLASSES)
     assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 24, "validation": 4}
     assert data.image_size == (64, 96)
-    assert data.is_streamed
+    assert data.is_streamed and (data.name, data.hub_id) == ("streets", "user/streets")
     assert torch.equal(
         data.samples("train", lambda *pair: pair)[5]["labels"],
         build_own(str(shards), class_names=CLASSES).samples("train", lambda *pair: pair)[5]["labels"],
