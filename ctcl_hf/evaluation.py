@@ -49,7 +49,10 @@ def evaluate_predictors(
                 after_image(name, ids[0], labels)
         images += len(batch["labels"])
         after_batch()
-    totals = accelerator.reduce(torch.tensor([*loss_sums, images], device=accelerator.device), "sum").tolist()
+    totals = torch.tensor([*loss_sums, images], dtype=torch.float64)
+    if accelerator.num_processes > 1:  # Apple's GPUs, which know no float64, are always alone
+        totals = accelerator.reduce(totals.to(accelerator.device), "sum")
+    totals = totals.tolist()
     images = round(totals[-1])
     results = {}
     for name, loss_sum in zip(predictors, totals, strict=False):

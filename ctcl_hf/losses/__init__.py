@@ -8,7 +8,7 @@ from .channel import channel_distillation
 from .ensemble import error_products, general_share, linear_target, minimum_target, naive_target
 from .hfd import as_constant, hfd
 from .pixel import cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
-from .region import cosine_distance, region_bsd, region_sums, spread, teaching_directions
+from .region import average_pool, cosine_distance, region_bsd, region_sums, spread, teaching_directions
 from .sharing import across_processes, divisors, shared_sums
 from .strips import PixelLosses, cross_entropy_loss, pixel_losses
 from .variation import intra_class_variation
@@ -17,6 +17,7 @@ __all__ = [
     "PixelLosses",
     "across_processes",
     "as_constant",
+    "average_pool",
     "channel_distillation",
     "cosine_distance",
     "cross_entropy_loss",

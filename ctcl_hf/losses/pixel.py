@@ -32,7 +32,10 @@ def cross_entropy_map(logits: Tensor, labels: Tensor, ignore_index: int) -> Tens
 
     Shapes: logits (B, K, H, W), labels (B, H, W) -> (B, H, W).
     """
-    return F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="none")
+    # Not F.cross_entropy, which has no deterministic backward on GPUs.
+    labelled = labels != ignore_index
+    target = torch.where(labelled, labels, 0).unsqueeze(1)
+    return torch.where(labelled, -F.log_softmax(logits, dim=1).gather(1, target).squeeze(1), 0)
 
 
 @in_full_precision

@@ -32,6 +32,14 @@ def region_sums(pixel_map: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor
     return torch.einsum("yr,byx,xc->brc", rows, pixel_map, columns)
 
 
+def average_pool(features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Adaptive average pooling: (B, C, H, W) -> (B, C, h, w). Deterministic on GPUs where h and w divide H and W."""
+    strides = [own // wanted for own, wanted in zip(features.shape[-2:], size, strict=True)]
+    if [wanted * stride for wanted, stride in zip(size, strides, strict=True)] != list(features.shape[-2:]):
+        return F.adaptive_avg_pool2d(features, size)
+    return features if strides == [1, 1] else F.avg_pool2d(features, strides)
+
+
 @in_full_precision
 def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
     """1 - cosine similarity over channels at every position: (B, C, h, w) twice -> (B, h, w), in 0..2."""

@@ -6,6 +6,7 @@ image at a time (see `phases`), while those few are in the cache: the same value
 logits at their own stride.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,10 @@ from .region import teaching_directions
 from .sharing import divisors
 
 CE, KL = 0, 1  # the terms whose gradients are collected
+# An accelerator has memory for logits at full resolution, and waits for launches: at a factor of 4 there are 16 phases
+# of some 18 launches each, at 16 (an auxiliary head's) 256.
+LARGEST_FACTOR_ACCELERATOR = 4
+LARGEST_FACTOR_CPU = math.inf
 
 
 class PixelLosses(NamedTuple):
@@ -63,10 +68,14 @@ def pixel_losses(
 
 
 def _with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
-    """Logits whose sides divide the labels'. Others, which have no phases, are upsampled as a whole."""
+    """Logits whose sides divide the labels', on accelerators by few enough phases. Others are upsampled as a whole."""
     size = labels.shape[-2:]
-    divides = [all(side % own == 0 for side, own in zip(size, logits.shape[-2:], strict=True)) for logits in students]
-    return [logits if fits else upsample(logits, size) for logits, fits in zip(students, divides, strict=True)]
+    largest = LARGEST_FACTOR_CPU if labels.device.type == "cpu" else LARGEST_FACTOR_ACCELERATOR
+    fits = [
+        all(side % own == 0 and side // own <= largest for side, own in zip(size, logits.shape[-2:], strict=True))
+        for logits in students
+    ]
+    return [logits if fit else upsample(logits, size) for logits, fit in zip(students, fits, strict=True)]
 
 
 class _PixelLosses(torch.autograd.Function):

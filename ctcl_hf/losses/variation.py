@@ -6,6 +6,7 @@ from torch import Tensor
 
 from .pixel import masked_mean
 from .precision import in_full_precision
+from .region import average_pool
 
 
 def nearest_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
@@ -43,7 +44,7 @@ def intra_class_variation(learner: Tensor, peer: Tensor, labels: Tensor, num_cla
     grid = min(learner.shape[-2:], peer.shape[-2:])
     labels = nearest_labels(labels, grid)
     maps = [
-        similarity_to_class(F.adaptive_avg_pool2d(features, grid), labels, num_classes, ignore_index)
+        similarity_to_class(average_pool(features, grid), labels, num_classes, ignore_index)
         for features in (learner, peer.detach())
     ]
     return masked_mean((maps[0] - maps[1]).square(), labels != ignore_index)

@@ -1,6 +1,5 @@
 """CTCL: collaborative learning of a CNN and a ViT (Zhu et al., ICCV 2023, Eqs. 1-6)."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import losses
@@ -17,7 +16,7 @@ class Projection(nn.Conv2d):
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         # A 1x1 convolution and averaging commute; pooling first leaves the convolution fewer positions.
-        return super().forward(F.adaptive_avg_pool2d(features, size))
+        return super().forward(losses.average_pool(features, size))
 
 
 class CTCL(Objective):
@@ -111,7 +110,7 @@ class CTCL(Objective):
         projected = [own["last"](student.last, grid) for own, student in zip(self.projections, (a, b), strict=True)]
         targets = projected
         if self.region_projection == "learner":
-            targets = [F.adaptive_avg_pool2d(student.last, grid) for student in (a, b)]
+            targets = [losses.average_pool(student.last, grid) for student in (a, b)]
         (labelled_regions,) = losses.divisors(has_label.sum())
         for i, j in ((0, 1), (1, 0)):  # learner, peer
             terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j])

@@ -133,7 +133,8 @@ class Student(nn.Module):
 
         timm's converter, not torch's: that one would lose the activations that timm keeps in its norm layers.
         """
-        self.model = convert_sync_batchnorm(self.model)
+        if not any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules()):  # converted before
+            self.model = convert_sync_batchnorm(self.model)
 
     def save_pretrained(self, folder: str) -> None:
         """A plain folder for `from_pretrained` and `pipeline`: config, safetensors, image processor."""

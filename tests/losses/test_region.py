@@ -5,7 +5,7 @@ import reference
 import torch
 from losses.test_pixel import assert_same_value_and_gradients, random_logits
 
-from ctcl_hf.losses import cosine_distance, region_bsd, region_sums, spread, teaching_directions
+from ctcl_hf.losses import average_pool, cosine_distance, region_bsd, region_sums, spread, teaching_directions
 
 
 @pytest.mark.parametrize("grid", [(2, 3), (4, 5), (3, 2), (1, 1), (8, 12)])
@@ -21,6 +21,18 @@ def test_every_pixel_counts_in_exactly_one_region(grid):
     for our_mask, their_mask in zip(ours, theirs, strict=True):
         assert torch.equal(our_mask, their_mask)
     assert torch.allclose(region_sums(ce_a, grid).sum(), ce_a.sum())
+
+
+@pytest.mark.parametrize("grid", [(8, 12), (4, 3), (2, 12), (1, 1), (3, 5), (16, 12)])
+def test_pooling_is_adaptive_average_pooling(grid):
+    features = torch.randn(2, 3, 8, 12, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 3, *grid, dtype=torch.float64)
+    ours, theirs = average_pool(features, grid), torch.nn.functional.adaptive_avg_pool2d(features, grid)
+    assert torch.allclose(ours, theirs, atol=1e-12)
+    for mine, expected in zip(
+        *(torch.autograd.grad((y * weights).sum(), features) for y in (ours, theirs)), strict=True
+    ):
+        assert torch.allclose(mine, expected, atol=1e-12)
 
 
 def test_b_teaches_on_a_tie_and_nobody_where_nothing_is_labelled():

@@ -54,6 +54,26 @@ def test_strips_of_any_size_equal_the_plain_losses(monkeypatch, direction, tempe
     assert_equal_to_plain(logits, labels, direction, temperature)
 
 
+def test_logits_of_many_phases_equal_the_plain_losses_where_launches_are_dear(monkeypatch):
+    monkeypatch.setattr(strips, "LARGEST_FACTOR_CPU", strips.LARGEST_FACTOR_ACCELERATOR)
+    logits, labels = random_case((8, 6), (2, 3), (32, 24))
+    visited = []
+    monkeypatch.setattr(phases.Rows, "__init__", watched(phases.Rows.__init__, visited))
+    assert_equal_to_plain(logits, labels)
+    assert len(visited) == 4 * 2  # four vertical phases of two students: not sixteen
+    visited.clear()
+    strips.cross_entropy_loss(logits[1], labels, IGNORE)
+    assert len(visited) == 1
+
+
+def watched(function, calls):
+    def call(*args, **kwargs):
+        calls.append(args)
+        return function(*args, **kwargs)
+
+    return call
+
+
 @pytest.mark.parametrize(
     ("shape_a", "shape_b", "size"),
     [
