@@ -33,9 +33,11 @@ def complete_checkpoint(staged: Path, final: Path) -> None:
     manifest.write_text(json.dumps(sizes, indent=2) + "\n")
     for path in [*files, manifest, *{path.parent for path in files}, staged]:
         _sync(path)
-    replaced = staged.with_name(f"{staged.name}-replaced")
+    # What it replaces is of the same step, and as good: it goes at once too, and until then under a name by which it is
+    # found, so that a kill leaves one of the two.
+    replaced = final.with_name(f"checkpoint-replaced-{step_of(final)}")
     if final.exists():
-        # Of the same step, so what replaces it is as good. It goes at once too: a kill must not leave half of it.
+        shutil.rmtree(replaced, ignore_errors=True)
         final.rename(replaced)
     staged.rename(final)
     _sync(final.parent)
@@ -51,11 +53,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def delete_old_checkpoints(folder: Path, limit: int | None, best: str | None) -> None:
-    """Keeps the last `limit` complete checkpoints, and the best one beside them; leaves alone what is no checkpoint."""
+def delete_old_checkpoints(newest: Path, limit: int | None, best: str | None) -> None:
+    """Keeps the last `limit` complete checkpoints up to the newest, and the best one; leaves alone what is none."""
     if not limit or limit < 1:
         return
-    complete = [path for path in checkpoints_of(folder) if problem_of(path) is None]
+    before = (path for path in checkpoints_of(newest.parent) if step_of(path) <= step_of(newest))
+    complete = [path for path in before if problem_of(path) is None]
     for path in complete[:-limit]:
         if best is None or path.resolve() != Path(best).resolve():
             shutil.rmtree(path, ignore_errors=True)
@@ -67,7 +70,12 @@ def delete_old_checkpoints(folder: Path, limit: int | None, best: str | None) ->
 def checkpoints_of(folder: Path) -> list[Path]:
     """Folders named as checkpoints, complete or not, by step."""
     numbered = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
-    return sorted(numbered, key=lambda path: int(path.name.split("-")[-1]))
+    return sorted(numbered, key=lambda path: (step_of(path), path.name == f"checkpoint-{step_of(path)}"))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(checkpoint.name.split("-")[-1])
 
 
 def problem_of(checkpoint: Path) -> str | None:
@@ -95,24 +103,33 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
     With "auto" it is the last complete one, and every later folder that is not complete is named in a warning.
     """
     folder = Path(output_dir)
-    if resume not in (None, "auto"):
+    last = next(_complete_from_last(folder, warn=resume == "auto"), None)
+    other = "choose another --output_dir"
+    if resume == "auto":
+        if last is not None:
+            return str(last)
+        resume = None
+    if resume is not None:
         problem = problem_of(Path(resume))
         if problem is not None:
             raise ValueError(
                 f"--resume_from_checkpoint {resume}: {problem}. Give a folder like {output_dir}/checkpoint-100, not "
                 "that of one student, or `auto`."
             )
-        return resume
-    last = next(_complete_from_last(folder, warn=resume == "auto"), None)
-    if resume == "auto" and last is not None:
-        return str(last)
+        if Path(resume).resolve().parent == folder.resolve():
+            step = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"]
+            if last is not None and step_of(last) > step:
+                raise ValueError(
+                    f"--resume_from_checkpoint {resume}: {output_dir} holds later ones, the last of step "
+                    f"{step_of(last)}, which would stay between those of this run. Delete them, or {other}."
+                )
+            return resume
     if last is not None or any(folder.glob("*/config.json")) or (folder / "results.json").is_file():
-        other = "choose another --output_dir"
         way = f"It has no complete checkpoint: {other}"
         if last is not None:
             way = f"Continue it with --resume_from_checkpoint auto, or {other}"
         raise ValueError(f"{output_dir} already holds a run. {way}.")
-    return None
+    return resume
 
 
 def _complete_from_last(folder: Path, warn: bool) -> Iterator[Path]:
@@ -122,6 +139,16 @@ def _complete_from_last(folder: Path, warn: bool) -> Iterator[Path]:
             yield path
         elif warn:
             logger.warning(f"{path} is skipped, since it is no complete checkpoint: {problem}.")
+
+
+def check_training_state(checkpoint: Path) -> None:
+    """ValueError without the state of optimizers and schedules: Trainer would start those afresh, and not say so."""
+    missing = [file for file in ("optimizer.pt", "scheduler.pt") if not (checkpoint / file).is_file()]
+    if missing:
+        raise ValueError(
+            f"{checkpoint} holds weights alone (no {', no '.join(missing)}), as with --save_only_model: nothing can "
+            "go on from it. Start another one from its students: --students A B, with their folders."
+        )
 
 
 def check_checkpoint(folder: Path, pair: StudentPair) -> None:

@@ -26,7 +26,7 @@ class Preemption(TrainerCallback):
 
     So it does when the process's launcher has ended: `accelerate launch` of one process, and torchrun on a SIGUSR1,
     die of a signal without passing it on. An evaluation that was due at that step is owed: the resumed run begins with
-    it.
+    it; if a signal comes then, EvaluationInterrupted leaves the training.
 
     Args:
         pay: evaluates, and saves again with the scores.
@@ -49,7 +49,7 @@ class Preemption(TrainerCallback):
     def leave_evaluation(self, control) -> None:
         """What to do at the step at which an evaluation was left."""
         self.owes_evaluation = True
-        self._stop(control)
+        self.stop(control)
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.stopped = False
@@ -62,16 +62,20 @@ class Preemption(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if self._agreed():
             self.owes_evaluation = control.should_evaluate
-            self._stop(control)
+            self.stop(control)
 
     def on_epoch_end(self, args, state, control, **kwargs):
         if self.stopped:
             # Trainer comes here from the middle of an epoch too, where nothing is due.
             if float(state.epoch).is_integer():
                 self.owes_evaluation = self.owes_evaluation or control.should_evaluate
-            self._stop(control)
+            self.stop(control)
 
     def on_train_end(self, args, state, control, **kwargs):
+        self.restore_handlers()
+
+    def restore_handlers(self) -> None:
+        """Leaves signals to whoever had them before the training."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
@@ -82,7 +86,8 @@ class Preemption(TrainerCallback):
     def _requested(self) -> bool:
         return self.signalled or self.launcher not in (None, os.getppid())
 
-    def _stop(self, control) -> None:
+    def stop(self, control) -> None:
+        """Saves and stops at the next opportunity, and says so."""
         if not self.stopped:
             logger.warning("A signal came, or the launcher ended: a checkpoint is saved, and the training stops.")
         self.stopped = True

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from accelerate.utils import gather_object
 from transformers import set_seed
 from transformers.utils import logging
 
 from .arguments import StudentArguments
 from .card import RunFacts, machine, versions
-from .checkpoints import check_checkpoint, find_checkpoint
+from .checkpoints import check_checkpoint, check_training_state, find_checkpoint
 from .data import SegmentationData, TrainingTransform
 from .data_arguments import DataArguments
 from .figures import comparison_figure, history_figure, save_figure
@@ -22,6 +23,7 @@ from .report import metrics_table, parameter_table
 from .students import Student, as_student
 from .tables import markdown_table
 from .trainer import CTCLTrainer
+from .training_arguments import CTCLArguments
 
 FIGURE_IMAGES = 4
 AUGMENTATION = ("image_size", "crop_size", "scale_range", "photometric")  # of DataArguments, what a card tells
@@ -39,7 +41,7 @@ class Run(NamedTuple):
 def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
     _, students, data_arguments, method, training, command = arguments
-    checkpoint = find_checkpoint(training.output_dir, training.resume_from_checkpoint)
+    checkpoint = _same_everywhere(find_checkpoint(training.output_dir, training.resume_from_checkpoint), training)
     data = data_arguments.load()
     if training.process_index == 0:
         print(data)
@@ -89,9 +91,22 @@ def prepare(arguments: Arguments) -> Run:
     )
     if checkpoint is not None:
         check_checkpoint(Path(checkpoint), pair)
+        check_training_state(Path(checkpoint))
     for name, repository in trainer.publisher.repositories.items():
         print(f"{name} will be published at {repository.url}")
     return Run(arguments, data, trainer, checkpoint)
+
+
+def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | None:
+    """The checkpoint. ValueError if not all processes have found this one."""
+    if training.world_size > 1:
+        found = [path and Path(path).name for path in gather_object([checkpoint])]
+        if len(set(found)) > 1:
+            raise ValueError(
+                f"The processes of this run would go on from different checkpoints ({', '.join(map(str, found))}): "
+                f"{training.output_dir} must be on a disk that all machines share."
+            )
+    return checkpoint
 
 
 def _check(data: SegmentationData, arguments: DataArguments) -> None:

@@ -17,16 +17,31 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
-from .checkpoints import OBJECTIVE_FILE, STAGING, check_checkpoint, complete_checkpoint, delete_old_checkpoints
+from .checkpoints import (
+    OBJECTIVE_FILE,
+    STAGING,
+    check_checkpoint,
+    check_training_state,
+    complete_checkpoint,
+    delete_old_checkpoints,
+)
 from .pair import StudentPair
-from .preemption import Preemption
+from .preemption import EvaluationInterrupted, Preemption
+from .workers import WorkerDeaths
 
 logger = logging.get_logger(__name__)
 
 ARGUMENTS_FILE = "training_args.json"
 PROGRESS_FILE = "progress_{}.json"  # in a checkpoint, by process: what is summed up for the next log, what is owed
 # What the backends say of a process that is gone.
-LOST_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Timed out waiting")
+LOST_PROCESS = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Timed out waiting",
+    "ncclRemoteError",
+    "collective operation timeout",
+)
 LOCK_FILE = ".lock"  # in an output folder that is written to
 
 
@@ -40,12 +55,17 @@ class PairCheckpoints:
     _term_sums: dict[str, Tensor]  # of what is logged as means, since the last log
     _terms_seen: int
     preemption: Preemption
+    worker_deaths: WorkerDeaths
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs) -> TrainOutput:
         """Trainer's. OSError if another run writes to the output folder, or another process of this run has ended."""
         lock = self._lock_output_folder()
         try:
             return super().train(resume_from_checkpoint, **kwargs)
+        except EvaluationInterrupted:  # before the first step, so that nothing is to be saved
+            self.preemption.stop(self.control)
+            self.callback_handler.on_train_end(self.args, self.state, self.control)
+            return TrainOutput(self.state.global_step, 0.0, {})
         except RuntimeError as error:
             if self.args.world_size > 1 and any(sign in str(error) for sign in LOST_PROCESS):
                 raise ConnectionError(
@@ -55,6 +75,8 @@ class PairCheckpoints:
                 ) from error
             raise
         finally:
+            self.preemption.restore_handlers()
+            self.worker_deaths.restore_handler()
             if lock is not None:
                 lock.release()
 
@@ -99,7 +121,7 @@ class PairCheckpoints:
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(final))
         if self.args.should_save:
-            delete_old_checkpoints(folder, self.args.save_total_limit, self.state.best_model_checkpoint)
+            delete_old_checkpoints(final, self.args.save_total_limit, self.state.best_model_checkpoint)
 
     def _first_failure(self, write: Callable[[], Any]) -> str | None:
         """What went wrong, on this process or on another; None once all have written."""
@@ -132,15 +154,18 @@ class PairCheckpoints:
             self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            check_training_state(Path(checkpoint))
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        own = Path(checkpoint, PROGRESS_FILE.format(self.args.process_index))
+        own, first = (Path(checkpoint, PROGRESS_FILE.format(i)) for i in (self.args.process_index, 0))
+        # All processes must agree on what is owed, those too that had no part in the checkpoint.
+        self.preemption.owes_evaluation = json.loads(first.read_text())["owes_evaluation"]
         if own.is_file():  # not, if more processes resume than had saved
             saved = json.loads(own.read_text())
             self._term_sums.update(saved["sums"])
             self._terms_seen = saved["seen"]
-            self.preemption.owes_evaluation = saved["owes_evaluation"]
 
     def _finalize_training(self, *args, **kwargs) -> TrainOutput:
         # Trainer would delete the last checkpoint here if the limit is 1 and another is the best.
@@ -172,7 +197,7 @@ class PairCheckpoints:
             loaded = AutoModelForSemanticSegmentation.from_pretrained(folder / name)
             student.model.load_state_dict(loaded.state_dict())
         if self.model.objective.training_state():
-            weights = load_file(folder / OBJECTIVE_FILE, device=str(self.args.device))
+            weights = load_file(folder / OBJECTIVE_FILE)
             self.model.objective.load_state_dict(weights, strict=False)  # all there are, teachers apart: checked above
 
     def _load_best_model(self) -> None:

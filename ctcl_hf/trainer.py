@@ -29,6 +29,7 @@ from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .saving import PairCheckpoints
 from .trackers import guard_trackers
 from .training_arguments import CTCLArguments
+from .workers import WorkerDeaths, shield_workers
 
 
 class CTCLTrainer(PairCheckpoints, Trainer):
@@ -104,6 +105,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         )
         self.preemption = Preemption(self.accelerator, self._evaluate_and_save)
         self.add_callback(self.preemption)
+        self.worker_deaths = WorkerDeaths()
         self._place = (-1, 0)  # optimizer step and micro-batch within it
 
     # ---- optimisation ----
@@ -153,7 +155,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
                 dump(folder, self.model, self._step_batches, str(error))
             other = "train in --bf16" if self.finite_guard.scaled else "leave such steps out (--on_nonfinite skip)"
             raise FloatingPointError(
-                f"{error} Both students as they were, and this process's batches, are in {folder}; the checkpoints "
+                f"{error} Both students as they were, and the main process's batches, are in {folder}; the checkpoints "
                 f"before it are good. Lower the learning rates, clip (--max_grad_norm), or {other}."
             ) from None
 
@@ -162,8 +164,11 @@ class CTCLTrainer(PairCheckpoints, Trainer):
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Trainer's: all batches of a step before its first forward. OSError if they cannot be read."""
         try:
-            return super().get_batch_samples(epoch_iterator, num_batches, device)
+            with self.worker_deaths.told_here():
+                return super().get_batch_samples(epoch_iterator, num_batches, device)
         except (BadSample, RuntimeError) as error:  # the latter of a worker that was killed
+            if "CUDA" in str(error):  # of the batches' way to the device: not the data's fault
+                raise
             saved = ""
             if self.args.world_size == 1 and self.state.global_step:  # others could not join in
                 self._save_checkpoint(self.model, None)
@@ -189,6 +194,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         ]
         return [data.paths(n) if isinstance(data, SegmentationSamples) else f"sample {n}" for n in numbers]
 
+    def get_train_dataloader(self) -> DataLoader:
+        return shield_workers(super().get_train_dataloader())
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
         return self.train_sampler
 
@@ -200,13 +208,14 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         if dataset is None:
             raise ValueError("Evaluation needs a data set: give CTCLTrainer an eval_dataset, or evaluate(dataset).")
         own = range(self.args.process_index, len(dataset), self.args.world_size)
-        return DataLoader(
+        loader = DataLoader(
             Subset(dataset, own),
             batch_size=self.args.eval_batch_size,
             collate_fn=collate_for_evaluation,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
+        return shield_workers(loader)
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         return self.get_eval_dataloader(test_dataset)

@@ -2,16 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import CLASSES, make_cnn, make_data, make_vit
+from test_reliability import At, send
+from test_trainer import make_trainer
 
-from ctcl_hf import EvaluationTransform, MeanIoU, load_student
+from ctcl_hf import EvaluationTransform, MeanIoU, load_student, run
 from ctcl_hf.checkpoints import find_checkpoint
 from ctcl_hf.inference import class_map
 
@@ -179,7 +183,60 @@ def test_batchnorm_is_synchronised_without_losing_what_timm_keeps_in_it():
         assert not any(kind in ("BatchNorm2d", "BatchNormAct2d") for kind in kinds)
         assert any("Sync" in kind for kind in kinds)
         assert torch.allclose(student.logits(images), before, atol=1e-6)
+        student.synchronize_batchnorm()  # as a second trainer of the same students does
+        assert torch.allclose(student.logits(images), before, atol=1e-6)
         assert all(ours is theirs for ours, theirs in zip(student.parameters(), parameters, strict=True))
+
+
+RESUMED = """
+import json, sys
+import torch
+from conftest import make_data
+from test_reliability import comparable
+from test_trainer import make_trainer, weights
+
+options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "logging_steps": 3}
+options |= {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 4}
+undisturbed = make_trainer(sys.argv[1] + "/one", **options)
+undisturbed.train()
+resumed = make_trainer(sys.argv[1] + "/two", **options)
+resumed.train(resume_from_checkpoint=sys.argv[1] + "/one/checkpoint-2")
+theirs = weights(undisturbed)
+facts = {"weights": all(torch.equal(value, theirs[name]) for name, value in weights(resumed).items())}
+facts["logs"] = comparable(resumed) == comparable(undisturbed)
+if resumed.is_world_process_zero():
+    print("FACTS" + json.dumps(facts))
+resumed.accelerator.wait_for_everyone()
+resumed.accelerator.end_training()
+"""
+
+OWED = """
+import json, os, sys
+from conftest import make_data
+from ctcl_hf.checkpoints import find_checkpoint
+from test_trainer import make_trainer
+
+options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "eval_strategy": "steps"}
+trainer = make_trainer(sys.argv[2], **options, eval_steps=2)
+trainer.train(resume_from_checkpoint=find_checkpoint(sys.argv[2], "auto"))
+if trainer.is_world_process_zero():
+    print("FACTS" + json.dumps([log["step"] for log in trainer.state.log_history if "eval_loss" in log]))
+trainer.accelerator.wait_for_everyone()
+trainer.accelerator.end_training()
+"""
+
+
+def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(tmp_path):
+    _, facts = torchrun(tmp_path, RESUMED)
+    assert facts == {"weights": True, "logs": True}
+
+
+def test_an_evaluation_that_one_process_owes_is_made_by_two(tmp_path):
+    options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "eval_strategy": "steps"}
+    event = At("on_prediction_step", 2, send(signal.SIGTERM))
+    make_trainer(tmp_path / "alone", callbacks=[event], **options, eval_steps=2).train()
+    _, evaluated = torchrun(tmp_path, OWED, str(tmp_path / "alone"))
+    assert evaluated == [2, 4]
 
 
 def test_both_processes_end_with_the_same_weights(two_processes):
@@ -213,6 +270,7 @@ def test_five_images_on_two_processes_score_as_on_one(two_processes):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 sys.argv[0] = "examples/run_ctcl.py"
 from transformers import TrainerCallback
 import ctcl_hf.run
@@ -249,3 +307,14 @@ def test_when_one_of_two_processes_is_killed_the_other_says_so_within_a_minute(t
     assert "Another process of this run has ended (process 0, after step 3" in done.stderr
     assert time.monotonic() - start < 150  # most of it is the start
     assert find_checkpoint(str(tmp_path / "out"), "auto") == str(tmp_path / "out" / "checkpoint-2")
+
+
+def test_machines_that_do_not_share_the_output_folder_are_told(monkeypatch):
+    training = SimpleNamespace(world_size=2, output_dir="runs/mine")
+    monkeypatch.setattr(run, "gather_object", lambda own: [*own, None])
+    with pytest.raises(
+        ValueError, match=r"\(checkpoint-4, None\): runs/mine must be on a disk that all machines share"
+    ):
+        run._same_everywhere("runs/mine/checkpoint-4", training)
+    monkeypatch.setattr(run, "gather_object", lambda own: [*own, "/mounted/elsewhere/mine/checkpoint-4"])
+    assert run._same_everywhere("runs/mine/checkpoint-4", training) == "runs/mine/checkpoint-4"

@@ -2,9 +2,12 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -125,6 +128,48 @@ def test_a_kill_while_a_checkpoint_is_replaced_leaves_a_complete_one(tmp_path, m
         checkpoint("second")
     assert problem_of(tmp_path / "checkpoint-1") is None
     assert (tmp_path / "checkpoint-1" / "file").read_text() == "second"
+
+
+def test_a_kill_between_taking_a_checkpoint_away_and_replacing_it_leaves_the_one_that_was_there(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(folder, target):
+        if folder.parent.name == STAGING:
+            raise Killed
+        return rename(folder, target)
+
+    make_trainer(tmp_path, max_steps=1, **SAVES).train()
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(Killed):
+        trainer = make_trainer(tmp_path, max_steps=1, **SAVES)
+        trainer.train()
+    monkeypatch.undo()
+    found = find_checkpoint(str(tmp_path), "auto")
+    make_trainer(tmp_path, max_steps=2, **SAVES).train(resume_from_checkpoint=found)
+    assert find_checkpoint(str(tmp_path), "auto") == str(tmp_path / "checkpoint-2")
+
+
+def test_what_is_resumed_from_an_early_checkpoint_is_kept_apart_from_what_came_after_it(tmp_path):
+    make_trainer(tmp_path / "one", max_steps=4, **SAVES).train()
+    early = str(tmp_path / "one" / "checkpoint-1")
+    with pytest.raises(ValueError, match=r"holds later ones, the last of step 4.*Delete them, or choose another"):
+        find_checkpoint(str(tmp_path / "one"), early)
+    assert find_checkpoint(str(tmp_path / "two"), early) == early
+    make_trainer(tmp_path / "two", max_steps=2, **SAVES).train(resume_from_checkpoint=early)
+    with pytest.raises(ValueError, match="already holds a run"):
+        find_checkpoint(str(tmp_path / "two"), early)
+    # From Python nothing refuses it; what is saved then is kept, and so is what came later.
+    make_trainer(tmp_path / "one", max_steps=3, save_total_limit=1, **SAVES).train(resume_from_checkpoint=early)
+    assert [path.name for path in checkpoints_of(tmp_path / "one")] == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_weights_alone_are_nothing_to_resume_from(tmp_path):
+    make_trainer(tmp_path, max_steps=2, save_only_model=True, **SAVES).train()
+    trainer = make_trainer(tmp_path, max_steps=3)
+    with pytest.raises(ValueError, match=r"holds weights alone \(no optimizer.pt, no scheduler.pt\).*--students"):
+        trainer.train(resume_from_checkpoint=find_checkpoint(str(tmp_path), "auto"))
 
 
 @pytest.mark.parametrize("where", ["save_model", "_save_optimizer_and_scheduler", "_save_rng_state"])
@@ -290,10 +335,69 @@ def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(when, tmp_path):
     stopped.train()
     assert stopped.state.global_step == step + 1
     assert not any("eval_loss" in log for log in stopped.state.log_history)
+    checkpoint = find_checkpoint(str(tmp_path / "two"), "auto")
+    again = make_trainer(
+        tmp_path / "two", callbacks=[At("on_prediction_step", step + 1, send(signal.SIGTERM))], **options
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    again.train(resume_from_checkpoint=checkpoint)  # which begins with the evaluation, and is stopped in it once more
+    assert again.preemption.stopped and again.state.global_step == step + 1
+    assert signal.getsignal(signal.SIGTERM) is before
     resumed = make_trainer(tmp_path / "two", **options)
-    resumed.train(resume_from_checkpoint=find_checkpoint(str(tmp_path / "two"), "auto"))
+    resumed.train(resume_from_checkpoint=checkpoint)
     assert comparable(resumed) == comparable(undisturbed)
     assert_equal_weights(weights(resumed), weights(undisturbed))
+
+
+def test_a_signal_in_the_evaluation_before_the_first_step_stops_the_run(tmp_path):
+    trainer = make_trainer(
+        tmp_path,
+        callbacks=[At("on_prediction_step", 0, send(signal.SIGTERM))],
+        eval_on_start=True,
+        eval_strategy="epoch",
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    trainer.train()
+    assert trainer.preemption.stopped and trainer.state.global_step == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+GROUP = """
+import os, signal, subprocess, sys, time
+from test_reliability import At
+from test_trainer import make_trainer
+
+def to_all():  # as torchrun and batch systems send it: to the workers too
+    subprocess.run(["setsid", "bash", "-c", f"kill -TERM -- -{os.getpgrp()}"])
+    time.sleep(0.5)
+
+trainer = make_trainer(sys.argv[1], callbacks=[At("on_step_begin", 1, to_all)], dataloader_num_workers=2, max_steps=50)
+trainer.train()
+print("stopped after", trainer.state.global_step, trainer.preemption.stopped)
+"""
+
+
+def test_a_signal_to_all_processes_of_a_run_saves_and_stops_with_workers_too(tmp_path):
+    (tmp_path / "script.py").write_text(GROUP)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "out")],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        start_new_session=True, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert "stopped after 2 True" in done.stdout, done.stderr
+    assert find_checkpoint(str(tmp_path / "out"), "auto").endswith("checkpoint-2")
+
+
+def test_a_worker_that_is_killed_while_a_step_is_computed_loses_no_step(tmp_path):
+    def kill_a_worker():
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        time.sleep(0.5)
+
+    options = {"max_steps": 50, "dataloader_num_workers": 1, "callbacks": [At("on_step_begin", 1, kill_a_worker)]}
+    trainer = make_trainer(tmp_path, **options)
+    with pytest.raises(OSError, match=r"could not be read after step .*DataLoader worker.*What was trained is saved"):
+        trainer.train()
+    assert find_checkpoint(str(tmp_path), "auto").endswith(f"checkpoint-{trainer.state.global_step}")
 
 
 # ---- numerics ----
