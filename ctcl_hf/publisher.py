@@ -19,6 +19,7 @@ from .training_arguments import CTCLArguments
 logger = logging.get_logger(__name__)
 
 SNAPSHOTS = ".pushing"  # in a run's output folder: what is being pushed
+NOT_PUSHED = "{} was not pushed. Training goes on, nothing is lost here.\n{}"
 
 
 class Publisher:
@@ -65,15 +66,18 @@ class Publisher:
             return
         in_repository = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: checkpoint.name}
         path, message = in_repository.get(strategy), f"Training in progress, step {step}"
-        self._pusher.submit(
-            Snapshot(
+        try:
+            snapshot = Snapshot(
                 checkpoint,
                 into=self.folder / SNAPSHOTS,
                 parts=None if path else tuple(self.repositories),
                 push=lambda at: push_students(self.repositories, at, message, self.args.hub_token, path),
                 message=message,
             )
-        )
+        except OSError as error:  # a full disk, where files cannot be linked
+            logger.warning(NOT_PUSHED.format(message, error))
+            return
+        self._pusher.submit(snapshot)
 
     def wait(self) -> None:
         """Returns once nothing is on its way any more."""
@@ -120,7 +124,7 @@ class BackgroundPusher:
             try:
                 snapshot.push()
             except Exception as error:  # the run goes on; the next save, or the end of the run, pushes again
-                logger.warning(f"{snapshot.message} was not pushed. Training goes on, nothing is lost here.\n{error}")
+                logger.warning(NOT_PUSHED.format(snapshot.message, error))
             finally:
                 snapshot.discard()
 
@@ -149,8 +153,12 @@ class Snapshot:
         self.message = message
         self._push = push
         # Hard links: files of a checkpoint are written once and never changed.
-        for part in ["."] if parts is None else parts:
-            shutil.copytree(source / part, self.folder / part, copy_function=_link, dirs_exist_ok=True)
+        try:
+            for part in ["."] if parts is None else parts:
+                shutil.copytree(source / part, self.folder / part, copy_function=_link, dirs_exist_ok=True)
+        except OSError:
+            self.discard()
+            raise
 
     def push(self) -> None:
         self._push(self.folder)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from accelerate.utils import str_to_bool
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
@@ -79,6 +80,12 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
             problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
         if self.remove_unused_columns:
             problems.append("--remove_unused_columns must stay off.")
+        for engine, switch in (("FSDP", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")):
+            if str_to_bool(os.environ.get(switch) or "false"):
+                problems.append(
+                    f"accelerate is configured for {engine}, which a pair is not tested with: give `accelerate launch` "
+                    "a file of examples/accelerate/ as --config_file, or --multi_gpu."
+                )
         if problems:
             raise ValueError("\n".join(problems))
         if self.load_best_model_at_end and self.metric_for_best_model is None:

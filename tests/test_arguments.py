@@ -153,6 +153,13 @@ def test_a_cpu_run_uses_all_cores_shared_among_processes_unless_told(tmp_path, m
     assert CTCLArguments(str(tmp_path), use_cpu=True).threads() == 1
 
 
+@pytest.mark.parametrize(("switch", "engine"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")])
+def test_engines_that_accelerate_was_configured_for_are_refused(switch, engine, tmp_path, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_USE_{switch}", "true")
+    with pytest.raises(ValueError, match=f"configured for {engine}.*examples/accelerate/"):
+        CTCLArguments(str(tmp_path), use_cpu=True)
+
+
 def test_the_best_model_is_chosen_by_mean_iou(tmp_path):
     args = CTCLArguments(
         str(tmp_path), use_cpu=True, load_best_model_at_end=True, eval_strategy="epoch", save_strategy="epoch"

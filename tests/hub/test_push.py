@@ -1,5 +1,6 @@
 """Pushing to repositories: names, access, one commit each, nothing lost when something fails."""
 
+import errno
 import time
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hub.server import File
 from huggingface_hub import constants
 
+from ctcl_hf import CTCLArguments
 from ctcl_hf import hub as hub_module
 from ctcl_hf.hub import (
     PushError,
@@ -17,7 +19,7 @@ from ctcl_hf.hub import (
     repositories,
     save_repositories,
 )
-from ctcl_hf.publisher import BackgroundPusher, Snapshot
+from ctcl_hf.publisher import BackgroundPusher, Publisher, Snapshot
 
 REPOS = {"cnn": Repository("tester/run-cnn"), "vit": Repository("tester/run-vit")}
 
@@ -235,6 +237,19 @@ def test_a_push_that_fails_in_the_background_is_told_and_the_next_one_goes_on(fo
     pusher.wait()
     assert len(pushed) == 1
     assert "step 5 was not pushed" in caplog.text and "no route" in caplog.text
+    assert not list((folder.parent / ".pushing").iterdir())
+
+
+def test_a_checkpoint_that_cannot_be_kept_for_its_push_is_told_and_nothing_is_left_of_it(folder, caplog, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    publisher = Publisher(CTCLArguments(str(folder.parent), use_cpu=True))
+    publisher.repositories = {"cnn": None, "vit": None}
+    monkeypatch.setattr("ctcl_hf.publisher._link", full)
+    publisher.push_checkpoint(folder, step=5)
+    publisher.wait()
+    assert "step 5 was not pushed" in caplog.text and "No space left" in caplog.text
     assert not list((folder.parent / ".pushing").iterdir())
 
 
