@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from .arguments import StudentArguments
 from .card import RunFacts, machine, versions
-from .checkpoints import check_checkpoint, check_training_state, find_checkpoint
+from .checkpoints import find_checkpoint
 from .data import SegmentationData, TrainingTransform
 from .data_arguments import DataArguments
 from .figures import comparison_figure, history_figure, save_figure
@@ -90,8 +90,7 @@ def prepare(arguments: Arguments) -> Run:
         protocol=protocol,
     )
     if checkpoint is not None:
-        check_checkpoint(Path(checkpoint), pair)
-        check_training_state(Path(checkpoint))
+        trainer.check_resumption(Path(checkpoint))
     for name, repository in trainer.publisher.repositories.items():
         print(f"{name} will be published at {repository.url}")
     return Run(arguments, data, trainer, checkpoint)

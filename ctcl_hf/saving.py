@@ -17,6 +17,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
+from .card import RECORD_FILE, RunFacts, record
 from .checkpoints import (
     OBJECTIVE_FILE,
     STAGING,
@@ -42,6 +43,9 @@ LOST_PROCESS = (
     "ncclRemoteError",
     "collective operation timeout",
 )
+# Of what a card tells of the training, what may not change when a run goes on. Its length may.
+FIXED = ("method", "loss, by term and weight", "options of the method", "training images", "optimizer", "learning rate",
+         "data", "seed")  # fmt: skip
 LOCK_FILE = ".lock"  # in an output folder that is written to
 
 
@@ -52,6 +56,7 @@ class PairCheckpoints:
     """
 
     model: StudentPair
+    facts: RunFacts
     _term_sums: dict[str, Tensor]  # of what is logged as means, since the last log
     _terms_seen: int
     preemption: Preemption
@@ -153,9 +158,38 @@ class PairCheckpoints:
                     self.state.stateful_callbacks[type(callback).__name__] = callback.state()
             self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
+    def check_resumption(self, checkpoint: Path) -> None:
+        """ValueError unless this run is the one that wrote the checkpoint: its pair, its method and its arguments.
+
+        Optimizers and schedules would go on with the rates that they had, whatever is asked for now, and the students'
+        cards would tell of arguments that no step was made with.
+        """
+        check_checkpoint(checkpoint, self.model)
+        check_training_state(checkpoint)
+        ours = record(self.model, self.args, self.state.global_step, {}, self.facts)
+        theirs = json.loads((checkpoint / RECORD_FILE).read_text())
+        found = [
+            f"{what} of {name}: {before.get(what)}, and now {now.get(what)}"
+            for name in self.model.names
+            for before, now in [(dict(theirs[name]["training"]), dict(ours[name]["training"]))]
+            for what in FIXED
+            if before.get(what) != now.get(what)
+        ]
+        arguments = json.loads((checkpoint / ARGUMENTS_FILE).read_text())
+        found += [
+            f"--{name} {arguments[name]}, and now {getattr(self.args, name)}"
+            for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
+            if arguments[name] != getattr(self.args, name)
+        ]
+        if found:
+            raise ValueError(
+                f"{checkpoint} was written with other arguments ({'; '.join(found)}). Resume with those of the run "
+                "that wrote it, or start afresh in another --output_dir."
+            )
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            check_training_state(Path(checkpoint))
+            self.check_resumption(Path(checkpoint))
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return

@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import logging
 
 from .card import RunFacts, record, write_cards
 from .cpu import prepare_cpu
-from .data import BadSample, SegmentationSamples, collate_for_evaluation
+from .data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
 from .evaluation import evaluate_pair
 from .held_out import HeldOutCallback
 from .numerics import FiniteGuard, dump, explain
@@ -30,6 +31,8 @@ from .saving import PairCheckpoints
 from .trackers import guard_trackers
 from .training_arguments import CTCLArguments
 from .workers import WorkerDeaths, shield_workers
+
+logger = logging.get_logger(__name__)
 
 
 class CTCLTrainer(PairCheckpoints, Trainer):
@@ -118,6 +121,13 @@ class CTCLTrainer(PairCheckpoints, Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
         if self.lr_scheduler is None:
+            for name, settings in self.args.optimizer_settings(self.model).items():
+                if 3 * settings.warmup_steps > num_training_steps:
+                    logger.warning(
+                        f"The learning rate of {name} rises over {settings.warmup_steps} steps, and there are "
+                        f"{num_training_steps}: shorten its warm-up (--cnn_warmup_steps, --vit_warmup_steps, or "
+                        "--warmups A B), or train longer."
+                    )
             self.lr_scheduler = build_scheduler(
                 optimizer or self.optimizer,
                 self.pair_optimizer,
@@ -169,14 +179,16 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         except (BadSample, RuntimeError) as error:  # the latter of a worker that was killed
             if "CUDA" in str(error):  # of the batches' way to the device: not the data's fault
                 raise
-            saved = ""
-            if self.args.world_size == 1 and self.state.global_step:  # others could not join in
-                self._save_checkpoint(self.model, None)
-                saved = " What was trained is saved: mend it, and go on with --resume_from_checkpoint auto."
-            reason = str(error).rpartition(f"{BadSample.__name__}: ")[2].strip().rstrip(".")
-            raise OSError(
-                f"The training data could not be read after step {self.state.global_step}: {reason}.{saved}"
-            ) from error
+            raise self._save_before("training", error) from error
+
+    def _save_before(self, data: str, error: Exception) -> OSError:
+        """What to raise where data cannot be read, once all that was trained is saved."""
+        saved = ""
+        if self.is_in_train and self.args.world_size == 1 and self.state.global_step:  # others could not join in
+            self._save_checkpoint(self.model, None)
+            saved = " What was trained is saved: mend it, and go on with --resume_from_checkpoint auto."
+        step = self.state.global_step
+        return OSError(f"The {data} data could not be read after step {step}: {reason_of(error)}.{saved}")
 
     def _images_of_step(self) -> list[str]:
         """The training images of this process's batches of the present step: files, or numbers in other data sets."""
@@ -268,9 +280,13 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """Both students over the data: see `evaluate_pair`."""
         self.callback_handler.eval_dataloader = dataloader  # for the progress bar
         batches = map(self._prepare_inputs, dataloader)
-        results, images = evaluate_pair(
-            self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
-        )
+        try:
+            results, images = evaluate_pair(
+                self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
+            )
+        except BadSample as error:
+            self.preemption.owes_evaluation = self.is_in_train
+            raise self._save_before("evaluation", error) from error
         self.scores[metric_key_prefix] = results | {"images": images}
         for key in ("mean_iou", "loss"):
             results[key] = sum(results[f"{name}_{key}"] for name in self.model.names) / len(self.model.names)

@@ -1,5 +1,6 @@
 """The processes that load data, and what becomes of a run when a signal comes to them."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +13,9 @@ from .preemption import SIGNALS
 
 
 def shield_workers(loader: DataLoader) -> DataLoader:
-    """The loader, whose workers will ignore the signals that stop a run.
+    """The loader, whose workers will ignore the signals that stop a run, unless the main process sends them.
 
-    Such a signal may come to all processes of a run, and the main one needs its workers until its step is saved. They
-    end with it all the same.
+    Such a signal may come to all processes of a run, and the main one needs its workers until its step is saved.
     """
     loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
     return loader
@@ -23,9 +23,20 @@ def shield_workers(loader: DataLoader) -> DataLoader:
 
 def _start_worker(start: Callable[[int], None] | None, worker: int) -> None:
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS, where it ends the worker, as ever
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, daemon=True).start()
     if start is not None:
         start(worker)
+
+
+def _end_when_told() -> None:
+    """Ends this process on a SIGTERM from its parent, which may wait for that at its own end."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 class WorkerDeaths:

@@ -67,7 +67,9 @@ def main() -> None:
     try:
         evaluate(given.model, arguments, dataset, protocol)
     except (ValueError, OSError) as error:
-        sys.exit(f"{Path(__file__).name}: error: {error}")
+        from ctcl_hf.data import reason_of
+
+        sys.exit(f"{Path(__file__).name}: error: {reason_of(error)}.")
 
 
 def evaluate(

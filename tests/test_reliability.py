@@ -20,7 +20,15 @@ from safetensors.torch import load_file
 from test_trainer import SIZE, assert_equal_weights, general_kdcl, make_trainer, training_logs, weights
 from transformers import TrainerCallback
 
-from ctcl_hf import CTCL, CTCLTrainer, Objective, SegmentationSamples, StudentTerms, TrainingTransform
+from ctcl_hf import (
+    CTCL,
+    CTCLTrainer,
+    EvaluationTransform,
+    Objective,
+    SegmentationSamples,
+    StudentTerms,
+    TrainingTransform,
+)
 from ctcl_hf.checkpoints import MANIFEST_FILE, STAGING, checkpoints_of, complete_checkpoint, find_checkpoint, problem_of
 from ctcl_hf.data import BadSample
 
@@ -377,6 +385,22 @@ print("stopped after", trainer.state.global_step, trainer.preemption.stopped)
 """
 
 
+LEFT_OPEN = """
+import torch
+from ctcl_hf.workers import shield_workers
+
+loader = shield_workers(torch.utils.data.DataLoader(range(100), num_workers=2))
+batches = iter(loader)
+print(next(batches))
+"""
+
+
+def test_workers_end_with_their_process_even_if_nobody_has_ended_them():
+    """They ignored SIGTERM from their own process too, which waited for them for ever."""
+    done = subprocess.run([sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "tensor([0])" in done.stdout, done.stderr
+
+
 def test_a_signal_to_all_processes_of_a_run_saves_and_stops_with_workers_too(tmp_path):
     (tmp_path / "script.py").write_text(GROUP)
     done = subprocess.run(
@@ -386,6 +410,32 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_stops_with_workers_too(tmp
     )  # fmt: skip
     assert "stopped after 2 True" in done.stdout, done.stderr
     assert find_checkpoint(str(tmp_path / "out"), "auto").endswith("checkpoint-2")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_evaluation_image_that_cannot_be_read_loses_no_step(workers, tmp_path):
+    data, flag = make_data(12, 3), tmp_path / "broken"
+    options = {"data": data, "max_steps": 5, "dataloader_num_workers": workers, "logging_steps": 2}
+    options |= {"eval_strategy": "steps", "eval_steps": 2}
+    undisturbed = make_trainer(tmp_path / "one", **options)
+    undisturbed.train()
+
+    def trainer():
+        made = make_trainer(tmp_path / "two", **options)
+        made.eval_dataset = Failing(data.splits["validation"], 3, EvaluationTransform(SIZE), 1, flag)
+        return made
+
+    flag.touch()
+    said = "evaluation data could not be read after step 2: Cannot read sample 1 .*truncated. What was trained is saved"
+    with pytest.raises(OSError, match=said):
+        trainer().train()
+    with pytest.raises(OSError, match=said):  # the evaluation is owed
+        trainer().train(resume_from_checkpoint=find_checkpoint(str(tmp_path / "two"), "auto"))
+    flag.unlink()
+    resumed = trainer()
+    resumed.train(resume_from_checkpoint=find_checkpoint(str(tmp_path / "two"), "auto"))
+    assert comparable(resumed) == comparable(undisturbed)
+    assert_equal_weights(weights(resumed), weights(undisturbed))
 
 
 def test_a_worker_that_is_killed_while_a_step_is_computed_loses_no_step(tmp_path):

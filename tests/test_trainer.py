@@ -366,6 +366,31 @@ def _edit(folder, key, value):
     (folder / "config.json").write_text(json.dumps(config | {key: value}))
 
 
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"cnn_lr": 1.0}, "learning rate of cnn: 0.0025, .*, and now 1, "),
+        ({"seed": 4}, "seed of cnn: 3, and now 4"),
+        ({"per_device_train_batch_size": 2}, "--per_device_train_batch_size 4, and now 2"),
+        ({"objective": lambda a, b: CTCL(a, b, alpha=0.5)}, "loss, by term and weight of cnn: .*pixel 1.*pixel 0.5"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(tmp_path, other, message):
+    make_trainer(tmp_path, save_strategy="steps", save_steps=2, max_steps=2).train()
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path / "again", max_steps=2, **other).train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-2")
+        )
+
+
+def test_a_warmup_that_takes_much_of_the_training_is_told(tmp_path, caplog):
+    make_trainer(tmp_path / "short", max_steps=5, vit_warmup_steps=2).create_optimizer_and_scheduler(5)
+    assert "learning rate of vit rises over 2 steps, and there are 5" in caplog.text
+    caplog.clear()
+    make_trainer(tmp_path / "long", max_steps=6, vit_warmup_steps=2).create_optimizer_and_scheduler(6)
+    assert not caplog.text
+
+
 def test_a_checkpoint_with_projections_is_refused_by_a_method_without(tmp_path):
     make_trainer(tmp_path, save_strategy="steps", save_steps=1, max_steps=1).train()
     with pytest.raises(ValueError, match=r"it holds projections.*Vanilla needs nothing"):

@@ -31,6 +31,7 @@ _HOME = {
     "build_voc": "voc",
     "collate_for_evaluation": "segmentation",
     "palette_for": "palettes",
+    "reason_of": "segmentation",
 }
 __all__ = ["DATASETS", *_HOME]
 __getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -106,6 +106,11 @@ class BadSample(ValueError):
     """An image or a mask that cannot be used; the message names it."""
 
 
+def reason_of(error: Exception) -> str:
+    """What an error says of data, without the traceback that a worker puts before a `BadSample`."""
+    return str(error).rpartition(f"{BadSample.__name__}: ")[2].strip().rstrip(".")
+
+
 class SegmentationSamples(Dataset):
     """Samples {"pixel_values": uint8 (3, H, W) RGB, "labels": uint8 (H, W)} of one split.
 
