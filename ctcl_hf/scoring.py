@@ -140,7 +140,7 @@ def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple
     """Where the model has each class of the data, and in words how they were matched.
 
     By name, whatever the case; by number if none or only some of as many names agree. ValueError if there are more or
-    fewer.
+    fewer, or if one that both know has another number.
     """
     if len(model_names) != len(class_names):
         raise ValueError(
@@ -150,6 +150,12 @@ def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple
     known = {name.casefold(): i for i, name in enumerate(model_names)}
     if known.keys() == {name.casefold() for name in class_names}:
         return [known[name.casefold()] for name in class_names], "matched by name"
+    moved = [name for i, name in enumerate(class_names) if known.get(name.casefold(), i) != i]
+    if moved:
+        raise ValueError(
+            f"The model knows {_some(moved)} by another number than the data, but lacks other names (it has "
+            f"{_some(model_names)}, the data {_some(class_names)}). Name those of the data as the model does."
+        )
     differ = [
         f"{i}: {theirs} for {ours}"
         for i, (theirs, ours) in enumerate(zip(model_names, class_names, strict=True))

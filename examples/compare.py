@@ -20,6 +20,14 @@ from tqdm.auto import tqdm
 from ctcl_hf.comparison.grid import Grid, run_cell
 from ctcl_hf.comparison.paper import TABLES, VANILLA, Row
 
+# Arguments of run_ctcl.py that say what a grid says itself -> how.
+PUSH = "every run would be published under one name. Push those that are finished: examples/push.py FOLDER"
+NOT_FOR_A_GRID = {
+    "--method": "give --methods, or --table",
+    **dict.fromkeys(("--cnn", "--vit", "--students"), "give --pair A+B"),
+    **dict.fromkeys(("--push_to_hub", "--hub_model_id", "--cnn_hub_model_id", "--vit_hub_model_id"), PUSH),
+}
+
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
@@ -40,7 +48,14 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--report_only", action="store_true", help="Write tables and figures of what is finished.")
     parser.add_argument("--paper_table", choices=list(TABLES), help="Print what it takes at full scale; run nothing.")
     parser.add_argument("--sustained_tflops", type=float, default=10.0, help="Of the GPU, for --paper_table.")
-    return parser.parse_known_args()
+    options, common = parser.parse_known_args()
+    if options.seeds < 1:
+        parser.error(f"--seeds {options.seeds}: at least 1.")
+    for argument in common:
+        name = argument.partition("=")[0]
+        if name in NOT_FOR_A_GRID:
+            parser.error(f"{name}: {NOT_FOR_A_GRID[name]}.")
+    return options, common
 
 
 def execute(arguments: Sequence[str]) -> None:
@@ -86,18 +101,20 @@ def main() -> None:
     rows = [*(table.rows if table else (VANILLA,)), *(Row(given, f"--method {given}") for given in options.methods)]
     rows = [rows[0], *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments)]
     pairs = options.pair or ([next(iter(table.scores))] if table else ["mobilenetv2+mit-b1"])
-    if table and "--dataset" not in common:
+    if table and not {"--dataset", "--dataset_name"} & {argument.partition("=")[0] for argument in common}:
         common = ["--dataset", table.dataset, *common]
     is_main_process = int(os.environ.get("RANK", 0)) == 0
     try:
         grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
         for row in grid.rows:  # a mistyped argument of the last method should not wait for the others
             parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
+        cells = list(grid.cells())
+        if options.report_only and not any(cell.is_finished for cell in cells):
+            raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
         if is_main_process:
             grid.save(table=options.table, versions=versions())
     except ValueError as error:
         fail(error)
-    cells = list(grid.cells())
     pending = [cell for cell in cells if not cell.is_finished]
     progress = tqdm(
         total=len(cells), initial=len(cells) - len(pending), unit="run", desc="grid", disable=not is_main_process

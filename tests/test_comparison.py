@@ -16,6 +16,7 @@ from test_examples import EXAMPLES, TINY, run
 
 from ctcl_hf.arguments import MethodArguments
 from ctcl_hf.checkpoints import complete_checkpoint
+from ctcl_hf.comparison import report
 from ctcl_hf.comparison.grid import Grid, folder_name, run_cell
 from ctcl_hf.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, students_of
 from ctcl_hf.recipes import parse_arguments
@@ -109,7 +110,9 @@ def test_a_grid_without_a_control_or_with_one_method_twice_is_refused(tmp_path, 
 
 
 def test_a_grid_of_other_runs_is_refused_and_more_rows_and_seeds_are_welcome(tmp_path):
+    make_grid(tmp_path, common=("--recipe", "paper")).save(versions={})  # of which nothing has run
     make_grid(tmp_path).save(versions={})
+    (tmp_path / "a+b" / "seed-1").mkdir(parents=True)
     make_grid(tmp_path, (VANILLA, CTCL), seeds=(1, 2, 3)).save(versions={})
     with pytest.raises(ValueError, match="holds a grid of other runs: --recipe demo, here --recipe cpu"):
         make_grid(tmp_path, common=("--recipe", "cpu")).save(versions={})
@@ -173,6 +176,19 @@ def logs_of(cell):
     return [{k: v for k, v in log.items() if "runtime" not in k and "per_second" not in k} for log in logs]
 
 
+def test_a_table_of_other_data_than_the_papers_says_so(compared, tmp_path):
+    shutil.copytree(compared, tmp_path, dirs_exist_ok=True)
+    (pair,) = (path.name for path in tmp_path.iterdir() if "+" in path.name)
+    text = report.write_tables(Grid(tmp_path, (VANILLA,), (pair,), (42,), ()), TABLES["3"])
+    assert text.startswith("On synthetic; the paper's numbers beside ours are of other data (")
+    assert "data set: synthetic (paper: camvid)" in text
+    for path in tmp_path.glob("*/*/*/results.json"):
+        facts = json.loads(path.read_text())
+        path.write_text(json.dumps(facts | {"data": facts["data"] | {"dataset": "camvid", "dataset_name": "photos"}}))
+    text = report.write_tables(Grid(tmp_path, (VANILLA,), (pair,), (42,), ()), TABLES["3"])
+    assert text.startswith("On photos; ") and "data set: photos (paper: camvid)" in text
+
+
 def test_all_methods_of_a_seed_start_from_the_same_cross_entropies_bit_for_bit(compared):
     folder, _, _ = compared
     first = [logs_of(cell)[0] for cell in sorted((folder / "mobilenetv2_035+mit-b0/seed-42").iterdir())]
@@ -214,6 +230,11 @@ def test_run_again_it_runs_only_what_is_missing(compared):
         (["--pair", "resnet18"], "expected two students as A+B"),
         (["--pair", "resnet18+nothing", "--methods", "dml"], "nothing"),
         (["--pair", "resnet18+mit-b0", "--crop", "32"], "did you mean --crop_size"),
+        (["--method", "dml"], "--method: give --methods"),
+        (["--cnn=resnet18"], "--cnn: give --pair A+B"),
+        (["--push_to_hub"], "every run would be published under one name"),
+        (["--seeds", "0"], "--seeds 0: at least 1"),
+        (["--report_only"], "nothing of this grid is finished in"),
     ],
 )
 def test_a_mistake_is_told_before_anything_runs(arguments, message, tmp_path):

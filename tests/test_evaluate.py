@@ -137,6 +137,8 @@ def test_how_classes_were_matched_is_said():
     order, note = class_order(["a", "c"], ["a", "b"])
     assert order == [0, 1]
     assert note == "matched by number, since the model has other names (1: c for b)"
+    with pytest.raises(ValueError, match="The model knows b by another number than the data, but lacks other names"):
+        class_order(["b", "c"], ["a", "b"])
     with pytest.raises(ValueError, match="The model knows 1 classes"):
         class_order(["a"], ["a", "b"])
 

@@ -101,7 +101,7 @@ class Grid:
             "arguments of every run": self.common,
             **facts,
         }
-        if path.is_file():
+        if path.is_file() and any(self.folder.glob("*/seed-*")):
             before = json.loads(path.read_text())["arguments of every run"]
             if before != list(self.common):
                 raise ValueError(

@@ -134,7 +134,7 @@ def differences(results: dict[str, Any], steps: int, seeds: int, paper: Table | 
         for group, name, title, value in PAPER_SETUP
         if results[group][name] != value
     ]
-    dataset = results["data"]["dataset"]
+    dataset = _dataset(results)
     if paper and paper.dataset != dataset:
         found.insert(0, f"data set: {dataset} (paper: {paper.dataset})")
     batch = results["training"]["per_device_train_batch_size"] * results["training"]["gradient_accumulation_steps"]
@@ -142,6 +142,10 @@ def differences(results: dict[str, Any], steps: int, seeds: int, paper: Table | 
     found.append(f"{trained} (paper: 158,730 of 4 on VOC, not stated elsewhere)")
     found.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'} (paper: not stated)")
     return found
+
+
+def _dataset(results: dict[str, Any]) -> str:
+    return results["data"]["dataset_name"] or results["data"]["dataset"]
 
 
 def _plain(value: Any) -> str:
@@ -157,7 +161,11 @@ def write_tables(grid: Grid, paper: Table | None) -> str:
     finished = [cell for cell in grid.cells() if cell.is_finished]
     parts, records = [], []
     if paper:
-        parts.append(f"{paper.caption}, with the paper's numbers beside ours. {paper.remark}".rstrip())
+        own = next((_dataset(cell.read("results.json")) for cell in finished), paper.dataset)
+        caption = f"{paper.caption}, with the paper's numbers beside ours."
+        if own != paper.dataset:
+            caption = f"On {own}; the paper's numbers beside ours are of other data ({paper.caption})."
+        parts.append(f"{caption} {paper.remark}".rstrip())
     for pair in grid.pairs:
         cells = [cell for cell in finished if cell.pair == pair]
         if not cells:
