@@ -176,6 +176,7 @@ def _listed(options: Mapping[str, Any] | None) -> str | None:
 
 def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Repository]) -> ModelCard:
     """The card of the student NAME, linked to where its sibling is published too."""
+    recorded = _on_one_line(recorded)
     own, sibling = repositories.get(name), repositories.get(recorded["sibling"])
     title = own.repo_id.split("/")[1] if own else f"{recorded['method']}-{recorded['dataset'] or 'student'}-{name}"
     link = recorded["sibling_description"]
@@ -209,7 +210,7 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
         "per_class": [[_cell(text) for text in row] for row in recorded["per_class"]],
         "training": [[_cell(text) for text in row] for row in recorded["training"]],
     }
-    apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", "classes", *tables)
+    apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", *tables)
     return ModelCard.from_template(
         card_data,
         template_str=files("ctcl_hf.model_cards").joinpath("student.md").read_text(),
@@ -217,20 +218,24 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
         model_id=own.repo_id if own else "PATH/TO/THIS/FOLDER",
         sibling_link=f"[{link}]({constants.ENDPOINT}/{sibling.repo_id})" if sibling else link,
         figure=FIGURE_FILE if recorded["has_figure"] else None,
-        dataset_title=_one_line(recorded["dataset_title"] or ""),
-        classes=[_one_line(name) for name in recorded["classes"]],
+        dataset_title=recorded["dataset_title"] or "",
         **tables,
         **{key: value for key, value in recorded.items() if key not in apart},
     )
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _on_one_line(value: Any) -> Any:
+    """The same with every text on one line: a break (U+0085 is one to YAML) would cut tables and change metadata."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    if isinstance(value, Mapping):
+        return {key: _on_one_line(inner) for key, inner in value.items()}
+    return [_on_one_line(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _cell(text: str) -> str:
-    """As it stands in a Markdown table, which a bar or a line break would cut."""
-    return _one_line(text).replace("|", "\\|")
+    """As it stands in a Markdown table, which a bar would cut."""
+    return text.replace("|", "\\|")
 
 
 def write_cards(

@@ -13,10 +13,11 @@ from conftest import make_cnn, make_vit
 from transformers import pipeline
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-TINY = (
-    *("--recipe", "demo", "--cnn", "mobilenetv2_035", "--aspp_channels", "8", "--crop_size", "32"),
-    *("--per_device_train_batch_size", "2", "--no_check_data", "--logging_steps", "1", "--report_to", "none"),
+SMALL = (
+    *("--recipe", "demo", "--aspp_channels", "8", "--crop_size", "32", "--per_device_train_batch_size", "2"),
+    *("--no_check_data", "--logging_steps", "1", "--report_to", "none"),
 )
+TINY = (*SMALL, "--cnn", "mobilenetv2_035")
 
 
 def run(script, *arguments, cwd=None):
