@@ -26,6 +26,7 @@ HELD_OUT_IMAGES = 32  # of the evaluation set, that "general" is measured on
 class KDCL(Objective):
     """L = CE + w T^2 KL(softmax(z_t / T) || softmax(z / T)), the mean over labelled pixels; one target z_t for both.
 
+    Gradient contract: a student's term moves that student; the target is a constant, whichever student it is made of.
     Both students see the same augmentation; in the original each has its own.
 
     Args:

@@ -8,7 +8,7 @@ import reference
 import torch
 from conftest import make_cnn, make_hybrid, make_other, make_vit
 
-from ctcl_hf import CTCL, CWD, DML, IFVD, KDCL, METHODS, Objective, OfflineKD, StudentPair, StudentTerms, Vanilla
+from ctcl_hf import CTCL, CWD, DML, IFVD, KDCL, METHODS, OfflineKD, StudentPair, Vanilla
 from ctcl_hf.losses import error_products, general_share, minimum_target, upsample
 
 IGNORE = 255
@@ -158,29 +158,6 @@ def test_all_are_exported_by_name():
     assert [METHODS[name] for name in ("vanilla", "offline_kd", "dml", "kdcl", "ifvd", "cwd", "ctcl")] == [
         *(Vanilla, OfflineKD, DML, KDCL, IFVD, CWD, CTCL)
     ]
-
-
-def test_a_method_of_ones_own_needs_the_package_alone():
-    class Agreement(Objective):
-        """The students' logits approach each other."""
-
-        def __init__(self, a, b):
-            super().__init__(a, b, distillation_warmup=0.5)
-            for weights in self.weights:
-                weights["agreement"] = 0.1
-
-        def forward(self, a, b, labels):
-            terms = []
-            for learner, peer in ((a, b), (b, a)):
-                losses = self.segmentation_terms(learner, labels)
-                losses["agreement"] = (learner.logits - peer.logits.detach()).square().mean()
-                terms.append(StudentTerms(losses, {}))
-            return terms[0], terms[1]
-
-    torch.manual_seed(0)
-    cnn, vit = make_cnn(), make_vit()
-    output = StudentPair({"cnn": cnn, "vit": vit}, Agreement(cnn, vit)).train()(*batch())
-    assert output.terms["agreement_cnn"] == output.terms["agreement_vit"] > 0
 
 
 def test_listing_the_methods_imports_none_of_them():
