@@ -13,11 +13,14 @@ demo: $(VENV)/installed
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		examples/run_ctcl.py --recipe demo --output_dir runs/demo
 
+# Files of tests side by side, one core each. A process takes up to 2 GiB.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-oldest: $(OLDEST)/installed
-	$(OLDEST)/bin/python -m pytest
+	$(OLDEST)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 # What the test of the Space needs, on Debian and as root; without a browser that one test is skipped.
 browser:
