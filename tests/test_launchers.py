@@ -20,12 +20,12 @@ TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     ("launcher", "number", "ends"),
     [
         # These die of it, and say nothing to the processes that train.
-        ((*ACCELERATE, "--dynamo_backend", "no"), signal.SIGTERM, -signal.SIGTERM),
-        ((*ACCELERATE, "--dynamo_backend", "no"), signal.SIGUSR1, -signal.SIGUSR1),
-        (TORCHRUN, signal.SIGUSR1, -signal.SIGUSR1),
-        # These pass it on, wait, and call it a failure.
-        (TORCHRUN, signal.SIGTERM, 1),
-        ((*TORCHRUN, "--signals-to-handle", "SIGTERM,SIGUSR1"), signal.SIGUSR1, 1),
+        ((*ACCELERATE, "--dynamo_backend", "no"), signal.SIGTERM, (-signal.SIGTERM,)),
+        ((*ACCELERATE, "--dynamo_backend", "no"), signal.SIGUSR1, (-signal.SIGUSR1,)),
+        (TORCHRUN, signal.SIGUSR1, (-signal.SIGUSR1,)),
+        # These pass it on, wait, and call it a failure; some abort at their own end, when a thread of torch's is left.
+        (TORCHRUN, signal.SIGTERM, (1, -signal.SIGABRT)),
+        ((*TORCHRUN, "--signals-to-handle", "SIGTERM,SIGUSR1"), signal.SIGUSR1, (1, -signal.SIGABRT)),
     ],
     ids=[
         "accelerate-SIGTERM",
@@ -46,7 +46,7 @@ def test_a_signal_to_the_launcher_alone_saves_and_stops_within_the_step(launcher
     def wait_for(condition):
         deadline = time.monotonic() + 200
         while not condition():
-            assert time.monotonic() < deadline and running.poll() in (None, ends), output.read_text()
+            assert time.monotonic() < deadline and running.poll() in (None, *ends), output.read_text()
             time.sleep(0.05)
 
     with output.open("w") as file:
@@ -59,7 +59,7 @@ def test_a_signal_to_the_launcher_alone_saves_and_stops_within_the_step(launcher
     wait_for(lambda: steps() >= 2)
     running.send_signal(number)
     seen = steps()
-    assert running.wait(60) == ends
+    assert running.wait(60) in ends
     wait_for(lambda: "Stopped after step" in output.read_text())
     stopped = int(re.search(r"Stopped after step (\d+) by a signal", output.read_text())[1])
     assert seen <= stopped <= seen + 2  # a step's log may come after it
