@@ -90,7 +90,8 @@ def main() -> None:
     from ctcl_hf.recipes import parse_arguments
 
     logging.disable_progress_bar()  # of files read and written, which would break the grid's
-    folder = options.output_dir or Path(f"runs/table-{options.table}" if options.table else "runs/compare")
+    named = options.table or options.paper_table
+    folder = options.output_dir or Path(f"runs/table-{named}" if named else "runs/compare")
     seeds = tuple(range(options.seed, options.seed + options.seeds))
     if options.paper_table:
         table = TABLES[options.paper_table]
