@@ -113,6 +113,13 @@ class StudentArguments:
         },
     )
     from_scratch: bool = field(default=False, metadata={"help": "Random weights; nothing is downloaded."})
+    encoder_weights: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Local file (.pth, .safetensors) with the ImageNet weights of the timm encoder, where the Hub "
+            "cannot be reached; of two timm encoders, one each. --from_scratch then draws the other student alone."
+        },
+    )
     aspp_channels: int = field(default=512, metadata={"help": "Width of a new DeepLabV3+'s ASPP and decoder."})
     output_stride: int | None = field(
         default=None,

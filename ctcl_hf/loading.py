@@ -20,6 +20,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .data import IGNORE_INDEX
+from .encoder_weights import LOCAL_DIR, read_encoder_weights, read_local_config
 from .models import DeepLabV3PlusForSemanticSegmentation
 from .students import STUDENTS, Student, as_student
 
@@ -52,17 +53,21 @@ def load_student(
     *,
     family: str | None = None,
     from_scratch: bool = False,
+    encoder_weights: str | None = None,
     **deeplab_config: Any,
 ) -> Student:
     """A student for these classes.
 
     Args:
         name_or_path: a local folder or a Hub id ("user/name") of a saved segmentation model or encoder, or the name of
-            a timm encoder, which becomes a DeepLabV3+. "mit-b1" is short for "nvidia/mit-b1".
+            a timm encoder, which becomes a DeepLabV3+. "mit-b1" is short for "nvidia/mit-b1". A folder of timm's own
+            format, "local-dir:FOLDER", is a timm encoder with its weights.
         class_names: names of classes 0..K-1. The head is new unless the loaded one has exactly these classes.
         image_size: (height, width) in pixels that the released student resizes its images to.
         family: "cnn" or "vit", if only such a student will do; a hybrid is either.
         from_scratch: random weights instead of pretrained ones. A local folder always gives its weights.
+        encoder_weights: a local file with the timm encoder's weights, which are then not downloaded; whatever
+            `from_scratch` says. See `read_encoder_weights`.
         deeplab_config: fields of `DeepLabV3PlusConfig` for a new DeepLabV3+; a saved model keeps its own. An
             output_stride of None is the encoder's usual one.
 
@@ -75,28 +80,63 @@ def load_student(
         "label2id": {label: index for index, label in enumerate(class_names)},
         "semantic_loss_ignore_index": IGNORE_INDEX,
     }
-    name = f"nvidia/{name_or_path}" if f"nvidia/{name_or_path}" in MIT_VARIANTS else name_or_path
-    if "/" in name or Path(name).is_dir():
+    name = full_name(name_or_path)
+    normalization = {}
+    if name.startswith(LOCAL_DIR):
+        encoder_weights = encoder_weights or name
+        name, normalization = read_local_config(name)
+    elif encoder_weights is not None and not is_timm_encoder(name):
+        raise ValueError(f"--encoder_weights are of a timm encoder, but {name_or_path!r} is a whole model or a Hub id.")
+    if not is_timm_encoder(name):
         student = _saved_student(name, image_size, from_scratch, config)
         student.origin = "a local folder" if Path(name).is_dir() else "random weights" if from_scratch else name
     else:
         config |= deeplab_config
         if config.get("output_stride") is None:
             config["output_stride"] = OUTPUT_STRIDE.get(name.split("_")[0], DEFAULT_OUTPUT_STRIDE)
+        weights = None if encoder_weights is None else read_encoder_weights(encoder_weights, _known_encoder(name))
         try:
-            model = DeepLabV3PlusForSemanticSegmentation.from_timm(name, pretrained=not from_scratch, **config)
+            model = DeepLabV3PlusForSemanticSegmentation.from_timm(
+                name,
+                pretrained=weights is not None or not from_scratch,
+                weights=None if weights is None else weights.tensors,
+                **config,
+            )
         except OSError as error:
             # The cause alone: the model's own error goes on with the ways on from Python.
             raise OSError(f"Cannot load the encoder {name!r}: {error.__cause__}\n{WAYS_ON}") from error
         pretrained = timm.get_pretrained_cfg(name)
-        student = as_student(model, image_processor(image_size, pretrained.mean, pretrained.std))
-        student.origin = "random weights" if from_scratch else f"timm/{pretrained.architecture}.{pretrained.tag}"
+        normalization = {"mean": pretrained.mean, "std": pretrained.std} | normalization
+        student = as_student(model, image_processor(image_size, **normalization))
+        student.origin = f"timm/{pretrained.architecture}.{pretrained.tag}"
+        if weights is not None:
+            student.origin = weights.origin
+        elif from_scratch:
+            student.origin = "random weights"
     if family is not None and student.family not in (family, "hybrid"):
         raise ValueError(
             f"{name_or_path!r} is a {student.config.model_type}, a student of the {student.family!r} family; a "
             f"{family!r} is wanted here. Are the two students' folders swapped?"
         )
     return student
+
+
+def full_name(name: str) -> str:
+    """A student's name with the owner of the SegFormers that are known by their names alone."""
+    return f"nvidia/{name}" if f"nvidia/{name}" in MIT_VARIANTS else name
+
+
+def is_timm_encoder(name: str) -> bool:
+    """Whether a student of this name is a new DeepLabV3+ on a timm encoder, and not a Hub id or a local folder."""
+    return "/" not in full_name(name) and not Path(name).is_dir()
+
+
+def _known_encoder(name: str) -> str:
+    """ValueError, with the nearest names, unless timm knows it."""
+    if not timm.is_model(name):
+        nearest = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise ValueError(f"{name!r} is no encoder of timm's; the nearest names are {', '.join(nearest) or 'none'}.")
+    return name
 
 
 def image_processor(

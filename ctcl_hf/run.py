@@ -1,6 +1,7 @@
 """A whole run from its arguments: data, students, objective and trainer; and what is written at its end."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from .data import SegmentationData, TrainingTransform
 from .data_arguments import DataArguments
 from .figures import comparison_figure, history_figure, save_figure
 from .inference import load_for_inference, segment
-from .loading import load_student
+from .loading import is_timm_encoder, load_student
 from .pair import StudentPair
 from .recipes import Arguments
 from .report import metrics_table, parameter_table
@@ -123,6 +124,7 @@ def _check(data: SegmentationData, arguments: DataArguments) -> None:
 def _students(arguments: StudentArguments, class_names: tuple[str, ...], size: tuple[int, int]) -> dict[str, Student]:
     """Both students by name: their families, numbered where they are of one."""
     families = ("cnn", "vit") if arguments.students is None else (None, None)
+    sources = arguments.students or (arguments.cnn, arguments.vit)
     loaded = [
         load_student(
             name,
@@ -130,15 +132,29 @@ def _students(arguments: StudentArguments, class_names: tuple[str, ...], size: t
             size,
             family=family,
             from_scratch=arguments.from_scratch,
+            encoder_weights=weights,
             aspp_channels=arguments.aspp_channels,
             output_stride=arguments.output_stride,
         )
-        for name, family in zip(arguments.students or (arguments.cnn, arguments.vit), families, strict=True)
+        for name, family, weights in zip(sources, families, _weights_of(sources, arguments), strict=True)
     ]
     names = [family or student.family for family, student in zip(families, loaded, strict=True)]
     if names[0] == names[1]:
         names = [f"{name}_{i}" for i, name in enumerate(names, 1)]
     return dict(zip(names, loaded, strict=True))
+
+
+def _weights_of(sources: Sequence[str], arguments: StudentArguments) -> list[str | None]:
+    """Of each student, the local file of its encoder's weights. ValueError if there are more or fewer than encoders."""
+    given = arguments.encoder_weights or []
+    encoders = [name for name in sources if is_timm_encoder(name)]
+    if given and len(given) != len(encoders):
+        raise ValueError(
+            f"--encoder_weights {' '.join(given)}: expected a file for each timm encoder among the students, which are "
+            f"{', '.join(encoders) or 'none'}."
+        )
+    files = iter(given)
+    return [next(files, None) if is_timm_encoder(name) else None for name in sources]
 
 
 def train(run: Run) -> bool:
