@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .choices import KDCLTarget, KLDirection, RegionProjection
+from .choices import KDCLTarget, KLDirection, PixelClasses, PixelDivisor, RegionProjection
 from .methods import METHODS
 
 if TYPE_CHECKING:
@@ -147,6 +147,17 @@ class MethodArguments:
     kl_direction: KLDirection = field(
         default="forward",
         metadata={"help": "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."},
+    )
+    pixel_divisor: PixelDivisor = field(
+        default="taught",
+        metadata={"help": "What Eq. 4 divides by: the pixels that are taught, as printed, or all labelled ones."},
+    )
+    pixel_classes: PixelClasses = field(
+        default="all",
+        metadata={
+            "help": "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot "
+            "tell apart are merged, so that it cannot make a student forget them."
+        },
     )
     temperature: float | None = field(
         default=None, metadata={"help": "Temperature of the distributions compared. Default: 1; kdcl 2, cwd 4."}

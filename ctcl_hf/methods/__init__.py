@@ -25,6 +25,7 @@ _HOME = {
     "Objective": "objective",
     "OfflineKD": "offline_kd",
     "PeerDistillation": "peers",
+    "PixelwiseObjective": "pixelwise",
     "StudentTerms": "objective",
     "Vanilla": "vanilla",
 }
