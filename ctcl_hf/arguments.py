@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .choices import KDCLTarget, KLDirection, PixelClasses, PixelDivisor, RegionProjection
+from .choices import Divisor, KDCLTarget, KLDirection, PixelClasses, RegionProjection
 from .methods import METHODS
 
 if TYPE_CHECKING:
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 
 OPTIMIZERS = ("sgd", "adamw")
+
+# CTCL's open choices as the paper prints them (Eqs. 3 and 4).
+AS_PRINTED = {
+    "kl_direction": "reverse",
+    "pixel_divisor": "taught",
+    "pixel_classes": "all",
+    "region_divisor": "taught",
+    "region_projection": "both",
+}
 
 
 @dataclass
@@ -148,9 +157,13 @@ class MethodArguments:
         default="forward",
         metadata={"help": "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."},
     )
-    pixel_divisor: PixelDivisor = field(
+    pixel_divisor: Divisor = field(
         default="taught",
         metadata={"help": "What Eq. 4 divides by: the pixels that are taught, as printed, or all labelled ones."},
+    )
+    region_divisor: Divisor = field(
+        default="taught",
+        metadata={"help": "The same of Eq. 3, in regions: those taught, as printed, or all labelled ones."},
     )
     pixel_classes: PixelClasses = field(
         default="all",
@@ -184,6 +197,10 @@ class MethodArguments:
             "and cwd, which without it learn from each other)."
         },
     )
+    as_printed: bool = field(
+        default=False,
+        metadata={"help": "CTCL exactly as the paper prints Eqs. 3 and 4, whatever the options of BSD say."},
+    )
     distillation_warmup: float = field(
         default=0.0,
         metadata={"help": "Share of the training, 0 to 1, over which the weights of distillation rise from 0."},
@@ -194,9 +211,11 @@ class MethodArguments:
         if self.method not in METHODS:
             problems.append(f"--method {self.method}: expected one of {', '.join(METHODS)}.")
         else:
+            if self.as_printed:
+                problems += self._set_as_printed()
             for option in dataclasses.fields(self):
                 is_set = getattr(self, option.name) != option.default
-                if option.name != "method" and is_set and option.name not in self._accepted():
+                if option.name not in ("method", "as_printed") and is_set and option.name not in self._accepted():
                     problems.append(f"--{option.name} has no effect on --method {self.method}.")
             wanted = self._accepted().get("teachers")
             if wanted is not None and wanted.default is inspect.Parameter.empty and self.teachers is None:
@@ -213,6 +232,20 @@ class MethodArguments:
             problems.append(f"--temperature {self.temperature}: must be positive.")
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _set_as_printed(self) -> list[str]:
+        """Sets the options of the paper's equations; what was asked for beside them, or cannot be, as problems."""
+        if self.method != "ctcl":
+            return [f"--as_printed has no effect on --method {self.method}."]
+        defaults = {option.name: option.default for option in dataclasses.fields(self)}
+        asked = [
+            f"--{name} {getattr(self, name)} is not as printed ({printed}): leave out one of the two."
+            for name, printed in AS_PRINTED.items()
+            if getattr(self, name) not in (printed, defaults[name])
+        ]
+        for name, printed in AS_PRINTED.items():
+            setattr(self, name, printed)
+        return asked
 
     def _accepted(self) -> Mapping[str, inspect.Parameter]:
         """The parameters of the method's class."""

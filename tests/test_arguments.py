@@ -104,7 +104,7 @@ def test_method_arguments_build_the_objective_they_name():
     objective = MethodArguments(method="ctcl", alpha=2.0, gamma=0.5, kl_direction="reverse").build(cnn, vit)
     assert isinstance(objective, CTCL)
     assert objective.weights[1] == {"ce": 1.0, "hfd": 0.1, "region": 0.5, "pixel": 1.0}
-    assert objective.kl_direction == "reverse"
+    assert objective.teaching.direction == "reverse"
     assert isinstance(MethodArguments(method="vanilla").build(cnn, vit), Vanilla)
 
 
@@ -166,3 +166,15 @@ def test_the_best_model_is_chosen_by_mean_iou(tmp_path):
     )
     assert args.metric_for_best_model == "mean_iou"
     assert args.greater_is_better
+
+
+def test_one_switch_sets_all_of_ctcl_as_printed():
+    options = MethodArguments(as_printed=True).options()
+    printed = {"kl_direction": "reverse", "pixel_divisor": "taught", "region_divisor": "taught"}
+    printed |= {"pixel_classes": "all", "region_projection": "both"}
+    assert printed.items() <= options.items()
+    assert "as_printed" not in options
+    with pytest.raises(ValueError, match="--region_projection learner is not as printed"):
+        MethodArguments(as_printed=True, region_projection="learner")
+    with pytest.raises(ValueError, match="--as_printed has no effect on --method dml"):
+        MethodArguments(method="dml", as_printed=True)

@@ -5,7 +5,7 @@ same plainly on full-resolution logits: its reference in the tests, and building
 """
 
 from .channel import channel_distillation
-from .ensemble import error_products, general_share, linear_target, minimum_target, naive_target
+from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
 from .groups import ClassGroups, groups_of, merged_log_probabilities, place_of_classes
 from .hfd import as_constant, hfd
 from .pixel import cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
@@ -32,11 +32,11 @@ __all__ = [
     "hfd",
     "intra_class_variation",
     "kl_map",
-    "linear_target",
+    "linear_share",
     "masked_mean",
     "merged_log_probabilities",
     "minimum_target",
-    "naive_target",
+    "naive_share",
     "pixel_bsd",
     "pixel_losses",
     "place_of_classes",

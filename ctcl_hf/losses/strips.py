@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..choices import KLDirection, PixelDivisor
+from ..choices import Divisor, KLDirection
 from .groups import Groups, merged_log_probabilities, place_of_classes
 from .phases import PhasedUpsampling
 from .pixel import upsample
@@ -51,7 +51,7 @@ class PixelTeaching(NamedTuple):
     selective: bool = False
     direction: KLDirection = "forward"
     temperature: float = 1.0
-    divisor: PixelDivisor = "labelled"
+    divisor: Divisor = "labelled"
     groups: tuple[Groups, ...] | None = None
     target: Callable[[Sequence[Tensor], Tensor], Tensor] | None = None
 
@@ -73,7 +73,7 @@ def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Ten
 
     Shapes: logits (B, K, h, w), labels (B, H, W) -> scalar. 0 if no pixel is labelled.
     """
-    return _PixelLosses.apply(labels, ignore_index, None, 1, *_with_phases(labels, logits))[0]
+    return _PixelLosses.apply(labels, ignore_index, None, 1, *with_phases(labels, logits))[0]
 
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
@@ -92,13 +92,13 @@ def pixel_losses(
     """
     n = len(students)
     with torch.autocast(labels.device.type, enabled=False):
-        grids = _with_phases(labels, *map(widened, (*students, *teachers)))
+        grids = with_phases(labels, *map(widened, (*students, *teachers)))
         results = list(_PixelLosses.apply(labels, ignore_index, teaching, n, *grids))
     confusion = results.pop() if teaching.groups is not None else None
     return PixelLosses(*(tuple(results[i : i + n]) for i in range(0, 4 * n, n)), confusion)
 
 
-def _with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
+def with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
     """Logits whose sides divide the labels', on accelerators by few enough phases. Others are upsampled as a whole."""
     size = labels.shape[-2:]
     largest = LARGEST_FACTOR_CPU if labels.device.type == "cpu" else LARGEST_FACTOR_ACCELERATOR
@@ -110,7 +110,7 @@ def _with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
 
 
 class _PixelLosses(torch.autograd.Function):
-    """Of n students: CE; with teaching also what is taught; CE maps; if selective teaching masks; with groups counts."""
+    """Of n students: CE; with teaching what is taught; CE maps; if selective teaching masks; with groups counts."""
 
     @staticmethod
     def forward(ctx, labels, ignore_index, teaching, n, *grids):

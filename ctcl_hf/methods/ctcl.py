@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from .. import losses
-from ..choices import KLDirection, PixelClasses, PixelDivisor, RegionProjection
+from ..choices import Divisor, KLDirection, PixelClasses, RegionProjection
 from ..students import Student, StudentOutput
 from .objective import StudentTerms
 from .pixelwise import PixelwiseObjective
@@ -37,6 +37,7 @@ class CTCL(PixelwiseObjective):
             taught, so that the fewer they are, the more each weighs against its cross entropy. "labelled": all labelled
             ones, as cross entropy's.
         pixel_classes: what pixel BSD compares. "all" classes, as printed; "grouped": see `PixelwiseObjective`.
+        region_divisor: the same of region BSD, in regions; "taught" as printed in Eq. 3.
         temperature: softens both distributions in Eq. 4, whose value is then scaled by T^2. The paper names none: 1.
         region_projection: who is projected in Eq. 3. "both", as printed: both students' last features, to the narrower
             one's channels; "learner": only the learner's, onto the peer's own features.
@@ -55,8 +56,9 @@ class CTCL(PixelwiseObjective):
         region_bsd: bool = True,
         pixel_bsd: bool = True,
         kl_direction: KLDirection = "forward",
-        pixel_divisor: PixelDivisor = "taught",
+        pixel_divisor: Divisor = "taught",
         pixel_classes: PixelClasses = "all",
+        region_divisor: Divisor = "taught",
         temperature: float = 1.0,
         region_projection: RegionProjection = "both",
         distillation_warmup: float = 0.0,
@@ -70,7 +72,7 @@ class CTCL(PixelwiseObjective):
             temperature=temperature,
             divisor=pixel_divisor,
         )
-        self.region_projection = region_projection
+        self.region_projection, self.region_divisor = region_projection, region_divisor
         for weights, modules, learner, peer in zip(self.weights, self.projections, (a, b), (b, a), strict=True):
             # What a student lacks is said here, not at the first step.
             if hfd:
@@ -123,7 +125,8 @@ class CTCL(PixelwiseObjective):
             targets = [losses.average_pool(student.last, grid) for student in (a, b)]
         (labelled_regions,) = losses.divisors(has_label.sum())
         for i, j in ((0, 1), (1, 0)):  # learner, peer
-            terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j])
+            divided_by = teaches[j] if self.region_divisor == "taught" else has_label
+            terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j], divided_by)
             terms[i].statistics["teaches_regions"] = teaches[i].sum() / labelled_regions
             terms[i].statistics["region_spread"] = losses.spread(projected[i].detach())
         return terms

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..choices import PixelClasses
 from ..losses import ClassGroups, PixelLosses, PixelTeaching, pixel_losses
-from ..students import Student
-from .objective import Objective
+from ..students import Student, StudentOutput
+from .objective import Objective, StudentTerms
 
 
 class PixelwiseObjective(Objective):
@@ -59,3 +59,47 @@ class PixelwiseObjective(Objective):
         if self.class_groups is None:
             return {}
         return {"groups": torch.tensor(float(len(self.class_groups.of_learner(learner))))}
+
+
+class LogitDistillation(PixelwiseObjective):
+    """L = CE + w T^2 KL(p_peer || p_learner) for each student, both softened by T: the mean over labelled pixels.
+
+    The peer is the other student as it is, or, with `teachers`, a frozen model. Published codes divide by pixels, by
+    pixels x classes or by images, so that their weights are not comparable.
+
+    Args:
+        distillation_weight: w.
+        temperature: T.
+        pixel_classes: see `PixelwiseObjective`.
+        teachers: frozen models, of a's peer and of b's; None for live peers.
+        distillation_warmup: see `Objective`.
+    """
+
+    def __init__(
+        self,
+        a: Student,
+        b: Student,
+        distillation_weight: float,
+        temperature: float,
+        pixel_classes: PixelClasses,
+        teachers: tuple[Student, Student] | None = None,
+        distillation_warmup: float = 0.0,
+    ):
+        peers, predicted = ((1, 0), 2) if teachers is None else ((2, 3), 4)
+        super().__init__(a, b, peers, pixel_classes, predicted, distillation_warmup)
+        self.teaching = PixelTeaching(peers=peers, temperature=temperature)
+        for weights in self.weights:
+            weights["kl"] = distillation_weight
+        self.set_teachers(teachers or ())
+
+    def forward(
+        self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
+    ) -> tuple[StudentTerms, StudentTerms]:
+        on_pixels = self.pixel_losses(
+            (a.logits, b.logits), labels, self.teaching, [teacher.logits for teacher in teachers]
+        )
+        terms = []
+        for i, student in enumerate((a, b)):
+            own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels), "kl": on_pixels.pixel[i]}
+            terms.append(StudentTerms(own, self.group_statistics(i)))
+        return terms[0], terms[1]
