@@ -4,8 +4,8 @@ import pytest
 from conftest import make_cnn, make_vit
 
 from ctcl_hf import CTCL, CTCLArguments, StudentPair, Vanilla
-from ctcl_hf.arguments import MethodArguments
-from ctcl_hf.recipes import RECIPES, parse_arguments
+from ctcl_hf.arguments.pair import MethodArguments
+from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
 
 
 def parse(*argv):

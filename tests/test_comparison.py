@@ -15,12 +15,12 @@ import torch
 from conftest import make_cnn, make_vit
 from test_examples import EXAMPLES, SMALL, TINY, run
 
-from ctcl_hf.arguments import MethodArguments
-from ctcl_hf.checkpoints import complete_checkpoint
-from ctcl_hf.comparison import report
-from ctcl_hf.comparison.grid import Grid, folder_name, run_cell
-from ctcl_hf.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, students_of
-from ctcl_hf.recipes import parse_arguments
+from ctcl_hf.arguments.pair import MethodArguments
+from ctcl_hf.arguments.recipes import parse_arguments
+from ctcl_hf.runs.comparison import report
+from ctcl_hf.runs.comparison.grid import Grid, folder_name, run_cell
+from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, students_of
+from ctcl_hf.training.checkpoints import complete_checkpoint
 
 TWO_STEPS = ("--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2", "--cpu_threads", "1")
 SHORT = (*SMALL, *TWO_STEPS)  # without students, which a grid names by --pair
@@ -284,7 +284,7 @@ def test_gradients_of_terms_are_measured_at_every_checkpoint(tmp_path):
 
 
 def test_a_pull_is_the_weighted_gradient_of_its_term():
-    from ctcl_hf.comparison.gradients import _pulls
+    from ctcl_hf.runs.comparison.gradients import _pulls
 
     student = torch.nn.Linear(2, 1, bias=False)
     x, y = torch.tensor([3.0, 4.0]), torch.tensor([4.0, -3.0])

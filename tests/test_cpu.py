@@ -9,7 +9,7 @@ import pytest
 # Page faults of two "steps" after the first six, in a fresh process: the test's own must keep its settings.
 STEPS = """
 import resource, sys, torch
-from ctcl_hf.cpu import keep_freed_memory
+from ctcl_hf.training.cpu import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

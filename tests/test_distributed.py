@@ -15,9 +15,10 @@ from conftest import CLASSES, make_cnn, make_data, make_vit
 from test_reliability import At, send
 from test_trainer import make_trainer
 
-from ctcl_hf import EvaluationTransform, MeanIoU, load_student, run
-from ctcl_hf.checkpoints import find_checkpoint
-from ctcl_hf.inference import class_map
+from ctcl_hf import EvaluationTransform, MeanIoU, load_student
+from ctcl_hf.runs import run
+from ctcl_hf.scoring.predict import class_map
+from ctcl_hf.training.checkpoints import find_checkpoint
 
 SCRIPT = """
 import json, sys
@@ -213,7 +214,7 @@ resumed.accelerator.end_training()
 OWED = """
 import json, os, sys
 from conftest import make_data
-from ctcl_hf.checkpoints import find_checkpoint
+from ctcl_hf.training.checkpoints import find_checkpoint
 from test_trainer import make_trainer
 
 options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "eval_strategy": "steps"}
@@ -273,19 +274,19 @@ from pathlib import Path
 from types import SimpleNamespace
 sys.argv[0] = "examples/run_ctcl.py"
 from transformers import TrainerCallback
-import ctcl_hf.run
+import ctcl_hf.runs.run
 
 class Kill(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == 3 and args.process_index == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-prepare = ctcl_hf.run.prepare
+prepare = ctcl_hf.runs.run.prepare
 def watched(arguments):
     run = prepare(arguments)
     run.trainer.add_callback(Kill())
     return run
-ctcl_hf.run.prepare = watched
+ctcl_hf.runs.run.prepare = watched
 import runpy
 runpy.run_path(os.environ["RUN_CTCL"], run_name="__main__")
 """

@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from conftest import CLASSES, make_cnn, make_data, make_other, make_vit
 
 from ctcl_hf.data.shards import write_shards
-from ctcl_hf.protocols import Protocol
-from ctcl_hf.scoring import ImageScores, Scorer, class_order
+from ctcl_hf.scoring.protocols import Protocol
+from ctcl_hf.scoring.scorer import ImageScores, Scorer, class_order
 
 ROOT = Path(__file__).parents[1]
 SIZE = (64, 96)
@@ -157,7 +157,7 @@ def test_predictions_are_written_as_the_benchmark_wants_them(folder, data, tmp_p
 
 
 def test_predictions_never_overwrite_each_other(folder, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("ctcl_hf.scoring._stem", lambda samples, number: "street")
+    monkeypatch.setattr("ctcl_hf.scoring.scorer._stem", lambda samples, number: "street")
     with pytest.raises(ValueError, match="Two images are named street"):
         Scorer(str(folder / "vit"), data, Accelerator(cpu=True)).score(
             "validation", Protocol(image_size=SIZE), predictions=tmp_path

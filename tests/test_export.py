@@ -9,8 +9,8 @@ import onnxruntime
 import pytest
 import torch
 
-from ctcl_hf import export as module
-from ctcl_hf.export import export_onnx
+from ctcl_hf.publishing import onnx as module
+from ctcl_hf.publishing.onnx import export_onnx
 
 
 @pytest.mark.parametrize("family", ["cnn", "vit"])

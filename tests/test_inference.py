@@ -10,8 +10,8 @@ from conftest import make_cnn, make_vit
 from transformers import pipeline
 
 from ctcl_hf import EvaluationTransform, segment
-from ctcl_hf.inference import class_map, load_for_inference, sliding_window_logits
 from ctcl_hf.losses import upsample
+from ctcl_hf.scoring.predict import class_map, load_for_inference, sliding_window_logits
 
 
 @pytest.mark.parametrize("make", [make_cnn, make_vit])

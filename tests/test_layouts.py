@@ -12,13 +12,13 @@ from accelerate import Accelerator
 from data.test_benchmarks import make_ade20k, make_cityscapes, make_voc
 from data.test_own import ids, picture, save
 
+from ctcl_hf.arguments.data import DataArguments
+from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.data import camvid
 from ctcl_hf.data.camvid import OFFICIAL_COLOURS
-from ctcl_hf.data_arguments import DataArguments
-from ctcl_hf.protocols import Protocol
-from ctcl_hf.recipes import parse_arguments
-from ctcl_hf.run import finish, prepare, train
-from ctcl_hf.scoring import Scorer
+from ctcl_hf.runs.run import finish, prepare, train
+from ctcl_hf.scoring.protocols import Protocol
+from ctcl_hf.scoring.scorer import Scorer
 
 REAL = Path(os.environ.get("CAMVID_DIR", Path(__file__).parents[2] / "shared" / "camvid"))
 TINY = (

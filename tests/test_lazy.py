@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ctcl_hf
-from ctcl_hf.lazy import LazyDict
+from ctcl_hf._lazy import LazyDict
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "run_ctcl.py"
 SLOW = ("torch", "timm", "datasets", "evaluate", "matplotlib", "accelerate")
@@ -52,7 +52,7 @@ def test_the_configuration_is_known_before_any_model_class_is_imported():
 
 
 def test_a_lazy_dict_takes_objects_as_well_and_imports_no_more_than_is_asked_for():
-    values = LazyDict("ctcl_hf", {"pair": "pair:StudentPair", "broken": "nowhere:Nothing"})
+    values = LazyDict("ctcl_hf", {"pair": "methods.pair:StudentPair", "broken": "nowhere:Nothing"})
     values["own"] = python
     assert list(values) == ["pair", "broken", "own"]
     assert "broken" in values

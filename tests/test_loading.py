@@ -6,7 +6,7 @@ from conftest import CLASSES, make_cnn, make_vit
 from transformers import SegformerConfig, SegformerForImageClassification
 
 from ctcl_hf import load_student
-from ctcl_hf.loading import image_processor
+from ctcl_hf.students.loading import image_processor
 
 SIZE = (64, 96)
 

@@ -6,7 +6,7 @@ from conftest import make_cnn, make_vit
 from torch import nn
 
 from ctcl_hf import CTCL, StudentPair
-from ctcl_hf.optim import OptimizerSettings, build_optimizer, build_scheduler, polynomial_schedule
+from ctcl_hf.training.optim import OptimizerSettings, build_optimizer, build_scheduler, polynomial_schedule
 
 SETTINGS = {
     "cnn": OptimizerSettings(lr=0.1, weight_decay=5e-4, power=0.9, momentum=0.9),

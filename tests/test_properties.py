@@ -11,9 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctcl_hf import DeepLabV3PlusConfig, MeanIoU
-from ctcl_hf.card import _listed, _percent, render
-from ctcl_hf.checkpoints import MANIFEST_FILE, problem_of
-from ctcl_hf.hub import Repository
 from ctcl_hf.losses import (
     channel_distillation,
     cross_entropy_loss,
@@ -32,6 +29,9 @@ from ctcl_hf.losses import (
     teaching_directions,
     upsample,
 )
+from ctcl_hf.publishing.card import _listed, _percent, render
+from ctcl_hf.publishing.hub import Repository
+from ctcl_hf.training.checkpoints import MANIFEST_FILE, problem_of
 
 IGNORE = 255
 LARGE = settings(max_examples=60, deadline=None)

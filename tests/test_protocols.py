@@ -9,8 +9,8 @@ from conftest import make_cnn, make_hybrid, make_vit
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from ctcl_hf.evaluation import evaluate_predictors
-from ctcl_hf.protocols import Protocol
+from ctcl_hf.scoring.evaluate import evaluate_predictors
+from ctcl_hf.scoring.protocols import Protocol
 
 
 def predict(pixels):

@@ -29,8 +29,15 @@ from ctcl_hf import (
     StudentTerms,
     TrainingTransform,
 )
-from ctcl_hf.checkpoints import MANIFEST_FILE, STAGING, checkpoints_of, complete_checkpoint, find_checkpoint, problem_of
 from ctcl_hf.data import BadSample
+from ctcl_hf.training.checkpoints import (
+    MANIFEST_FILE,
+    STAGING,
+    checkpoints_of,
+    complete_checkpoint,
+    find_checkpoint,
+    problem_of,
+)
 
 SAVES = {"save_strategy": "steps", "save_steps": 1}
 
@@ -387,7 +394,7 @@ print("stopped after", trainer.state.global_step, trainer.preemption.stopped)
 
 LEFT_OPEN = """
 import torch
-from ctcl_hf.workers import shield_workers
+from ctcl_hf.training.guards.workers import shield_workers
 
 loader = shield_workers(torch.utils.data.DataLoader(range(100), num_workers=2))
 batches = iter(loader)
@@ -549,7 +556,7 @@ def test_a_run_that_skips_every_step_ends(tmp_path, monkeypatch):
         def spoiled(self):
             return self.forwards
 
-    monkeypatch.setattr("ctcl_hf.numerics.SKIPS_IN_A_ROW", 2)
+    monkeypatch.setattr("ctcl_hf.training.guards.finite.SKIPS_IN_A_ROW", 2)
     with pytest.raises(FloatingPointError, match="2 steps in a row were skipped already"):
         make_trainer(tmp_path, Always, max_steps=9, on_nonfinite="skip").train()
 
@@ -594,7 +601,7 @@ def test_a_run_whose_float16_never_stops_overflowing_ends(tmp_path, monkeypatch,
         def spoiled(self):
             return max(self.forwards, 3)
 
-    monkeypatch.setattr("ctcl_hf.numerics.SKIPS_IN_A_ROW", 2)
+    monkeypatch.setattr("ctcl_hf.training.guards.finite.SKIPS_IN_A_ROW", 2)
     with pytest.raises(FloatingPointError, match="2 steps in a row were skipped already") as error:
         make_trainer(tmp_path, FromThird, max_steps=9, **SAVES).train()
     assert "Step 5: the gradient of vit is not finite; the loss terms extra_vit = nan" in str(error.value)

@@ -28,8 +28,8 @@ from ctcl_hf import (
     build_synthetic,
 )
 from ctcl_hf.data.synthetic import SCENE_CLASSES
-from ctcl_hf.inference import class_map
-from ctcl_hf.reproducibility import seed_micro_batch
+from ctcl_hf.scoring.predict import class_map
+from ctcl_hf.training.reproducibility import seed_micro_batch
 
 SIZE = (64, 96)
 

@@ -1,6 +1,6 @@
 """Data sets. Adding one is a file with a builder that returns `SegmentationData`, and one line in `DATASETS`."""
 
-from ..lazy import LazyDict, lazy_names
+from .._lazy import LazyDict, lazy_names
 
 # name -> builder(data_dir), as "module:function" of this folder
 DATASETS = LazyDict(

@@ -15,7 +15,7 @@ from conftest import make_cnn, make_vit
 from hub.client import EXAMPLES, environment, run
 from hub.server import Hub
 
-from ctcl_hf.inference import load_for_inference, segment
+from ctcl_hf.scoring.predict import load_for_inference, segment
 
 TINY = (
     *("--recipe", "demo", "--cnn", "mobilenetv2_035", "--aspp_channels", "8", "--crop_size", "32"),

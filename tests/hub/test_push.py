@@ -9,8 +9,9 @@ from hub.server import File
 from huggingface_hub import constants
 
 from ctcl_hf import CTCLArguments
-from ctcl_hf import hub as hub_module
-from ctcl_hf.hub import (
+from ctcl_hf.publishing import hub as hub_module
+from ctcl_hf.publishing.background import BackgroundPusher, Publisher, Snapshot
+from ctcl_hf.publishing.hub import (
     PushError,
     Repository,
     check_access,
@@ -19,7 +20,6 @@ from ctcl_hf.hub import (
     repositories,
     save_repositories,
 )
-from ctcl_hf.publisher import BackgroundPusher, Publisher, Snapshot
 
 REPOS = {"cnn": Repository("tester/run-cnn"), "vit": Repository("tester/run-vit")}
 
@@ -246,7 +246,7 @@ def test_a_checkpoint_that_cannot_be_kept_for_its_push_is_told_and_nothing_is_le
 
     publisher = Publisher(CTCLArguments(str(folder.parent), use_cpu=True))
     publisher.repositories = {"cnn": None, "vit": None}
-    monkeypatch.setattr("ctcl_hf.publisher._link", full)
+    monkeypatch.setattr("ctcl_hf.publishing.background._link", full)
     publisher.push_checkpoint(folder, step=5)
     publisher.wait()
     assert "step 5 was not pushed" in caplog.text and "No space left" in caplog.text

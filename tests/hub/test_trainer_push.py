@@ -6,8 +6,8 @@ import pytest
 from conftest import make_cnn, make_data, make_vit
 
 from ctcl_hf import CTCL, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform
-from ctcl_hf.hub import PushError
-from ctcl_hf.publisher import SNAPSHOTS
+from ctcl_hf.publishing.background import SNAPSHOTS
+from ctcl_hf.publishing.hub import PushError
 
 
 def make_trainer(folder, **arguments) -> CTCLTrainer:

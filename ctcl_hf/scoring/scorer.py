@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
-from .data import IGNORE_INDEX, SegmentationData, SegmentationSamples, as_picture, collate_for_evaluation
-from .evaluation import evaluate_predictors
-from .figures import mistakes_figure
-from .inference import class_map, load_for_inference
-from .metrics import confusion_counts, scores_from_counts
+from ..data import IGNORE_INDEX, SegmentationData, SegmentationSamples, as_picture, collate_for_evaluation
+from ..figures import mistakes_figure
+from ..metrics import confusion_counts, scores_from_counts
+from ..students import as_student
+from .evaluate import evaluate_predictors
+from .predict import class_map, load_for_inference
 from .protocols import Protocol
-from .students import as_student
 
 NAME = "model"  # of the one predictor, in the keys of its scores
 

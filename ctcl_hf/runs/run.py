@@ -9,21 +9,21 @@ from accelerate.utils import gather_object
 from transformers import set_seed
 from transformers.utils import logging
 
-from .arguments import StudentArguments
-from .card import RunFacts, machine, versions
-from .checkpoints import find_checkpoint
-from .data import SegmentationData, TrainingTransform
-from .data_arguments import DataArguments
-from .figures import comparison_figure, history_figure, save_figure
-from .inference import load_for_inference, segment
-from .loading import load_student
-from .pair import StudentPair
-from .recipes import Arguments
-from .report import metrics_table, parameter_table
-from .students import Student, as_student
-from .tables import markdown_table
-from .trainer import CTCLTrainer
-from .training_arguments import CTCLArguments
+from ..arguments.data import DataArguments
+from ..arguments.pair import StudentArguments
+from ..arguments.recipes import Arguments
+from ..arguments.training import CTCLArguments
+from ..data import SegmentationData, TrainingTransform
+from ..figures import comparison_figure, history_figure, save_figure
+from ..methods.pair import StudentPair
+from ..publishing.card import RunFacts, machine, versions
+from ..scoring.predict import load_for_inference, segment
+from ..students import Student, as_student
+from ..students.loading import load_student
+from ..tables import markdown_table
+from ..training.checkpoints import find_checkpoint
+from ..training.progress import metrics_table, parameter_table
+from ..training.trainer import CTCLTrainer
 
 FIGURE_IMAGES = 4
 AUGMENTATION = ("image_size", "crop_size", "scale_range", "photometric")  # of DataArguments, what a card tells

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from transformers.trainer_callback import ProgressCallback
 
-from .pair import StudentPair
-from .tables import markdown_table
+from ..methods.pair import StudentPair
+from ..tables import markdown_table
 
 
 def metrics_table(metrics: dict[str, float], names: Sequence[str], prefix: str = "eval") -> str:

@@ -19,9 +19,9 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from .data import IGNORE_INDEX
-from .models import DeepLabV3PlusForSemanticSegmentation
-from .students import STUDENTS, Student, as_student
+from ..data import IGNORE_INDEX
+from ..models import DeepLabV3PlusForSemanticSegmentation
+from . import STUDENTS, Student, as_student
 
 WAYS_ON = (
     "Without access to the Hugging Face Hub there are two ways on: a local folder in its place (--cnn / --vit FOLDER), "

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..loading import load_student
-from ..losses import cross_entropy_loss
+from ...losses import cross_entropy_loss
+from ...students.loading import load_student
 from .grid import Grid
 from .paper import Table, students_of
 

@@ -12,9 +12,9 @@ from huggingface_hub import CommitInfo
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
+from ..arguments.training import CTCLArguments
+from ..students import Student
 from .hub import PushError, Repository, check_access, push_students, repositories, save_repositories
-from .students import Student
-from .training_arguments import CTCLArguments
 
 logger = logging.get_logger(__name__)
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from .losses import across_processes
-from .methods import Objective
-from .students import Student
+from ..losses import across_processes
+from ..students import Student
+from . import Objective
 
 
 @dataclass

@@ -9,9 +9,9 @@ from accelerate.utils import str_to_bool
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
-from .arguments import OPTIMIZERS, OptimizationArguments, PublishingArguments
-from .optim import OptimizerSettings
-from .pair import StudentPair
+from ..methods.pair import StudentPair
+from ..training.optim import OptimizerSettings
+from .pair import OPTIMIZERS, OptimizationArguments, PublishingArguments
 
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
 REFUSED = {

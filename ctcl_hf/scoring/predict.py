@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from .losses import upsample
+from ..losses import upsample
 
 
 def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:

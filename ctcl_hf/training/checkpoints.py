@@ -10,7 +10,7 @@ from safetensors import safe_open
 from transformers import AutoConfig
 from transformers.utils import logging
 
-from .pair import StudentPair
+from ..methods.pair import StudentPair
 
 logger = logging.get_logger(__name__)
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..methods import StudentTerms
-from ..pair import StudentPair
-from ..recipes import parse_arguments
-from ..reproducibility import seed_micro_batch
+from ...arguments.recipes import parse_arguments
+from ...methods import StudentTerms
+from ...methods.pair import StudentPair
+from ...training.reproducibility import seed_micro_batch
 from ..run import prepare
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 
-from . import __version__
+from .. import __version__
+from ..arguments.training import CTCLArguments
+from ..methods.pair import StudentPair
 from .hub import Repository
-from .pair import StudentPair
-from .training_arguments import CTCLArguments
 
 RECORD_FILE = "cards.json"  # beside the students' folders
 FIGURE_FILE = "figure.png"  # beside each card

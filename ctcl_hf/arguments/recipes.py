@@ -5,17 +5,17 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .arguments import (
+from .data import DataArguments
+from .pair import (
     MethodArguments,
     OptimizationArguments,
     PublishingArguments,
     StudentArguments,
 )
-from .data_arguments import DataArguments
 from .parser import ArgumentsParser
 
 if TYPE_CHECKING:
-    from .training_arguments import CTCLArguments
+    from .training import CTCLArguments
 
 RECIPES: dict[str, dict[str, Any]] = {
     # The defaults of the arguments are the paper's recipe. It gives a number of epochs for VOC only, which is this one.
@@ -93,7 +93,7 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     recipe, method, needs_help = vars(first.parse_known_args(argv)[0]).values()
     kinds = [StudentArguments, DataArguments, MethodArguments, OptimizationArguments, PublishingArguments]
     if not needs_help:
-        from .training_arguments import CTCLArguments
+        from .training import CTCLArguments
 
         kinds[3:] = [CTCLArguments]
 

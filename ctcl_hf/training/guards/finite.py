@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.utils import logging
 
-from .pair import StudentPair
+from ...methods.pair import StudentPair
 
 logger = logging.get_logger(__name__)
 

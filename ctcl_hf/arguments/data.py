@@ -4,12 +4,12 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .choices import ProtocolName
-from .data import DATASETS
+from ..choices import ProtocolName
+from ..data import DATASETS
 
 if TYPE_CHECKING:
-    from .data import SegmentationData
-    from .protocols import Protocol
+    from ..data import SegmentationData
+    from ..scoring.protocols import Protocol
 
 
 def _problems(checks: list[tuple[bool, str]]) -> None:
@@ -111,7 +111,7 @@ class DatasetArguments:
         """The data. ValueError or OSError says what is wrong with it, or missing."""
         if self.dataset_name is None:
             return DATASETS[self.dataset](self.data_dir)
-        from .data import build_own
+        from ..data import build_own
 
         pairs = [pair.split(":") for pair in self.label_map or []]
         own = self._own() | {"label_map": {int(old): int(new) for old, new in pairs}}
@@ -162,7 +162,7 @@ class ProtocolArguments:
 
     def build_protocol(self, usual: str, image_size: tuple[int, int] | None, window: tuple[int, int]) -> "Protocol":
         """The protocol, by name or the `usual` one, on images of a size; `window` is for those that have one."""
-        from .protocols import Protocol
+        from ..scoring.protocols import Protocol
 
         name = self.protocol or usual
         own = {}

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data_arguments import DataArguments
-from ..figures import grid_curves_figure, methods_figure, save_figure
-from ..inference import load_for_inference, segment
-from ..tables import markdown_table
+from ...arguments.data import DataArguments
+from ...figures import grid_curves_figure, methods_figure, save_figure
+from ...scoring.predict import load_for_inference, segment
+from ...tables import markdown_table
 from .grid import Cell, Grid
 from .paper import VANILLA, Row, Table
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
 
-from .choices import ProtocolName
-from .data import EvaluationTransform
-from .inference import sliding_window_logits
-from .losses import upsample
+from ..choices import ProtocolName
+from ..data import EvaluationTransform
+from ..losses import upsample
+from .predict import sliding_window_logits
 
 PROTOCOLS = get_args(ProtocolName)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import checkpoints_of, problem_of
+from ...training.checkpoints import checkpoints_of, problem_of
 from .paper import VANILLA, Row, students_of
 
 CELL_FILE = "cell.json"  # in the folder of a finished cell: how it was run

@@ -14,23 +14,23 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
-from .card import RunFacts, record, write_cards
+from ..arguments.training import CTCLArguments
+from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
+from ..methods.held_out import HeldOutCallback
+from ..methods.pair import StudentPair
+from ..publishing.background import Publisher
+from ..publishing.card import RunFacts, record, write_cards
+from ..scoring.evaluate import evaluate_pair
+from ..scoring.protocols import Protocol
 from .cpu import prepare_cpu
-from .data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
-from .evaluation import evaluate_pair
-from .held_out import HeldOutCallback
-from .numerics import FiniteGuard, dump, explain
+from .guards.finite import FiniteGuard, dump, explain
+from .guards.preemption import EvaluationInterrupted, Preemption
+from .guards.trackers import guard_trackers
+from .guards.workers import WorkerDeaths, shield_workers
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates
-from .pair import StudentPair
-from .preemption import EvaluationInterrupted, Preemption
-from .protocols import Protocol
-from .publisher import Publisher
-from .report import PairProgress
+from .progress import PairProgress
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .saving import PairCheckpoints
-from .trackers import guard_trackers
-from .training_arguments import CTCLArguments
-from .workers import WorkerDeaths, shield_workers
 
 logger = logging.get_logger(__name__)
 

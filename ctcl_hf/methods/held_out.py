@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers import TrainerCallback
 
-from .data import collate_for_evaluation
-from .losses import upsample
+from ..data import collate_for_evaluation
+from ..losses import upsample
 from .pair import StudentPair
 
 

@@ -7,10 +7,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
-from .inference import class_map
-from .losses import cross_entropy_loss, upsample
-from .metrics import MeanIoU
-from .pair import StudentPair
+from ..losses import cross_entropy_loss, upsample
+from ..methods.pair import StudentPair
+from ..metrics import MeanIoU
+from .predict import class_map
 from .protocols import Protocol
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from .pair import StudentPair
-from .students import Student
+from ..methods.pair import StudentPair
+from ..students import Student
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .choices import KDCLTarget, KLDirection, RegionProjection
-from .methods import METHODS
+from ..choices import KDCLTarget, KLDirection, RegionProjection
+from ..methods import METHODS
 
 if TYPE_CHECKING:
-    from .methods import Objective
-    from .students import Student
+    from ..methods import Objective
+    from ..students import Student
 
 
 OPTIMIZERS = ("sgd", "adamw")

@@ -17,7 +17,8 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
-from .card import RECORD_FILE, RunFacts, record
+from ..methods.pair import StudentPair
+from ..publishing.card import RECORD_FILE, RunFacts, record
 from .checkpoints import (
     OBJECTIVE_FILE,
     STAGING,
@@ -26,9 +27,8 @@ from .checkpoints import (
     complete_checkpoint,
     delete_old_checkpoints,
 )
-from .pair import StudentPair
-from .preemption import EvaluationInterrupted, Preemption
-from .workers import WorkerDeaths
+from .guards.preemption import EvaluationInterrupted, Preemption
+from .guards.workers import WorkerDeaths
 
 logger = logging.get_logger(__name__)
 
