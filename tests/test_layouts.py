@@ -14,8 +14,8 @@ from data.test_own import ids, picture, save
 
 from ctcl_hf.arguments.data import DataArguments
 from ctcl_hf.arguments.recipes import parse_arguments
-from ctcl_hf.data import camvid
-from ctcl_hf.data.camvid import OFFICIAL_COLOURS
+from ctcl_hf.data.benchmarks import camvid
+from ctcl_hf.data.benchmarks.camvid import OFFICIAL_COLOURS
 from ctcl_hf.runs.run import finish, prepare, train
 from ctcl_hf.scoring.protocols import Protocol
 from ctcl_hf.scoring.scorer import Scorer

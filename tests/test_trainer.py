@@ -27,7 +27,7 @@ from ctcl_hf import (
     Vanilla,
     build_synthetic,
 )
-from ctcl_hf.data.synthetic import SCENE_CLASSES
+from ctcl_hf.data.benchmarks.synthetic import SCENE_CLASSES
 from ctcl_hf.scoring.predict import class_map
 from ctcl_hf.training.reproducibility import seed_micro_batch
 

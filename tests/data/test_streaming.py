@@ -135,7 +135,7 @@ def test_a_hub_data_set_is_streamed_from_the_files_that_it_lists(shards, monkeyp
     files = {split: sorted(map(str, shards.glob(f"data/{split}-*.parquet"))) for split in ("train", "validation")}
     builder = SimpleNamespace(config=SimpleNamespace(data_files=files))
     monkeypatch.setattr("datasets.load_dataset_builder", lambda name: builder)
-    monkeypatch.setattr("ctcl_hf.data.own.file_beside", lambda name, file: None)
+    monkeypatch.setattr("ctcl_hf.data.own.build.file_beside", lambda name, file: None)
     data = streamed("user/streets", class_names=CLASSES)
     assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 24, "validation": 4}
     assert data.image_size == (64, 96)

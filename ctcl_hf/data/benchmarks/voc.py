@@ -8,9 +8,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .masks import Colour
-from .pairs import existing_folder, image_files, listed, paired_rows
-from .segmentation import SegmentationData
+from ..masks import Colour
+from ..pairs import existing_folder, image_files, listed, paired_rows
+from ..segmentation import SegmentationData
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",

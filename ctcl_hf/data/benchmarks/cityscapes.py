@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from .masks import IGNORE_INDEX, UNKNOWN
-from .pairs import existing_folder, image_files, lazy_rows, paired_rows
-from .segmentation import SegmentationData
+from ..masks import IGNORE_INDEX, UNKNOWN
+from ..pairs import existing_folder, image_files, lazy_rows, paired_rows
+from ..segmentation import SegmentationData
 
 # name -> (id in labelIds, colour), in the order of the train ids
 _CLASSES = {

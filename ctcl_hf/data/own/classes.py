@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .masks import IGNORE_INDEX, Colour
-from .palettes import palette_for
+from ..masks import IGNORE_INDEX, Colour
+from ..palettes import palette_for
 
 CLASSES_FILE = "id2label.json"  # {"0": "road", "1": "car"}
 PALETTE_FILE = "palette.json"  # {"road": [128, 64, 128], "car": [[64, 0, 128], [0, 0, 142]], "ignored": [0, 0, 0]}

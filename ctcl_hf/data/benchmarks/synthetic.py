@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ..masks import IGNORE_INDEX
+from ..segmentation import SegmentationData
 from .canvas import Canvas, Colour, Pair, palette, shade, smooth_noise
-from .masks import IGNORE_INDEX
-from .segmentation import SegmentationData
 
 SCENE_CLASSES: tuple[str, ...] = ("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "Car", "Pedestrian")
 SCENE_PALETTE: tuple[tuple[int, int, int], ...] = (

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .pairs import image_files, paired_rows
-from .streaming import StreamedRows
+from ..pairs import image_files, paired_rows
+from ..streaming import StreamedRows
 
 if TYPE_CHECKING:
     import datasets

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from .masks import IGNORE_INDEX
-from .pairs import existing_folder, image_files, paired_rows
-from .segmentation import SegmentationData
+from ..masks import IGNORE_INDEX
+from ..pairs import existing_folder, image_files, paired_rows
+from ..segmentation import SegmentationData
 from .voc import colour_map
 
 NUM_CLASSES = 150
