@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import CLASSES, make_cnn, make_data, make_vit
-from test_reliability import At, send
-from test_trainer import make_trainer
+from training.test_reliability import At, send
+from training.test_trainer import make_trainer
 
 from ctcl_hf import EvaluationTransform, MeanIoU, load_student
 from ctcl_hf.runs import run
@@ -23,7 +23,7 @@ from ctcl_hf.training.checkpoints import find_checkpoint
 SCRIPT = """
 import json, sys
 import torch
-from test_trainer import make_trainer
+from training.test_trainer import make_trainer
 from conftest import make_data
 
 trainer = make_trainer(sys.argv[1], data=make_data(9, 5), max_steps=2, per_device_train_batch_size=2)
@@ -48,7 +48,7 @@ trainer.accelerator.end_training()
 EQUAL = """
 import json, sys
 import torch
-from test_distributed import frozen_trainer
+from training.test_distributed import frozen_trainer
 
 trainer = frozen_trainer(sys.argv[1], sys.argv[2], images_per_process=2)
 trainer.train()
@@ -66,7 +66,7 @@ def frozen_trainer(folder, method, images_per_process, **arguments):
     Of every four images one is without a label and one half without, so that processes count different places.
     """
     from conftest import make_data
-    from test_trainer import make_trainer
+    from training.test_trainer import make_trainer
 
     from ctcl_hf import METHODS
 
@@ -107,7 +107,7 @@ def frozen_trainer(folder, method, images_per_process, **arguments):
 def torchrun(folder, script, *arguments):
     """The facts that a script prints on two processes."""
     (folder / "script.py").write_text(script)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*command, str(folder / "script.py"), str(folder / "out"), *arguments],
@@ -193,8 +193,8 @@ RESUMED = """
 import json, sys
 import torch
 from conftest import make_data
-from test_reliability import comparable
-from test_trainer import make_trainer, weights
+from training.test_reliability import comparable
+from training.test_trainer import make_trainer, weights
 
 options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "logging_steps": 3}
 options |= {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 4}
@@ -215,7 +215,7 @@ OWED = """
 import json, os, sys
 from conftest import make_data
 from ctcl_hf.training.checkpoints import find_checkpoint
-from test_trainer import make_trainer
+from training.test_trainer import make_trainer
 
 options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "eval_strategy": "steps"}
 trainer = make_trainer(sys.argv[2], **options, eval_steps=2)

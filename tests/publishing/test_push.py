@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hub.server import File
 from huggingface_hub import constants
+from publishing.server import File
 
 from ctcl_hf import CTCLArguments
 from ctcl_hf.publishing import hub as hub_module

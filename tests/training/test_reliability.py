@@ -17,7 +17,7 @@ import torch
 from accelerate.state import AcceleratorState
 from conftest import make_data
 from safetensors.torch import load_file
-from test_trainer import SIZE, assert_equal_weights, general_kdcl, make_trainer, training_logs, weights
+from training.test_trainer import SIZE, assert_equal_weights, general_kdcl, make_trainer, training_logs, weights
 from transformers import TrainerCallback
 
 from ctcl_hf import (
@@ -379,8 +379,8 @@ def test_a_signal_in_the_evaluation_before_the_first_step_stops_the_run(tmp_path
 
 GROUP = """
 import os, signal, subprocess, sys, time
-from test_reliability import At
-from test_trainer import make_trainer
+from training.test_reliability import At
+from training.test_trainer import make_trainer
 
 def to_all():  # as torchrun and batch systems send it: to the workers too
     subprocess.run(["setsid", "bash", "-c", f"kill -TERM -- -{os.getpgrp()}"])
@@ -412,7 +412,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_stops_with_workers_too(tmp
     (tmp_path / "script.py").write_text(GROUP)
     done = subprocess.run(
         [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "out")],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
         start_new_session=True, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert "stopped after 2 True" in done.stdout, done.stderr

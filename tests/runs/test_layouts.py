@@ -20,7 +20,7 @@ from ctcl_hf.runs.run import finish, prepare, train
 from ctcl_hf.scoring.protocols import Protocol
 from ctcl_hf.scoring.scorer import Scorer
 
-REAL = Path(os.environ.get("CAMVID_DIR", Path(__file__).parents[2] / "shared" / "camvid"))
+REAL = Path(os.environ.get("CAMVID_DIR", Path(__file__).parents[3] / "shared" / "camvid"))
 TINY = (
     *(
         "--recipe",

@@ -33,7 +33,7 @@ def test_a_file_that_fails_the_check_is_not_left_behind(cnn, tmp_path, monkeypat
 
 
 def test_the_example_names_what_it_cannot_load(tmp_path):
-    script = Path(__file__).parents[1] / "examples" / "export.py"
+    script = Path(__file__).parents[2] / "examples" / "export.py"
     command = [sys.executable, script, tmp_path / "nothing", "--output", tmp_path / "x.onnx"]
     run = subprocess.run(command, capture_output=True, text=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""})
     assert run.returncode == 1

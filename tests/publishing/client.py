@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hub.server import Hub
+from publishing.server import Hub
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -12,8 +12,8 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import make_cnn, make_vit
-from hub.client import EXAMPLES, environment, run
-from hub.server import Hub
+from publishing.client import EXAMPLES, environment, run
+from publishing.server import Hub
 
 from ctcl_hf.scoring.predict import load_for_inference, segment
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import make_cnn, make_vit
-from hub.client import EXAMPLES, environment, run
-from hub.server import Hub, Repo
+from publishing.client import EXAMPLES, environment, run
+from publishing.server import Hub, Repo
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 # The last three keep Chromium from looking for Google's servers at every start.

@@ -2,8 +2,8 @@
 
 import huggingface_hub.utils._http
 import pytest
-from hub.server import Hub
 from huggingface_hub import constants
+from publishing.server import Hub
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ctcl_hf.data.shards import write_shards
 from ctcl_hf.scoring.protocols import Protocol
 from ctcl_hf.scoring.scorer import ImageScores, Scorer, class_order
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SIZE = (64, 96)
 
 
