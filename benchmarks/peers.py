@@ -33,11 +33,11 @@ def ours(data, steps: int) -> list[float]:
     from torch.utils.data import DataLoader
 
     from ctcl_hf import CTCLArguments, TrainingTransform
-    from ctcl_hf.training.optim import build_optimizer
+    from ctcl_hf.training.optim import build_optimizer, settings_for
     from ctcl_hf.training.reproducibility import EpochSampler
 
     pair = make_pair(len(data.class_names), SIZE, 256, CTCL, output_stride=16)
-    optimizer = build_optimizer(pair, CTCLArguments("unused", use_cpu=True).optimizer_settings(pair))
+    optimizer = build_optimizer(pair, settings_for(pair, CTCLArguments("unused", use_cpu=True)))
     samples = data.samples("train", TrainingTransform(SIZE, CROP))
     batches = DataLoader(samples, BATCH, sampler=EpochSampler(len(samples), 0), drop_last=True)
 

@@ -3,14 +3,12 @@
 import dataclasses
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from accelerate.utils import str_to_bool
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
-from ..methods.pair import StudentPair
-from ..training.optim import OptimizerSettings
 from .pair import OPTIMIZERS, OptimizationArguments, PublishingArguments
 
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
@@ -97,10 +95,6 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
                 "`accelerate launch --multi_gpu`, or make one visible with CUDA_VISIBLE_DEVICES=0."
             )
 
-    def threads(self) -> int:
-        """Threads that torch is to use in this process: `cpu_threads`, or its share of the cores."""
-        return self.cpu_threads or max(os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
-
     def named_repositories(self, names: Iterable[str]) -> dict[str, str | None]:
         """The repository that was named for each student, if any was."""
         given = {"cnn": self.cnn_hub_model_id, "vit": self.vit_hub_model_id}
@@ -119,33 +113,3 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
                 f"{own} images in batches of {batch} leave a last batch of one, which BatchNorm cannot train on. "
                 "Keep --dataloader_drop_last, or choose another --per_device_train_batch_size."
             )
-
-    def optimizer_settings(self, pair: StudentPair) -> dict[str, OptimizerSettings]:
-        """Each student's settings by name: those of its optimizer's kind, which its family decides, or as given."""
-        by_kind = {
-            "sgd": OptimizerSettings(
-                lr=self.cnn_lr,
-                weight_decay=self.cnn_weight_decay,
-                power=self.cnn_power,
-                warmup_steps=self.cnn_warmup_steps,
-                momentum=self.cnn_momentum,
-            ),
-            "adamw": OptimizerSettings(
-                lr=self.vit_lr,
-                weight_decay=self.vit_weight_decay,
-                power=self.vit_power,
-                warmup_steps=self.vit_warmup_steps,
-                head_lr_multiplier=self.vit_head_lr_multiplier,
-            ),
-        }
-        families = [student.family for student in pair.students.values()]
-        kinds = self.optimizers or ["sgd" if family == "cnn" else "adamw" for family in families]
-        settings = [by_kind[kind] for kind in kinds]
-        for field_name, values in (
-            ("lr", self.learning_rates),
-            ("warmup_steps", self.warmups),
-            ("power", self.powers),
-        ):
-            if values is not None:
-                settings = [replace(own, **{field_name: value}) for own, value in zip(settings, values, strict=True)]
-        return dict(zip(pair.names, settings, strict=True))

@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 from .. import __version__
 from ..arguments.training import CTCLArguments
 from ..methods.pair import StudentPair
+from ..training.optim import settings_for
 from .hub import Repository
 
 RECORD_FILE = "cards.json"  # beside the students' folders
@@ -141,7 +142,7 @@ def _score_rows(name: str, sibling: str, scores: Mapping, control: Mapping) -> l
 
 def _training(name: str, pair: StudentPair, args: CTCLArguments, steps: int, facts: RunFacts) -> list[tuple[str, str]]:
     """What was recorded of the training, as (what, value)."""
-    settings = args.optimizer_settings(pair)[name]
+    settings = settings_for(pair, args)[name]
     kind = "AdamW" if settings.momentum is None else f"SGD with momentum {settings.momentum:g}"
     head = f" (head and projections {settings.head_lr_multiplier:g} times)" if settings.head_lr_multiplier != 1 else ""
     images = args.train_batch_size * args.world_size * args.gradient_accumulation_steps

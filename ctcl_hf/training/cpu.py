@@ -1,12 +1,18 @@
 """How a training process uses a CPU."""
 
 import ctypes
+import os
 import platform
 
 import torch
 
 # malloc.h; mallopt(3)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def threads_of_process(wanted: int | None) -> int:
+    """Threads that torch is to use in this process: as many as `wanted`, or its share of the machine's cores."""
+    return wanted or max(os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
 
 
 def prepare_cpu(threads: int) -> None:

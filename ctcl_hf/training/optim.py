@@ -2,13 +2,14 @@
 
 from collections import ChainMap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..arguments.pair import OptimizationArguments
 from ..methods.pair import StudentPair
 from ..students import Student
 
@@ -27,6 +28,37 @@ class OptimizerSettings:
     warmup_steps: int = 0
     head_lr_multiplier: float = 1.0
     momentum: float | None = None  # SGD with this momentum; AdamW if None
+
+
+def settings_for(pair: StudentPair, args: OptimizationArguments) -> dict[str, OptimizerSettings]:
+    """Each student's settings by name: those of its optimizer's kind, which its family decides, or as given."""
+    by_kind = {
+        "sgd": OptimizerSettings(
+            lr=args.cnn_lr,
+            weight_decay=args.cnn_weight_decay,
+            power=args.cnn_power,
+            warmup_steps=args.cnn_warmup_steps,
+            momentum=args.cnn_momentum,
+        ),
+        "adamw": OptimizerSettings(
+            lr=args.vit_lr,
+            weight_decay=args.vit_weight_decay,
+            power=args.vit_power,
+            warmup_steps=args.vit_warmup_steps,
+            head_lr_multiplier=args.vit_head_lr_multiplier,
+        ),
+    }
+    families = [student.family for student in pair.students.values()]
+    kinds = args.optimizers or ["sgd" if family == "cnn" else "adamw" for family in families]
+    settings = [by_kind[kind] for kind in kinds]
+    for field_name, values in (
+        ("lr", args.learning_rates),
+        ("warmup_steps", args.warmups),
+        ("power", args.powers),
+    ):
+        if values is not None:
+            settings = [replace(own, **{field_name: value}) for own, value in zip(settings, values, strict=True)]
+    return dict(zip(pair.names, settings, strict=True))
 
 
 class PairOptimizer(Optimizer):

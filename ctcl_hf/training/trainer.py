@@ -22,12 +22,12 @@ from ..publishing.background import Publisher
 from ..publishing.card import RunFacts, record, write_cards
 from ..scoring.evaluate import evaluate_pair
 from ..scoring.protocols import Protocol
-from .cpu import prepare_cpu
+from .cpu import prepare_cpu, threads_of_process
 from .guards.finite import FiniteGuard, dump, explain
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.trackers import guard_trackers
 from .guards.workers import WorkerDeaths, shield_workers
-from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates
+from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates, settings_for
 from .progress import PairProgress
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .saving import PairCheckpoints
@@ -72,7 +72,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.scores: dict[str, dict[str, float]] = {}  # by prefix, of the present weights
         self.publisher = Publisher(args)
         if args.device.type == "cpu":
-            prepare_cpu(args.threads())
+            prepare_cpu(threads_of_process(args.cpu_threads))
         elif args.world_size > 1:
             for student in model.students.values():
                 student.synchronize_batchnorm()
@@ -115,13 +115,13 @@ class CTCLTrainer(PairCheckpoints, Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            self.pair_optimizer = build_optimizer(self.model, self.args.optimizer_settings(self.model))
+            self.pair_optimizer = build_optimizer(self.model, settings_for(self.model, self.args))
             self.optimizer = self.pair_optimizer
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
         if self.lr_scheduler is None:
-            for name, settings in self.args.optimizer_settings(self.model).items():
+            for name, settings in settings_for(self.model, self.args).items():
                 if 3 * settings.warmup_steps > num_training_steps:
                     logger.warning(
                         f"The learning rate of {name} rises over {settings.warmup_steps} steps, and there are "
@@ -131,7 +131,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             self.lr_scheduler = build_scheduler(
                 optimizer or self.optimizer,
                 self.pair_optimizer,
-                self.args.optimizer_settings(self.model),
+                settings_for(self.model, self.args),
                 num_training_steps,
             )
             self._created_lr_scheduler = True

@@ -3,7 +3,7 @@
 import pytest
 from conftest import make_cnn, make_vit
 
-from ctcl_hf import CTCL, CTCLArguments, StudentPair, Vanilla
+from ctcl_hf import CTCL, CTCLArguments, Vanilla
 from ctcl_hf.arguments.pair import MethodArguments
 from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
 
@@ -108,33 +108,6 @@ def test_method_arguments_build_the_objective_they_name():
     assert isinstance(MethodArguments(method="vanilla").build(cnn, vit), Vanilla)
 
 
-def test_each_family_gets_its_own_optimizer(tmp_path):
-    cnn, vit = make_cnn(), make_vit()
-    args = CTCLArguments(str(tmp_path), use_cpu=True, cnn_lr=0.1, vit_lr=0.2)
-    settings = args.optimizer_settings(StudentPair({"one": vit, "two": cnn}, Vanilla(vit, cnn)))
-    assert settings["one"].lr == 0.2
-    assert settings["one"].momentum is None
-    assert settings["two"].lr == 0.1
-    assert settings["two"].momentum == 0.9
-
-
-def test_optimizers_and_schedules_are_each_students_own_if_given(tmp_path):
-    cnn, vit = make_cnn(), make_vit()
-    args = CTCLArguments(
-        str(tmp_path),
-        use_cpu=True,
-        cnn_momentum=0.8,
-        optimizers=["adamw", "sgd"],
-        learning_rates=[0.1, 0.2],
-        warmups=[3, 4],
-        powers=[0.5, 2.0],
-    )
-    settings = args.optimizer_settings(StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit)))
-    assert [settings["cnn"].momentum, settings["vit"].momentum] == [None, 0.8]
-    assert [(own.lr, own.warmup_steps, own.power) for own in settings.values()] == [(0.1, 3, 0.5), (0.2, 4, 2.0)]
-    assert settings["cnn"].weight_decay == args.vit_weight_decay
-
-
 def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path):
     args = CTCLArguments(str(tmp_path), use_cpu=True)
     with pytest.raises(ValueError, match="3 training images per process do not fill one batch of 4"):
@@ -143,14 +116,6 @@ def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path)
     args.dataloader_drop_last = False
     with pytest.raises(ValueError, match="5 images in batches of 4 leave a last batch of one"):
         args.check_dataset(range(5))
-
-
-def test_a_cpu_run_uses_all_cores_shared_among_processes_unless_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert CTCLArguments(str(tmp_path), use_cpu=True).threads() == 8
-    assert CTCLArguments(str(tmp_path), use_cpu=True, cpu_threads=3).threads() == 3
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
-    assert CTCLArguments(str(tmp_path), use_cpu=True).threads() == 1
 
 
 @pytest.mark.parametrize(("switch", "engine"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")])

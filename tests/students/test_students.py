@@ -19,6 +19,7 @@ from transformers import (
 
 from ctcl_hf import CTCL, DML, CTCLArguments, StudentPair, load_student
 from ctcl_hf.students import LogitStudent, as_student
+from ctcl_hf.training.optim import settings_for
 
 # Supplement, Table 1, for 512x512 images: first (stride 4), second and last features as (channels, side).
 TABLE_1 = {
@@ -147,9 +148,8 @@ def test_families_decide_on_the_optimizer_and_hybrids_are_neither_cnn_nor_vit(tm
     assert families == {"cnn": "cnn", "vit": "vit", "hybrid": "hybrid", "upernet": "cnn"}
     assert other_student("mobilevit").family == "hybrid" and other_student("beit").family == "vit"
     cnn, hybrid = students["cnn"], students["hybrid"]
-    settings = CTCLArguments(str(tmp_path), use_cpu=True).optimizer_settings(
-        StudentPair({"cnn": cnn, "hybrid": hybrid}, DML(cnn, hybrid))
-    )
+    pair = StudentPair({"cnn": cnn, "hybrid": hybrid}, DML(cnn, hybrid))
+    settings = settings_for(pair, CTCLArguments(str(tmp_path), use_cpu=True))
     assert settings["cnn"].momentum == 0.9 and settings["hybrid"].momentum is None
     heads = {id(p) for p in hybrid.head.parameters()}
     assert heads == {id(p) for name, p in hybrid.model.named_parameters() if "head" in name}

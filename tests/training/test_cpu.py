@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from ctcl_hf.training.cpu import threads_of_process
+
 # Page faults of two "steps" after the first six, in a fresh process: the test's own must keep its settings.
 STEPS = """
 import resource, sys, torch
@@ -30,3 +32,11 @@ def test_memory_freed_by_one_step_is_there_for_the_next():
         return int(own.stdout)
 
     assert faults("keep") < 0.1 * faults("default")
+
+
+def test_a_cpu_run_uses_all_cores_shared_among_processes_unless_told(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert threads_of_process(None) == 8
+    assert threads_of_process(3) == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert threads_of_process(None) == 1

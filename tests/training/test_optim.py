@@ -5,8 +5,15 @@ import torch
 from conftest import make_cnn, make_vit
 from torch import nn
 
-from ctcl_hf import CTCL, StudentPair
-from ctcl_hf.training.optim import OptimizerSettings, build_optimizer, build_scheduler, polynomial_schedule
+from ctcl_hf import CTCL, StudentPair, Vanilla
+from ctcl_hf.arguments.pair import OptimizationArguments
+from ctcl_hf.training.optim import (
+    OptimizerSettings,
+    build_optimizer,
+    build_scheduler,
+    polynomial_schedule,
+    settings_for,
+)
 
 SETTINGS = {
     "cnn": OptimizerSettings(lr=0.1, weight_decay=5e-4, power=0.9, momentum=0.9),
@@ -103,3 +110,28 @@ def test_the_schedule_warms_up_linearly_and_decays_to_zero():
     assert [schedule(step) for step in range(4)] == pytest.approx([1 / 3, 2 / 3 * 0.9, 0.8, 0.7])
     assert schedule(10) == 0
     assert schedule(11) == 0
+
+
+def test_each_family_gets_its_own_optimizer():
+    cnn, vit = make_cnn(), make_vit()
+    args = OptimizationArguments(cnn_lr=0.1, vit_lr=0.2)
+    settings = settings_for(StudentPair({"one": vit, "two": cnn}, Vanilla(vit, cnn)), args)
+    assert settings["one"].lr == 0.2
+    assert settings["one"].momentum is None
+    assert settings["two"].lr == 0.1
+    assert settings["two"].momentum == 0.9
+
+
+def test_optimizers_and_schedules_are_each_students_own_if_given():
+    cnn, vit = make_cnn(), make_vit()
+    args = OptimizationArguments(
+        cnn_momentum=0.8,
+        optimizers=["adamw", "sgd"],
+        learning_rates=[0.1, 0.2],
+        warmups=[3, 4],
+        powers=[0.5, 2.0],
+    )
+    settings = settings_for(StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit)), args)
+    assert [settings["cnn"].momentum, settings["vit"].momentum] == [None, 0.8]
+    assert [(own.lr, own.warmup_steps, own.power) for own in settings.values()] == [(0.1, 3, 0.5), (0.2, 4, 2.0)]
+    assert settings["cnn"].weight_decay == args.vit_weight_decay
