@@ -86,8 +86,8 @@ def main() -> None:
     from transformers.utils import logging
 
     from ctcl_hf.arguments.recipes import parse_arguments
-    from ctcl_hf.publishing.card import versions
     from ctcl_hf.runs.comparison import budget, report
+    from ctcl_hf.training.record import versions
 
     logging.disable_progress_bar()  # of files read and written, which would break the grid's
     named = options.table or options.paper_table

@@ -78,9 +78,9 @@ def evaluate(
     from accelerate import Accelerator
 
     from ctcl_hf.figures import save_figure
-    from ctcl_hf.publishing.card import machine, versions
     from ctcl_hf.scoring.scorer import Scorer
     from ctcl_hf.tables import markdown_table
+    from ctcl_hf.training.record import machine, versions
 
     accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else "no")
     data = dataset.load()

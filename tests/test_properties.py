@@ -29,9 +29,10 @@ from ctcl_hf.losses import (
     teaching_directions,
     upsample,
 )
-from ctcl_hf.publishing.card import _listed, _percent, render
+from ctcl_hf.publishing.card import render
 from ctcl_hf.publishing.hub import Repository
 from ctcl_hf.training.checkpoints import MANIFEST_FILE, problem_of
+from ctcl_hf.training.record import _listed, _percent
 
 IGNORE = 255
 LARGE = settings(max_examples=60, deadline=None)

@@ -16,13 +16,13 @@ from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
 from ..figures import comparison_figure, history_figure, save_figure
 from ..methods.pair import StudentPair
-from ..publishing.card import RunFacts, machine, versions
 from ..scoring.predict import load_for_inference, segment
 from ..students import Student, as_student
 from ..students.loading import load_student
 from ..tables import markdown_table
 from ..training.checkpoints import find_checkpoint
 from ..training.progress import metrics_table, parameter_table
+from ..training.record import RunFacts, machine, versions
 from ..training.trainer import CTCLTrainer
 
 FIGURE_IMAGES = 4

@@ -18,7 +18,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
 from ..methods.pair import StudentPair
-from ..publishing.card import RECORD_FILE, RunFacts, record
+from ..publishing.card import RECORD_FILE
 from .checkpoints import (
     OBJECTIVE_FILE,
     STAGING,
@@ -29,6 +29,7 @@ from .checkpoints import (
 )
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.workers import WorkerDeaths
+from .record import RunFacts, record
 
 logger = logging.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reaso
 from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
 from ..publishing.background import Publisher
-from ..publishing.card import RunFacts, record, write_cards
+from ..publishing.card import write_cards
 from ..scoring.evaluate import evaluate_pair
 from ..scoring.protocols import Protocol
 from .cpu import prepare_cpu, threads_of_process
@@ -29,6 +29,7 @@ from .guards.trackers import guard_trackers
 from .guards.workers import WorkerDeaths, shield_workers
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates, settings_for
 from .progress import PairProgress
+from .record import RunFacts, record
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .saving import PairCheckpoints
 

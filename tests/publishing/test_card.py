@@ -10,8 +10,9 @@ from conftest import make_cnn, make_data, make_vit
 from huggingface_hub import ModelCard
 
 from ctcl_hf import CTCL, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
-from ctcl_hf.publishing.card import RunFacts, default_name, rewrite_cards
+from ctcl_hf.publishing.card import default_name, rewrite_cards
 from ctcl_hf.publishing.hub import Repository
+from ctcl_hf.training.record import RunFacts
 
 
 def make_trainer(folder, method=CTCL, facts=None, **arguments) -> CTCLTrainer:
