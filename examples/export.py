@@ -25,8 +25,8 @@ def main() -> None:
 
 
 def export(model_name: str, output: Path, size: list[int] | None) -> None:
-    from ctcl_hf.export import export_onnx
-    from ctcl_hf.inference import load_for_inference
+    from ctcl_hf.publishing.onnx import export_onnx
+    from ctcl_hf.scoring.predict import load_for_inference
 
     model, image_processor = load_for_inference(model_name)
     height, width = size or (image_processor.size["height"], image_processor.size["width"])

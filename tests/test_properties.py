@@ -11,9 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctcl_hf import DeepLabV3PlusConfig, MeanIoU
-from ctcl_hf.card import _listed, _percent, render
-from ctcl_hf.checkpoints import MANIFEST_FILE, problem_of
-from ctcl_hf.hub import Repository
 from ctcl_hf.losses import (
     PixelTeaching,
     channel_distillation,
@@ -33,6 +30,10 @@ from ctcl_hf.losses import (
     teaching_directions,
     upsample,
 )
+from ctcl_hf.publishing.card import render
+from ctcl_hf.publishing.hub import Repository
+from ctcl_hf.training.checkpoints import MANIFEST_FILE, problem_of
+from ctcl_hf.training.record import _listed, _percent
 
 IGNORE = 255
 LARGE = settings(max_examples=60, deadline=None)

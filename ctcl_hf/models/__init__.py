@@ -1,6 +1,6 @@
 """Models that transformers lacks. Importing ctcl_hf makes them known to the Auto classes: see `register`."""
 
-from ..lazy import AfterImport, lazy_names
+from .._lazy import AfterImport, lazy_names
 
 _HOME = {
     "DeepLabV3PlusConfig": "configuration_deeplabv3plus",
