@@ -34,7 +34,6 @@ class PixelwiseObjective(Objective):
     ):
         super().__init__(a, b, distillation_warmup)
         self.peers = peers
-        self.class_groups: ClassGroups | None = None
         if pixel_classes == "grouped":
             self.class_groups = ClassGroups(a.config.num_labels, peers, predicted)
 

@@ -15,13 +15,14 @@ from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
-from ..figures import comparison_figure, history_figure, save_figure
+from ..figures import blind_classes_figure, comparison_figure, history_figure, save_figure
 from ..methods.pair import StudentPair
 from ..scoring.predict import load_for_inference, segment
 from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student
 from ..tables import markdown_table
 from ..training.checkpoints import find_checkpoint
+from ..training.classes import GROUPS, groups_text, lost_classes
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import RunFacts, machine, versions
 from ..training.trainer import CTCLTrainer
@@ -181,7 +182,8 @@ def report(run: Run) -> None:
     """Evaluates every labelled split but train, prints the tables, and writes results and figures to the output folder.
 
     results.md and results.json: scores, arguments, machine and versions. figure.png: images, truth, both predictions
-    and where they disagree. curves.png: scores and loss terms over the run.
+    and where they disagree. curves.png: scores and loss terms over the run. classes.png: which classes a student's peer
+    was blind to, where the method groups them.
     """
     trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
     names = trainer.model.names
@@ -190,12 +192,14 @@ def report(run: Run) -> None:
         samples = data.samples(split, trainer.protocol.transform)
         scores = trainer.evaluate(samples, metric_key_prefix=split)
         metrics |= scores
-        tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(scores, names, split)}")
+        control = (trainer.facts.control or {}).get(split)
+        tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(scores, names, split, control)}")
     if not trainer.is_world_process_zero():
         return
     history = trainer.state.log_history
     if any(f"eval_{names[0]}_mean_iou" in log for log in history):
         tables.append(_best_table(history, names))
+    tables += [text for text in (groups_text(history), "\n".join(map(str, lost_classes(history, names)))) if text]
     trainer.save_state()
     facts = {
         "recipe": run.arguments.recipe,
@@ -220,6 +224,10 @@ def report(run: Run) -> None:
     if any("loss" in log for log in history):
         save_figure(history_figure(history, names), folder / "curves.png")
         written["curves"] = "curves.png"
+    changes = [(log["step"], log[GROUPS]) for log in history if GROUPS in log]
+    if changes:
+        save_figure(blind_classes_figure(changes, trainer.state.global_step, data.class_names), folder / "classes.png")
+        written["classes"] = "classes.png"
     print(f"\n{text}\n")
     for title, file in written.items():
         print(f"{title:8} {folder / file}")

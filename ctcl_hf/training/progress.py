@@ -1,6 +1,6 @@
 """Metrics as text: what is printed while training, and the table at its end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from transformers.trainer_callback import ProgressCallback
 
@@ -8,14 +8,28 @@ from ..methods.pair import StudentPair
 from ..tables import markdown_table
 
 
-def metrics_table(metrics: dict[str, float], names: Sequence[str], prefix: str = "eval") -> str:
-    """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU per class in percent."""
+def metrics_table(
+    metrics: Mapping[str, float],
+    names: Sequence[str],
+    prefix: str = "eval",
+    control: Mapping[str, float] | None = None,
+) -> str:
+    """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU per class in percent.
+
+    control: scores of a run that trained the same students alone, without the prefix; shown beside, with the gain.
+    """
     rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
     start = f"{prefix}_{names[0]}_iou_"
     rows += [(key.removeprefix(start), key.removeprefix(f"{prefix}_{names[0]}_")) for key in metrics if start in key]
-    lines = [[f"{prefix} (%)", *names]]
-    lines += [[title, *(f"{100 * metrics[f'{prefix}_{name}_{key}']:.2f}" for name in names)] for title, key in rows]
-    return markdown_table(lines)
+    columns = [[f"{prefix} (%)", *(title for title, _ in rows)]]
+    for name in names:
+        own = [100 * metrics[f"{prefix}_{name}_{key}"] for _, key in rows]
+        columns.append([name, *(f"{value:.2f}" for value in own)])
+        if control is not None:
+            alone = [100 * control[f"{name}_{key}"] for _, key in rows]
+            columns.append([f"{name} alone", *(f"{value:.2f}" for value in alone)])
+            columns.append(["gain", *(f"{a - b:+.2f}" for a, b in zip(own, alone, strict=True))])
+    return markdown_table(list(zip(*columns, strict=True)))
 
 
 def parameter_table(pair: StudentPair) -> str:

@@ -22,6 +22,7 @@ from ..publishing.background import Publisher
 from ..publishing.card import write_cards
 from ..scoring.evaluate import evaluate_pair
 from ..scoring.protocols import Protocol
+from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
 from .guards.finite import FiniteGuard, dump, explain
 from .guards.preemption import EvaluationInterrupted, Preemption
@@ -99,6 +100,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             if eval_dataset is None:
                 raise ValueError(f"{type(model.objective).__name__} observes held-out images: give an eval_dataset.")
             self.add_callback(HeldOutCallback(model, eval_dataset, args.eval_batch_size, self.accelerator))
+        self.add_callback(ClassWatch(model))
         self._term_sums: dict[str, Tensor] = defaultdict(float)
         self._terms_seen = 0
         self._step_facts: dict[str, float] = {}

@@ -18,7 +18,8 @@ SKIPS_IN_A_ROW = 20  # after which skipping is given up: no step has trained any
 
 
 class FiniteGuard:
-    """Watches the norms of both students' gradients, and keeps a step that is left out from BatchNorm's statistics.
+    """Watches the norms of both students' gradients, and keeps a step that is left out from BatchNorm's statistics
+    and from what the method counts.
 
     Args:
         skip: leave out a step whose gradient is not finite, instead of raising.
@@ -36,7 +37,7 @@ class FiniteGuard:
     def begin_step(self) -> None:
         """Before the first forward of a step."""
         if self.skip or self.scaled:
-            self._statistics = {name: buffer.clone() for name, buffer in self.pair.students.named_buffers()}
+            self._statistics = {name: buffer.clone() for name, buffer in self._counted().items()}
 
     def check(self, norms: Mapping[str, Tensor], explanation: Callable[[], str]) -> None:
         """Makes a step that is to be skipped leave no trace. FloatingPointError, explained, if it is not to be."""
@@ -52,8 +53,13 @@ class FiniteGuard:
             logger.warning(f"{explanation()} The step is skipped.")
             for parameter in self.pair.parameters():
                 parameter.grad = None
-        for name, buffer in self.pair.students.named_buffers():
+        for name, buffer in self._counted().items():
             buffer.copy_(self._statistics[name])
+
+    def _counted(self) -> dict[str, Tensor]:
+        """What a forward adds to: BatchNorm's statistics, and what the method counts."""
+        buffers = dict(self.pair.named_buffers())
+        return {name: buffer for name, buffer in buffers.items() if not name.startswith("objective.teachers.")}
 
 
 def explain(
