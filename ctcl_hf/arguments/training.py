@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from accelerate.utils import str_to_bool
@@ -94,11 +93,6 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
                 f"{self.n_gpu} GPUs are visible to one process, which would mean DataParallel. Use "
                 "`accelerate launch --multi_gpu`, or make one visible with CUDA_VISIBLE_DEVICES=0."
             )
-
-    def named_repositories(self, names: Iterable[str]) -> dict[str, str | None]:
-        """The repository that was named for each student, if any was."""
-        given = {"cnn": self.cnn_hub_model_id, "vit": self.vit_hub_model_id}
-        return {name: given.get(name) for name in names}
 
     def check_dataset(self, dataset: Dataset | None) -> None:
         """ValueError if the data set cannot fill batches of at least two images."""

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,6 @@ from huggingface_hub import CommitInfo
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
-from ..arguments.training import CTCLArguments
-from ..students import Student
 from .hub import PushError, Repository, check_access, push_students, repositories, save_repositories
 
 logger = logging.get_logger(__name__)
@@ -23,26 +21,43 @@ NOT_PUSHED = "{} was not pushed. Training goes on, nothing is lost here.\n{}"
 
 
 class Publisher:
-    """A run's two repositories, and what is on its way to them."""
+    """A run's two repositories, and what is on its way to them.
 
-    def __init__(self, args: CTCLArguments):
-        self.args = args
-        self.folder = Path(args.output_dir)
+    Args:
+        folder: the run's output folder.
+        ids: by student, "[USER/]NAME" of its repository, or None.
+        prefix: what is None in `ids` becomes "[USER/]PREFIX-STUDENT". Default: the folder's name.
+        token, private, revision: of the repositories, see `Repository`. Default: of the user who is logged in.
+        strategy: what is pushed at every save.
+        keep_all: of the saves that wait to be pushed, keep all and not the newest alone.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ids: Mapping[str, str | None],
+        prefix: str | None = None,
+        token: str | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        strategy: HubStrategy = HubStrategy.EVERY_SAVE,
+        keep_all: bool = False,
+    ):
+        self.folder = folder
+        self.ids = ids
+        self.prefix = prefix or folder.absolute().name
+        self.token = token
+        self.private = private
+        self.revision = revision
+        self.strategy = strategy
         self.repositories: dict[str, Repository] = {}  # by student, once `open` has found them usable
-        self._pusher = BackgroundPusher(
-            keep_all=args.hub_always_push or args.hub_strategy == HubStrategy.ALL_CHECKPOINTS
-        )
+        self._pusher = BackgroundPusher(keep_all or strategy == HubStrategy.ALL_CHECKPOINTS)
 
-    def open(self, students: dict[str, Student], token: str | None = None, private: bool | None = None) -> None:
+    def open(self, token: str | None = None, private: bool | None = None) -> None:
         """Decides each student's repository, and makes sure that it can be written to. OSError says what is missing."""
-        token = token or self.args.hub_token
-        found = repositories(
-            self.args.named_repositories(students),
-            default_prefix=self.args.hub_model_id or self.folder.absolute().name,
-            token=token,
-            private=self.args.hub_private_repo if private is None else private,
-            revision=self.args.hub_revision,
-        )
+        token = token or self.token
+        private = self.private if private is None else private
+        found = repositories(self.ids, self.prefix, token, private, self.revision)
         check_access(found.values(), token)
         save_repositories(self.folder, found)
         shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)  # of a run that was killed
@@ -53,25 +68,24 @@ class Publisher:
         self.wait()
         own = {name: replace(repo, revision=revision or repo.revision) for name, repo in self.repositories.items()}
         try:
-            return push_students(own, self.folder, message, token or self.args.hub_token)
+            return push_students(own, self.folder, message, token or self.token)
         except PushError as error:
             raise PushError(
                 f"{error}\nBoth students are in {self.folder}; `python examples/push.py {self.folder}` goes on."
             ) from error
 
     def push_checkpoint(self, checkpoint: Path, step: int) -> None:
-        """Pushes a checkpoint's students in the background, as `--hub_strategy` says; returns at once."""
-        strategy = self.args.hub_strategy
-        if strategy == HubStrategy.END:
+        """Pushes a checkpoint's students in the background, as the strategy says; returns at once."""
+        if self.strategy == HubStrategy.END:
             return
         in_repository = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: checkpoint.name}
-        path, message = in_repository.get(strategy), f"Training in progress, step {step}"
+        path, message = in_repository.get(self.strategy), f"Training in progress, step {step}"
         try:
             snapshot = Snapshot(
                 checkpoint,
                 into=self.folder / SNAPSHOTS,
                 parts=None if path else tuple(self.repositories),
-                push=lambda at: push_students(self.repositories, at, message, self.args.hub_token, path),
+                push=lambda at: push_students(self.repositories, at, message, self.token, path),
                 message=message,
             )
         except OSError as error:  # a full disk, where files cannot be linked

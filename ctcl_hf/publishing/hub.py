@@ -1,7 +1,7 @@
 """Each student as a model of its own on the Hugging Face Hub."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class PushError(OSError):
 
 
 def repositories(
-    ids: dict[str, str | None],
+    ids: Mapping[str, str | None],
     default_prefix: str,
     token: str | None = None,
     private: bool | None = None,

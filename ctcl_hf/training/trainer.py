@@ -72,7 +72,17 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
         self.scores: dict[str, dict[str, float]] = {}  # by prefix, of the present weights
-        self.publisher = Publisher(args)
+        named = {"cnn": args.cnn_hub_model_id, "vit": args.vit_hub_model_id}
+        self.publisher = Publisher(
+            Path(args.output_dir),
+            ids={name: named.get(name) for name in model.names},
+            prefix=args.hub_model_id,
+            token=args.hub_token,
+            private=args.hub_private_repo,
+            revision=args.hub_revision,
+            strategy=args.hub_strategy,
+            keep_all=args.hub_always_push,
+        )
         if args.device.type == "cpu":
             prepare_cpu(threads_of_process(args.cpu_threads))
         elif args.world_size > 1:
@@ -328,7 +338,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Decides each student's repository, and makes sure that it can be written to. OSError says what is missing."""
         if self.is_world_process_zero():
-            self.publisher.open(dict(self.model.students), token, private)
+            self.publisher.open(token, private)
 
     def push_to_hub(
         self,

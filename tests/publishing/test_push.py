@@ -8,7 +8,6 @@ import pytest
 from huggingface_hub import constants
 from publishing.server import File
 
-from ctcl_hf import CTCLArguments
 from ctcl_hf.publishing import hub as hub_module
 from ctcl_hf.publishing.background import BackgroundPusher, Publisher, Snapshot
 from ctcl_hf.publishing.hub import (
@@ -244,7 +243,7 @@ def test_a_checkpoint_that_cannot_be_kept_for_its_push_is_told_and_nothing_is_le
     def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    publisher = Publisher(CTCLArguments(str(folder.parent), use_cpu=True))
+    publisher = Publisher(folder.parent, {"cnn": None, "vit": None})
     publisher.repositories = {"cnn": None, "vit": None}
     monkeypatch.setattr("ctcl_hf.publishing.background._link", full)
     publisher.push_checkpoint(folder, step=5)
