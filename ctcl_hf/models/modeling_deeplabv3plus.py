@@ -220,6 +220,8 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
     network: `from_pretrained`.
     """
 
+    _auto_class = "AutoModelForSemanticSegmentation"  # whatever saves it saves its code along, as its configuration's
+
     def __init__(self, config: DeepLabV3PlusConfig):
         super().__init__(config)
         config.validate_architecture()
