@@ -38,3 +38,17 @@ def test_the_example_names_what_it_cannot_load(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""})
     assert run.returncode == 1
     assert "nothing is neither a student's folder nor a model on the Hub" in run.stderr
+
+
+def test_torchs_own_exporter_takes_any_batch(cnn):
+    """`len(x) == 1` in the image pooling fixed the graph to the batch that it was traced with."""
+    from torch.export import Dim, export
+
+    model = cnn.model.eval()
+    traced = export(
+        model, (), {"pixel_values": torch.randn(2, 3, 64, 96)}, dynamic_shapes={"pixel_values": {0: Dim("n")}}
+    )
+    for batch in (1, 5):
+        pixels = torch.randn(batch, 3, 64, 96)
+        with torch.no_grad():
+            assert torch.allclose(traced.module()(pixel_values=pixels).logits, model(pixels).logits, atol=1e-5)

@@ -84,7 +84,8 @@ class DeepLabV3PlusImagePooling(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         norm = self.project.norm
         # One value per channel has no variance. A SyncBatchNorm (not a BatchNorm2d) sees the other processes' images.
-        if len(x) == 1 and norm.training and isinstance(norm, nn.BatchNorm2d):
+        # The size is asked last, and not by len(): an exported graph would hold for the traced batch alone.
+        if norm.training and isinstance(norm, nn.BatchNorm2d) and x.shape[0] == 1:
             raise ValueError(
                 "A training batch held 1 image, and the BatchNorm after DeepLabV3+'s image pooling needs 2. Give each "
                 "process 2 or more images per batch (dataloader_drop_last=True for a short last one), or use eval mode."
