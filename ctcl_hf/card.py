@@ -21,6 +21,7 @@ from .training_arguments import CTCLArguments
 RECORD_FILE = "cards.json"  # beside the students' folders
 FIGURE_FILE = "figure.png"  # beside each card
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "timm")
+PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}  # by accelerate's names
 # Scores of an evaluation -> the Hub's names of metrics.
 METRICS = {"mean_iou": ("mean_iou", "mIoU"), "overall_accuracy": ("accuracy", "pixel accuracy")}
 
@@ -159,7 +160,7 @@ def _training(name: str, pair: StudentPair, args: CTCLArguments, steps: int, fac
         "data": _listed(facts.data),
         "recipe": facts.recipe,
         "seed": str(args.seed),
-        "precision": "bfloat16 autocast" if args.bf16 else "float16 autocast" if args.fp16 else "float32",
+        "precision": PRECISIONS[args.mixed_precision],
         "hardware": machine(args.device, args.world_size),
         "versions": ", ".join(f"{package} {number}" for package, number in versions().items()),
         "command": f"`{facts.command}`" if facts.command else None,

@@ -86,8 +86,13 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
                     f"accelerate is configured for {engine}, which a pair is not tested with: give `accelerate launch` "
                     "a file of examples/accelerate/ as --config_file, or --multi_gpu."
                 )
+        if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp8":
+            problems.append("accelerate is configured for fp8, which a pair is not tested with: use --bf16.")
         if problems:
             raise ValueError("\n".join(problems))
+        if not (self.bf16 or self.fp16):  # else what `accelerate launch` or its config chose, which Trainer follows
+            chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+            self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
         super().__post_init__()

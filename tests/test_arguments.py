@@ -5,6 +5,7 @@ from conftest import make_cnn, make_vit
 
 from ctcl_hf import CTCL, CTCLArguments, StudentPair, Vanilla
 from ctcl_hf.arguments import MethodArguments
+from ctcl_hf.card import PRECISIONS, RunFacts, record
 from ctcl_hf.recipes import RECIPES, parse_arguments
 
 
@@ -166,3 +167,22 @@ def test_the_best_model_is_chosen_by_mean_iou(tmp_path):
     )
     assert args.metric_for_best_model == "mean_iou"
     assert args.greater_is_better
+
+
+@pytest.mark.parametrize(
+    ("chosen", "bf16", "fp16"), [("no", False, False), ("bf16", True, False), ("fp16", False, True)]
+)
+def test_the_precision_that_accelerate_was_told_is_the_runs(chosen, bf16, fp16, monkeypatch):
+    """`accelerate launch --mixed_precision bf16` trained in bfloat16, and card and results said float32."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", chosen)
+    arguments = CTCLArguments("out", use_cpu=True)
+    assert (arguments.bf16, arguments.fp16, arguments.mixed_precision) == (bf16, fp16, chosen)
+    pair = StudentPair({"cnn": make_cnn(), "vit": make_vit()}, Vanilla(make_cnn(), make_vit()))
+    facts = record(pair, arguments, 1, {}, RunFacts())
+    assert dict(facts["cnn"]["training"])["precision"] == PRECISIONS[chosen]
+
+
+def test_a_precision_that_no_test_covers_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(ValueError, match="configured for fp8"):
+        CTCLArguments("out", use_cpu=True)
