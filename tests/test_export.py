@@ -40,6 +40,18 @@ def test_the_example_names_what_it_cannot_load(tmp_path):
     assert "nothing is neither a student's folder nor a model on the Hub" in run.stderr
 
 
+def test_transformers_exporter_takes_any_batch_and_size(cnn):
+    """With every dimension free, `len(x) == 1` in the image pooling failed the export."""
+    from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
+
+    model = cnn.model.eval()
+    traced = DynamoExporter().export(model, {"pixel_values": torch.randn(2, 3, 64, 96)}, DynamoConfig(dynamic=True))
+    for shape in ((2, 3, 64, 96), (3, 3, 64, 96), (5, 3, 96, 128)):
+        pixels = torch.randn(shape)
+        with torch.no_grad():
+            assert torch.allclose(traced(pixel_values=pixels).logits, model(pixels).logits, atol=1e-5)
+
+
 def test_torchs_own_exporter_takes_any_batch(cnn):
     """`len(x) == 1` in the image pooling fixed the graph to the batch that it was traced with."""
     from torch.export import Dim, export
