@@ -81,7 +81,8 @@ def record(
         scores: by split, then by "STUDENT_mean_iou", "STUDENT_iou_CLASS", ... and "images": of these very weights.
     """
     # Scores during training are of the same images as the final ones, if those are known.
-    scores = {split: values for split, values in scores.items() if split != "eval" or len(scores) == 1}
+    final = {split: values for split, values in scores.items() if split != "eval" and not split.startswith("eval_")}
+    scores = final or scores
     return {name: _record(name, pair, args, steps, scores, facts) for name in pair.names}
 
 
@@ -120,7 +121,7 @@ def _record(
 
 
 def _split_name(prefix: str) -> str:
-    return "validation" if prefix == "eval" else prefix
+    return "validation" if prefix == "eval" else prefix.removeprefix("eval_")  # of several by name
 
 
 def _percent(share: float) -> str:

@@ -13,6 +13,7 @@ from .arguments import OPTIMIZERS, OptimizationArguments, PublishingArguments
 from .optim import OptimizerSettings
 from .pair import StudentPair
 
+NO_PREDICTIONS = "nothing: evaluation counts pixels, always, and keeps no predictions"
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
 REFUSED = {
     "learning_rate": "--cnn_lr and --vit_lr",
@@ -33,6 +34,14 @@ REFUSED = {
     "use_liger_kernel": "nothing: it is for language models",
     "auto_find_batch_size": "--per_device_train_batch_size",
     "label_smoothing_factor": "nothing: each method says what its loss is",
+    "include_for_metrics": NO_PREDICTIONS,
+    "batch_eval_metrics": NO_PREDICTIONS,
+    "prediction_loss_only": NO_PREDICTIONS,
+    "eval_do_concat_batches": NO_PREDICTIONS,
+    "eval_use_gather_object": NO_PREDICTIONS,
+    "eval_accumulation_steps": NO_PREDICTIONS,
+    "label_names": "nothing: samples hold pixel_values and labels",
+    "liger_kernel_config": "nothing: it is for language models",
     "deepspeed": "`accelerate launch --multi_gpu`: DeepSpeed drives one optimizer, a pair has two",
     "fsdp": "`accelerate launch --multi_gpu`: FSDP is not tested with a pair",
 }
@@ -58,7 +67,10 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
     )
 
     def __post_init__(self):
-        defaults = {f.name: f.default for f in dataclasses.fields(TrainingArguments)}
+        defaults = {
+            f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            for f in dataclasses.fields(TrainingArguments)
+        }
         problems = [
             f"--{name} {getattr(self, name)} does not work for a pair of students; use {instead}."
             for name, instead in REFUSED.items()
