@@ -17,8 +17,8 @@ from typing import NoReturn
 
 from tqdm.auto import tqdm
 
-from ctcl_hf.comparison.grid import Grid, run_cell
-from ctcl_hf.comparison.paper import TABLES, VANILLA, Row
+from ctcl_hf.runs.comparison.grid import Grid, run_cell
+from ctcl_hf.runs.comparison.paper import TABLES, VANILLA, Row
 
 # Arguments of run_ctcl.py that say what a grid says itself -> how.
 PUSH = "every run would be published under one name. Push those that are finished: examples/push.py FOLDER"
@@ -59,8 +59,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 
 def execute(arguments: Sequence[str]) -> None:
-    from ctcl_hf.recipes import parse_arguments
-    from ctcl_hf.run import finish, prepare, train
+    from ctcl_hf.arguments.recipes import parse_arguments
+    from ctcl_hf.runs.run import finish, prepare, train
 
     try:
         run = prepare(parse_arguments(__doc__, list(arguments)))
@@ -85,9 +85,9 @@ def main() -> None:
     options, common = parse()
     from transformers.utils import logging
 
-    from ctcl_hf.card import versions
-    from ctcl_hf.comparison import budget, report
-    from ctcl_hf.recipes import parse_arguments
+    from ctcl_hf.arguments.recipes import parse_arguments
+    from ctcl_hf.runs.comparison import budget, report
+    from ctcl_hf.training.record import versions
 
     logging.disable_progress_bar()  # of files read and written, which would break the grid's
     named = options.table or options.paper_table

@@ -25,8 +25,8 @@ def main() -> None:
 
 
 def export(model_name: str, output: Path, size: list[int] | None) -> None:
-    from ctcl_hf.export import export_onnx
-    from ctcl_hf.inference import input_size, load_for_inference
+    from ctcl_hf.publishing.onnx import export_onnx
+    from ctcl_hf.scoring.predict import input_size, load_for_inference
 
     model, image_processor = load_for_inference(model_name)
     size = size or input_size(image_processor)

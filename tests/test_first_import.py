@@ -99,8 +99,8 @@ def test_a_first_import_that_fails_does_not_leave_the_model_unknown(first):
 def test_a_model_that_nothing_registered_saves_its_code_all_the_same(first, tmp_path):
     """It was saved without auto_map and without code, so that nobody could load it without this package."""
     code = (
-        "import ctcl_hf.lazy\n"
-        "ctcl_hf.lazy.AfterImport.find_spec = lambda *_: None\n"
+        "import ctcl_hf._lazy\n"
+        "ctcl_hf._lazy.AfterImport.find_spec = lambda *_: None\n"
         "from ctcl_hf import DeepLabV3PlusConfig, DeepLabV3PlusForSemanticSegmentation as Model\n"
         f"Model(DeepLabV3PlusConfig(encoder='mobilenetv2_035', aspp_channels=8)).save_pretrained({str(tmp_path)!r})"
     )

@@ -3,7 +3,7 @@
 from functools import partial
 from importlib import import_module
 
-from ..lazy import AfterImport, lazy_names
+from .._lazy import AfterImport, lazy_names
 
 _CONFIGURATION, _MODELING = "configuration_deeplabv3plus", "modeling_deeplabv3plus"
 _HOME = {

@@ -147,8 +147,14 @@ class DeepLabV3PlusAuxiliaryHead(nn.Module):
         return self.classifier(self.dropout(self.conv(x)))
 
 
-def create_encoder(config: DeepLabV3PlusConfig, pretrained: bool = False) -> nn.Module:
-    """Build the timm encoder, which returns its features at the nominal strides 4, 8, 16, 32, kept to output_stride."""
+def create_encoder(
+    config: DeepLabV3PlusConfig, pretrained: bool = False, weights: dict[str, torch.Tensor] | None = None
+) -> nn.Module:
+    """Build the timm encoder, which returns its features at the nominal strides 4, 8, 16, 32, kept to output_stride.
+
+    With `pretrained` its weights are ImageNet's: `weights`, those of the whole classification network under timm's
+    names, or if there are none timm's own, which are downloaded.
+    """
     if not timm.is_model(config.encoder):
         nearest = difflib.get_close_matches(config.encoder, timm.list_models(), n=3)
         hint = f"The nearest names are {', '.join(nearest)}." if nearest else "timm.list_models() lists the names."
@@ -157,7 +163,8 @@ def create_encoder(config: DeepLabV3PlusConfig, pretrained: bool = False) -> nn.
     stride = {} if config.output_stride == 32 else {"output_stride": config.output_stride}
     build = {"features_only": True, "out_indices": (-4, -3, -2, -1), "in_chans": config.num_channels, **stride}
     if pretrained:
-        return timm.create_model(config.encoder, pretrained=True, **build)
+        overlay = {} if weights is None else {"pretrained_cfg_overlay": {"state_dict": weights}}
+        return timm.create_model(config.encoder, pretrained=True, **overlay, **build)
     try:
         encoder = timm.create_model(config.encoder, pretrained=False, **build)
     except (TypeError, IndexError, AssertionError, RuntimeError) as error:  # timm has no one way to decline
@@ -259,13 +266,18 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
 
     @classmethod
     def from_timm(
-        cls, encoder: str, pretrained: bool = True, **config_kwargs: Any
+        cls,
+        encoder: str,
+        pretrained: bool = True,
+        weights: dict[str, torch.Tensor] | None = None,
+        **config_kwargs: Any,
     ) -> "DeepLabV3PlusForSemanticSegmentation":
         """Build a network whose encoder holds timm's ImageNet weights (downloaded once); the heads are drawn.
 
         Args:
             encoder: name of a timm model, optionally with the tag of its weights (`resnet50.a1_in1k`).
             pretrained: False draws the encoder too, and needs no network.
+            weights: of the classification network, under timm's names, in place of those that would be downloaded.
             config_kwargs: further fields of [`DeepLabV3PlusConfig`], such as `num_labels` or `output_stride`.
         """
         known = {field.name for field in fields(DeepLabV3PlusConfig)} | {"num_labels"}
@@ -276,20 +288,20 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
         model = cls(DeepLabV3PlusConfig(encoder=encoder, **config_kwargs))
         if not pretrained:
             return model
-        if not timm.is_model_pretrained(encoder):
+        if weights is None and not timm.is_model_pretrained(encoder):
             raise ValueError(
                 f"timm has no pretrained weights for {encoder!r}. Pass pretrained=False to train from scratch, or take "
                 "one of the names in timm.list_pretrained()."
             )
         try:
-            weights = create_encoder(model.config, pretrained=True).state_dict()
+            encoder_state = create_encoder(model.config, pretrained=True, weights=weights).state_dict()
         except OSError as error:
             raise OSError(
                 f"The ImageNet weights of {encoder!r} could not be downloaded ({error}). Two ways on: a local folder, "
                 "written where there is a network by from_timm(...).save_pretrained(folder) and read here by "
                 "from_pretrained(folder); or from scratch, by from_timm(..., pretrained=False)."
             ) from error
-        model.encoder.load_state_dict(weights)
+        model.encoder.load_state_dict(encoder_state)
         return model
 
     @property
