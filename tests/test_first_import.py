@@ -65,7 +65,9 @@ def public_names() -> list[tuple[str, str]]:
 def test_every_public_name_can_be_the_first_import_of_a_process(first):
     """`from ctcl_hf import DeepLabV3PlusForSemanticSegmentation` failed as the first line of a fresh process: the hook
     that registers the model imported the half-made module that had triggered it."""
-    lines = [f"from {package} import {name}" for package, name in public_names()]
+    # Those of the other packages are first imported in the next test, once from each module.
+    faces = ("ctcl_hf", "ctcl_hf.models")
+    lines = [f"from {package} import {name}" for package, name in public_names() if package in faces]
     assert {line: told for line in lines if (told := first(line))} == {}
 
 

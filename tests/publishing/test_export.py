@@ -1,5 +1,6 @@
 """Students as ONNX files."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_a_file_that_fails_the_check_is_not_left_behind(cnn, tmp_path, monkeypat
 def test_the_example_names_what_it_cannot_load(tmp_path):
     script = Path(__file__).parents[2] / "examples" / "export.py"
     command = [sys.executable, script, tmp_path / "nothing", "--output", tmp_path / "x.onnx"]
-    run = subprocess.run(command, capture_output=True, text=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""})
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     assert run.returncode == 1
     assert "nothing is neither a student's folder nor a model on the Hub" in run.stderr
 
