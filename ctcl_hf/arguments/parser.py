@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -18,6 +19,9 @@ class ArgumentsParser(HfArgumentParser):
     def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
         self.problems: list[str] = []
         super().__init__(*args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
+        for action in self._actions:
+            if action.type is string_to_bool and action.nargs is None:  # of a field that may be None as well
+                action.nargs, action.const = "?", True
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         try:
