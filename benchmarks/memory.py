@@ -1,8 +1,8 @@
 """Peak memory
 
 A step of each method that compares logits, against the two students trained together with ordinary losses: bytes
-resident at the peak of two steps beyond those before the first, each in a process of its own. The paper's pair, batch 4,
-stride 8. Offline KD's two frozen teachers are counted in.
+resident at the peak of two steps beyond those before the first, each in a process of its own. The paper's pair, batch
+4, stride 8. Of offline KD's two frozen teachers the activations are counted, not the weights.
 """
 
 import argparse
