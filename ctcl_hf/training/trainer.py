@@ -280,6 +280,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             self.finite_guard.begin_step()
         self.scores.clear()
         self.model.objective.set_progress(step / self.state.max_steps)
+        self.model.objective.micro_batch = self._place[1]
         seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
         return super().training_step(model, inputs, num_items_in_batch)
 
