@@ -15,6 +15,7 @@ from .checkpoints import find_checkpoint
 from .data import SegmentationData, TrainingTransform
 from .data_arguments import DataArguments
 from .figures import comparison_figure, history_figure, save_figure
+from .image_counts import SplitCounts, save_counts
 from .inference import load_for_inference, segment
 from .loading import load_student
 from .pair import StudentPair
@@ -164,16 +165,20 @@ def finish(run: Run) -> None:
 def report(run: Run) -> None:
     """Evaluates every labelled split but train, prints the tables, and writes results and figures to the output folder.
 
-    results.md and results.json: scores, arguments, machine and versions. figure.png: images, truth, both predictions
-    and where they disagree. curves.png: scores and loss terms over the run.
+    results.md and results.json: scores, arguments, machine and versions. counts.npz: what every image adds to the
+    scores. figure.png: images, truth, both predictions and where they disagree. curves.png: scores and loss terms
+    over the run.
     """
     trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
     names = trainer.model.names
-    metrics, tables = {}, [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
+    metrics, counts, tables = {}, {}, [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
     for split in data.scored_splits:
         samples = data.samples(split, trainer.protocol.transform)
         scores = trainer.evaluate(samples, metric_key_prefix=split)
         metrics |= scores
+        gathered = {name: own.gather() for name, own in trainer.image_counts.items()}
+        if trainer.is_world_process_zero():
+            counts[split] = SplitCounts(samples.names(), {name: own.dense() for name, own in gathered.items()})
         tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(scores, names, split)}")
     if not trainer.is_world_process_zero():
         return
@@ -181,6 +186,7 @@ def report(run: Run) -> None:
     if any(f"eval_{names[0]}_mean_iou" in log for log in history):
         tables.append(_best_table(history, names))
     trainer.save_state()
+    save_counts(folder, data.class_names, counts)
     facts = {
         "recipe": run.arguments.recipe,
         "students": vars(run.arguments.students),

@@ -19,6 +19,7 @@ from .cpu import prepare_cpu
 from .data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
 from .evaluation import evaluate_pair
 from .held_out import HeldOutCallback
+from .image_counts import ImageCounts
 from .numerics import FiniteGuard, dump, explain
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates
 from .pair import StudentPair
@@ -70,6 +71,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
         self.scores: dict[str, dict[str, float]] = {}  # by prefix, of the present weights
+        self.image_counts: dict[str, ImageCounts] = {}  # by student, of this process's share of the last evaluation
         self.publisher = Publisher(args)
         if args.device.type == "cpu":
             prepare_cpu(args.threads())
@@ -281,7 +283,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.callback_handler.eval_dataloader = dataloader  # for the progress bar
         batches = map(self._prepare_inputs, dataloader)
         try:
-            results, images = evaluate_pair(
+            results, images, self.image_counts = evaluate_pair(
                 self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
             )
         except BadSample as error:
