@@ -142,6 +142,18 @@ def _students(arguments: StudentArguments, class_names: tuple[str, ...], size: t
     return dict(zip(names, loaded, strict=True))
 
 
+def complete(run: Run) -> bool:
+    """Trains, and finishes what is trained to its end; no other run writes to the folder before all of it is there.
+
+    False if a signal stopped the training. OSError if another run is writing to the output folder.
+    """
+    with run.trainer.holding_output_folder():
+        if not train(run):
+            return False
+        finish(run)
+        return True
+
+
 def train(run: Run) -> bool:
     """Trains, from the checkpoint if there is one. False if a signal stopped it before its end."""
     run.trainer.train(resume_from_checkpoint=run.checkpoint)
