@@ -18,6 +18,7 @@ from .figures import comparison_figure, history_figure, save_figure
 from .image_counts import SplitCounts, save_counts
 from .inference import load_for_inference, segment
 from .loading import load_student
+from .locks import write_whole
 from .pair import StudentPair
 from .recipes import Arguments
 from .report import metrics_table, parameter_table
@@ -212,7 +213,7 @@ def report(run: Run) -> None:
         "machine": machine(trainer.args.device, trainer.args.world_size),
         "command": trainer.facts.command,
     }
-    (folder / "results.json").write_text(json.dumps(facts, indent=2, default=str))
+    write_whole(folder / "results.json", json.dumps(facts, indent=2, default=str))  # a grid may be looking for it
     text = "\n\n".join(tables)
     (folder / "results.md").write_text(text + "\n")
     save_figure(_comparison(run), folder / "figure.png")

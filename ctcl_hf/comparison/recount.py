@@ -16,6 +16,7 @@ from ..image_counts import SplitCounts, save_counts
 from ..locks import lock_folder
 from ..protocols import Protocol
 from ..scoring import Scorer
+from .grid import names_in
 
 TOLERANCE = 0.002  # of mIoU, to what the run reported: another machine rounds otherwise
 
@@ -45,7 +46,7 @@ def recount(folder: Path) -> None:
         for split, reported in _scored(facts).items():
             students = {
                 name: _count(folder / name, split, protocol, data, accelerator, reported[f"{name}_mean_iou"])
-                for name in _students(reported)
+                for name in names_in(reported)
             }
             splits[split] = SplitCounts(data.samples(split, transform=None).names(), students)
         if accelerator.is_main_process:
@@ -63,10 +64,6 @@ def _count(
             f"{100 * reported:.2f} %. Is {data} what it was scored on?"
         )
     return counts.dense()
-
-
-def _students(scores: Mapping[str, float]) -> list[str]:
-    return [key.removesuffix("_mean_iou") for key in scores if key.endswith("_mean_iou")]
 
 
 def _scored(facts: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
