@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ctcl_hf import CTCL, Objective, SegmentationData, StudentPair, build_camvid, build_synthetic, load_student
-from ctcl_hf.cpu import prepare_cpu
 from ctcl_hf.students import Student
+from ctcl_hf.training.cpu import prepare_cpu
 
 IGNORE = 255
 

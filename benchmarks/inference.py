@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from common import alternated, header, in_own_process, make_pair, peak_bytes, row
 
-from ctcl_hf.inference import segment, sliding_window_logits
 from ctcl_hf.losses import upsample
+from ctcl_hf.scoring.predict import segment, sliding_window_logits
 
 SIZE, IMAGES = (360, 480), 8
 
@@ -26,7 +26,7 @@ def images_per_second(repeats: int) -> None:
     from PIL import Image
     from transformers import pipeline
 
-    from ctcl_hf.export import export_onnx
+    from ctcl_hf.publishing.onnx import export_onnx
 
     generator = np.random.default_rng(0)
     images = [Image.fromarray(generator.integers(0, 256, (*SIZE, 3), dtype=np.uint8)) for _ in range(IMAGES)]

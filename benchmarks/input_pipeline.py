@@ -27,7 +27,7 @@ from torchvision.transforms import v2
 
 from ctcl_hf import SegmentationData, TrainingTransform
 from ctcl_hf.data.transforms import MEAN_COLOUR
-from ctcl_hf.reproducibility import EpochSampler
+from ctcl_hf.training.reproducibility import EpochSampler
 
 SIZE, CROP, SCALES = (360, 480), (512, 512), (0.5, 2.0)
 

@@ -10,7 +10,7 @@ import statistics
 import torch
 from common import IGNORE, alternated, header, make_batch, median_ratio, row, upsampled_cross_entropy
 
-from ctcl_hf.losses import pixel_losses
+from ctcl_hf.losses import PixelTeaching, pixel_losses
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
         students = [torch.randn(4, classes, size[0] // 4, size[1] // 4, requires_grad=True) for _ in range(2)]
 
         def ours(students=students, labels=labels) -> None:
-            losses = pixel_losses(*students, labels, IGNORE)
+            losses = pixel_losses(students, labels, IGNORE, PixelTeaching((1, 0), selective=True, divisor="taught"))
             sum(losses.ce + losses.pixel).backward()
 
         def alone(students=students, labels=labels) -> None:

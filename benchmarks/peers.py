@@ -33,11 +33,11 @@ def ours(data, steps: int) -> list[float]:
     from torch.utils.data import DataLoader
 
     from ctcl_hf import CTCLArguments, TrainingTransform
-    from ctcl_hf.optim import build_optimizer
-    from ctcl_hf.reproducibility import EpochSampler
+    from ctcl_hf.training.optim import build_optimizer, settings_for
+    from ctcl_hf.training.reproducibility import EpochSampler
 
     pair = make_pair(len(data.class_names), SIZE, 256, CTCL, output_stride=16)
-    optimizer = build_optimizer(pair, CTCLArguments("unused", use_cpu=True).optimizer_settings(pair))
+    optimizer = build_optimizer(pair, settings_for(pair, CTCLArguments("unused", use_cpu=True)))
     samples = data.samples("train", TrainingTransform(SIZE, CROP))
     batches = DataLoader(samples, BATCH, sampler=EpochSampler(len(samples), 0), drop_last=True)
 
@@ -84,7 +84,7 @@ def plain_batches(data):
 def transformers_script(data, steps: int) -> list[float]:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-    from ctcl_hf.loading import MIT_VARIANTS
+    from ctcl_hf.students.loading import MIT_VARIANTS
 
     config = SegformerConfig(num_labels=len(data.class_names), **MIT_VARIANTS["nvidia/mit-b1"])
     model = SegformerForSemanticSegmentation(config).train()

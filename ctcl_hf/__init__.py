@@ -4,14 +4,14 @@ Names are imported when they are first used.
 """
 
 from . import models
-from .lazy import lazy_names
+from ._lazy import lazy_names
 
 __version__ = "0.1.0"
 
 _HOME = {
     "CTCL": "methods",
-    "CTCLArguments": "training_arguments",
-    "CTCLTrainer": "trainer",
+    "CTCLArguments": "arguments.training",
+    "CTCLTrainer": "training.trainer",
     "CWD": "methods",
     "DML": "methods",
     "DATASETS": "data",
@@ -25,12 +25,12 @@ _HOME = {
     "Objective": "methods",
     "OfflineKD": "methods",
     "PeerDistillation": "methods",
-    "Protocol": "protocols",
+    "Protocol": "scoring.protocols",
     "SegmentationData": "data",
     "SegmentationSamples": "data",
     "Student": "students",
     "StudentOutput": "students",
-    "StudentPair": "pair",
+    "StudentPair": "methods.pair",
     "StudentTerms": "methods",
     "TrainingTransform": "data",
     "Vanilla": "methods",
@@ -40,9 +40,9 @@ _HOME = {
     "build_cityscapes": "data",
     "build_own": "data",
     "build_voc": "data",
-    "load_student": "loading",
-    "segment": "inference",
-    "sliding_window_logits": "inference",
+    "load_student": "students.loading",
+    "segment": "scoring.predict",
+    "sliding_window_logits": "scoring.predict",
 }
 __all__ = sorted(_HOME)
 

@@ -90,6 +90,7 @@ QUANTITIES = {
     "channel_{}": "channel-wise KL (nats)",
     "teaches_pixels_{}": "share of pixels it teaches",
     "teaches_regions_{}": "share of regions it teaches",
+    "groups_{}": "groups of classes that it is taught",
     "region_spread_{}": "spread of the projected features",
 }
 LOSS_TERMS = ("ce_{}", "hfd_{}", "region_{}", "pixel_{}", "kl_{}", "ifv_{}", "channel_{}")
@@ -202,6 +203,37 @@ def grid_curves_figure(
         axis.set_xlabel("step")
     handles = [Line2D([], [], color=colour, label=method) for method, colour in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
+    return figure
+
+
+def blind_classes_figure(
+    changes: Sequence[tuple[int, Mapping[str, Mapping[str, list]]]], last_step: int, class_names: Sequence[str]
+) -> Figure:
+    """When a student's peer was blind to a class, a panel per student, and with what the class is merged at the end.
+
+    changes: (step, by student {"blind": names, "groups": lists of names}), each holding until the next one.
+    """
+    names = list(changes[0][1])
+    figure = Figure(figsize=(6.5 * len(names), 0.3 * len(class_names) + 1.4), layout="constrained")
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    ends = [step for step, _ in changes[1:]] + [last_step]
+    for axis, name in zip(panels, names, strict=True):
+        for place, label in enumerate(class_names):
+            spans = [
+                (step, end - step)
+                for (step, told), end in zip(changes, ends, strict=True)
+                if label in told[name]["blind"]
+            ]
+            axis.broken_barh(spans, (place - 0.4, 0.8), color="C3")
+            group = next(members for members in changes[-1][1][name]["groups"] if label in members)
+            together = [other for other in group if other != label]
+            if together:
+                told = f"with {together[0]}" + (f" and {len(together) - 1} more" if len(together) > 1 else "")
+                axis.text(1.01, place, told, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
+        axis.set(yticks=range(len(class_names)), yticklabels=class_names, xlabel="step", xlim=(0, last_step))
+        axis.set_ylim(len(class_names) - 0.5, -0.5)
+        axis.set_title(f"{name}: classes that its peer is blind to", fontsize=10)
+        axis.grid(axis="x", alpha=0.3)
     return figure
 
 

@@ -19,9 +19,9 @@ from typing import NoReturn
 
 from tqdm.auto import tqdm
 
-from ctcl_hf.comparison.execution import run_apart, run_here
-from ctcl_hf.comparison.grid import Cell, Grid
-from ctcl_hf.comparison.paper import TABLES, VANILLA, Row
+from ctcl_hf.runs.comparison.execution import run_apart, run_here
+from ctcl_hf.runs.comparison.grid import Cell, Grid
+from ctcl_hf.runs.comparison.paper import TABLES, VANILLA, Row
 
 # Arguments of run_ctcl.py that say what a grid says itself -> how.
 PUSH = "every run would be published under one name. Push those that are finished: examples/push.py FOLDER"
@@ -116,9 +116,9 @@ def main() -> None:
     options, common = parse()
     from transformers.utils import logging
 
-    from ctcl_hf.card import versions
-    from ctcl_hf.comparison import budget, report
-    from ctcl_hf.recipes import parse_arguments
+    from ctcl_hf.arguments.recipes import parse_arguments
+    from ctcl_hf.runs.comparison import budget, report
+    from ctcl_hf.training.record import versions
 
     logging.disable_progress_bar()  # of files read and written, which would break the grid's
     named = options.table or options.paper_table

@@ -18,8 +18,8 @@ if __name__ == "evaluate":
     sys.path = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
     importlib.import_module(__name__)
 
-from ctcl_hf.data_arguments import DatasetArguments, ProtocolArguments
-from ctcl_hf.parser import ArgumentsParser
+from ctcl_hf.arguments.data import DatasetArguments, ProtocolArguments
+from ctcl_hf.arguments.parser import ArgumentsParser
 
 WINDOW = 512  # pixels of a side of the centre crop and the sliding window, unless told or larger than the image
 
@@ -77,12 +77,12 @@ def evaluate(
 ) -> None:
     from accelerate import Accelerator
 
-    from ctcl_hf.card import machine, versions
     from ctcl_hf.figures import save_figure
-    from ctcl_hf.scoring import Scorer
+    from ctcl_hf.scoring.scorer import Scorer
     from ctcl_hf.tables import markdown_table
+    from ctcl_hf.training.record import PRECISIONS, machine, versions
 
-    accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else "no")
+    accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None)
     data = dataset.load()
     if arguments.split not in data.splits:
         raise ValueError(f"--split {arguments.split}: {data.name} has {', '.join(data.splits)}.")
@@ -108,7 +108,7 @@ def evaluate(
         "labelled_pixels": images.labelled_pixels,
         "protocol": str(protocol),
         "classes": scorer.class_note,
-        "precision": "bfloat16" if arguments.bf16 else "float32",
+        "precision": PRECISIONS[accelerator.mixed_precision],
         "scores": scores,
         "versions": versions(),
         "machine": machine(accelerator.device, accelerator.num_processes),

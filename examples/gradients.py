@@ -18,8 +18,8 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="Output folder of a finished run that kept its checkpoints.")
     parser.add_argument("--batches", type=int, default=4, help="Training batches per checkpoint.")
     arguments = parser.parse_args()
-    from ctcl_hf.comparison.gradients import measure
     from ctcl_hf.figures import pulls_figure, save_figure
+    from ctcl_hf.runs.comparison.gradients import measure
 
     try:
         with tempfile.TemporaryDirectory() as scratch:

@@ -29,7 +29,7 @@ def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
 
     from ctcl_hf.data import palette_for
     from ctcl_hf.figures import overlay_figure, save_figure
-    from ctcl_hf.inference import load_for_inference, segment
+    from ctcl_hf.scoring.predict import load_for_inference, segment
 
     stems = [path.stem for path in images]
     if repeated := {stem for stem in stems if stems.count(stem) > 1}:

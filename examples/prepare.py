@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ctcl_hf.arguments.data import DatasetArguments
+from ctcl_hf.arguments.parser import ArgumentsParser
 from ctcl_hf.data import DATASETS
-from ctcl_hf.data_arguments import DatasetArguments
-from ctcl_hf.parser import ArgumentsParser
 
 
 @dataclass

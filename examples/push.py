@@ -31,8 +31,8 @@ def main() -> None:
 
 
 def push(arguments: argparse.Namespace) -> None:
-    from ctcl_hf.card import default_name, rewrite_cards
-    from ctcl_hf.hub import check_access, load_repositories, push_students, repositories, save_repositories
+    from ctcl_hf.publishing.card import default_name, rewrite_cards
+    from ctcl_hf.publishing.hub import check_access, load_repositories, push_students, repositories, save_repositories
 
     folder = arguments.folder
     students = sorted(path.parent.name for path in folder.glob("*/config.json"))

@@ -34,7 +34,7 @@ def push_space(space: str, students: list[str], private: bool | None, trust_remo
     import gradio
     from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData, constants
 
-    from ctcl_hf.hub import Repository, check_access
+    from ctcl_hf.publishing.hub import Repository, check_access
 
     check_access([Repository(space, private, kind="space")])
     if missing := [student for student in students if not HfApi().repo_exists(student)]:

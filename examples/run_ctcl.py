@@ -7,13 +7,13 @@ accelerate launch examples/run_ctcl.py --dataset camvid --recipe cpu --method va
 import sys
 from pathlib import Path
 
-from ctcl_hf.recipes import parse_arguments
+from ctcl_hf.arguments.recipes import parse_arguments
 
 
 def main() -> None:
     arguments = parse_arguments(__doc__)
     # Imported here, so that --help and a mistyped argument answer at once.
-    from ctcl_hf.run import complete, prepare
+    from ctcl_hf.runs.run import complete, prepare
 
     try:
         run = prepare(arguments)

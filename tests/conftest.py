@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from ctcl_hf import DeepLabV3PlusForSemanticSegmentation, SegmentationData
-from ctcl_hf.loading import image_processor
 from ctcl_hf.students import as_student
+from ctcl_hf.students.loading import image_processor
 
 CLASSES = ("left", "right", "dot")
 

@@ -200,6 +200,51 @@ def pixel_bsd(learner_logits, peer_logits, peer_teaches, direction, temperature)
     return _mean(taught, connected_to=learner_logits)
 
 
+# --- Comparing groups of classes --------------------------------------------------------------------------------------
+
+
+def grouped_kl_map(learner_logits, peer_logits, groups, direction, temperature):
+    """T^2 KL between the distributions over groups of classes, P_g = sum of p_k over the k in g, at every pixel.
+
+    groups: lists of class ids that together are 0..K-1. (B, K, H, W) twice -> (B, H, W). Gradient: learner only.
+    """
+    batch, _, height, width = learner_logits.shape
+    values = []
+    for b, y, x in product(range(batch), range(height), range(width)):
+        p = torch.exp(_log_softmax(learner_logits[b, :, y, x] / temperature))
+        q = torch.exp(_log_softmax(peer_logits[b, :, y, x].detach() / temperature))
+        total = learner_logits[b, 0, y, x] * 0
+        for group in groups:
+            p_group, q_group = sum(p[k] for k in group), sum(q[k] for k in group)
+            if direction == "reverse":
+                total = total + p_group * torch.log(p_group / q_group)
+            else:
+                total = total + q_group * torch.log(q_group / p_group)
+        values.append(temperature**2 * total)
+    return _as_map(values, batch, height, width)
+
+
+def divided_sum(values, mask, divisor):
+    """The sum of a map over a mask, divided by the number of True in another one."""
+    chosen = [values[p] for p in product(*map(range, values.shape)) if bool(mask[p])]
+    return sum(chosen, (values * 0).sum()) / max(int(divisor.sum()), 1)
+
+
+def connected_classes(blind, confusion):
+    """Groups of classes: links join any two of a group; a blind class is linked to what is most often said instead."""
+    links = []
+    for label in blind:
+        others = {k: confusion[label][k] for k in range(len(confusion)) if k != label and confusion[label][k] > 0}
+        if others:
+            most = max(others.values())
+            links.append({label, min(k for k, count in others.items() if count == most)})
+    groups = [{label} for label in range(len(confusion))]
+    for link in links:
+        touched = [group for group in groups if group & link]
+        groups = [group for group in groups if not group & link] + [set().union(*touched)]
+    return {frozenset(group) for group in groups}
+
+
 # --- Region-wise distillation (Eq. 3) and heterogeneous feature distillation (Eq. 2) ----------------------------------
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 from conftest import make_data
-from test_trainer import make_trainer, training_logs
+from training.test_trainer import make_trainer, training_logs
 from transformers import TrainerCallback
 
-from ctcl_hf.checkpoints import find_checkpoint
+from ctcl_hf.training.checkpoints import find_checkpoint
 
 PLACES = ("step", "save", "evaluation", "push")  # where a kill hits
 

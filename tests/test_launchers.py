@@ -10,7 +10,7 @@ import time
 import pytest
 from test_examples import EXAMPLES, TINY
 
-from ctcl_hf.checkpoints import find_checkpoint
+from ctcl_hf.training.checkpoints import find_checkpoint
 
 ACCELERATE = ("accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no")
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")

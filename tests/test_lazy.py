@@ -1,12 +1,16 @@
 """What is imported when."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from ctcl_hf.lazy import LazyDict
+import ctcl_hf
+from ctcl_hf._lazy import LazyDict
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "run_ctcl.py"
 SLOW = ("torch", "timm", "datasets", "evaluate", "matplotlib", "accelerate")
@@ -35,20 +39,13 @@ except SystemExit as end:
         assert option in shown
 
 
-@pytest.mark.parametrize("first", ["import ctcl_hf", "import transformers.models.auto.modeling_auto"])
-def test_the_auto_classes_know_our_models_whichever_package_is_imported_first(first):
-    code = f"{first}; import ctcl_hf; from transformers import AutoConfig, AutoModelForSemanticSegmentation as Auto; "
-    code += "config = AutoConfig.for_model('deeplabv3plus'); print(type(config) in Auto._model_mapping)"
-    assert python(code) == "True"
-
-
 def test_the_configuration_is_known_before_any_model_class_is_imported():
     code = "import ctcl_hf, sys; from transformers import AutoConfig; config = AutoConfig.for_model('deeplabv3plus'); "
     assert python(code + "print(type(config).__name__, 'timm' in sys.modules)") == "DeepLabV3PlusConfig False"
 
 
 def test_a_lazy_dict_takes_objects_as_well_and_imports_no_more_than_is_asked_for():
-    values = LazyDict("ctcl_hf", {"pair": "pair:StudentPair", "broken": "nowhere:Nothing"})
+    values = LazyDict("ctcl_hf", {"pair": "methods.pair:StudentPair", "broken": "nowhere:Nothing"})
     values["own"] = python
     assert list(values) == ["pair", "broken", "own"]
     assert "broken" in values
@@ -56,3 +53,19 @@ def test_a_lazy_dict_takes_objects_as_well_and_imports_no_more_than_is_asked_for
     assert values["pair"].__name__ == "StudentPair"
     with pytest.raises(ModuleNotFoundError):
         values["broken"]
+
+
+PACKAGES = ["ctcl_hf", *(found.name for found in pkgutil.walk_packages(ctcl_hf.__path__, "ctcl_hf.") if found.ispkg)]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_lazy_tables_name_modules_of_their_own_package(name):
+    """The contract of layers in pyproject.toml reads import statements: a string must not lead out of its room."""
+    package = importlib.import_module(name)
+    modules = list(vars(package).get("_HOME", {}).values())
+    for table in vars(package).values():
+        if isinstance(table, LazyDict) and table.package == name:
+            modules += [value.partition(":")[0] for value in table.data.values() if isinstance(value, str)]
+    for module in modules:
+        assert not module.startswith(".")
+        assert find_spec(f".{module}", name) is not None, module

@@ -11,20 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctcl_hf import DeepLabV3PlusConfig, MeanIoU
-from ctcl_hf.card import _listed, _percent, render
-from ctcl_hf.checkpoints import MANIFEST_FILE, problem_of
-from ctcl_hf.hub import Repository
 from ctcl_hf.losses import (
+    PixelTeaching,
     channel_distillation,
     cross_entropy_loss,
     error_products,
     general_share,
     intra_class_variation,
     kl_map,
-    linear_target,
+    linear_share,
     masked_mean,
     minimum_target,
-    naive_target,
+    naive_share,
     pixel_losses,
     region_bsd,
     region_sums,
@@ -32,6 +30,10 @@ from ctcl_hf.losses import (
     teaching_directions,
     upsample,
 )
+from ctcl_hf.publishing.card import render
+from ctcl_hf.publishing.hub import Repository
+from ctcl_hf.training.checkpoints import MANIFEST_FILE, problem_of
+from ctcl_hf.training.record import _listed, _percent
 
 IGNORE = 255
 LARGE = settings(max_examples=60, deadline=None)
@@ -61,11 +63,15 @@ def assert_good(loss, *inputs):
 
 
 @LARGE
-@given(batches(), st.sampled_from(["forward", "reverse"]), st.sampled_from([0.5, 1.0, 4.0]))
-def test_pixel_losses_of_any_batch_are_finite_and_not_negative(batch, direction, temperature):
-    logits, labels, _ = batch
+@given(batches(), st.sampled_from(["forward", "reverse"]), st.sampled_from([0.5, 1.0, 4.0]), st.data())
+def test_pixel_losses_of_any_batch_and_groups_are_finite_and_not_negative(batch, direction, temperature, data):
+    logits, labels, classes = batch
     logits = [values.requires_grad_() for values in logits]
-    found = pixel_losses(*logits, labels, IGNORE, direction, temperature)
+    group = data.draw(st.lists(st.integers(0, classes - 1), min_size=classes, max_size=classes))
+    groups = tuple(tuple(k for k in range(classes) if group[k] == g) for g in sorted(set(group), key=group.index))
+    teaching = PixelTeaching((1, 0), selective=True, direction=direction, temperature=temperature)
+    teaching = teaching._replace(groups=data.draw(st.sampled_from([None, (groups, groups)])))
+    found = pixel_losses(logits, labels, IGNORE, teaching)
     for loss in (*found.ce, *found.pixel):
         assert_good(loss, *logits)
     assert_good(cross_entropy_loss(logits[0], labels, IGNORE), logits[0])
@@ -106,10 +112,12 @@ def test_baselines_of_any_batch_are_finite(batch, temperature):
     labelled = labels != IGNORE
     share = general_share(error_products(*views, labels, IGNORE))
     assert 0 <= share <= 1
-    for target in (naive_target, linear_target, minimum_target):
-        wanted = target(*views, labels, IGNORE)
-        assert torch.isfinite(wanted).all() and not wanted.requires_grad
-        assert_good(masked_mean(kl_map(views[0], wanted, "forward", temperature), labelled), learner)
+    for find_share in (naive_share, linear_share):
+        share = find_share(learner, peer, labels, IGNORE)
+        assert 0 <= share <= 1 and not share.requires_grad
+    wanted = minimum_target([view.detach() for view in views], torch.where(labelled, labels, 0).unsqueeze(1))
+    assert torch.isfinite(wanted).all()
+    assert_good(masked_mean(kl_map(views[0], wanted, "forward", temperature), labelled), learner)
 
 
 @LARGE

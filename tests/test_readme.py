@@ -17,7 +17,9 @@ def test_the_python_example_runs_as_written(tmp_path, monkeypatch, capsys):
     # What the example names but a test machine lacks: the data set, ImageNet weights, and hours of time.
     monkeypatch.setattr("ctcl_hf.data.build_camvid", lambda folder: make_data(6, 2, (64, 64)))
     makers = {"mobilenetv2_100": make_cnn, "nvidia/mit-b1": make_vit}
-    monkeypatch.setattr("ctcl_hf.loading.load_student", lambda name, classes, size: makers[name](len(classes), size))
+    monkeypatch.setattr(
+        "ctcl_hf.students.loading.load_student", lambda name, classes, size: makers[name](len(classes), size)
+    )
     block = block.replace("num_train_epochs=60", "max_steps=1, use_cpu=True, disable_tqdm=True")
     block = block.replace("(512, 512)", "(64, 64)")
     exec(compile(block, str(README), "exec"), {})

@@ -1,16 +1,16 @@
 """Data sets. Adding one is a file with a builder that returns `SegmentationData`, and one line in `DATASETS`."""
 
-from ..lazy import LazyDict, lazy_names
+from .._lazy import LazyDict, lazy_names
 
 # name -> builder(data_dir), as "module:function" of this folder
 DATASETS = LazyDict(
     __name__,
     {
-        "camvid": "camvid:build_camvid",
-        "voc": "voc:build_voc",
-        "cityscapes": "cityscapes:build_cityscapes",
-        "ade20k": "ade20k:build_ade20k",
-        "synthetic": "synthetic:build_synthetic",
+        "camvid": "benchmarks.camvid:build_camvid",
+        "voc": "benchmarks.voc:build_voc",
+        "cityscapes": "benchmarks.cityscapes:build_cityscapes",
+        "ade20k": "benchmarks.ade20k:build_ade20k",
+        "synthetic": "benchmarks.synthetic:build_synthetic",
     },
 )
 
@@ -23,12 +23,12 @@ _HOME = {
     "SegmentationSamples": "segmentation",
     "TrainingTransform": "transforms",
     "as_picture": "masks",
-    "build_ade20k": "ade20k",
-    "build_camvid": "camvid",
-    "build_cityscapes": "cityscapes",
-    "build_own": "own",
-    "build_synthetic": "synthetic",
-    "build_voc": "voc",
+    "build_ade20k": "benchmarks.ade20k",
+    "build_camvid": "benchmarks.camvid",
+    "build_cityscapes": "benchmarks.cityscapes",
+    "build_own": "own.build",
+    "build_synthetic": "benchmarks.synthetic",
+    "build_voc": "benchmarks.voc",
     "collate_for_evaluation": "segmentation",
     "palette_for": "palettes",
     "reason_of": "segmentation",

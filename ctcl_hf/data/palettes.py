@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from colorsys import hsv_to_rgb
 
-from .camvid import CAMVID_CLASSES, CAMVID_PALETTE
-from .cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
+from .benchmarks.camvid import CAMVID_CLASSES, CAMVID_PALETTE
+from .benchmarks.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
+from .benchmarks.voc import VOC_CLASSES, VOC_PALETTE
 from .masks import Colour
-from .voc import VOC_CLASSES, VOC_PALETTE
 
 Palette = Sequence[Colour]
 KNOWN = (

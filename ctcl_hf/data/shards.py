@@ -15,9 +15,9 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..tables import markdown_table
-from .classes import CLASSES_FILE, IGNORED, PALETTE_FILE
 from .masks import IGNORE_INDEX, Colour, as_picture
-from .own import BENCHMARK_FILE
+from .own.build import BENCHMARK_FILE
+from .own.classes import CLASSES_FILE, IGNORED, PALETTE_FILE
 from .segmentation import BadSample, SegmentationData, SegmentationSamples
 
 SHARD_BYTES = 256 * 2**20

@@ -5,16 +5,19 @@ same plainly on full-resolution logits: its reference in the tests, and building
 """
 
 from .channel import channel_distillation
-from .ensemble import error_products, general_share, linear_target, minimum_target, naive_target
+from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
+from .groups import ClassGroups, groups_of, merged_log_probabilities, place_of_classes
 from .hfd import as_constant, hfd
 from .pixel import cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
 from .region import average_pool, cosine_distance, region_bsd, region_sums, spread, teaching_directions
 from .sharing import across_processes, divisors, shared_sums
-from .strips import PixelLosses, cross_entropy_loss, pixel_losses
+from .strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
 from .variation import intra_class_variation
 
 __all__ = [
+    "ClassGroups",
     "PixelLosses",
+    "PixelTeaching",
     "across_processes",
     "as_constant",
     "average_pool",
@@ -25,15 +28,18 @@ __all__ = [
     "divisors",
     "error_products",
     "general_share",
+    "groups_of",
     "hfd",
     "intra_class_variation",
     "kl_map",
-    "linear_target",
+    "linear_share",
     "masked_mean",
+    "merged_log_probabilities",
     "minimum_target",
-    "naive_target",
+    "naive_share",
     "pixel_bsd",
     "pixel_losses",
+    "place_of_classes",
     "region_bsd",
     "region_sums",
     "shared_sums",

@@ -1,47 +1,65 @@
-"""One target made of both students' logits, for KDCL (Guo et al., CVPR 2020)."""
+"""One target made of both students' logits, for KDCL (Guo et al., CVPR 2020).
+
+But for the smallest logits it is a mixture `share a + (1 - share) b` of them, and what differs is the share.
+"""
+
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .pixel import cross_entropy_map
+from .phases import PhasedUpsampling
 from .precision import in_full_precision
 from .sharing import shared_sums
+from .strips import cross_entropy_loss, with_phases
 
 HALVINGS = 20  # of the interval in which the best mixture is sought: 1e-6
 
 
-@in_full_precision
-def naive_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    """The logits of the student whose mean cross entropy over the batch is the lower; b's on a tie.
+def minimum_target(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Each class's smallest lead over the true class: the minimum over students of z - z_y (KDCL-MinLogit).
 
-    Shapes: (B, K, H, W) twice, labels (B, H, W) -> (B, K, H, W). Constant, as all targets here.
+    Shapes: (b, K, n, m) each, labels (b, 1, n, m) of class ids alone -> (b, K, n, m).
     """
-    a, b = a.detach(), b.detach()
-    labelled = labels != ignore_index
-    ce_a, ce_b = shared_sums(
-        *(torch.where(labelled, cross_entropy_map(z, labels, ignore_index), 0).sum() for z in (a, b))
-    )
-    return torch.where(ce_a < ce_b, a, b)
+    a, b = (z - z.gather(1, labels) for z in logits)
+    return torch.minimum(a, b)
 
 
-@in_full_precision
-def linear_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    """The mixture s a + (1 - s) b, s in 0..1, whose mean cross entropy over the batch is the lowest.
+@torch.no_grad()
+def naive_share(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """1 if a's mean cross entropy over the batch is the lower, else 0: the better student alone (KDCL-Naive).
 
-    That is convex in s; its slope, the mean of sum_k p_k d_k - d_y with d = a - b, is brought to 0 by halving.
+    Shapes: logits (B, K, h, w), each at its own stride; labels (B, H, W) -> scalar.
     """
-    a, b = a.detach(), b.detach()
+    ce_a, ce_b = shared_sums(*(cross_entropy_loss(z, labels, ignore_index) for z in (a, b)))
+    return (ce_a < ce_b).to(ce_a.dtype)
+
+
+@torch.no_grad()
+@torch.compiler.disable  # a loop over phases, which a compiler would unroll
+@in_full_precision
+def linear_share(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """The share whose mixture has the lowest mean cross entropy over the batch (KDCL-Linear).
+
+    That is convex in the share; its slope, the mean of sum_k p_k d_k - d_y with d = a - b, is brought to 0 by halving.
+    Shapes: logits (B, K, h, w), each at its own stride; labels (B, H, W) -> scalar.
+    """
     labelled = labels != ignore_index
-    difference = a - b
-    target = torch.where(labelled, labels, 0).unsqueeze(1)
-    of_target = difference.gather(1, target).squeeze(1)
+    upsampling = PhasedUpsampling(with_phases(labels, a, b), labels.shape[-2:], [0, 0])
     low, high = a.new_zeros(()), a.new_ones(())
     for _ in range(HALVINGS):
-        share = (low + high) / 2
-        p = torch.softmax(torch.lerp(b, a, share), dim=1)
-        (slope,) = shared_sums(torch.where(labelled, (p * difference).sum(1) - of_target, 0).sum())
+        share, slope = (low + high) / 2, a.new_zeros(())
+        for phase in upsampling:
+            of_a, of_b = phase.pixels()
+            valid = labelled[phase.place]
+            target = torch.where(valid, labels[phase.place], 0).unsqueeze(1)
+            difference = of_a - of_b
+            expected = (F.softmax(torch.lerp(of_b, of_a, share), dim=1) * difference).sum(1)
+            slope += torch.where(valid, expected - difference.gather(1, target).squeeze(1), 0).sum()
+        (slope,) = shared_sums(slope)
         low, high = torch.where(slope < 0, share, low), torch.where(slope < 0, high, share)
-    return torch.lerp(b, a, (low + high) / 2)
+    return (low + high) / 2
 
 
 @in_full_precision
@@ -68,11 +86,3 @@ def general_share(products: Tensor) -> Tensor:
     of_a, of_b, of_both = products
     distance = of_a + of_b - 2 * of_both  # squared, between the two predictions
     return torch.where(distance > 0, (of_b - of_both) / distance, 0.5).clamp(0, 1)
-
-
-@in_full_precision
-def minimum_target(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    """Each class's smallest lead over the true class: the minimum over students of z - z_y (KDCL-MinLogit)."""
-    target = torch.where(labels != ignore_index, labels, 0).unsqueeze(1)
-    a, b = (z - z.gather(1, target) for z in (a.detach(), b.detach()))
-    return torch.minimum(a, b)

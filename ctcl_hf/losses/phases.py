@@ -118,20 +118,20 @@ class PhasedUpsampling:
     Args:
         grids: values of the same B and K.
         size: (H, W) of the pixels.
-        terms: how many gradients are collected for each grid.
+        terms: how many gradients are collected, for each grid.
     """
 
-    def __init__(self, grids: Sequence[Tensor], size: Sequence[int], terms: int):
+    def __init__(self, grids: Sequence[Tensor], size: Sequence[int], terms: Sequence[int]):
         sides = zip(size, *(values.shape[-2:] for values in grids), strict=True)
         self.periods = [math.lcm(*(pixels // points for points in own)) for pixels, *own in sides]
         self.steps = [pixels // period for pixels, period in zip(size, self.periods, strict=True)]
         self.images, self.channels = grids[0].shape[:2]
         self.strip_elements = STRIP_ELEMENTS_CPU if grids[0].device.type == "cpu" else STRIP_ELEMENTS_ACCELERATOR
-        self.grids = [Grid(values, size, self.periods, terms) for values in grids]
+        self.grids = [Grid(values, size, self.periods, own) for values, own in zip(grids, terms, strict=True)]
 
     def gradients(self, term: int) -> list[Tensor]:
-        """What was collected for a term, of each grid, (B, K, h, w); to be asked for once, at the end."""
-        return [grid.gradient(term) for grid in self.grids]
+        """What was collected for a term, (B, K, h, w), of each grid that has it; to be asked for once, at the end."""
+        return [grid.gradient(term) for grid in self.grids if term < len(grid.gradients)]
 
     def __iter__(self) -> Iterator[Phase]:
         """Every pixel of (B, H, W) in exactly one phase."""

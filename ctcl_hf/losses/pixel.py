@@ -9,13 +9,14 @@ from .precision import in_full_precision
 from .sharing import divisors
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+def masked_mean(values: Tensor, mask: Tensor, divided_by: Tensor | None = None) -> Tensor:
     """Mean of `values` where `mask` is true; an empty selection is 0 and still has a graph, so no process hangs.
 
-    With several processes, see `across_processes`.
+    `divided_by`: a mask whose number of true places divides the sum, if not those of `mask`. With several processes,
+    see `across_processes`.
     """
     # `where`, not a product: what lies outside the mask may be infinite, and 0 * inf is not 0.
-    return torch.where(mask, values, 0).sum() / divisors(mask.sum())[0]
+    return torch.where(mask, values, 0).sum() / divisors((mask if divided_by is None else divided_by).sum())[0]
 
 
 @in_full_precision

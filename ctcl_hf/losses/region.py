@@ -48,13 +48,13 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(x, y, dim=1)
 
 
-def region_bsd(learner: Tensor, peer: Tensor, peer_teaches: Tensor) -> Tensor:
+def region_bsd(learner: Tensor, peer: Tensor, peer_teaches: Tensor, divided_by: Tensor | None = None) -> Tensor:
     """Region-wise BSD (Eq. 3): mean cosine distance over the regions in which the peer is the more reliable.
 
-    Shapes: projected last features (B, C, h, w) twice, peer_teaches (B, h, w) bool -> scalar.
-    Gradient: learner only.
+    Shapes: projected last features (B, C, h, w) twice, peer_teaches (B, h, w) bool -> scalar. `divided_by`: the regions
+    (B, h, w) by whose number the sum is divided, if not those that are taught. Gradient: learner only.
     """
-    return masked_mean(cosine_distance(learner, peer.detach()), peer_teaches)
+    return masked_mean(cosine_distance(learner, peer.detach()), peer_teaches, divided_by)
 
 
 @in_full_precision

@@ -7,6 +7,7 @@ logits at their own stride.
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,27 +15,55 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..choices import KLDirection
+from ..choices import Divisor, KLDirection
+from .groups import Groups, merged_log_probabilities, place_of_classes
 from .phases import PhasedUpsampling
 from .pixel import upsample
-from .precision import in_full_precision
+from .precision import in_full_precision, widened
 from .region import teaching_directions
 from .sharing import divisors
 
-CE, KL = 0, 1  # the terms whose gradients are collected
+CE, TAUGHT = 0, 1  # the terms whose gradients are collected
 # An accelerator has memory for logits at full resolution, and waits for launches: at a factor of 4 there are 16 phases
 # of some 18 launches each, at 16 (an auxiliary head's) 256.
 LARGEST_FACTOR_ACCELERATOR = 4
 LARGEST_FACTOR_CPU = math.inf
 
 
-class PixelLosses(NamedTuple):
-    """Of students a and b, in this order: scalars with gradient to the student's own logits, and maps without."""
+class PixelTeaching(NamedTuple):
+    """What each of n students is taught at a pixel, by whom and where.
 
-    ce: tuple[Tensor, Tensor]  # Eq. 1
-    pixel: tuple[Tensor, Tensor]  # Eq. 4, each student as the learner
-    ce_maps: tuple[Tensor, Tensor]  # (B, H, W) in nats, 0 where ignored
-    teaches: tuple[Tensor, Tensor]  # (B, H, W) bool: where this student is the more reliable
+    `T^2 KL`, in nats, between the class distributions of learner and peer, both softened by T, summed over the pixels
+    at which the learner is taught and divided as `divisor` says. The peer is a constant.
+
+    peers: of each student, its peer's place among all that is predicted: the students, the teachers, and the target.
+    selective: a student is taught only where its peer, the other one of two students, has the lower cross entropy (Eq.
+        4), and not at all labelled pixels.
+    direction: "forward" is KL(peer || learner), "reverse" KL(learner || peer), as Eq. 4 is printed.
+    divisor: "taught": the number of pixels at which this student is taught, as printed; "labelled": of all labelled
+        ones, as cross entropy's, so that what one pixel weighs does not grow as fewer are taught.
+    groups: of each student, the groups of classes whose summed probabilities are compared; None: all classes alone.
+    target: logits of one more peer, made pointwise of those of all students and teachers and the labels; given those,
+        (b, K, n, m) each, and the labels with 0 where ignored, (b, 1, n, m).
+    """
+
+    peers: tuple[int, ...]
+    selective: bool = False
+    direction: KLDirection = "forward"
+    temperature: float = 1.0
+    divisor: Divisor = "labelled"
+    groups: tuple[Groups, ...] | None = None
+    target: Callable[[Sequence[Tensor], Tensor], Tensor] | None = None
+
+
+class PixelLosses(NamedTuple):
+    """Of each student, in their order: scalars with gradient to the student's own logits, and constants."""
+
+    ce: tuple[Tensor, ...]  # Eq. 1
+    pixel: tuple[Tensor, ...]  # what it learns from its peer: see `PixelTeaching`
+    ce_maps: tuple[Tensor, ...]  # (B, H, W) in nats, 0 where ignored
+    teaches: tuple[Tensor, ...]  # (B, H, W) bool: where this student is the more reliable; none if not selective
+    confusion: Tensor | None  # (students, teachers and target, K, K) counts, rows by label: see `ClassGroups`
 
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
@@ -44,30 +73,32 @@ def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Ten
 
     Shapes: logits (B, K, h, w), labels (B, H, W) -> scalar. 0 if no pixel is labelled.
     """
-    return _PixelLosses.apply(labels, ignore_index, None, 1.0, *_with_phases(labels, logits))[0]
+    return _PixelLosses.apply(labels, ignore_index, None, 1, *with_phases(labels, logits))[0]
 
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
-@in_full_precision
 def pixel_losses(
-    logits_a: Tensor,
-    logits_b: Tensor,
+    students: Sequence[Tensor],
     labels: Tensor,
     ignore_index: int,
-    direction: KLDirection = "forward",
-    temperature: float = 1.0,
+    teaching: PixelTeaching,
+    teachers: Sequence[Tensor] = (),
 ) -> PixelLosses:
-    """Eqs. 1 and 4 for both students, and who teaches where, at the labels' size.
+    """Eq. 1 for every student, and what each learns from its peer at pixels, at the labels' size.
 
-    Equal to `cross_entropy_loss`, `teaching_directions` and `pixel_bsd` on upsampled logits.
-    Shapes: logits (B, K, h, w), each at its own stride; labels (B, H, W). Gradient of each term: the learner's logits.
+    Equal to `cross_entropy_loss`, `teaching_directions` and a mean of `kl_map` on upsampled logits.
+    Shapes: logits of students and teachers (B, K, h, w), each at its own stride; labels (B, H, W). Gradient of each
+    term: the learner's logits.
     """
-    students = _with_phases(labels, logits_a, logits_b)
-    results = _PixelLosses.apply(labels, ignore_index, direction, temperature, *students)
-    return PixelLosses(*(results[i : i + 2] for i in (0, 2, 4, 6)))
+    n = len(students)
+    with torch.autocast(labels.device.type, enabled=False):
+        grids = with_phases(labels, *map(widened, (*students, *teachers)))
+        results = list(_PixelLosses.apply(labels, ignore_index, teaching, n, *grids))
+    confusion = results.pop() if teaching.groups is not None else None
+    return PixelLosses(*(tuple(results[i : i + n]) for i in range(0, 4 * n, n)), confusion)
 
 
-def _with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
+def with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
     """Logits whose sides divide the labels', on accelerators by few enough phases. Others are upsampled as a whole."""
     size = labels.shape[-2:]
     largest = LARGEST_FACTOR_CPU if labels.device.type == "cpu" else LARGEST_FACTOR_ACCELERATOR
@@ -79,61 +110,86 @@ def _with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
 
 
 class _PixelLosses(torch.autograd.Function):
-    """Of one student: CE, CE map. Of two: both CEs, both pixel BSDs, both CE maps, both teaching masks."""
+    """Of n students: CE; with teaching what is taught; CE maps; if selective teaching masks; with groups counts."""
 
     @staticmethod
-    def forward(ctx, labels, ignore_index, direction, temperature, *students):
-        is_pair = len(students) == 2
+    def forward(ctx, labels, ignore_index, teaching, n, *grids):
         with_gradient = any(ctx.needs_input_grad)
         labelled = labels != ignore_index
-        ce_maps = [students[0].new_empty(labels.shape) for _ in students]
-        teaches = [torch.empty_like(labelled) for _ in students] if is_pair else []
-        divergences = [students[0].new_zeros(()) for _ in teaches]  # sums over the pixels that are taught
+        num_classes = grids[0].shape[1]
+        ce_maps = [grids[0].new_empty(labels.shape) for _ in range(n)]
+        teaches = [torch.empty_like(labelled) for _ in range(n if teaching and teaching.selective else 0)]
+        divergences = [grids[0].new_zeros(()) for _ in range(n if teaching else 0)]  # sums over taught pixels
+        counts = None
+        if teaching and teaching.groups is not None:
+            predicted = len(grids) + (teaching.target is not None)
+            counts = torch.zeros(predicted, num_classes**2, dtype=torch.int64, device=labels.device)
         # Gradients, too, are collected of sums; backward divides and weights them.
-        upsampling = PhasedUpsampling(students, labels.shape[-2:], terms=(1 + is_pair) * with_gradient)
+        terms = (1 + bool(teaching)) * with_gradient
+        upsampling = PhasedUpsampling(grids, labels.shape[-2:], [terms] * n + [0] * (len(grids) - n))
 
         for phase in upsampling:
             valid = labelled[phase.place]
             target = torch.where(valid, labels[phase.place], 0).unsqueeze(1).long()
-            log_p = [F.log_softmax(logits, dim=1) for logits in phase.pixels()]
+            logits = phase.pixels()
+            log_p = [F.log_softmax(values, dim=1) for values in logits[:n]]
             p = [values.exp() for values in log_p]
             for i, ce_map in enumerate(ce_maps):
                 ce_map[phase.place] = torch.where(valid, -log_p[i].gather(1, target).squeeze(1), 0)
                 if with_gradient:
                     phase.add_gradient(i, CE, _cross_entropy_gradient(p[i], target, valid))
-            if not is_pair:
+            if teaching is None:
                 continue
-            if temperature != 1:
-                log_p = [F.log_softmax(values / temperature, dim=1) for values in log_p]
-                p = [values.exp() for values in log_p]
-            masks = teaching_directions(*(ce_map[phase.place] for ce_map in ce_maps), valid)
-            taught = [mask.unsqueeze(1).to(p[0].dtype) for mask in reversed(masks)]
-            divergence, gradient = _divergence_and_gradient(log_p, p, taught, direction)
-            for i, sign in ((0, 1), (1, -1)):
-                teaches[i][phase.place] = masks[i]
-                divergences[i] += (divergence * taught[i]).sum() * (sign * temperature**2)
+            if teaching.target is not None:
+                logits.append(teaching.target(logits, target))
+            if counts is not None:
+                _count(counts, logits, target, valid)
+            taught = [valid] * n
+            if teaching.selective:
+                masks = teaching_directions(*(ce_map[phase.place] for ce_map in ce_maps), valid)
+                taught = masks[::-1]  # a student is taught where its peer teaches
+                for own, mask in zip(teaches, masks, strict=True):
+                    own[phase.place] = mask
+            taught = [mask.unsqueeze(1).to(p[0].dtype) for mask in taught]
+            if teaching.temperature != 1:
+                logits = [values / teaching.temperature for values in logits]
+                log_p, p = [], []
+            for values in logits[len(log_p) :]:
+                log_p.append(F.log_softmax(values, dim=1))
+                p.append(log_p[-1].exp())
+            one_pass = teaching.selective and all(len(own) == num_classes for own in teaching.groups or ())
+            lessons = _exchanged_lessons if one_pass else _lessons
+            for i, divergence, gradient, sign in lessons(teaching, log_p, p, taught):
+                divergences[i] += (divergence * taught[i]).sum() * (sign * teaching.temperature**2)
                 if with_gradient:
-                    phase.add_gradient(i, KL, gradient * (taught[i] * (sign * temperature)))  # T^2 / T
+                    phase.add_gradient(i, TAUGHT, gradient * (taught[i] * (sign * teaching.temperature)))  # T^2 / T
 
-        # A student is taught where its peer teaches: the masks in reverse order.
-        counts = [labelled.sum()] * len(students) + [mask.sum() for mask in reversed(teaches)]
-        divided_by = divisors(*counts)
+        number = labelled.sum()
+        divide_by = [number] * n
+        if teaching:
+            by_taught = teaching.selective and teaching.divisor == "taught"
+            divide_by += [mask.sum() for mask in reversed(teaches)] if by_taught else [number] * n
+        divided_by = divisors(*divide_by)
         sums = [*(ce_map.sum() for ce_map in ce_maps), *divergences]
         if with_gradient:
-            gradients = [*upsampling.gradients(CE), *(upsampling.gradients(KL) if is_pair else ())]
+            gradients = [own for term in range(terms) for own in upsampling.gradients(term)]
             ctx.save_for_backward(*gradients, *divided_by)
-        ctx.mark_non_differentiable(*ce_maps, *teaches)
-        return *(total / divisor for total, divisor in zip(sums, divided_by, strict=True)), *ce_maps, *teaches
+        ctx.students, ctx.teachers = n, len(grids) - n
+        constants = [*ce_maps, *teaches]
+        if counts is not None:
+            constants.append(counts.view(-1, num_classes, num_classes))
+        ctx.mark_non_differentiable(*constants)
+        return *(total / divisor for total, divisor in zip(sums, divided_by, strict=True)), *constants
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *upstream):
         terms = len(ctx.saved_tensors) // 2
         gradients, divided_by = ctx.saved_tensors[:terms], ctx.saved_tensors[terms:]
-        scaled = [g * (up / n) for g, up, n in zip(gradients, upstream[:terms], divided_by, strict=True)]
-        if terms == 4:
-            scaled = [ce + pixel for ce, pixel in zip(scaled[:2], scaled[2:], strict=True)]
-        return None, None, None, None, *scaled
+        scaled = [g * (up / number) for g, up, number in zip(gradients, upstream[:terms], divided_by, strict=True)]
+        if terms > ctx.students:
+            scaled = [ce + taught for ce, taught in zip(scaled[: ctx.students], scaled[ctx.students :], strict=True)]
+        return None, None, None, None, *scaled, *[None] * ctx.teachers
 
 
 def _cross_entropy_gradient(p: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -142,18 +198,64 @@ def _cross_entropy_gradient(p: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return (p * valid).scatter_add_(1, target, -valid)
 
 
-def _divergence_and_gradient(
-    log_p: list[Tensor], p: list[Tensor], taught: list[Tensor], direction: KLDirection
-) -> tuple[Tensor, Tensor]:
-    """KL (B, 1, H, W) and its gradient to the learner's logits (B, K, H, W), with sign: + of a as learner, - of b.
+def _count(counts: Tensor, logits: Sequence[Tensor], target: Tensor, valid: Tensor) -> None:
+    """Adds to (predictors, K * K) how often each predictor (b, K, n, m) says a class at the pixels of each label."""
+    num_classes = logits[0].shape[1]
+    row = torch.where(valid, target.squeeze(1) * num_classes, num_classes**2)  # the ignored ones beyond the counts
+    for own, values in zip(counts, logits, strict=True):
+        cells = (row + values.argmax(1)).flatten()
+        own += torch.bincount(cells, minlength=num_classes**2 + num_classes)[: num_classes**2]
 
-    A pixel has one learner, and all that differs between the two is the order of a - b: one pass serves both.
-    Of both students: log_p, p (B, K, H, W); taught (B, 1, H, W), 0 or 1 and never both 1.
-    """
-    log_ratio = log_p[0] - log_p[1]
+
+# A lesson: student, divergence (b, 1, n, m), its gradient to the student's softened logits (b, K, n, m), sign of both.
+Lesson = tuple[int, Tensor, Tensor, int]
+
+
+def _lessons(
+    teaching: PixelTeaching, log_p: Sequence[Tensor], p: Sequence[Tensor], taught: Sequence[Tensor]
+) -> Iterator[Lesson]:
+    """Each student on its own. In a single group there is nothing to learn."""
+    for i, j in enumerate(teaching.peers):
+        groups = teaching.groups and teaching.groups[i]
+        if not groups or len(groups) == log_p[i].shape[1]:
+            yield i, *_divergence_and_gradient(log_p[i], log_p[j], p[i], p[j], teaching.direction), 1
+        elif len(groups) > 1:
+            log_own, log_peer = (merged_log_probabilities(values, groups) for values in (log_p[i], log_p[j]))
+            divergence, gradient = _divergence_and_gradient(
+                log_own, log_peer, log_own.exp(), log_peer.exp(), teaching.direction
+            )
+            # The chain rule from a group's log-sum-exp to the logits of its classes: each one's share of the group.
+            places = place_of_classes(groups)
+            share = (log_p[i] - log_own[:, places]).exp_()
+            yield i, divergence, share.mul_(gradient[:, places]), 1
+
+
+def _divergence_and_gradient(
+    log_learner: Tensor, log_peer: Tensor, learner: Tensor, peer: Tensor, direction: KLDirection
+) -> tuple[Tensor, Tensor]:
+    """KL (b, 1, n, m), and its gradient to the learner's logits (b, K, n, m)."""
+    log_ratio = log_learner - log_peer
     if direction == "reverse":
-        learner = (p[0] * taught[0]).addcmul_(p[1], taught[1])
         divergence = (learner * log_ratio).sum(1, keepdim=True)
         return divergence, log_ratio.sub_(divergence).mul_(learner)
-    teacher = (p[1] * taught[0]).addcmul_(p[0], taught[1])
-    return -log_ratio.mul_(teacher).sum(1, keepdim=True), p[0] - p[1]
+    return -log_ratio.mul_(peer).sum(1, keepdim=True), learner - peer
+
+
+def _exchanged_lessons(
+    teaching: PixelTeaching, log_p: Sequence[Tensor], p: Sequence[Tensor], taught: Sequence[Tensor]
+) -> Iterator[Lesson]:
+    """`_lessons` of two students, a pixel of whom has one learner, in one pass: between them only a sign differs.
+
+    taught: (b, 1, n, m), 0 or 1 and never both 1.
+    """
+    log_ratio = log_p[0] - log_p[1]
+    if teaching.direction == "reverse":
+        learner = (p[0] * taught[0]).addcmul_(p[1], taught[1])
+        divergence = (learner * log_ratio).sum(1, keepdim=True)
+        gradient = log_ratio.sub_(divergence).mul_(learner)
+    else:
+        teacher = (p[1] * taught[0]).addcmul_(p[0], taught[1])
+        divergence = -log_ratio.mul_(teacher).sum(1, keepdim=True)
+        gradient = p[0] - p[1]
+    yield 0, divergence, gradient, 1
+    yield 1, divergence, gradient, -1

@@ -1,6 +1,6 @@
 """Training methods. Adding one is one file with a subclass of `Objective`, and one line in `METHODS`."""
 
-from ..lazy import LazyDict, lazy_names
+from .._lazy import LazyDict, lazy_names
 
 # name -> class, as "module:class" of this folder
 METHODS = LazyDict(
@@ -25,6 +25,7 @@ _HOME = {
     "Objective": "objective",
     "OfflineKD": "offline_kd",
     "PeerDistillation": "peers",
+    "PixelwiseObjective": "pixelwise",
     "StudentTerms": "objective",
     "Vanilla": "vanilla",
 }

@@ -3,9 +3,10 @@
 from torch import Tensor, nn
 
 from .. import losses
-from ..choices import KLDirection, RegionProjection
+from ..choices import Divisor, KLDirection, PixelClasses, RegionProjection
 from ..students import Student, StudentOutput
-from .objective import Objective, StudentTerms
+from .objective import StudentTerms
+from .pixelwise import PixelwiseObjective
 
 
 class Projection(nn.Conv2d):
@@ -19,7 +20,7 @@ class Projection(nn.Conv2d):
         return super().forward(losses.average_pool(features, size))
 
 
-class CTCL(Objective):
+class CTCL(PixelwiseObjective):
     """L = CE + beta HFD + gamma (region BSD + alpha pixel BSD) for each student (Eqs. 5, 6).
 
     Student a is the paper's CNN and b its ViT, but any two students will do: each loss is directed from a peer to a
@@ -32,6 +33,12 @@ class CTCL(Objective):
             read, so that any two segmentation models will do.
         kl_direction: order of the divergence in Eq. 4. "forward" is KL(peer || learner), as distillation usually has it
             and as did better on CamVid (docs/results.md); "reverse" is KL(learner || peer), as printed.
+        pixel_divisor: of a student's pixel BSD. "labelled": all labelled pixels, as cross entropy's. "taught", as Eq. 4
+            is printed: those at which this student is taught, so that the fewer they are, the more each weighs against
+            its cross entropy.
+        pixel_classes: what pixel BSD compares. "grouped": groups of classes that the peer tells apart, so that it
+            cannot make a student forget the others (docs/fidelity.md); see `PixelwiseObjective`. "all", as printed.
+        region_divisor: the same of region BSD, in regions; "taught" as printed in Eq. 3.
         temperature: softens both distributions in Eq. 4, whose value is then scaled by T^2. The paper names none: 1.
         region_projection: who is projected in Eq. 3. "both", as printed: both students' last features, to the narrower
             one's channels; "learner": only the learner's, onto the peer's own features.
@@ -50,15 +57,23 @@ class CTCL(Objective):
         region_bsd: bool = True,
         pixel_bsd: bool = True,
         kl_direction: KLDirection = "forward",
+        pixel_divisor: Divisor = "labelled",
+        pixel_classes: PixelClasses = "grouped",
+        region_divisor: Divisor = "taught",
         temperature: float = 1.0,
         region_projection: RegionProjection = "both",
         distillation_warmup: float = 0.0,
     ):
-        super().__init__(a, b, distillation_warmup)
+        super().__init__(a, b, (1, 0), pixel_classes if pixel_bsd else "all", distillation_warmup=distillation_warmup)
         self.hfd, self.region_bsd, self.pixel_bsd = hfd, region_bsd, pixel_bsd
-        self.kl_direction = kl_direction
-        self.temperature = temperature
-        self.region_projection = region_projection
+        self.teaching = losses.PixelTeaching(
+            peers=self.peers,
+            selective=True,
+            direction=kl_direction,
+            temperature=temperature,
+            divisor=pixel_divisor,
+        )
+        self.region_projection, self.region_divisor = region_projection, region_divisor
         for weights, modules, learner, peer in zip(self.weights, self.projections, (a, b), (b, a), strict=True):
             # What a student lacks is said here, not at the first step.
             if hfd:
@@ -89,15 +104,13 @@ class CTCL(Objective):
 
     def _selective_terms(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> list[StudentTerms]:
         """Cross entropies, and both kinds of BSD, which they direct."""
-        on_pixels = losses.pixel_losses(
-            a.logits, b.logits, labels, self.ignore_index, self.kl_direction, self.temperature
-        )
+        on_pixels = self.pixel_losses((a.logits, b.logits), labels, self.teaching)
         labelled = labels != self.ignore_index
         (labelled_pixels,) = losses.divisors(labelled.sum())
         terms = []
         for i, student in enumerate((a, b)):
             taught = {"pixel": on_pixels.pixel[i]} if self.pixel_bsd else {}
-            teaches = {"teaches_pixels": on_pixels.teaches[i].sum() / labelled_pixels}
+            teaches = {"teaches_pixels": on_pixels.teaches[i].sum() / labelled_pixels, **self.group_statistics(i)}
             own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels)}
             terms.append(StudentTerms(own | taught, teaches))
         if not self.region_bsd:
@@ -113,7 +126,8 @@ class CTCL(Objective):
             targets = [losses.average_pool(student.last, grid) for student in (a, b)]
         (labelled_regions,) = losses.divisors(has_label.sum())
         for i, j in ((0, 1), (1, 0)):  # learner, peer
-            terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j])
+            divided_by = teaches[j] if self.region_divisor == "taught" else has_label
+            terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j], divided_by)
             terms[i].statistics["teaches_regions"] = teaches[i].sum() / labelled_regions
             terms[i].statistics["region_spread"] = losses.spread(projected[i].detach())
         return terms

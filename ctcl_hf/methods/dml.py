@@ -1,7 +1,8 @@
 """Deep mutual learning (Zhang et al., CVPR 2018)."""
 
+from ..choices import PixelClasses
 from ..students import Student
-from .peers import LogitDistillation
+from .pixelwise import LogitDistillation
 
 
 class DML(LogitDistillation):
@@ -10,6 +11,7 @@ class DML(LogitDistillation):
     Args:
         distillation_weight: w (paper: 1).
         temperature: T (paper: 1).
+        pixel_classes: see `PixelwiseObjective`.
         distillation_warmup: see `Objective`.
     """
 
@@ -20,6 +22,7 @@ class DML(LogitDistillation):
         *,
         distillation_weight: float = 1.0,
         temperature: float = 1.0,
+        pixel_classes: PixelClasses = "all",
         distillation_warmup: float = 0.0,
     ):
-        super().__init__(a, b, distillation_weight, temperature, None, distillation_warmup)
+        super().__init__(a, b, distillation_weight, temperature, pixel_classes, None, distillation_warmup)

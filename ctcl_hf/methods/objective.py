@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..losses import cross_entropy_loss
+from ..losses import ClassGroups, cross_entropy_loss
 from ..students import Student, StudentOutput
 
 
@@ -51,6 +51,7 @@ class Objective(nn.Module):
             if student.auxiliary_weight is not None:
                 weights["aux"] = student.auxiliary_weight
         self.projections = nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()])
+        self.class_groups: ClassGroups | None = None  # of a method that compares groups of classes
         self.teachers = nn.ModuleList()
 
     def set_teachers(self, teachers: Sequence[Student]) -> None:

@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from ..losses import kl_map, masked_mean, upsample
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
 
@@ -46,28 +45,3 @@ class PeerDistillation(Objective):
     def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
         """D, unweighted: a scalar whose gradient reaches the learner alone."""
         raise NotImplementedError(f"{type(self).__name__} must say what a student learns from its peer.")
-
-
-class LogitDistillation(PeerDistillation):
-    """L = CE + w T^2 KL(p_peer || p_learner) for each student, both softened by T: the mean over labelled pixels.
-
-    Published codes divide by pixels, by pixels x classes or by images, so that their weights are not comparable.
-    """
-
-    TERM = "kl"
-
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        distillation_weight: float,
-        temperature: float,
-        teachers: tuple[Student, Student] | None = None,
-        distillation_warmup: float = 0.0,
-    ):
-        super().__init__(a, b, distillation_weight, teachers, distillation_warmup)
-        self.temperature = temperature
-
-    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
-        logits = (upsample(student.logits, labels.shape[-2:]) for student in (learner, peer))
-        return masked_mean(kl_map(*logits, "forward", self.temperature), labels != self.ignore_index)

@@ -1,6 +1,6 @@
 """Metrics in the shape of the `evaluate` library; nothing heavy is imported before it is asked for."""
 
-from ..lazy import lazy_names
+from .._lazy import lazy_names
 
 _HOME = {
     "MeanIoU": "mean_iou.mean_iou",

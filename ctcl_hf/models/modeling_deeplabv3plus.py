@@ -84,7 +84,8 @@ class DeepLabV3PlusImagePooling(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         norm = self.project.norm
         # One value per channel has no variance. A SyncBatchNorm (not a BatchNorm2d) sees the other processes' images.
-        if len(x) == 1 and norm.training and isinstance(norm, nn.BatchNorm2d):
+        # The size is asked last, and not by len(): an exported graph would hold for the traced batch alone.
+        if norm.training and isinstance(norm, nn.BatchNorm2d) and x.shape[0] == 1:
             raise ValueError(
                 "A training batch held 1 image, and the BatchNorm after DeepLabV3+'s image pooling needs 2. Give each "
                 "process 2 or more images per batch (dataloader_drop_last=True for a short last one), or use eval mode."
@@ -146,8 +147,14 @@ class DeepLabV3PlusAuxiliaryHead(nn.Module):
         return self.classifier(self.dropout(self.conv(x)))
 
 
-def create_encoder(config: DeepLabV3PlusConfig, pretrained: bool = False) -> nn.Module:
-    """Build the timm encoder, which returns its features at the nominal strides 4, 8, 16, 32, kept to output_stride."""
+def create_encoder(
+    config: DeepLabV3PlusConfig, pretrained: bool = False, weights: dict[str, torch.Tensor] | None = None
+) -> nn.Module:
+    """Build the timm encoder, which returns its features at the nominal strides 4, 8, 16, 32, kept to output_stride.
+
+    With `pretrained` its weights are ImageNet's: `weights`, those of the whole classification network under timm's
+    names, or if there are none timm's own, which are downloaded.
+    """
     if not timm.is_model(config.encoder):
         nearest = difflib.get_close_matches(config.encoder, timm.list_models(), n=3)
         hint = f"The nearest names are {', '.join(nearest)}." if nearest else "timm.list_models() lists the names."
@@ -156,7 +163,8 @@ def create_encoder(config: DeepLabV3PlusConfig, pretrained: bool = False) -> nn.
     stride = {} if config.output_stride == 32 else {"output_stride": config.output_stride}
     build = {"features_only": True, "out_indices": (-4, -3, -2, -1), "in_chans": config.num_channels, **stride}
     if pretrained:
-        return timm.create_model(config.encoder, pretrained=True, **build)
+        overlay = {} if weights is None else {"pretrained_cfg_overlay": {"state_dict": weights}}
+        return timm.create_model(config.encoder, pretrained=True, **overlay, **build)
     try:
         encoder = timm.create_model(config.encoder, pretrained=False, **build)
     except (TypeError, IndexError, AssertionError, RuntimeError) as error:  # timm has no one way to decline
@@ -220,6 +228,8 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
     network: `from_pretrained`.
     """
 
+    _auto_class = "AutoModelForSemanticSegmentation"  # whatever saves it saves its code along, as its configuration's
+
     def __init__(self, config: DeepLabV3PlusConfig):
         super().__init__(config)
         config.validate_architecture()
@@ -238,15 +248,36 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
                 module._is_hf_initialized = True
         self.post_init()
 
+    def initialize_weights(self):
+        """Draw what no checkpoint gave: in the encoder as timm draws it, in the heads by `_init_weights`."""
+        missing = {
+            name: tensor
+            for prefix, module in self.encoder.named_modules()
+            if not getattr(module, "_is_hf_initialized", False)
+            for name, tensor in [*module.named_parameters(prefix, False), *module.named_buffers(prefix, False)]
+            if not getattr(tensor, "_is_hf_initialized", False) and not tensor.is_meta
+        }
+        if missing.keys() & self.encoder.state_dict().keys():
+            for name, drawn in create_encoder(self.config).state_dict().items():
+                if name in missing:
+                    missing[name].data.copy_(drawn)
+                    missing[name]._is_hf_initialized = True
+        super().initialize_weights()
+
     @classmethod
     def from_timm(
-        cls, encoder: str, pretrained: bool = True, **config_kwargs: Any
+        cls,
+        encoder: str,
+        pretrained: bool = True,
+        weights: dict[str, torch.Tensor] | None = None,
+        **config_kwargs: Any,
     ) -> "DeepLabV3PlusForSemanticSegmentation":
         """Build a network whose encoder holds timm's ImageNet weights (downloaded once); the heads are drawn.
 
         Args:
             encoder: name of a timm model, optionally with the tag of its weights (`resnet50.a1_in1k`).
             pretrained: False draws the encoder too, and needs no network.
+            weights: of the classification network, under timm's names, in place of those that would be downloaded.
             config_kwargs: further fields of [`DeepLabV3PlusConfig`], such as `num_labels` or `output_stride`.
         """
         known = {field.name for field in fields(DeepLabV3PlusConfig)} | {"num_labels"}
@@ -257,20 +288,20 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
         model = cls(DeepLabV3PlusConfig(encoder=encoder, **config_kwargs))
         if not pretrained:
             return model
-        if not timm.is_model_pretrained(encoder):
+        if weights is None and not timm.is_model_pretrained(encoder):
             raise ValueError(
                 f"timm has no pretrained weights for {encoder!r}. Pass pretrained=False to train from scratch, or take "
                 "one of the names in timm.list_pretrained()."
             )
         try:
-            weights = create_encoder(model.config, pretrained=True).state_dict()
+            encoder_state = create_encoder(model.config, pretrained=True, weights=weights).state_dict()
         except OSError as error:
             raise OSError(
                 f"The ImageNet weights of {encoder!r} could not be downloaded ({error}). Two ways on: a local folder, "
                 "written where there is a network by from_timm(...).save_pretrained(folder) and read here by "
                 "from_pretrained(folder); or from scratch, by from_timm(..., pretrained=False)."
             ) from error
-        model.encoder.load_state_dict(weights)
+        model.encoder.load_state_dict(encoder_state)
         return model
 
     @property
@@ -315,6 +346,11 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         if return_dict is None:
             return_dict = self.config.return_dict
+        if not pixel_values.is_floating_point():
+            raise ValueError(
+                f"pixel_values must be normalised images of floats, got {pixel_values.dtype}. The image processor "
+                "makes them."
+            )
         features = self._encode(pixel_values)
         logits = self.decode_head(features[0], features[-1])
         auxiliary_logits = None
@@ -338,8 +374,27 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
         strides = self.encoder.feature_info.reduction()
         return [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(features, strides, strict=True)]
 
+    def _checked_labels(self, labels: torch.Tensor, batch: int) -> torch.Tensor:
+        """The labels as int64. A ValueError says what the cross-entropy would fail on, on a GPU without a reason."""
+        if labels.is_floating_point() or labels.ndim != 3 or len(labels) != batch:
+            raise ValueError(
+                f"labels must be class ids of shape ({batch}, height, width), got {labels.dtype} of "
+                f"{tuple(labels.shape)}."
+            )
+        labels = labels.long()
+        if not torch.compiler.is_compiling():
+            classes, ignore = self.config.num_labels, self.config.semantic_loss_ignore_index
+            foreign = labels[((labels < 0) | (labels >= classes)) & (labels != ignore)]
+            if len(foreign):
+                raise ValueError(
+                    f"labels must be class ids 0..{classes - 1} or {ignore}, which is left out, got "
+                    f"{foreign.unique().tolist()[:8]}."
+                )
+        return labels
+
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over labelled pixels, in nats, at the labels' size. Half precision is summed in float32."""
+        labels = self._checked_labels(labels, len(logits))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
         ignore = self.config.semantic_loss_ignore_index

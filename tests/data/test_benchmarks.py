@@ -5,9 +5,10 @@ import PIL.Image
 import pytest
 from scipy.io import savemat
 
-from ctcl_hf.data import BadSample, build_ade20k, build_camvid, build_cityscapes, build_voc, camvid
-from ctcl_hf.data.camvid import OFFICIAL_CLASSES, OFFICIAL_COLOURS
-from ctcl_hf.data.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
+from ctcl_hf.data import BadSample, build_ade20k, build_camvid, build_cityscapes, build_voc
+from ctcl_hf.data.benchmarks import camvid
+from ctcl_hf.data.benchmarks.camvid import OFFICIAL_CLASSES, OFFICIAL_COLOURS
+from ctcl_hf.data.benchmarks.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 
 SIZE = (24, 32)
 
@@ -111,7 +112,7 @@ def test_voc_names_the_list_whose_file_is_missing(tmp_path):
 
 
 def test_the_colours_are_vocs():
-    from ctcl_hf.data.voc import VOC_PALETTE
+    from ctcl_hf.data.benchmarks.voc import VOC_PALETTE
 
     assert VOC_PALETTE[1] == (128, 0, 0)
     assert VOC_PALETTE[15] == (192, 128, 128)

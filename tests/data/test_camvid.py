@@ -14,7 +14,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from ctcl_hf.data import EvaluationTransform, build_camvid, camvid
+from ctcl_hf.data import EvaluationTransform, build_camvid
+from ctcl_hf.data.benchmarks import camvid
 
 COUNTS = {"train": ("train", 3), "val": ("validation", 2), "test": ("test", 2)}
 REAL = Path(os.environ.get("CAMVID_DIR", Path(__file__).parents[3] / "shared" / "camvid"))
@@ -91,7 +92,8 @@ def server(folder):
 
 
 DOWNLOAD = """
-from ctcl_hf.data import build_camvid, camvid
+from ctcl_hf.data import build_camvid
+from ctcl_hf.data.benchmarks import camvid
 camvid.CAMVID_ARCHIVE, camvid.CAMVID_SPLITS = {url!r}, {counts!r}
 print({{split: len(rows) for split, rows in build_camvid().splits.items()}})
 """

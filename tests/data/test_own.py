@@ -346,7 +346,7 @@ def test_a_data_set_that_the_hub_does_not_give_says_so(monkeypatch):
 
 
 def test_the_usual_size_is_that_of_most_images_and_never_huge():
-    from ctcl_hf.data.own import usual_size
+    from ctcl_hf.data.own.build import usual_size
 
     def images(*sizes):
         return [{"image": PIL.Image.new("RGB", size)} for size in sizes]

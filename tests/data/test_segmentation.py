@@ -10,7 +10,7 @@ from torchvision.transforms.v2.functional import resize
 
 from ctcl_hf import EvaluationTransform, SegmentationData, TrainingTransform
 from ctcl_hf.data import SegmentationSamples, collate_for_evaluation
-from ctcl_hf.reproducibility import EpochSampler
+from ctcl_hf.training.reproducibility import EpochSampler
 
 FEATURES = Features(image=Image(), label=Image())
 

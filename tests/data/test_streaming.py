@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import CLASSES, make_data
 from datasets import Dataset, Features, Value
-from test_trainer import assert_equal_weights, make_trainer, training_logs, weights
+from training.test_trainer import assert_equal_weights, make_trainer, training_logs, weights
 
 from ctcl_hf.data import build_own
 from ctcl_hf.data.shards import write_shards
@@ -135,7 +135,7 @@ def test_a_hub_data_set_is_streamed_from_the_files_that_it_lists(shards, monkeyp
     files = {split: sorted(map(str, shards.glob(f"data/{split}-*.parquet"))) for split in ("train", "validation")}
     builder = SimpleNamespace(config=SimpleNamespace(data_files=files))
     monkeypatch.setattr("datasets.load_dataset_builder", lambda name: builder)
-    monkeypatch.setattr("ctcl_hf.data.own.file_beside", lambda name, file: None)
+    monkeypatch.setattr("ctcl_hf.data.own.build.file_beside", lambda name, file: None)
     data = streamed("user/streets", class_names=CLASSES)
     assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 24, "validation": 4}
     assert data.image_size == (64, 96)

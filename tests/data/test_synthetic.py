@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ctcl_hf.data import IGNORE_INDEX
-from ctcl_hf.data.synthetic import SCENE_CLASSES, SCENE_PALETTE, build_synthetic, draw_scene
+from ctcl_hf.data.benchmarks.synthetic import SCENE_CLASSES, SCENE_PALETTE, build_synthetic, draw_scene
 
 NUM_SCENES = 60
 
@@ -35,7 +35,7 @@ def test_same_seed_draws_the_same_bytes(scenes):
 
 def test_a_fresh_process_draws_the_same_bytes(scenes):
     code = (
-        "import zlib; from ctcl_hf.data.synthetic import draw_scene;"
+        "import zlib; from ctcl_hf.data.benchmarks.synthetic import draw_scene;"
         "print(*[zlib.crc32(array.tobytes()) for array in draw_scene(3, 96, 128)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

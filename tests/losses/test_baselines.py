@@ -11,10 +11,10 @@ from ctcl_hf.losses import (
     general_share,
     intra_class_variation,
     kl_map,
-    linear_target,
+    linear_share,
     masked_mean,
     minimum_target,
-    naive_target,
+    naive_share,
 )
 from ctcl_hf.losses.variation import nearest_labels
 
@@ -85,9 +85,13 @@ def test_nearest_labels_are_those_at_the_centres():
     assert torch.equal(nearest_labels(labels, (4, 5)).double(), exact)
 
 
+def target_of(a, b, labels):
+    return minimum_target((a, b), torch.where(labels == IGNORE, 0, labels).unsqueeze(1))
+
+
 def test_minimum_target_equals_the_loop_and_predicts_no_better_than_either():
     a, b, labels = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1), draw_labels(2, 4, 5)
-    target, labelled = minimum_target(a, b, labels, IGNORE), labels != IGNORE
+    target, labelled = target_of(a, b, labels), labels != IGNORE
     wanted = reference.minimum_logits(a, b, labels, IGNORE)
     chosen = labelled.unsqueeze(1).expand_as(target)
     assert torch.allclose(target[chosen], wanted[chosen], atol=1e-12)
@@ -96,30 +100,38 @@ def test_minimum_target_equals_the_loop_and_predicts_no_better_than_either():
     assert (maps[0] <= torch.minimum(maps[1], maps[2]) + 1e-12).all()
 
 
-def test_naive_target_is_the_better_student_over_the_batch():
-    a, labels = draw(2, 3, 4, 5), draw_labels(2, 4, 5)
-    better = a + 5 * torch.nn.functional.one_hot(torch.where(labels == IGNORE, 0, labels), 3).permute(0, 3, 1, 2)
-    assert torch.equal(naive_target(a, better, labels, IGNORE), better)
-    assert torch.equal(naive_target(better, a, labels, IGNORE), better)
+def test_naive_share_is_all_of_the_better_student_over_the_batch():
+    a, labels = draw(2, 3, 4, 5), draw_labels(2, 8, 10)
+    better = 2.5 * torch.nn.functional.one_hot(torch.where(labels == IGNORE, 0, labels), 3).permute(0, 3, 1, 2)
+    assert naive_share(a, better.double(), labels, IGNORE) == 0
+    assert naive_share(better.double(), a, labels, IGNORE) == 1
+    assert naive_share(a, a, labels, IGNORE) == 0
 
 
-def test_linear_target_is_the_mixture_of_lowest_cross_entropy():
+def test_linear_share_is_that_of_the_mixture_of_lowest_cross_entropy():
     labels = draw_labels(2, 4, 5)
     for seed in range(5):
         a, b = draw(2, 3, 4, 5, seed=seed, scale=1.0), draw(2, 3, 4, 5, seed=seed + 10, scale=1.0)
 
-        def loss(z):
+        def loss(share, a=a, b=b):
+            z = torch.lerp(b, a, share)
             return masked_mean(cross_entropy_map(z, labels, IGNORE), labels != IGNORE)
 
-        best = min(loss(torch.lerp(b, a, share)) for share in torch.linspace(0, 1, 201, dtype=torch.float64))
-        assert loss(linear_target(a, b, labels, IGNORE)) <= best + 1e-6
+        best = min(loss(share) for share in torch.linspace(0, 1, 201, dtype=torch.float64))
+        assert loss(linear_share(a, b, labels, IGNORE)) <= best + 1e-6
 
 
-@pytest.mark.parametrize("make_target", [naive_target, linear_target, minimum_target])
-def test_targets_are_constants_and_finite_where_nothing_is_labelled(make_target):
+def test_linear_share_of_logits_at_their_own_strides_is_that_of_upsampled_ones():
+    a, b, labels = draw(2, 3, 4, 6), draw(2, 3, 2, 3, seed=1), draw_labels(2, 16, 24)
+    full = [torch.nn.functional.interpolate(z, size=(16, 24), mode="bilinear") for z in (a, b)]
+    assert torch.allclose(linear_share(a, b, labels, IGNORE), linear_share(*full, labels, IGNORE), atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [naive_share, linear_share])
+def test_shares_are_constants_and_finite_where_nothing_is_labelled(share):
     a, b = draw(1, 3, 2, 2).requires_grad_(), draw(1, 3, 2, 2, seed=1).requires_grad_()
-    target = make_target(a, b, torch.full((1, 2, 2), IGNORE), IGNORE)
-    assert torch.isfinite(target).all() and not target.requires_grad
+    found = share(a, b, torch.full((1, 2, 2), IGNORE), IGNORE)
+    assert 0 <= found <= 1 and not found.requires_grad
 
 
 def test_without_labels_losses_are_zero_and_keep_their_graph():

@@ -1,27 +1,61 @@
 """The losses taken strip by strip equal the plain ones, value and gradient."""
 
+from functools import partial
+
 import pytest
+import reference
 import torch
 
-from ctcl_hf.losses import cross_entropy_map, masked_mean, phases, pixel_bsd, strips, teaching_directions, upsample
+from ctcl_hf.losses import (
+    PixelTeaching,
+    cross_entropy_map,
+    kl_map,
+    masked_mean,
+    minimum_target,
+    phases,
+    strips,
+    teaching_directions,
+    upsample,
+)
 
 IGNORE = 255
 UPSTREAM = (2.0, -0.5, 3.0, 0.7)
+SELECTIVE = PixelTeaching(peers=(1, 0), selective=True, divisor="taught")
+# Of five classes, of each student: some merged, all merged, none merged.
+SOME, ALL, NONE = ((0, 3), (1,), (2, 4)), ((0, 1, 2, 3, 4),), ((0,), (1,), (2,), (3,), (4,))
 
 
-def plain(logits_a, logits_b, labels, direction, temperature):
-    """The same from the plain functions on full-resolution logits."""
-    upsampled = [upsample(logits, labels.shape[-2:]) for logits in (logits_a, logits_b)]
-    maps = [cross_entropy_map(logits, labels, IGNORE) for logits in upsampled]
-    teaches = teaching_directions(*(values.detach() for values in maps), labels != IGNORE)
-    ce = tuple(masked_mean(values, labels != IGNORE) for values in maps)
-    pixel = tuple(pixel_bsd(upsampled[i], upsampled[1 - i], teaches[1 - i], direction, temperature) for i in (0, 1))
-    return strips.PixelLosses(ce, pixel, tuple(maps), teaches)
+def plain(logits, labels, teaching, teachers=()):
+    """The same from the plain functions on full-resolution logits; groups by summed probabilities and autograd."""
+    valid = labels != IGNORE
+    upsampled = [upsample(z, labels.shape[-2:]) for z in (*logits, *teachers)]
+    if teaching.target is not None:
+        peers = [z.detach() for z in upsampled]
+        upsampled.append(teaching.target(peers, torch.where(valid, labels, 0).unsqueeze(1)))
+    maps = [cross_entropy_map(z, labels, IGNORE) for z in upsampled[: len(logits)]]
+    teaches = teaching_directions(*(values.detach() for values in maps), valid) if teaching.selective else ()
+    ce, pixel = tuple(masked_mean(values, valid) for values in maps), []
+    for i, j in enumerate(teaching.peers):
+        learner, peer = upsampled[i], upsampled[j].detach()
+        if teaching.groups is not None:
+            learner, peer = (
+                torch.stack(
+                    [torch.softmax(z / teaching.temperature, 1)[:, list(group)].sum(1) for group in own], 1
+                ).log()
+                * teaching.temperature
+                for z in (learner, peer)
+                for own in [teaching.groups[i]]
+            )
+        divergence = kl_map(learner, peer, teaching.direction, teaching.temperature)
+        taught = teaches[1 - i] if teaching.selective else valid
+        divided_by = taught if teaching.divisor == "taught" else valid
+        pixel.append(torch.where(taught, divergence, 0).sum() / divided_by.sum().clamp_min(1))
+    return strips.PixelLosses(ce, tuple(pixel), tuple(maps), teaches, None)
 
 
 def results(function, logits, *arguments):
     logits = [values.clone().requires_grad_() for values in logits]
-    losses = function(*logits, *arguments)
+    losses = function(logits, *arguments)
     weighted = sum(weight * value for weight, value in zip(UPSTREAM, losses.ce + losses.pixel, strict=True))
     return losses, torch.autograd.grad(weighted, logits)
 
@@ -33,9 +67,10 @@ def random_case(shape_a, shape_b, size, classes=5, ignored=0.2, dtype=torch.floa
     return logits, labels
 
 
-def assert_equal_to_plain(logits, labels, direction="reverse", temperature=1.0, tolerance=1e-10):
-    ours, our_gradients = results(strips.pixel_losses, logits, labels, IGNORE, direction, temperature)
-    theirs, their_gradients = results(plain, logits, labels, direction, temperature)
+def assert_equal_to_plain(logits, labels, teaching=SELECTIVE, teachers=(), tolerance=1e-10):
+    phased = partial(strips.pixel_losses, teachers=teachers)
+    ours, our_gradients = results(lambda own, y, how: phased(own, y, IGNORE, how), logits, labels, teaching)
+    theirs, their_gradients = results(partial(plain, teachers=teachers), logits, labels, teaching)
     for mine, expected in zip((*ours.ce, *ours.pixel, *ours.ce_maps), (*theirs.ce, *theirs.pixel, *theirs.ce_maps),
                               strict=True):  # fmt: skip
         assert torch.allclose(mine, expected, atol=tolerance)
@@ -43,6 +78,7 @@ def assert_equal_to_plain(logits, labels, direction="reverse", temperature=1.0, 
         assert torch.equal(mine, expected)
     for mine, expected in zip(our_gradients, their_gradients, strict=True):
         assert (mine - expected).abs().max() <= tolerance * max(1, expected.abs().max())
+    return ours
 
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
@@ -51,7 +87,7 @@ def assert_equal_to_plain(logits, labels, direction="reverse", temperature=1.0, 
 def test_strips_of_any_size_equal_the_plain_losses(monkeypatch, direction, temperature, strip_elements):
     monkeypatch.setattr(phases, "STRIP_ELEMENTS_CPU", strip_elements)
     logits, labels = random_case((8, 6), (8, 6), (32, 24))
-    assert_equal_to_plain(logits, labels, direction, temperature)
+    assert_equal_to_plain(logits, labels, SELECTIVE._replace(direction=direction, temperature=temperature))
 
 
 def test_logits_of_many_phases_equal_the_plain_losses_where_launches_are_dear(monkeypatch):
@@ -88,12 +124,16 @@ def watched(function, calls):
 )
 def test_odd_shapes_equal_the_plain_losses(monkeypatch, shape_a, shape_b, size):
     monkeypatch.setattr(phases, "STRIP_ELEMENTS_CPU", 100)
-    assert_equal_to_plain(*random_case(shape_a, shape_b, size))
+    for groups in (None, (SOME, ALL)):
+        assert_equal_to_plain(*random_case(shape_a, shape_b, size), SELECTIVE._replace(groups=groups))
 
 
 @pytest.mark.parametrize("ignored", [0.0, 1.0])
 def test_no_ignored_pixel_and_nothing_but_ignored_pixels(ignored):
-    assert_equal_to_plain(*random_case((8, 6), (8, 6), (32, 24), ignored=ignored))
+    for groups in (None, (SOME, ALL)):
+        assert_equal_to_plain(
+            *random_case((8, 6), (8, 6), (32, 24), ignored=ignored), SELECTIVE._replace(groups=groups)
+        )
 
 
 def test_one_student_always_the_better_one():
@@ -107,13 +147,97 @@ def test_float32_and_bfloat16_logits_equal_the_plain_losses_to_rounding():
     for dtype in (torch.float32, torch.bfloat16):
         logits, labels = random_case((8, 6), (8, 6), (32, 24), dtype=dtype)
         # In bfloat16 the gradients leave in bfloat16: 8 bits of mantissa, about 0.4 %.
-        assert_equal_to_plain(logits, labels, tolerance=1e-5 if dtype == torch.float32 else 8e-3)
+        for teaching in (SELECTIVE, SELECTIVE._replace(divisor="labelled", groups=(SOME, SOME))):
+            assert_equal_to_plain(logits, labels, teaching, tolerance=1e-5 if dtype == torch.float32 else 8e-3)
+
+
+@pytest.mark.parametrize("direction", ["reverse", "forward"])
+@pytest.mark.parametrize("divisor", ["taught", "labelled"])
+@pytest.mark.parametrize("groups", [None, (SOME, ALL), (NONE, SOME), (((0, 1, 2, 3), (4,)), NONE)])
+def test_divisors_and_groups_equal_the_plain_losses(direction, divisor, groups):
+    logits, labels = random_case((8, 6), (4, 3), (32, 24))
+    assert_equal_to_plain(logits, labels, SELECTIVE._replace(direction=direction, divisor=divisor, groups=groups))
+    assert_equal_to_plain(
+        logits, labels, PixelTeaching((1, 0), direction=direction, groups=groups, temperature=2.0, divisor="labelled")
+    )
+
+
+@pytest.mark.parametrize("direction", ["reverse", "forward"])
+@pytest.mark.parametrize("divisor", ["taught", "labelled"])
+def test_grouped_pixel_bsd_equals_the_loops(direction, divisor):
+    logits, labels = random_case((3, 2), (3, 2), (6, 8), images=1)
+    logits = [values.requires_grad_() for values in logits]
+    teaching = SELECTIVE._replace(
+        direction=direction, divisor=divisor, groups=(SOME, ((0,), (1, 2, 3, 4))), temperature=2
+    )
+    ours = strips.pixel_losses(logits, labels, IGNORE, teaching).pixel
+    full = [reference.upsample_bilinear(values, (6, 8)) for values in logits]
+    labelled = labels != IGNORE
+    teaches = reference.teaching_maps(
+        *(reference.cross_entropy_map(values, labels, IGNORE) for values in full), labelled
+    )
+    for i, j in ((0, 1), (1, 0)):
+        values = reference.grouped_kl_map(full[i], full[j], teaching.groups[i], direction, 2)
+        theirs = reference.divided_sum(values, teaches[j], teaches[j] if divisor == "taught" else labelled)
+        assert torch.allclose(ours[i], theirs, atol=1e-12)
+        found, wanted = (
+            torch.autograd.grad(2 * value, logits, allow_unused=True, retain_graph=True) for value in (ours[i], theirs)
+        )
+        assert torch.allclose(found[i], wanted[i], atol=1e-12)
+        assert not found[j].any()
+
+
+def test_frozen_teachers_and_a_target_equal_the_plain_losses_and_get_no_gradient():
+    logits, labels = random_case((8, 6), (4, 3), (32, 24))
+    teachers, _ = random_case((8, 6), (2, 3), (32, 24))
+    for groups in (None, (SOME, ((0, 1), (2, 3), (4,)))):
+        assert_equal_to_plain(logits, labels, PixelTeaching((2, 3), temperature=2.0, groups=groups), teachers)
+        assert_equal_to_plain(logits, labels, PixelTeaching((2, 2), target=minimum_target, groups=groups))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 150])
+def test_any_number_of_classes_equals_the_plain_losses(classes):
+    logits, labels = random_case((4, 3), (4, 3), (16, 12), classes=classes)
+    half = classes // 2
+    groups = (*((i,) for i in range(half)), tuple(range(half, classes)))
+    assert_equal_to_plain(logits, labels, SELECTIVE._replace(divisor="labelled", groups=(groups, groups)))
+
+
+def test_no_class_merged_is_eq_4_bit_for_bit_and_all_merged_teaches_nothing():
+    logits, labels = random_case((8, 6), (8, 6), (32, 24), dtype=torch.float32)
+    phased = lambda own, y, how: strips.pixel_losses(own, y, IGNORE, how)  # noqa: E731
+    printed, printed_gradients = results(phased, logits, labels, SELECTIVE)
+    alone, alone_gradients = results(phased, logits, labels, SELECTIVE._replace(groups=(NONE, NONE)))
+    assert all(torch.equal(*pair) for pair in zip(printed.ce + printed.pixel, alone.ce + alone.pixel, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(printed_gradients, alone_gradients, strict=True))
+
+    merged, gradients = results(phased, logits, labels, SELECTIVE._replace(groups=(ALL, ALL)))
+    assert merged.pixel == (0, 0)
+    for i, own in enumerate(logits):
+        own = own.clone().requires_grad_()
+        ce = strips.cross_entropy_loss(own, labels, IGNORE)
+        assert torch.equal(ce, merged.ce[i])
+        assert torch.equal(torch.autograd.grad(UPSTREAM[i] * ce, own)[0], gradients[i])
+
+
+def test_counts_are_those_of_the_predictions_at_labelled_pixels():
+    logits, labels = random_case((8, 6), (4, 3), (32, 24))
+    teachers, _ = random_case((8, 6), (2, 3), (32, 24))
+    teaching = PixelTeaching((2, 3), groups=(SOME, SOME))
+    found = strips.pixel_losses(logits, labels, IGNORE, teaching, teachers).confusion
+    for counts, values in zip(found, (*logits, *teachers), strict=True):
+        said = upsample(values, (32, 24)).argmax(1)
+        for label in range(5):
+            expected = torch.bincount(said[labels == label], minlength=5)
+            assert torch.equal(counts[label], expected)
+    everything_ignored = torch.full_like(labels, IGNORE)
+    assert not strips.pixel_losses(logits, everything_ignored, IGNORE, teaching, teachers).confusion.any()
 
 
 def test_each_term_gives_its_learner_gradient_and_its_peer_none():
     logits, labels = random_case((8, 6), (8, 6), (32, 24))
     logits = [values.requires_grad_() for values in logits]
-    losses = strips.pixel_losses(*logits, labels, IGNORE)
+    losses = strips.pixel_losses(logits, labels, IGNORE, SELECTIVE)
     for i in (0, 1):
         for term in (losses.ce[i], losses.pixel[i]):
             own, peer = torch.autograd.grad(term, (logits[i], logits[1 - i]), retain_graph=True)
@@ -140,6 +264,6 @@ def test_no_full_resolution_logits_are_alive(monkeypatch):
     logits, labels = random_case((32, 32), (32, 32), (128, 128), classes=40)
     logits = [values.requires_grad_() for values in logits]
     with Watch():
-        losses = strips.pixel_losses(*logits, labels, IGNORE)
+        losses = strips.pixel_losses(logits, labels, IGNORE, SELECTIVE)
         sum(losses.ce + losses.pixel).backward()
     assert largest <= 2 * 40 * 34 * 34  # the stride-4 logits, padded, of both; at full resolution 14 times that

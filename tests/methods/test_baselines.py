@@ -9,7 +9,14 @@ import torch
 from conftest import make_cnn, make_hybrid, make_other, make_vit
 
 from ctcl_hf import CTCL, CWD, DML, IFVD, KDCL, METHODS, OfflineKD, StudentPair, Vanilla
-from ctcl_hf.losses import error_products, general_share, minimum_target, upsample
+from ctcl_hf.losses import (
+    cross_entropy_map,
+    error_products,
+    general_share,
+    linear_share,
+    minimum_target,
+    upsample,
+)
 
 IGNORE = 255
 TERMS = {"dml": "kl", "offline_kd": "kl", "kdcl": "kl", "ifvd": "ifv", "cwd": "channel"}
@@ -120,7 +127,7 @@ def test_terms_are_the_published_formulas():
     assert torch.allclose(found[0], reference.kl_everywhere(full(a), full(teachers[0]), labels, IGNORE, 2.0))
     assert torch.allclose(found[1], reference.kl_everywhere(full(b), full(teachers[1]), labels, IGNORE, 2.0))
     _, (a, b), found = term("kdcl")
-    target = minimum_target(full(a), full(b), labels, IGNORE)
+    target = minimum_target((full(a), full(b)), torch.where(labels == IGNORE, 0, labels).unsqueeze(1))
     assert torch.allclose(found[1], reference.kl_everywhere(full(b), target, labels, IGNORE, 2.0))
     _, (a, b), found = term("cwd")
     assert torch.allclose(found[1], reference.channel_kl(b.logits, a.logits, 4.0))
@@ -189,3 +196,42 @@ def test_general_kdcl_distils_from_the_mixture_that_it_has_observed():
     for terms, own in zip(pair.objective(a, b, labels), views, strict=True):
         assert torch.allclose(terms.losses["kl"], reference.kl_everywhere(own, target, labels, IGNORE, 2.0))
     assert set(pair.objective.training_state()) == {"share"}
+
+
+@pytest.mark.parametrize("name", ["dml", "offline_kd", "kdcl"])
+def test_methods_that_match_logits_compare_groups_of_classes_if_asked_to(name):
+    images, labels = batch(size=(32, 32))
+    pair = make_pair(name, pixel_classes="grouped").eval()
+    groups = pair.objective.class_groups
+    assert len(groups.confusion) == {"dml": 2, "offline_kd": 4, "kdcl": 3}[name]
+    groups.confusion.copy_(torch.tensor([[90.0, 10, 0], [60, 0, 0], [0, 5, 95]]))
+    groups.blind.copy_(torch.tensor([[False, True, False], [False, False, False]]))
+    (a, b), terms = terms_of(pair, images, labels)
+    full = [upsample(output.logits, labels.shape[-2:]) for output in (a, b)]
+    peers = full[::-1]
+    if name == "offline_kd":
+        peers = [upsample(t.logits, labels.shape[-2:]) for t in pair.objective.teacher_outputs(images)]
+    if name == "kdcl":
+        peers = 2 * [minimum_target(full, torch.where(labels == IGNORE, 0, labels).unsqueeze(1))]
+    labelled = labels != IGNORE
+    for i, own in enumerate((((0, 1), (2,)), ((0,), (1,), (2,)))):
+        temperature = 2.0 if name == "kdcl" else 1.0
+        values = reference.grouped_kl_map(full[i], peers[i], own, "forward", temperature)
+        assert torch.allclose(terms[i].losses["kl"], reference.divided_sum(values, labelled, labelled))
+    pair.train()
+    pair(images, labels)
+    assert groups.confusion.sum() > 260 * len(groups.confusion)
+
+
+@pytest.mark.parametrize("target", ["naive", "linear"])
+def test_kdcl_teaches_the_mixture_of_its_target(target):
+    images, labels = batch(size=(32, 32))
+    pair = make_pair("kdcl", kdcl_target=target).eval()
+    (a, b), terms = terms_of(pair, images, labels)
+    full = [upsample(output.logits, labels.shape[-2:]) for output in (a, b)]
+    ce = [cross_entropy_map(z, labels, IGNORE).sum() for z in full]
+    share = float(ce[0] < ce[1]) if target == "naive" else float(linear_share(*full, labels, IGNORE))
+    mixture = share * full[0] + (1 - share) * full[1]
+    for own, z in zip(terms, full, strict=True):
+        expected = reference.kl_everywhere(z, mixture, labels, IGNORE, 2.0)
+        assert torch.allclose(own.losses["kl"], expected, atol=1e-6)

@@ -8,10 +8,13 @@ from conftest import make_cnn, make_vit
 from ctcl_hf import CTCL, StudentPair, Vanilla
 
 IGNORE = 255
+PRINTED = {"pixel_divisor": "taught", "pixel_classes": "all"}  # Eq. 4, which teaches from the first step on
 
 
 def make_pair(objective=CTCL, drop_path_rate=0.1, **options):
     torch.manual_seed(0)
+    if objective is CTCL:
+        options = PRINTED | options
     cnn, vit = make_cnn().double(), make_vit(drop_path_rate=drop_path_rate).double()
     pair = StudentPair({"cnn": cnn, "vit": vit}, objective(cnn, vit, **options)).double()
     return pair.train()
@@ -157,7 +160,7 @@ def test_swapping_the_students_swaps_their_terms():
     images, labels = batch()
     pair = make_pair().eval()
     a, b = (student(images) for student in pair.students.values())
-    swapped = CTCL(pair.students["vit"], pair.students["cnn"]).double()
+    swapped = CTCL(pair.students["vit"], pair.students["cnn"], **PRINTED).double()
     swapped.projections[0].load_state_dict(pair.objective.projections[1].state_dict())
     swapped.projections[1].load_state_dict(pair.objective.projections[0].state_dict())
     ours, theirs = pair.objective(a, b, labels), swapped(b, a, labels)
@@ -166,9 +169,10 @@ def test_swapping_the_students_swaps_their_terms():
             assert torch.allclose(value, theirs[1 - i].losses[term], atol=1e-12), term
 
 
+@pytest.mark.parametrize("make", [make_pair, lambda: grouped_pair()])
 @pytest.mark.parametrize("case", ["all ignored", "one class", "a is always better"])
-def test_degenerate_batches_are_finite_and_every_parameter_stays_in_the_graph(case):
-    pair = make_pair()
+def test_degenerate_batches_are_finite_and_every_parameter_stays_in_the_graph(case, make):
+    pair = make()
     images, labels = batch()
     if case == "all ignored":
         labels.fill_(IGNORE)
@@ -185,7 +189,7 @@ def test_degenerate_batches_are_finite_and_every_parameter_stays_in_the_graph(ca
     if case == "a is always better":
         assert output.terms["teaches_pixels_cnn"] == 1
         assert output.terms["pixel_cnn"] == output.terms["region_cnn"] == 0
-        assert output.terms["pixel_vit"] > 0
+        assert output.terms["pixel_vit"] > 0 or make is not make_pair  # nothing at the first step
     if case == "all ignored":
         assert output.terms["ce_cnn"] == output.terms["pixel_vit"] == output.terms["region_vit"] == 0
 
@@ -273,3 +277,80 @@ def test_each_part_can_be_left_out_and_leaves_the_others_as_they_are(hfd, region
     for weights, modules in zip(part.objective.weights, part.objective.projections, strict=True):
         assert ("hfd" in weights, "region" in weights, "pixel" in weights) == (hfd, region, pixel)
         assert set(modules) == {name for name, kept in (("low", hfd), ("last", region)) if kept}
+
+
+def test_the_default_compares_groups_of_classes_and_divides_by_all_labelled_pixels():
+    """What the evidence supports (docs/results.md); the paper's own is one switch away."""
+    cnn, vit = make_cnn(), make_vit()
+    objective = CTCL(cnn, vit)
+    assert objective.class_groups is not None and objective.teaching.divisor == "labelled"
+    assert objective.teaching.direction == "forward"
+    assert CTCL(cnn, vit, pixel_bsd=False).class_groups is None  # nothing is compared
+
+
+def grouped_pair(objective=CTCL, **options):
+    return make_pair(objective, **{"pixel_classes": "grouped", "pixel_divisor": "labelled"} | options)
+
+
+def test_grouped_classes_teach_nothing_at_the_first_step_and_then_what_the_steps_before_say():
+    images, labels = batch()
+    pair = grouped_pair(hfd=False, region_bsd=False)
+    vanilla = make_pair(Vanilla)
+    losses = []
+    for each in (pair, vanilla):
+        torch.manual_seed(7)
+        losses.append(each(images, labels).loss)
+        losses[-1].backward()
+    assert torch.equal(*losses)
+    for (name, ours), theirs in zip(pair.students.named_parameters(), vanilla.students.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad), name
+
+    counted = pair.objective.class_groups
+    assert counted.confusion.sum() == 2 * (labels != IGNORE).sum()
+    counted.confusion.copy_(100 * torch.eye(3))
+    counted.blind.zero_()
+    assert pair(images, labels).terms["pixel_cnn"] > 0
+    assert pair.objective.class_groups.confusion[0].sum() > 300
+
+
+def test_grouped_pixel_bsd_is_the_loss_on_the_groups_that_were_counted():
+    pair = grouped_pair(hfd=False, region_bsd=False).eval()
+    images, labels = batch(size=(32, 32))
+    groups = pair.objective.class_groups
+    groups.confusion.copy_(torch.tensor([[90.0, 10, 0], [60, 0, 0], [0, 5, 95]]))
+    groups.blind.copy_(torch.tensor([[False, True, False], [False, False, False]]))
+    a, b = outputs_of(pair, images)
+    terms = pair.objective(a, b, labels)
+    full = [reference.upsample_bilinear(output.logits, labels.shape[1:]) for output in (a, b)]
+    labelled = labels != IGNORE
+    teaches = reference.teaching_maps(
+        *(reference.cross_entropy_map(values, labels, IGNORE) for values in full), labelled
+    )
+    for i, j, own in ((0, 1, ((0, 1), (2,))), (1, 0, ((0,), (1,), (2,)))):
+        values = reference.grouped_kl_map(full[i], full[j], own, "forward", 1.0)
+        assert torch.allclose(terms[i].losses["pixel"], reference.divided_sum(values, teaches[j], labelled))
+        assert terms[i].statistics["groups"] == len(own)
+    before = groups.confusion.clone()
+    pair.objective(a, b, labels)
+    assert torch.equal(groups.confusion, before)  # counted in training mode alone
+
+
+def test_the_divisor_of_region_bsd_is_the_taught_or_the_labelled_regions():
+    images, labels = batch()
+    found = {}
+    for divisor in ("taught", "labelled"):
+        pair = make_pair(region_divisor=divisor).eval()
+        terms = pair.objective(*outputs_of(pair, images), labels)
+        found[divisor] = [own.losses["region"].item() for own in terms]
+        shares = [float(own.statistics["teaches_regions"]) for own in reversed(terms)]
+    assert found["labelled"] == pytest.approx([m * share for m, share in zip(found["taught"], shares, strict=True)])
+
+
+def test_what_a_checkpoint_keeps_of_the_groups_restores_them():
+    images, labels = batch()
+    pair, other = grouped_pair(), grouped_pair()
+    pair(images, labels)
+    state = pair.objective.training_state()
+    assert {"class_groups.confusion", "class_groups.blind"} <= set(state)
+    other.objective.load_state_dict(state, strict=False)
+    assert other.objective.class_groups.of_learner(0) == pair.objective.class_groups.of_learner(0)

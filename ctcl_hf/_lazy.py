@@ -1,0 +1,67 @@
+"""Names that are imported when they are first used, so that asking for help need not wait for torch."""
+
+import importlib
+import sys
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from importlib.abc import MetaPathFinder
+from typing import Any
+
+
+def lazy_names(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package whose public names live in its modules: {name: module}."""
+
+    def get(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f".{home[name]}", package), name)
+
+    return get, lambda: sorted({*vars(sys.modules[package]), *home})
+
+
+class LazyDict(UserDict):
+    """A dict of {key: "module:name" of a package, or the object itself}, each imported when it is asked for."""
+
+    def __init__(self, package: str, values: Mapping[str, str | object]):
+        self.package = package
+        super().__init__(values)
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        if isinstance(value, str):
+            module, name = value.split(":")
+            value = self[key] = getattr(importlib.import_module(f".{module}", self.package), name)
+        return value
+
+
+class AfterImport(MetaPathFinder):
+    """Calls a function right after a module has been imported, whoever imports it; at once if it has been already.
+
+    An import that fails, of the module or in the function, leaves the hook in place for the next one. What the function
+    imports may import the module in turn: it is complete by then.
+    """
+
+    def __init__(self, module: str, then: Callable[[], Any]):
+        self.module, self.then = module, then
+        if module in sys.modules:
+            then()
+        else:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.module:
+            return None
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module) -> None:
+            execute(module)
+            self.then()
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+
+        spec.loader.exec_module = exec_module
+        return spec

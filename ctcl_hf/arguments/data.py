@@ -1,0 +1,219 @@
+"""Arguments about data, each documented once. Imported without torch, so that --help answers at once."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..choices import ProtocolName
+from ..data import DATASETS
+
+if TYPE_CHECKING:
+    from ..data import SegmentationData
+    from ..scoring.protocols import Protocol
+
+
+def _problems(checks: list[tuple[bool, str]]) -> None:
+    if problems := [problem for is_wrong, problem in checks if is_wrong]:
+        raise ValueError("\n".join(problems))
+
+
+@dataclass
+class DatasetArguments:
+    """Which data."""
+
+    dataset: str = field(default="camvid", metadata={"help": "Benchmark.", "choices": list(DATASETS)})
+    data_dir: str | None = field(
+        default=None, metadata={"help": "Folder with a local copy; CamVid is downloaded once without one."}
+    )
+    dataset_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "Data of your own in place of --dataset: a Hub id, a folder that prepare.py wrote, or one with "
+            "train/images/, train/masks/, validation/images/, validation/masks/. What follows is for such data alone."
+        },
+    )
+    image_column: str | None = field(default=None, metadata={"help": "Column of images. Default: found by its name."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of masks. Default: found by its name."})
+    train_split: str | None = field(default=None, metadata={"help": "Split to train on. Default: train."})
+    validation_split: str | None = field(
+        default=None, metadata={"help": "Split to validate on. Default: validation, val, valid or dev."}
+    )
+    test_split: str | None = field(default=None, metadata={"help": "Split to test on at the end. Default: test."})
+    validation_share: float | None = field(
+        default=None,
+        metadata={"help": "Share of the training images to hold out, where there is no split to validate on."},
+    )
+    class_names: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Names of the classes in the order of their ids, or one file with them (id2label.json, or a text "
+            "with a line for each). Default: id2label.json beside the data, or the palette's."
+        },
+    )
+    palette: str | None = field(
+        default=None,
+        metadata={
+            "help": 'JSON of class colours, {"road": [128, 64, 128], "ignored": [0, 0, 0]}: needed to read masks of '
+            "colours. Default: palette.json beside the data."
+        },
+    )
+    label_map: list[str] | None = field(
+        default=None, metadata={"help": "Ids in the masks that stand for others, such as 3:0 4:255 (255: not scored)."}
+    )
+    ignore_index: int | None = field(default=None, metadata={"help": "Id in the masks that is not scored, beside 255."})
+    reduce_labels: bool = field(
+        default=False, metadata={"help": "Id 0 in the masks is not scored, and ids 1..K are classes 0..K-1."}
+    )
+
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read Parquet where it lies, on the Hub or on a disk, instead of copying it into the cache."},
+    )
+    shuffle_buffer: int = field(
+        default=1000, metadata={"help": "Images that --streaming shuffles together, and keeps in memory, encoded."}
+    )
+
+    def __post_init__(self):
+        _problems(self._checks())
+
+    def _checks(self) -> list[tuple[bool, str]]:
+        checks = [
+            (self.dataset not in DATASETS, f"--dataset {self.dataset}: expected one of {', '.join(DATASETS)}."),
+            (
+                self.validation_share is not None and not 0 < self.validation_share < 1,
+                f"--validation_share {self.validation_share}: expected a share between 0 and 1.",
+            ),
+            (
+                self.shuffle_buffer < 1,
+                f"--shuffle_buffer {self.shuffle_buffer}: expected at least 1.",
+            ),
+            (
+                self.dataset_name is not None and self.data_dir is not None,
+                f"--data_dir {self.data_dir} goes with --dataset; a folder of your own is --dataset_name FOLDER.",
+            ),
+        ]
+        for pair in self.label_map or []:
+            old, _, new = pair.partition(":")
+            is_pair = old.isdecimal() and new.isdecimal()
+            checks.append((not is_pair, f"--label_map {pair}: expected OLD:NEW, two ids such as 3:255."))
+        if self.dataset_name is None:
+            defaults = {option.name: option.default for option in dataclasses.fields(DatasetArguments)}
+            given = [option for option, value in self._own().items() if value != defaults[option]]
+            checks += [(True, f"--{option} has no effect without --dataset_name.") for option in given]
+        return checks
+
+    def _own(self) -> dict:
+        """What `build_own` takes by keyword."""
+        names = [option.name for option in dataclasses.fields(DatasetArguments)]
+        return {name: getattr(self, name) for name in names[names.index("dataset_name") + 1 :]}
+
+    def load(self) -> "SegmentationData":
+        """The data. ValueError or OSError says what is wrong with it, or missing."""
+        if self.dataset_name is None:
+            return DATASETS[self.dataset](self.data_dir)
+        from ..data import build_own
+
+        pairs = [pair.split(":") for pair in self.label_map or []]
+        own = self._own() | {"label_map": {int(old): int(new) for old, new in pairs}}
+        return build_own(self.dataset_name, **own)
+
+
+@dataclass
+class ProtocolArguments:
+    """How a model is scored."""
+
+    protocol: ProtocolName | None = field(
+        default=None,
+        metadata={
+            "help": "How images are scored: whole; the centre crop; or a sliding window. Default: the benchmark's, and "
+            "whole for others."
+        },
+    )
+    window: list[int] | None = field(
+        default=None,
+        metadata={"help": "HEIGHT WIDTH in pixels of the centre crop or of the sliding window (one number: a square)."},
+    )
+    stride: list[int] | None = field(
+        default=None, metadata={"help": "HEIGHT WIDTH in pixels from window to window. Default: two thirds of it."}
+    )
+    scales: list[float] = field(
+        default_factory=lambda: [1.0],
+        metadata={"help": "Scales of the image whose probabilities are averaged, such as 0.75 1.0 1.25."},
+    )
+    flip: bool = field(default=False, metadata={"help": "Average with the mirrored image's probabilities."})
+
+    def __post_init__(self):
+        _problems(self._protocol_checks())
+
+    def _protocol_checks(self) -> list[tuple[bool, str]]:
+        checks = [
+            (
+                not self.scales or min(self.scales) <= 0,
+                f"--scales {' '.join(map(str, self.scales))}: expected positive numbers.",
+            )
+        ]
+        for name in ("window", "stride"):
+            sides = getattr(self, name)
+            if sides is not None and len(sides) == 1:
+                setattr(self, name, sides := sides * 2)
+            is_wrong = sides is not None and (len(sides) != 2 or min(sides) <= 0)
+            checks.append((is_wrong, f"--{name} {' '.join(map(str, sides or []))}: expected HEIGHT WIDTH."))
+        return checks
+
+    def build_protocol(self, usual: str, image_size: tuple[int, int] | None, window: tuple[int, int]) -> "Protocol":
+        """The protocol, by name or the `usual` one, on images of a size; `window` is for those that have one."""
+        from ..scoring.protocols import Protocol
+
+        name = self.protocol or usual
+        own = {}
+        if name != "whole":
+            own["window"] = tuple(self.window or window)
+        elif self.window is not None:
+            raise ValueError("--window has no effect on --protocol whole.")
+        if self.stride is not None and name != "sliding":
+            raise ValueError(f"--stride has no effect on --protocol {name}.")
+        if self.stride is not None:
+            own["stride"] = tuple(self.stride)
+        return Protocol(name, image_size, scales=tuple(self.scales), flip=self.flip, **own)
+
+
+@dataclass
+class DataArguments(ProtocolArguments, DatasetArguments):
+    """Which data, how it is augmented, and how it is scored."""
+
+    image_size: list[int] | None = field(
+        default=None,
+        metadata={"help": "HEIGHT WIDTH in pixels to which images are resized (scale 1). Default: the data set's own."},
+    )
+    crop_size: list[int] = field(
+        default_factory=lambda: [512, 512],
+        metadata={"help": "HEIGHT WIDTH in pixels of a training crop, multiples of 32 (one number: a square)."},
+    )
+    scale_range: list[float] = field(
+        default_factory=lambda: [0.5, 2.0], metadata={"help": "Smallest and largest scale of training images."}
+    )
+    photometric: bool = field(default=False, metadata={"help": "Jitter brightness, contrast, saturation and hue."})
+    check_data: bool = field(default=True, metadata={"help": "Read every file once before training."})
+
+    def __post_init__(self):
+        if len(self.crop_size) == 1:
+            self.crop_size = self.crop_size * 2
+        _problems(
+            [
+                *self._checks(),
+                *self._protocol_checks(),
+                (
+                    len(self.crop_size) != 2 or any(side <= 0 or side % 32 for side in self.crop_size),
+                    f"--crop_size {' '.join(map(str, self.crop_size))}: expected HEIGHT WIDTH, both multiples of 32 "
+                    "(the deepest stride), so that both students' features cover the same pixels.",
+                ),
+                (
+                    self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) <= 0),
+                    f"--image_size {' '.join(map(str, self.image_size or []))}: expected HEIGHT WIDTH.",
+                ),
+                (
+                    len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1],
+                    f"--scale_range {' '.join(map(str, self.scale_range))}: expected 0 < MIN <= MAX.",
+                ),
+            ]
+        )

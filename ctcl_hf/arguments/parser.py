@@ -1,0 +1,72 @@
+"""Reading command lines."""
+
+import argparse
+import dataclasses
+import difflib
+from typing import Any
+
+from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they are written, and every default."""
+
+
+class ArgumentsParser(HfArgumentParser):
+    """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and not the first."""
+
+    def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
+        self.problems: list[str] = []
+        super().__init__(*args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
+        for action in self._actions:
+            if action.type is string_to_bool and action.nargs is None:  # of a field that may be None as well
+                action.nargs, action.const = "?", True
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            self.problems.append(f"{action.option_strings[0]} {arg_string}: {error.message}.")
+            return action.default
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value != action.default and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            near = difflib.get_close_matches(str(value), choices, n=1)
+            self.problems.append(
+                f"{action.option_strings[0]} {value}: expected one of {', '.join(choices)}."
+                + (f" Did you mean {near[0]}?" if near else "")
+            )
+
+    def parse(self, argv: list[str] | None) -> list[Any]:
+        """An instance of each dataclass, and a namespace of everything that was given.
+
+        Exits with every problem, of single values and of their combinations.
+        """
+        namespace, unknown = self.parse_known_args(argv)
+        known = [option for action in self._actions for option in action.option_strings]
+        for option in (option for option in unknown if option.startswith("-")):
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            self.problems.append(f"unrecognized arguments: {option}{hint}")
+        if unknown and not unknown[0].startswith("-"):
+            self.problems.append(f"unrecognized arguments: {unknown[0]}")
+        parsed = []
+        for kind in self.dataclass_types:
+            names = [field.name for field in dataclasses.fields(kind) if field.init]
+            try:
+                parsed.append(kind(**{name: getattr(namespace, name) for name in names}))
+            except (ValueError, TypeError) as error:
+                if isinstance(error, TypeError):
+                    if not self.problems:
+                        raise
+                    continue  # of a value that is told already
+                # The fields' own checks may repeat what a choice has said.
+                self.problems += [line for line in str(error).split("\n") if not self._is_told(line)]
+        if self.problems:
+            self.error("\n".join(self.problems))
+        return [*parsed, namespace]
+
+    def _is_told(self, problem: str) -> bool:
+        return any(told.partition(":")[0] == problem.partition(":")[0] for told in self.problems)

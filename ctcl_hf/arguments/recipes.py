@@ -1,0 +1,109 @@
+"""Recipes set many arguments at once; what the command line gives replaces them."""
+
+import argparse
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .data import DataArguments
+from .pair import (
+    MethodArguments,
+    OptimizationArguments,
+    PublishingArguments,
+    StudentArguments,
+)
+from .parser import ArgumentsParser
+
+if TYPE_CHECKING:
+    from .training import CTCLArguments
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # The defaults of the arguments are the paper's recipe. It gives a number of epochs for VOC only, which is this one.
+    "paper": {"num_train_epochs": 60, "eval_strategy": "epoch", "save_strategy": "epoch", "save_total_limit": 2},
+    # Sized for a CPU: a quarter of the pixels, a quarter of the ASPP's width, and rates for random weights.
+    "cpu": {
+        "from_scratch": True,
+        "aspp_channels": 128,
+        "output_stride": 16,
+        "image_size": [180, 240],
+        "crop_size": [160, 224],
+        "scale_range": [0.75, 1.75],
+        "per_device_train_batch_size": 8,
+        "num_train_epochs": 16,
+        "cnn_lr": 0.05,
+        "vit_lr": 1e-3,
+        "vit_head_lr_multiplier": 1.0,
+        "vit_warmup_steps": 50,
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
+        "logging_steps": 10,
+        "use_cpu": True,
+    },
+    # About four minutes on two cores, on drawn street scenes.
+    "demo": {
+        "dataset": "synthetic",
+        "from_scratch": True,
+        "cnn": "mobilenetv2_050",
+        "vit": "nvidia/mit-b0",
+        "aspp_channels": 64,
+        "output_stride": 16,
+        "crop_size": [96, 128],
+        "scale_range": [0.9, 1.4],
+        "per_device_train_batch_size": 8,
+        "num_train_epochs": 20,
+        "cnn_lr": 0.1,
+        "vit_lr": 1e-3,
+        "vit_head_lr_multiplier": 1.0,
+        "vit_warmup_steps": 30,
+        "eval_strategy": "steps",
+        "eval_steps": 60,
+        "save_strategy": "no",
+        "logging_steps": 20,
+        "use_cpu": True,
+    },
+}
+
+
+TRAINER_ARGUMENTS = """\
+Every argument of transformers' TrainingArguments is taken as well: --output_dir, --num_train_epochs,
+--per_device_train_batch_size, --gradient_accumulation_steps, --seed, --bf16, --resume_from_checkpoint, --report_to,
+--push_to_hub, --hub_model_id, --hub_strategy, ...
+https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments lists them.
+"""
+
+
+class Arguments(NamedTuple):
+    """Everything a run is told, and the command line that told it."""
+
+    recipe: str
+    students: StudentArguments
+    data: DataArguments
+    method: MethodArguments
+    training: "CTCLArguments"
+    command: str
+
+
+def parse_arguments(description: str, argv: list[str] | None = None) -> Arguments:
+    """The command line (or `argv`) over the recipe that it names. Exits with a message on a bad argument."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", default="paper")
+    first.add_argument("--method", default="ctcl")
+    first.add_argument("-h", "--help", action="store_true")
+    recipe, method, needs_help = vars(first.parse_known_args(argv)[0]).values()
+    kinds = [StudentArguments, DataArguments, MethodArguments, OptimizationArguments, PublishingArguments]
+    if not needs_help:
+        from .training import CTCLArguments
+
+        kinds[3:] = [CTCLArguments]
+
+    parser = ArgumentsParser(
+        kinds,
+        description=description,
+        epilog=TRAINER_ARGUMENTS,
+    )
+    parser.add_argument("--recipe", default="paper", choices=list(RECIPES), help="Arguments set together.")
+    parser.set_defaults(output_dir=f"runs/{recipe}-{method}", **RECIPES.get(recipe, {}))
+    students, data, method_arguments, training, *_ = parser.parse(argv)
+    given = sys.argv[1:] if argv is None else argv
+    return Arguments(recipe, students, data, method_arguments, training, shlex.join(["run_ctcl.py", *given]))

@@ -1,0 +1,126 @@
+"""transformers' TrainingArguments for a pair of students."""
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+
+from accelerate.utils import str_to_bool
+from torch.utils.data import Dataset
+from transformers import TrainingArguments
+
+from .pair import OPTIMIZERS, OptimizationArguments, PublishingArguments
+
+NO_PREDICTIONS = "nothing: evaluation counts pixels, always, and keeps no predictions"
+# Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
+REFUSED = {
+    "learning_rate": "--cnn_lr and --vit_lr",
+    "weight_decay": "--cnn_weight_decay and --vit_weight_decay",
+    "optim": "--optimizers: CNNs train with SGD, all others with AdamW",
+    "lr_scheduler_type": "--cnn_power and --vit_power: both schedules are polynomial",
+    "warmup_steps": "--vit_warmup_steps",
+    "lr_scheduler_kwargs": "--cnn_power and --vit_power",
+    "adam_beta1": "torch's default, 0.9",
+    "adam_beta2": "torch's default, 0.999",
+    "adam_epsilon": "torch's default, 1e-8",
+    "optim_args": "--cnn_momentum",
+    "optim_target_modules": "nothing: all parameters are trained",
+    "train_sampling_strategy": "nothing: every epoch is a permutation drawn from the seed",
+    "bf16_full_eval": "--bf16, which evaluates under autocast",
+    "fp16_full_eval": "--fp16, which evaluates under autocast",
+    "neftune_noise_alpha": "nothing: it is for language models",
+    "use_liger_kernel": "nothing: it is for language models",
+    "auto_find_batch_size": "--per_device_train_batch_size",
+    "label_smoothing_factor": "nothing: each method says what its loss is",
+    "include_for_metrics": NO_PREDICTIONS,
+    "batch_eval_metrics": NO_PREDICTIONS,
+    "prediction_loss_only": NO_PREDICTIONS,
+    "eval_do_concat_batches": NO_PREDICTIONS,
+    "eval_use_gather_object": NO_PREDICTIONS,
+    "eval_accumulation_steps": NO_PREDICTIONS,
+    "label_names": "nothing: samples hold pixel_values and labels",
+    "liger_kernel_config": "nothing: it is for language models",
+    "deepspeed": "`accelerate launch --multi_gpu`: DeepSpeed drives one optimizer, a pair has two",
+    "fsdp": "`accelerate launch --multi_gpu`: FSDP is not tested with a pair",
+}
+
+
+@dataclass
+class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArguments):
+    """transformers' TrainingArguments, how each family of students is optimised, and where each is published.
+
+    Defaults are the paper's (section 4.1); schedules and head rate, which it does not state, are those of the
+    published SegFormer and DeepLabV3+ recipes. Changed from Trainer's: no clipping, the last incomplete batch of an
+    epoch is dropped (BatchNorm in the image-pooling branch needs two images), 4 images a batch, no NaN filter.
+    """
+
+    per_device_train_batch_size: int = field(default=4, metadata={"help": "Training images per process and step."})
+    per_device_eval_batch_size: int = field(default=4, metadata={"help": "Evaluation images per process and step."})
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Clip each student's gradient to this norm; 0: never."})
+    dataloader_drop_last: bool = field(default=True, metadata={"help": "Drop an epoch's last incomplete batch."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: samples are dictionaries."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Off, so that a NaN is seen in the log."})
+    ddp_find_unused_parameters: bool = field(
+        default=False, metadata={"help": "Off: every parameter of a pair is in every step's graph."}
+    )
+
+    def __post_init__(self):
+        defaults = {
+            f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            for f in dataclasses.fields(TrainingArguments)
+        }
+        problems = [
+            f"--{name} {getattr(self, name)} does not work for a pair of students; use {instead}."
+            for name, instead in REFUSED.items()
+            if getattr(self, name) != defaults[name]
+        ]
+        if self.per_device_train_batch_size < 2:
+            problems.append(
+                f"--per_device_train_batch_size {self.per_device_train_batch_size}: BatchNorm after image pooling "
+                "needs at least 2 images per process; --gradient_accumulation_steps cannot stand in for them."
+            )
+        for name in ("optimizers", "learning_rates", "warmups", "powers"):
+            given = getattr(self, name)
+            if given is not None and len(given) != 2:
+                problems.append(f"--{name} {' '.join(map(str, given))}: expected two, one for each student.")
+        for kind in self.optimizers or ():
+            if kind not in OPTIMIZERS:
+                problems.append(f"--optimizers {kind}: expected one of {', '.join(OPTIMIZERS)}.")
+        if self.cpu_threads is not None and self.cpu_threads < 1:
+            problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
+        if self.remove_unused_columns:
+            problems.append("--remove_unused_columns must stay off.")
+        for engine, switch in (("FSDP", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")):
+            if str_to_bool(os.environ.get(switch) or "false"):
+                problems.append(
+                    f"accelerate is configured for {engine}, which a pair is not tested with: give `accelerate launch` "
+                    "a file of examples/accelerate/ as --config_file, or --multi_gpu."
+                )
+        if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp8":
+            problems.append("accelerate is configured for fp8, which a pair is not tested with: use --bf16.")
+        if problems:
+            raise ValueError("\n".join(problems))
+        if not (self.bf16 or self.fp16):  # else what `accelerate launch` or its config chose, which Trainer follows
+            chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+            self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
+        if self.load_best_model_at_end and self.metric_for_best_model is None:
+            self.metric_for_best_model = "mean_iou"
+        super().__post_init__()
+        if self.n_gpu > 1:
+            raise ValueError(
+                f"{self.n_gpu} GPUs are visible to one process, which would mean DataParallel. Use "
+                "`accelerate launch --multi_gpu`, or make one visible with CUDA_VISIBLE_DEVICES=0."
+            )
+
+    def check_dataset(self, dataset: Dataset | None) -> None:
+        """ValueError if the data set cannot fill batches of at least two images."""
+        if dataset is None:
+            return
+        own = len(dataset) // self.world_size
+        batch = self.per_device_train_batch_size
+        if own < batch and self.dataloader_drop_last:
+            raise ValueError(f"{own} training images per process do not fill one batch of {batch}.")
+        if own % batch == 1 and not self.dataloader_drop_last:
+            raise ValueError(
+                f"{own} images in batches of {batch} leave a last batch of one, which BatchNorm cannot train on. "
+                "Keep --dataloader_drop_last, or choose another --per_device_train_batch_size."
+            )

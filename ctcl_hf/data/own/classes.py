@@ -1,0 +1,91 @@
+"""Names and colours of classes, as files tell them."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..masks import IGNORE_INDEX, Colour
+from ..palettes import palette_for
+
+CLASSES_FILE = "id2label.json"  # {"0": "road", "1": "car"}
+PALETTE_FILE = "palette.json"  # {"road": [128, 64, 128], "car": [[64, 0, 128], [0, 0, 142]], "ignored": [0, 0, 0]}
+IGNORED = "ignored"  # what a palette calls the colours that are not scored
+
+
+def read_palette(path: str | None) -> dict[str, list[Colour]]:
+    """Colours by class name, and by IGNORED."""
+    if path is None:
+        return {}
+    told = read_json(path, "--palette")
+    palette = {}
+    for name, colours in told.items():
+        colours = colours if isinstance(colours, list) and colours and isinstance(colours[0], list) else [colours]
+        for colour in colours:
+            if not (isinstance(colour, list) and len(colour) == 3 and all(_is_byte(channel) for channel in colour)):
+                raise ValueError(f"--palette {path}: {name} must have [red, green, blue] in 0..255, got {colour}.")
+        palette[name] = [tuple(colour) for colour in colours]
+    counts = Counter(colour for colours in palette.values() for colour in colours)
+    if shared := [colour for colour, count in counts.items() if count > 1]:
+        raise ValueError(f"--palette {path}: two classes have the colour {shared[0]}.")
+    return palette
+
+
+def read_class_names(given: Sequence[str] | str | None, palette: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Names of classes 0..K-1: given, in a file of either kind, or the palette's. ValueError names what is wrong."""
+    if isinstance(given, str):
+        given = [given]
+    if given is not None and len(given) == 1 and Path(given[0]).is_file():
+        path = given[0]
+        if path.endswith(".json"):
+            told = read_json(path, "--class_names")
+            if sorted(told) != sorted(str(i) for i in range(len(told))):
+                raise ValueError(f"--class_names {path}: expected ids 0..{len(told) - 1} as keys, got {sorted(told)}.")
+            given = [str(told[str(i)]) for i in range(len(told))]
+        else:
+            given = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    if given is not None and len(given) == 1 and "," in given[0]:
+        raise ValueError(f"--class_names {given[0]}: separate names by spaces.")
+    names = tuple(given or (title for title in palette if title != IGNORED))
+    if not names:
+        raise ValueError(
+            f"What are the classes of {name}? Give --class_names road car ..., in the order of their ids, or a file "
+            f"with them; or put {CLASSES_FILE} beside the data."
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"--class_names: {', '.join(n for n, c in Counter(names).items() if c > 1)} is named twice.")
+    if unnamed := [title for title in palette if title not in (*names, IGNORED)]:
+        raise ValueError(
+            f"--palette has colours of {', '.join(unnamed)}, which is no class. Classes: {', '.join(names)}."
+        )
+    return names
+
+
+def drawn_colours(names: Sequence[str], palette: Mapping[str, list[Colour]]) -> tuple[Colour, ...]:
+    """A colour for each class to draw it in."""
+    return tuple(
+        palette[name][0] if name in palette else tuple(colour)
+        for name, colour in zip(names, palette_for(names), strict=True)
+    )
+
+
+def ids_of_colours(palette: Mapping[str, list[Colour]], names: Sequence[str]) -> dict[Colour, int]:
+    """Class ids by colour, and IGNORE_INDEX for those that are not scored."""
+    ids = {name: i for i, name in enumerate(names)} | {IGNORED: IGNORE_INDEX}
+    return {colour: ids[name] for name, colours in palette.items() for colour in colours}
+
+
+def read_json(path: str, option: str) -> dict:
+    """An object of a JSON file that `option` names. ValueError if there is none."""
+    try:
+        told = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{option} {path} cannot be read: {error}") from error
+    if not isinstance(told, dict) or not told:
+        raise ValueError(f"{option} {path}: expected a JSON object, see docs/data.md.")
+    return told
+
+
+def _is_byte(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value <= 255

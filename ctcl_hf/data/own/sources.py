@@ -1,0 +1,166 @@
+"""Where images and masks are found: on the Hub, in Parquet files, or in folders of pairs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..pairs import image_files, paired_rows
+from ..streaming import StreamedRows
+
+if TYPE_CHECKING:
+    import datasets
+
+IMAGE_COLUMNS = ("image", "img", "pixel_values")
+LABEL_COLUMNS = ("label", "labels", "mask", "annotation", "segmentation", "semantic_mask", "segmentation_mask")
+MASK_FOLDERS = ("masks", "labels", "annotations")
+
+
+def _local_parquet(folder: str) -> "datasets.DatasetDict":
+    """The splits of a folder, which `datasets` tells from the names of its files.
+
+    Not by the folder's name: where its card lists the files, `datasets` would take another folder of that name, or an
+    older state of this one, from its cache.
+    """
+    import datasets
+
+    return datasets.load_dataset("parquet", data_files=_parquet_files(folder))
+
+
+def _parquet_files(folder: str) -> dict[str, list[str]]:
+    """The Parquet files of each split, which the names of the files tell."""
+    from datasets.data_files import DataFilesDict, get_data_patterns
+
+    return DataFilesDict.from_patterns(get_data_patterns(folder), base_path=folder, allowed_extensions=[".parquet"])
+
+
+def hub_splits(name: str, image_column: str | None, label_column: str | None) -> dict[str, "datasets.Dataset"]:
+    """Every split of a Hub id, or of a folder of Parquet files, through the cache of `datasets`."""
+    import datasets
+
+    with _explained(name):
+        splits = _local_parquet(name) if Path(name).is_dir() else datasets.load_dataset(name)
+    return {split: _two_columns(rows, name, image_column, label_column) for split, rows in splits.items()}
+
+
+def streams(
+    name: str, image_column: str | None, label_column: str | None, shuffle_buffer: int
+) -> dict[str, StreamedRows]:
+    """Every split as a stream. ValueError if the data is not in Parquet."""
+    import datasets
+    import pyarrow.parquet
+    from fsspec.core import url_to_fs
+
+    with _explained(name):
+        files = _parquet_files(name) if Path(name).is_dir() else datasets.load_dataset_builder(name).config.data_files
+    streams = {}
+    for split, paths in (files or {}).items():
+        if not paths or not all(str(path).endswith(".parquet") for path in paths):
+            continue
+        filesystem, path = url_to_fs(str(paths[0]))
+        with filesystem.open(path) as opened:
+            features = datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(opened))
+        columns = _chosen_columns(features, name, image_column, label_column)
+        streams[str(split)] = StreamedRows([str(path) for path in paths], columns, shuffle_buffer)
+    if not streams:
+        raise ValueError(f"--streaming reads Parquet, and {name} has none: prepare.py writes it.")
+    return streams
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Says what to do about data that the Hub, or `datasets`, does not give."""
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import GatedRepoError
+
+    try:
+        yield
+    except (DatasetNotFoundError, GatedRepoError) as error:
+        raise OSError(
+            f"--dataset_name {name}: no such folder, and no data set on the Hub that you can read ({error}). If it is "
+            "gated or private, ask for access on its page and log in: hf auth login."
+        ) from error
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+        raise ValueError(
+            f"--dataset_name {name} is a script that downloads its data, which datasets no longer runs. Look for a "
+            "copy in Parquet, or download it and give a folder of images and masks."
+        ) from error
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        where = "" if Path(name).is_dir() else "no such folder here, and "
+        raise OSError(f"--dataset_name {name}: {where}it cannot be loaded: {error}") from error
+
+
+def _two_columns(
+    rows: "datasets.Dataset", name: str, image_column: str | None, label_column: str | None
+) -> "datasets.Dataset":
+    """The rows with the columns image and label alone; without a label where no column can be one."""
+    chosen = _chosen_columns(rows.features, name, image_column, label_column)
+    rows = rows.select_columns(list(chosen))
+    # In two steps: what is to be "image" may be what was "label".
+    rows = rows.rename_columns({column: f"chosen {to}" for column, to in chosen.items()})
+    return rows.rename_columns({f"chosen {to}": to for to in chosen.values()})
+
+
+def _chosen_columns(
+    features: "datasets.Features", name: str, image_column: str | None, label_column: str | None
+) -> dict[str, str]:
+    """Which column is to be "image", and which "label", if any can be."""
+    import datasets
+
+    pictures = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
+    told = ", ".join(f"{column} ({type(kind).__name__})" for column, kind in features.items())
+    for option, column in (("--image_column", image_column), ("--label_column", label_column)):
+        if column is not None and column not in pictures:
+            raise ValueError(f"{option} {column}: not a column of images in {name}. It has: {told}.")
+    image = image_column or next((c for c in IMAGE_COLUMNS if c in pictures and c != label_column), None)
+    if image is None:
+        raise ValueError(f"{name} has no column of images by a usual name. It has: {told}. Give --image_column.")
+    others = [column for column in pictures if column != image]
+    label = label_column or next((c for c in LABEL_COLUMNS if c in others), others[0] if len(others) == 1 else None)
+    if label is None and others:
+        raise ValueError(f"{name} has several columns of images: {told}. Which has the masks? Give --label_column.")
+    return {image: "image"} if label is None else {image: "image", label: "label"}
+
+
+def folder_splits(folder: Path) -> dict[str, "datasets.Dataset"]:
+    """Splits of a folder of images and masks, in either of the two layouts."""
+    found = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if (path / "images").is_dir():
+            found[path.name] = _folder_pairs(path / "images", [path / masks for masks in MASK_FOLDERS])
+        elif path.name == "images":
+            for split in sorted(part for part in path.iterdir() if part.is_dir()):
+                found[split.name] = _folder_pairs(split, [folder / masks / split.name for masks in MASK_FOLDERS])
+            if not found and folder.name in ("train", "training"):
+                raise ValueError(f"{folder} is one split of a data set: give the folder above it.")
+            if not found:
+                found["train"] = _folder_pairs(path, [folder / masks for masks in MASK_FOLDERS])
+    if not found:
+        raise ValueError(
+            f"{folder}: found neither Parquet files nor images. Expected train/images/ and train/masks/ in it (and "
+            "validation/images/, validation/masks/), with masks named as their images."
+        )
+    return found
+
+
+def _folder_pairs(images: Path, mask_folders: list[Path]) -> "datasets.Dataset":
+    masks = next((folder for folder in mask_folders if folder.is_dir()), None)
+    if masks is None:
+        raise ValueError(f"{images} has no masks beside it: expected one of {', '.join(map(str, mask_folders))}.")
+    return paired_rows(image_files(images, below=True), image_files(masks, below=True), f"{images} and {masks}")
+
+
+def file_beside(name: str, file: str) -> str | None:
+    """Path of a file that lies with the data, in its folder or on the Hub; None if there is none."""
+    if Path(name).is_dir():
+        return str(Path(name, file)) if Path(name, file).is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    try:
+        return hf_hub_download(name, file, repo_type="dataset")
+    except (EntryNotFoundError, HfHubHTTPError, OSError):  # the data itself has been read by now
+        return None

@@ -1,0 +1,107 @@
+"""Which classes a peer tells apart, and comparing two predictions on groups of classes only.
+
+Matching logits pixel by pixel takes from a student the classes that its peer does not know, even where no wrong pixel
+is ever taught (docs/fidelity.md derives it). Where the classes that the peer does not know are merged with what it says
+instead, the labels alone decide between them. Merging before comparing is known from incremental segmentation (MiB,
+Cermelli et al., CVPR 2020), where a frozen teacher lacks classes; here the peer is live, and what it is blind to is
+counted.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .sharing import shared_sums
+
+Groups = tuple[tuple[int, ...], ...]  # a partition of 0..K-1, in ascending order of the first members
+
+# A blind class is one no longer when it exceeds both bounds by so much: without it classes flicker at the bounds.
+RECOVERY = 1.4
+
+
+def merged_log_probabilities(log_p: Tensor, groups: Groups) -> Tensor:
+    """Log-probability of every group of classes: (B, K, ...) -> (B, len(groups), ...)."""
+    alone = [members[0] for members in groups if len(members) == 1]
+    merged = [log_p[:, list(members)].logsumexp(1, keepdim=True) for members in groups if len(members) > 1]
+    return torch.cat([log_p[:, alone], *merged], dim=1)
+
+
+def place_of_classes(groups: Groups) -> list[int]:
+    """Where `merged_log_probabilities` has the group of each class: first the classes that are alone, then the rest."""
+    ordered = sorted(groups, key=lambda members: len(members) > 1)  # stable
+    places = {label: place for place, members in enumerate(ordered) for label in members}
+    return [places[label] for label in range(len(places))]
+
+
+def groups_of(blind: Sequence[int], confusion: Tensor) -> Groups:
+    """Every blind class in one group with the class that is said in its place most often; connected groups are one.
+
+    Args:
+        blind: ids of classes.
+        confusion: (K, K) counts of pixels, rows by label, columns by what the peer says. A class that was never seen
+            is left alone; where no pixel at all was seen, all classes are one group, in which nothing is taught.
+    """
+    num_classes = len(confusion)
+    if not bool(confusion.any()):
+        return (tuple(range(num_classes)),)
+    others = confusion.clone().fill_diagonal_(0)
+    instead, said = others.argmax(1).tolist(), others.amax(1).tolist()
+    group = list(range(num_classes))  # of each class: the least of its members
+    for label in blind:
+        if said[label]:
+            old, new = sorted((group[label], group[instead[label]]), reverse=True)
+            group = [new if own == old else own for own in group]
+    return tuple(tuple(i for i in range(num_classes) if group[i] == first) for first in sorted(set(group)))
+
+
+class ClassGroups(nn.Module):
+    """Counts what each of some predictors says of every class on training pixels, and groups the classes by it.
+
+    To a learner L, its peer P is blind to a class where IoU_P < ratio IoU_L or IoU_P < floor, until it exceeds both
+    bounds by the factor RECOVERY; IoU is that of the counts, a moving sum over steps. Groups are those of `groups_of`.
+    Part of a checkpoint; the same on all processes.
+
+    Args:
+        num_classes: K.
+        peers: of each learner, by its place among the predictors, its peer's place.
+        predictors: how many there are.
+        ratio: of the peer's IoU to the learner's, below which the peer is blind to a class.
+        floor: the least IoU of a class that the peer is not blind to.
+        memory: what is kept of the counts from one step to the next. 0.99 looks back about 100 steps.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        peers: Sequence[int],
+        predictors: int = 2,
+        ratio: float = 0.5,
+        floor: float = 0.05,
+        memory: float = 0.99,
+    ):
+        super().__init__()
+        self.peers = tuple(peers)
+        self.ratio, self.floor, self.memory = ratio, floor, memory
+        self.register_buffer("confusion", torch.zeros(predictors, num_classes, num_classes))
+        self.register_buffer("blind", torch.zeros(len(self.peers), num_classes, dtype=torch.bool))
+
+    @torch.no_grad()
+    def update(self, counts: Tensor) -> None:
+        """Takes in what the predictors say of this process's batch: (predictors, K, K) counts, as in `groups_of`."""
+        (total,) = shared_sums(counts)
+        self.confusion.mul_(self.memory).add_(total.to(self.confusion.dtype))
+        correct = self.confusion.diagonal(dim1=1, dim2=2)
+        iou = correct / (self.confusion.sum(1) + self.confusion.sum(2) - correct).clamp_min(torch.finfo().tiny)
+        for learner, peer in enumerate(self.peers):
+            bound = (self.ratio * iou[learner]).clamp_min(self.floor)
+            bound = torch.where(self.blind[learner], RECOVERY * bound, bound)
+            self.blind[learner] = iou[peer] < bound
+
+    def blind_classes(self, learner: int) -> list[int]:
+        """The classes that the learner's peer is blind to."""
+        return self.blind[learner].nonzero().flatten().tolist()
+
+    def of_learner(self, learner: int) -> Groups:
+        """The groups on which the learner is compared with its peer."""
+        return groups_of(self.blind_classes(learner), self.confusion[self.peers[learner]].cpu())

@@ -1,0 +1,87 @@
+"""Two students and an objective as one module: everything that trains runs inside its forward."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.utils import ModelOutput
+
+from ..losses import across_processes
+from ..students import Student
+from . import Objective
+
+
+@dataclass
+class PairOutput(ModelOutput):
+    """Result of a training forward.
+
+    loss: scalar, the sum of both students' weighted terms. Each side of a directed term is constant for the other
+        student, so one backward of this sum gives each student the gradient of its own loss (Eq. 6) alone.
+    terms: detached scalars by name, `TERM_STUDENT` ("ce_cnn", "hfd_vit", ...): unweighted losses and statistics.
+    logits: by student name, (B, K, H/4, W/4).
+    """
+
+    loss: Tensor | None = None
+    terms: dict[str, Tensor] | None = None
+    logits: dict[str, Tensor] | None = None
+
+
+class StudentPair(nn.Module):
+    """Two students that learn together.
+
+    Args:
+        students: two students by name. The names are those of log entries and of folders on disk; the order is the
+            objective's (a, b). The paper's pair is {"cnn": ..., "vit": ...}.
+        objective: the method, built for these two students in this order.
+    """
+
+    # Tells Trainer that the loss is a per-batch mean, to be divided by the number of accumulation steps.
+    accepts_loss_kwargs = False
+
+    def __init__(self, students: dict[str, Student], objective: Objective):
+        super().__init__()
+        if len(students) != 2:
+            raise ValueError(f"A pair is two students, got {len(students)}: {', '.join(students) or 'none'}.")
+        self.students = nn.ModuleDict(students)
+        self.objective = objective
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The students' names, in the objective's order."""
+        return tuple(self.students)
+
+    def projections(self, name: str) -> nn.ModuleDict:
+        """The student's training-only parts, which belong to its optimizer and to no saved student."""
+        return self.objective.projections[self.names.index(name)]
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict | None = None, every_n_layers: int = 1, offload: bool = False
+    ) -> None:
+        """Recomputes activations in backward, which saves memory for time, in the students that can: see `Student`.
+
+        Trainer calls it for `--activation_checkpointing`. ValueError if no student can.
+        """
+        able = [student for student in self.students.values() if student.can_checkpoint]
+        if not able:
+            raise ValueError("--activation_checkpointing: neither student's activations can be recomputed.")
+        for student in able:
+            student.model.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
+
+    def forward(self, pixel_values: Tensor, labels: Tensor) -> PairOutput:
+        """One training step's forward.
+
+        Args:
+            pixel_values: (B, 3, H, W) RGB in 0..255; both students see the same images.
+            labels: (B, H, W) class ids 0..K-1, or the students' ignore index, of any integer dtype.
+        """
+        labels = labels.long()  # a byte each until here, on their way from the data set's workers to the device
+        outputs = [student(pixel_values) for student in self.students.values()]
+        with across_processes():
+            terms = self.objective(*outputs, labels, *self.objective.teacher_outputs(pixel_values))
+        loss = torch.zeros((), device=labels.device)
+        logged = {}
+        for i, (name, (losses, statistics)) in enumerate(zip(self.names, terms, strict=True)):
+            loss = loss + self.objective.loss(i, losses)
+            logged |= {f"{term}_{name}": value.detach() for term, value in (losses | statistics).items()}
+        logits = {name: output.logits for name, output in zip(self.names, outputs, strict=True)}
+        return PairOutput(loss=loss, terms=logged, logits=logits)

@@ -1,0 +1,104 @@
+"""Students' model cards, rendered from what a run recorded of itself and from nothing else."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
+
+from .hub import Repository
+
+RECORD_FILE = "cards.json"  # beside the students' folders
+FIGURE_FILE = "figure.png"  # beside each card
+
+
+def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Repository]) -> ModelCard:
+    """The card of the student NAME, linked to where its sibling is published too."""
+    recorded = _on_one_line(recorded)
+    own, sibling = repositories.get(name), repositories.get(recorded["sibling"])
+    title = own.repo_id.split("/")[1] if own else f"{recorded['method']}-{recorded['dataset'] or 'student'}-{name}"
+    link = recorded["sibling_description"]
+    dataset, origin = recorded["dataset"], recorded["origin"]
+    results = [
+        EvalResult(
+            task_type="image-segmentation",
+            dataset_type=recorded["dataset_id"] or dataset,
+            dataset_name=dataset,
+            dataset_split=result["split"],
+            metric_type=result["metric"],
+            metric_name=result["title"],
+            metric_value=result["value"],
+        )
+        for result in recorded["results"]
+        if dataset  # the Hub wants to know what a score is of
+    ]
+    card_data = ModelCardData(
+        pipeline_tag="image-segmentation",
+        library_name="transformers",
+        license=recorded["license"],
+        datasets=[recorded["dataset_id"]] if recorded["dataset_id"] else None,
+        base_model=origin if origin and "/" in origin else None,
+        tags=["semantic-segmentation", "knowledge-distillation", "ctcl_hf", recorded["method"]],
+        model_name=title,
+        eval_results=results or None,
+    )
+    tables = {
+        "scores": [[_cell(text) for text in row] for row in recorded["scores"]],
+        "splits": [_cell(split) for split in recorded["splits"]],
+        "per_class": [[_cell(text) for text in row] for row in recorded["per_class"]],
+        "training": [[_cell(text) for text in row] for row in recorded["training"]],
+    }
+    apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", *tables)
+    return ModelCard.from_template(
+        card_data,
+        template_str=files(__package__).joinpath("student.md").read_text(),
+        title=title,
+        model_id=own.repo_id if own else "PATH/TO/THIS/FOLDER",
+        sibling_link=f"[{link}]({constants.ENDPOINT}/{sibling.repo_id})" if sibling else link,
+        figure=FIGURE_FILE if recorded["has_figure"] else None,
+        dataset_title=recorded["dataset_title"] or "",
+        **tables,
+        **{key: value for key, value in recorded.items() if key not in apart},
+    )
+
+
+def _on_one_line(value: Any) -> Any:
+    """The same with every text on one line: a break (U+0085 is one to YAML) would cut tables and change metadata."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    if isinstance(value, Mapping):
+        return {key: _on_one_line(inner) for key, inner in value.items()}
+    return [_on_one_line(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _cell(text: str) -> str:
+    """As it stands in a Markdown table, which a bar would cut."""
+    return text.replace("|", "\\|")
+
+
+def write_cards(
+    folder: Path, recorded: Mapping[str, Mapping], repositories: Mapping[str, Repository], figure: Path | None = None
+) -> None:
+    """Writes README.md, and the figure, into the folder of each student, and what they were rendered from beside."""
+    (folder / RECORD_FILE).write_text(json.dumps(recorded, indent=2))
+    for name, own in recorded.items():
+        render(own, name, repositories).save(folder / name / "README.md")
+        if figure is not None:
+            shutil.copyfile(figure, folder / name / FIGURE_FILE)
+
+
+def default_name(folder: Path) -> str:
+    """METHOD-DATASET of the run in a folder, to name repositories after; the folder's own name if it recorded none."""
+    path = folder / RECORD_FILE
+    recorded = next(iter(json.loads(path.read_text()).values())) if path.is_file() else {}
+    return f"{recorded['method']}-{recorded['dataset']}" if recorded.get("dataset") else folder.resolve().name
+
+
+def rewrite_cards(folder: Path, repositories: Mapping[str, Repository]) -> None:
+    """Renders the cards in a run's folder again, for other repositories. A folder without a record is left alone."""
+    path = folder / RECORD_FILE
+    if path.is_file():
+        write_cards(folder, json.loads(path.read_text()), repositories)

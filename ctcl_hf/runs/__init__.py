@@ -1,0 +1,1 @@
+"""A whole run, and many of them side by side."""

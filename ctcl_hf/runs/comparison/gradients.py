@@ -1,0 +1,91 @@
+"""How much each term of a method moves a student over a training, against its cross entropy."""
+
+import json
+import shlex
+from collections import defaultdict
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ...arguments.recipes import parse_arguments
+from ...methods import StudentTerms
+from ...methods.pair import StudentPair
+from ...training.reproducibility import seed_micro_batch
+from ..run import prepare
+
+
+class Pull(NamedTuple):
+    """A term's weighted gradient to a student's own weights, against that of its cross entropy; means over batches."""
+
+    norm: float  # of the term's gradient, times the term's weight
+    ratio: float  # of that norm to the norm of the gradient of the cross entropy
+    cosine: float  # of the angle between the two: 1 pulls the same way, -1 the opposite one
+
+
+def measure(run: Path, scratch: Path, batches: int) -> dict[int, dict[str, dict[str, Pull]]]:
+    """By checkpoint's step, student and term, on the same training batches at every checkpoint.
+
+    Args:
+        run: output folder of a finished run that kept its checkpoints.
+        scratch: a folder that may be written to.
+
+    Raises:
+        ValueError: no finished run, or no checkpoint, is there.
+    """
+    if not (run / "results.json").is_file():
+        raise ValueError(f"{run} holds no finished run: results.json is missing.")
+    checkpoints = {int(path.name.split("-")[1]): path for path in run.glob("checkpoint-*")}
+    if not checkpoints:
+        raise ValueError(f"{run} kept no checkpoints: train with --save_strategy epoch and a large --save_total_limit.")
+    argv = shlex.split(json.loads((run / "results.json").read_text())["command"])[1:]
+    # The last of an argument counts.
+    trainer = prepare(parse_arguments("", [*argv, "--output_dir", str(scratch), "--report_to", "none"])).trainer
+    pair = trainer.model.train().to(trainer.args.device)
+    found: dict[int, dict[str, dict[str, Pull]]] = {}
+    for step, checkpoint in tqdm(sorted(checkpoints.items()), desc="checkpoints"):
+        trainer._load_from_checkpoint(str(checkpoint))
+        pulls = defaultdict(lambda: defaultdict(list))
+        for i, batch in enumerate(islice(trainer.get_train_dataloader(), batches)):
+            seed_micro_batch(trainer.args.seed, step, i, 0)
+            for name, terms in zip(pair.names, _terms(pair, **batch), strict=True):
+                weights = pair.objective.weights[pair.names.index(name)]
+                for term, pull in _pulls(pair.students[name], terms.losses, weights).items():
+                    pulls[name][term].append(pull)
+        found[step] = {
+            name: {term: Pull(*map(fmean, zip(*several, strict=True))) for term, several in by_term.items()}
+            for name, by_term in pulls.items()
+        }
+    return found
+
+
+def _terms(pair: StudentPair, pixel_values: Tensor, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
+    outputs = [student(pixel_values) for student in pair.students.values()]
+    return pair.objective(*outputs, labels.long(), *pair.objective.teacher_outputs(pixel_values))
+
+
+def _pulls(student: nn.Module, losses: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Pull]:
+    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    gradients = {}
+    for term, loss in losses.items():
+        found = torch.autograd.grad(weights[term] * loss, parameters, retain_graph=True, allow_unused=True)
+        gradients[term] = _flat(found, parameters)
+    own = gradients["ce"]
+    return {
+        term: Pull(
+            norm=gradient.norm().item(),
+            ratio=(gradient.norm() / own.norm()).item(),
+            cosine=torch.cosine_similarity(gradient, own, dim=0).item(),
+        )
+        for term, gradient in gradients.items()
+    }
+
+
+def _flat(gradients: tuple[Tensor | None, ...], parameters: list[nn.Parameter]) -> Tensor:
+    """One vector; float64, so that its norm is right whatever its length."""
+    pairs = zip(gradients, parameters, strict=True)
+    return torch.cat([(torch.zeros_like(parameter) if g is None else g).flatten().double() for g, parameter in pairs])

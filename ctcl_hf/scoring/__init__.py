@@ -1,0 +1,1 @@
+"""How models predict, and how they are scored."""

@@ -1,0 +1,113 @@
+"""Scoring models by counting pixels."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+from ..losses import cross_entropy_loss, upsample
+from ..methods.pair import StudentPair
+from ..metrics import MeanIoU, confusion_counts
+from .image_counts import ImageCounts
+from .predict import class_map
+from .protocols import Protocol
+
+
+@torch.no_grad()
+def evaluate_predictors(
+    predictors: Mapping[str, Callable[[Tensor], Tensor]],
+    batches: Iterable[dict],
+    class_names: Sequence[str],
+    ignore_index: int,
+    protocol: Protocol,
+    accelerator: Accelerator,
+    after_batch: Callable[[], None] = lambda: None,
+    after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
+) -> tuple[dict[str, float], int, dict[str, ImageCounts]]:
+    """Scores by "NAME_mean_iou", accuracies, "NAME_loss" and "NAME_iou_CLASS"; how many images; counts by name.
+
+    The counts are of each image that this process has scored, the rest of all.
+
+    Every process counts its own share of the batches; the counts, K x K per model, are summed once at the end.
+
+    Args:
+        predictors: by name, pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, any, any), in evaluation mode.
+        batches: "pixel_values" (B, 3, H, W) and "labels", a list of ids (h, w) at each image's own size.
+        after_image: is given each image's predicted ids and labels, both (h, w), by predictor, image by image.
+    """
+    ids_counted = max(len(class_names), ignore_index + 1)
+    metrics = {name: MeanIoU() for name in predictors}
+    image_counts = {name: ImageCounts(len(class_names)) for name in predictors}
+    loss_sums = torch.zeros(len(predictors), dtype=torch.float64)
+    images = 0
+    for batch in batches:
+        for i, (name, predict) in enumerate(predictors.items()):
+            with accelerator.autocast():
+                logits = protocol.logits(predict, batch["pixel_values"])
+            for image_logits, labels in zip(logits, batch["labels"], strict=True):
+                image_logits = upsample(image_logits[None], labels.shape)
+                loss_sums[i] += cross_entropy_loss(image_logits, labels[None], ignore_index).item()
+                ids = class_map(image_logits, labels.shape)
+                counts = confusion_counts(ids[0], labels, ids_counted).cpu()
+                metrics[name].merge(counts)
+                image_counts[name].add(counts)
+                after_image(name, ids[0], labels)
+        images += len(batch["labels"])
+        after_batch()
+    totals = torch.tensor([*loss_sums, images], dtype=torch.float64)
+    if accelerator.num_processes > 1:  # Apple's GPUs, which know no float64, are always alone
+        totals = accelerator.reduce(totals.to(accelerator.device), "sum")
+    totals = totals.tolist()
+    images = round(totals[-1])
+    results = {}
+    for name, loss_sum in zip(predictors, totals, strict=False):
+        scores = _scores(metrics[name], class_names, ignore_index, accelerator)
+        results |= {f"{name}_{key}": value for key, value in scores.items()}
+        results[f"{name}_loss"] = loss_sum / max(images, 1)
+    return results, images, image_counts
+
+
+def evaluate_pair(
+    pair: StudentPair,
+    batches: Iterable[dict],
+    protocol: Protocol,
+    accelerator: Accelerator,
+    after_batch: Callable[[], None],
+) -> tuple[dict[str, float], int, dict[str, ImageCounts]]:
+    """`evaluate_predictors` for both students of a pair, which must know the same classes."""
+    pair.eval()
+    _share_batchnorm_statistics(pair, accelerator)
+    student = next(iter(pair.students.values()))
+    return evaluate_predictors(
+        {name: student.logits for name, student in pair.students.items()},
+        batches,
+        [student.config.id2label[i] for i in range(student.config.num_labels)],
+        student.ignore_index,
+        protocol,
+        accelerator,
+        after_batch,
+    )
+
+
+def _scores(
+    metric: MeanIoU, class_names: Sequence[str], ignore_index: int, accelerator: Accelerator
+) -> dict[str, float]:
+    """mean_iou, mean_accuracy, overall_accuracy and iou_CLASS over what all processes counted."""
+    ids = max(len(class_names), ignore_index + 1)
+    counts = torch.zeros(ids, ids, dtype=torch.int64, device=accelerator.device)
+    own = metric.counts
+    counts[: len(own), : len(own)] = own
+    metric.reset()
+    metric.merge(accelerator.reduce(counts, "sum").cpu())
+    scores = metric.compute(num_labels=len(class_names), ignore_index=ignore_index)
+    named = {f"iou_{name}": float(iou) for name, iou in zip(class_names, scores["per_category_iou"], strict=True)}
+    return {key: float(scores[key]) for key in ("mean_iou", "mean_accuracy", "overall_accuracy")} | named
+
+
+def _share_batchnorm_statistics(module: nn.Module, accelerator: Accelerator) -> None:
+    """Evaluates the statistics that process 0 saves: without SyncBatchNorm every process has gathered its own."""
+    if accelerator.num_processes > 1:
+        for buffer in module.buffers():
+            buffer.copy_(broadcast(buffer.clone()))

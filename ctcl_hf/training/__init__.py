@@ -1,0 +1,1 @@
+"""The loop: transformers' Trainer around a pair of students."""

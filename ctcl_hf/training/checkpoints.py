@@ -1,0 +1,180 @@
+"""Checkpoints on disk: written whole or not at all, which one to resume from, and whether it fits a pair."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import safe_open
+from transformers import AutoConfig
+from transformers.utils import logging
+
+from ..methods.pair import StudentPair
+
+logger = logging.get_logger(__name__)
+
+OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's `training_state`
+MANIFEST_FILE = "manifest.json"  # in a checkpoint: its files and their sizes; written last
+STAGING = ".saving"  # in an output folder: a checkpoint that is being written
+
+# What may differ between the configuration of a checkpoint and that of the student it is loaded into.
+NOT_ARCHITECTURE = {"architectures", "auto_map", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
+
+
+# ---- writing ----
+
+
+def complete_checkpoint(staged: Path, final: Path) -> None:
+    """Makes a checkpoint of a folder that is fully written: with a manifest, synced, and all at once under its name."""
+    files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
+    sizes = {str(path.relative_to(staged)): path.stat().st_size for path in files}
+    manifest = staged / MANIFEST_FILE
+    manifest.write_text(json.dumps(sizes, indent=2) + "\n")
+    for path in [*files, manifest, *{path.parent for path in files}, staged]:
+        _sync(path)
+    # What it replaces is of the same step, and as good: it goes at once too, and until then under a name by which it is
+    # found, so that a kill leaves one of the two.
+    replaced = final.with_name(f"checkpoint-replaced-{step_of(final)}")
+    if final.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        final.rename(replaced)
+    staged.rename(final)
+    _sync(final.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's contents, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def delete_old_checkpoints(newest: Path, limit: int | None, best: str | None) -> None:
+    """Keeps the last `limit` complete checkpoints up to the newest, and the best one; leaves alone what is none."""
+    if not limit or limit < 1:
+        return
+    before = (path for path in checkpoints_of(newest.parent) if step_of(path) <= step_of(newest))
+    complete = [path for path in before if problem_of(path) is None]
+    for path in complete[:-limit]:
+        if best is None or path.resolve() != Path(best).resolve():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+# ---- finding ----
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """Folders named as checkpoints, complete or not, by step."""
+    numbered = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
+    return sorted(numbered, key=lambda path: (step_of(path), path.name == f"checkpoint-{step_of(path)}"))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(checkpoint.name.split("-")[-1])
+
+
+def problem_of(checkpoint: Path) -> str | None:
+    """Why a folder is no complete checkpoint, or None."""
+    if not checkpoint.is_dir():
+        return "no such folder"
+    try:
+        sizes = json.loads((checkpoint / MANIFEST_FILE).read_text())
+        for file, size in sizes.items():
+            found = checkpoint / file
+            if not found.is_file():
+                return f"{file} is missing"
+            if found.stat().st_size != size:
+                return f"{file} has {found.stat().st_size} bytes instead of {size}"
+    except FileNotFoundError:
+        return f"{MANIFEST_FILE}, which a checkpoint of this package ends with, is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{MANIFEST_FILE} cannot be read: {error}"
+    return None
+
+
+def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
+    """The checkpoint to resume from. A folder that holds another run is never silently written over.
+
+    With "auto" it is the last complete one, and every later folder that is not complete is named in a warning.
+    """
+    folder = Path(output_dir)
+    last = next(_complete_from_last(folder, warn=resume == "auto"), None)
+    other = "choose another --output_dir"
+    if resume == "auto":
+        if last is not None:
+            return str(last)
+        resume = None
+    if resume is not None:
+        problem = problem_of(Path(resume))
+        if problem is not None:
+            raise ValueError(
+                f"--resume_from_checkpoint {resume}: {problem}. Give a folder like {output_dir}/checkpoint-100, not "
+                "that of one student, or `auto`."
+            )
+        if Path(resume).resolve().parent == folder.resolve():
+            step = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"]
+            if last is not None and step_of(last) > step:
+                raise ValueError(
+                    f"--resume_from_checkpoint {resume}: {output_dir} holds later ones, the last of step "
+                    f"{step_of(last)}, which would stay between those of this run. Delete them, or {other}."
+                )
+            return resume
+    if last is not None or any(folder.glob("*/config.json")) or (folder / "results.json").is_file():
+        way = f"It has no complete checkpoint: {other}"
+        if last is not None:
+            way = f"Continue it with --resume_from_checkpoint auto, or {other}"
+        raise ValueError(f"{output_dir} already holds a run. {way}.")
+    return resume
+
+
+def _complete_from_last(folder: Path, warn: bool) -> Iterator[Path]:
+    for path in reversed(checkpoints_of(folder)):
+        problem = problem_of(path)
+        if problem is None:
+            yield path
+        elif warn:
+            logger.warning(f"{path} is skipped, since it is no complete checkpoint: {problem}.")
+
+
+def check_training_state(checkpoint: Path) -> None:
+    """ValueError without the state of optimizers and schedules: Trainer would start those afresh, and not say so."""
+    missing = [file for file in ("optimizer.pt", "scheduler.pt") if not (checkpoint / file).is_file()]
+    if missing:
+        raise ValueError(
+            f"{checkpoint} holds weights alone (no {', no '.join(missing)}), as with --save_only_model: nothing can "
+            "go on from it. Start another one from its students: --students A B, with their folders."
+        )
+
+
+def check_checkpoint(folder: Path, pair: StudentPair) -> None:
+    """ValueError unless the folder holds both students of this pair, and the state of its method."""
+    mend = "Resume with the arguments of the run that wrote it, or start afresh in another --output_dir."
+    for name, student in pair.students.items():
+        if not (folder / name / "config.json").is_file():
+            found = ", ".join(sorted(path.parent.name for path in folder.glob("*/config.json"))) or "none"
+            raise ValueError(
+                f"{folder} is no checkpoint of this pair: student folder {name!r} is missing (found: {found})."
+            )
+        saved = AutoConfig.from_pretrained(folder / name, trust_remote_code=False).to_dict()
+        for key, own in ({"model_type": student.config.model_type} | student.config.to_dict()).items():
+            if key not in NOT_ARCHITECTURE and saved.get(key) != own:
+                raise ValueError(
+                    f"{folder / name} holds another student: its {key} is {saved.get(key)!r}, this run's is {own!r}. "
+                    f"{mend}"
+                )
+    expected, file = set(pair.objective.training_state()), folder / OBJECTIVE_FILE
+    held: set[str] = set()
+    if file.is_file():
+        with safe_open(file, "pt") as tensors:
+            held = set(tensors.keys())
+    if expected != held:
+        raise ValueError(
+            f"{folder} was written by another method, or with other parts of it: beside the students it holds "
+            f"{', '.join(sorted(held)) or 'nothing'}, and {type(pair.objective).__name__} needs "
+            f"{', '.join(sorted(expected)) or 'nothing'}. {mend}"
+        )

@@ -1,0 +1,106 @@
+"""Watching single classes over a training: who is blind to which, and which is lost."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from transformers import TrainerCallback
+from transformers.utils import logging
+
+from ..methods.pair import StudentPair
+
+logger = logging.get_logger(__name__)
+
+GROUPS = "class_groups"  # in Trainer's log history: by learner, see `ClassWatch`
+KNOWN = 0.05  # IoU above which a class counts as known
+LOST = 0.5  # share of its best IoU below which a known class counts as lost
+
+
+class LostClass(NamedTuple):
+    """A class that a student knew at an evaluation, and no longer at a later one. IoUs in 0..1."""
+
+    student: str
+    label: str
+    best: float
+    best_step: int
+    now: float
+    step: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.student} knew {self.label} ({100 * self.best:.1f} % IoU at step {self.best_step}) and has lost it: "
+            f"{100 * self.now:.1f} % at step {self.step}."
+        )
+
+
+def lost_classes(history: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[LostClass]:
+    """Classes that are lost at the last evaluation of a log history, by student.
+
+    Lost is below LOST times the best IoU of an evaluation before, if that was above KNOWN. It need not be a fault of
+    the method: classes of few pixels come and go in training alone, too.
+    """
+    evaluations = [log for log in history if f"eval_{names[0]}_mean_iou" in log]
+    found = []
+    for name in names:
+        start = f"eval_{name}_iou_"
+        for key in (key for key in (evaluations or [{}])[-1] if key.startswith(start)):
+            curve = [(log[key], log["step"]) for log in evaluations if key in log and log[key] == log[key]]
+            if not curve:
+                continue
+            best, best_step = max(curve)
+            now, step = curve[-1]
+            if best > KNOWN and now < LOST * best:
+                found.append(LostClass(name, key.removeprefix(start), best, best_step, now, step))
+    return found
+
+
+def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
+    """A line per student on what groups of classes it is taught at the end of a log history; "" if on none."""
+    last = next((log[GROUPS] for log in reversed(list(history)) if GROUPS in log), {})
+    lines = []
+    for name, told in last.items():
+        merged = [" + ".join(group) for group in told["groups"] if len(group) > 1]
+        blind = ", ".join(told["blind"]) or "no class"
+        compared = f"{len(told['groups'])} groups of {sum(map(len, told['groups']))} classes"
+        lines.append(
+            f"{name} is taught on {compared}: its peer is blind to {blind}; merged {'; '.join(merged) or 'none'}."
+        )
+    return "\n".join(lines)
+
+
+class ClassWatch(TrainerCallback):
+    """Logs what the objective merges, where it groups classes, and warns once of each class that a student loses.
+
+    The log history gets an entry whenever the groups have changed since the last one, {"step", GROUPS: {student:
+    {"blind": names, "groups": lists of names}}}: the classes that the student's peer is blind to, and what is compared.
+    """
+
+    def __init__(self, pair: StudentPair):
+        self.pair = pair
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        groups = self.pair.objective.class_groups
+        if groups is None or not logs or "loss" not in logs:
+            return
+        labels = next(iter(self.pair.students.values())).config.id2label
+        now = {
+            name: {
+                "blind": [labels[i] for i in groups.blind_classes(learner)],
+                "groups": [[labels[i] for i in members] for members in groups.of_learner(learner)],
+            }
+            for learner, name in enumerate(self.pair.names)
+        }
+        before = next((log[GROUPS] for log in reversed(state.log_history) if GROUPS in log), None)
+        if now != before:
+            state.log_history.append({"step": state.global_step, GROUPS: now})
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        names = self.pair.names
+        if not state.is_world_process_zero or f"eval_{names[0]}_mean_iou" not in (metrics or {}):
+            return
+        evaluations = [log for log in state.log_history if f"eval_{names[0]}_mean_iou" in log]
+        told = set()
+        for seen in range(1, len(evaluations)):
+            told |= {(lost.student, lost.label) for lost in lost_classes(evaluations[:seen], names)}
+        for lost in lost_classes(evaluations, names):
+            if (lost.student, lost.label) not in told:
+                logger.warning(str(lost))

@@ -1,0 +1,408 @@
+"""The training loop: transformers' Trainer around a pair of students."""
+
+import math
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import CommitInfo
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import logging
+
+from ..arguments.training import CTCLArguments
+from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
+from ..methods.held_out import HeldOutCallback
+from ..methods.pair import StudentPair
+from ..publishing.background import Publisher
+from ..publishing.card import write_cards
+from ..scoring.evaluate import evaluate_pair
+from ..scoring.image_counts import ImageCounts
+from ..scoring.protocols import Protocol
+from .classes import ClassWatch
+from .cpu import prepare_cpu, threads_of_process
+from .guards.finite import FiniteGuard, dump, explain
+from .guards.preemption import EvaluationInterrupted, Preemption
+from .guards.trackers import guard_trackers
+from .guards.workers import WorkerDeaths, shield_workers
+from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates, settings_for
+from .progress import PairProgress
+from .record import RunFacts, record
+from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
+from .samples import samples_for
+from .saving import PairCheckpoints
+from .unsupported import CARD, CONSTRUCTOR, check_kinds, refuse
+
+logger = logging.get_logger(__name__)
+
+
+class CTCLTrainer(PairCheckpoints, Trainer):
+    """Trains, evaluates and saves a `StudentPair`; all else is transformers' Trainer.
+
+    What differs: one optimizer per student behind a composite; gradients measured (and clipped, if asked for) per
+    student; every term of the objective logged under its name, as a mean over the steps since the last log, over
+    accumulation and over processes; evaluation counts pixels per class and keeps no predictions; a checkpoint is one
+    `from_pretrained` folder per student.
+
+    Args:
+        model: the pair.
+        args: how to train it.
+        train_dataset: samples {"pixel_values": RGB in 0..255, "labels": class ids}: `SegmentationSamples`, or any data
+            set that has a length and is indexed by number: see `CheckedSamples`.
+        eval_dataset: the same, or several by name; labels at their own size, to which logits are upsampled.
+        callbacks: added to Trainer's own.
+        facts: what the students' cards may say of this run beyond what the trainer knows.
+        protocol: how the students are scored; its `transform` belongs into `eval_dataset`.
+    """
+
+    model: StudentPair
+    args: CTCLArguments
+
+    def __init__(
+        self,
+        model: StudentPair,
+        args: CTCLArguments,
+        train_dataset: Dataset | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        facts: RunFacts | None = None,
+        protocol: Protocol | None = None,
+        **of_trainer: Any,
+    ):
+        refuse("CTCLTrainer", of_trainer, CONSTRUCTOR)
+        check_kinds(model, args)
+        several = list(eval_dataset.values()) if isinstance(eval_dataset, dict) else [eval_dataset]
+        for dataset in (train_dataset, *several):
+            if dataset is not None:
+                samples_for(model, dataset).check_first(to_train=dataset is train_dataset)
+        args.check_dataset(train_dataset)
+        self.facts = facts or RunFacts()
+        self.protocol = protocol or Protocol()
+        self.scores: dict[str, dict[str, float]] = {}  # by prefix, of the present weights
+        self.image_counts: dict[str, ImageCounts] = {}  # by student, of this process's share of the last evaluation
+        named = {"cnn": args.cnn_hub_model_id, "vit": args.vit_hub_model_id}
+        self.publisher = Publisher(
+            Path(args.output_dir),
+            ids={name: named.get(name) for name in model.names},
+            prefix=args.hub_model_id,
+            token=args.hub_token,
+            private=args.hub_private_repo,
+            revision=args.hub_revision,
+            strategy=args.hub_strategy,
+            keep_all=args.hub_always_push,
+        )
+        if args.device.type == "cpu":
+            prepare_cpu(threads_of_process(args.cpu_threads))
+        elif args.world_size > 1:
+            for student in model.students.values():
+                student.synchronize_batchnorm()
+        super().__init__(
+            model,
+            args,
+            data_collator=default_collate,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            callbacks=callbacks,
+        )
+        guard_trackers(self.callback_handler)
+        if self.pop_callback(ProgressCallback) is not None:
+            self.add_callback(PairProgress(model.names))
+        if train_dataset is not None:
+            data_seed = args.seed if args.data_seed is None else args.data_seed
+            draw = None
+            if isinstance(train_dataset, SegmentationSamples):  # it may be streamed, which wants an order of its own
+                draw = partial(train_dataset.order, processes=args.world_size, batch_size=args.train_batch_size)
+            self.train_sampler = EpochSampler(len(train_dataset), data_seed, draw)
+            self.add_callback(EpochCallback(self.train_sampler))
+        if model.objective.held_out_images:
+            if eval_dataset is None:
+                raise ValueError(f"{type(model.objective).__name__} observes held-out images: give an eval_dataset.")
+            held_out = samples_for(model, several[0])  # of several data sets the first
+            self.add_callback(HeldOutCallback(model, held_out, args.eval_batch_size, self.accelerator))
+        self.add_callback(ClassWatch(model))
+        self._term_sums: dict[str, Tensor] = defaultdict(float)
+        self._terms_seen = 0
+        self._step_facts: dict[str, float] = {}
+        self._step_terms: list[dict[str, Tensor]] = []  # of the present step, by micro-batch
+        self._step_batches: list[dict[str, Tensor]] = []
+        self.finite_guard = FiniteGuard(
+            model, skip=args.on_nonfinite == "skip", scaled=self.accelerator.scaler is not None
+        )
+        self.preemption = Preemption(self.accelerator, self._evaluate_and_save)
+        self.add_callback(self.preemption)
+        self.worker_deaths = WorkerDeaths()
+        self._place = (-1, 0)  # optimizer step and micro-batch within it
+
+    # ---- optimisation ----
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            self.pair_optimizer = build_optimizer(self.model, settings_for(self.model, self.args))
+            self.optimizer = self.pair_optimizer
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
+        if self.lr_scheduler is None:
+            for name, settings in settings_for(self.model, self.args).items():
+                if 3 * settings.warmup_steps > num_training_steps:
+                    logger.warning(
+                        f"The learning rate of {name} rises over {settings.warmup_steps} steps, and there are "
+                        f"{num_training_steps}: shorten its warm-up (--cnn_warmup_steps, --vit_warmup_steps, or "
+                        "--warmups A B), or train longer."
+                    )
+            self.lr_scheduler = build_scheduler(
+                optimizer or self.optimizer,
+                self.pair_optimizer,
+                settings_for(self.model, self.args),
+                num_training_steps,
+            )
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        """Clips each student on its own: one norm over both would let one student's gradients shrink the other's."""
+        self.accelerator.unscale_gradients()
+        norms = clip_gradients(self.model, self.args.max_grad_norm)
+        return self._record_gradient_norms(norms)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | None = None) -> Tensor | None:
+        if grad_norm is None:
+            self.accelerator.unscale_gradients()
+            grad_norm = self._record_gradient_norms(gradient_norms(self.model))
+        return grad_norm
+
+    def _record_gradient_norms(self, norms: dict[str, Tensor]) -> Tensor:
+        self._step_facts |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
+        self._guard_step(norms)
+        return torch.stack(list(norms.values())).norm()
+
+    def _guard_step(self, norms: dict[str, Tensor]) -> None:
+        """Lets a step be made only with finite gradients: see `FiniteGuard`."""
+        step = self.state.global_step + 1
+        try:
+            self.finite_guard.check(norms, lambda: explain(norms, self._step_terms, step, self._images_of_step()))
+        except FloatingPointError as error:
+            folder = Path(self.args.output_dir) / f"nonfinite-step-{step}"
+            if self.is_world_process_zero():
+                dump(folder, self.model, self._step_batches, str(error))
+            other = "train in --bf16" if self.finite_guard.scaled else "leave such steps out (--on_nonfinite skip)"
+            raise FloatingPointError(
+                f"{error} Both students as they were, and the main process's batches, are in {folder}; the checkpoints "
+                f"before it are good. Lower the learning rates, clip (--max_grad_norm), or {other}."
+            ) from None
+
+    # ---- data ----
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """Trainer's: all batches of a step before its first forward. OSError if they cannot be read."""
+        try:
+            with self.worker_deaths.told_here():
+                return super().get_batch_samples(epoch_iterator, num_batches, device)
+        except (BadSample, RuntimeError) as error:  # the latter of a worker that was killed
+            if "CUDA" in str(error):  # of the batches' way to the device: not the data's fault
+                raise
+            raise self._save_before("training", error) from error
+
+    def _save_before(self, data: str, error: Exception) -> OSError:
+        """What to raise where data cannot be read, once all that was trained is saved."""
+        saved = ""
+        if self.is_in_train and self.args.world_size == 1 and self.state.global_step:  # others could not join in
+            self._save_checkpoint(self.model, None)
+            saved = " What was trained is saved: mend it, and go on with --resume_from_checkpoint auto."
+        step = self.state.global_step
+        return OSError(f"The {data} data could not be read after step {step}: {reason_of(error)}.{saved}")
+
+    def _images_of_step(self) -> list[str]:
+        """The training images of this process's batches of the present step: files, or numbers in other data sets."""
+        args, data = self.args, self.train_dataset
+        together = args.train_batch_size * args.world_size
+        batches = len(data) // together if args.dataloader_drop_last else math.ceil(len(data) / together)
+        steps = math.ceil(batches / args.gradient_accumulation_steps)
+        first = self._place[0] % steps * args.gradient_accumulation_steps
+        numbers = [
+            number
+            for i in range(len(self._step_batches))
+            for number in self.train_sampler.batch(
+                (first + i) * args.world_size + args.process_index, args.train_batch_size
+            )
+        ]
+        return [samples_for(self.model, data).name(number) for number in numbers]
+
+    def get_train_dataloader(self) -> DataLoader:
+        if self.train_dataset is None:
+            raise ValueError("Training needs a data set: give CTCLTrainer a train_dataset.")
+        loader = self._get_dataloader(
+            samples_for(self.model, self.train_dataset),
+            description="Training",
+            batch_size=self._train_batch_size,
+            sampler_fn=self._get_train_sampler,
+            is_training=True,
+        )
+        return shield_workers(loader)
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
+        return self.train_sampler
+
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+        """This process's own share of the samples, each exactly once: nothing is padded, dropped or repeated."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, str):  # Trainer's way to name one of several
+            dataset = self.eval_dataset[dataset]
+        if dataset is None:
+            raise ValueError("Evaluation needs a data set: give CTCLTrainer an eval_dataset, or evaluate(dataset).")
+        samples = samples_for(self.model, dataset)
+        if not len(samples):
+            raise ValueError("The evaluation data set has no sample, and nothing has no score.")
+        own = range(self.args.process_index, len(samples), self.args.world_size)
+        loader = DataLoader(
+            Subset(samples, own),
+            batch_size=self.args.eval_batch_size,
+            collate_fn=collate_for_evaluation,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return shield_workers(loader)
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        return self.get_eval_dataloader(test_dataset)
+
+    # ---- loss and logging ----
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
+        step = self.state.global_step
+        self._place = (step, self._place[1] + 1 if step == self._place[0] else 0)
+        if self._place[1] == 0:
+            self._step_terms.clear()
+            self._step_batches.clear()
+            self.finite_guard.begin_step()
+        self.scores.clear()
+        self.model.objective.set_progress(step / self.state.max_steps)
+        seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs)
+        self._step_terms.append(outputs["terms"])
+        self._step_batches.append(inputs)
+        for name, value in (outputs["terms"] | {"loss": outputs["loss"].detach()}).items():
+            self._term_sums[name] += value
+        self._terms_seen += 1
+        # The rates that this step will use: by the time it is logged, the schedule has moved on.
+        self._step_facts |= {f"lr_{name}": rate for name, rate in learning_rates(self.pair_optimizer).items()}
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._terms_seen:  # Trainer's log of training steps, on every process alike
+            logs.pop("learning_rate", None)  # of the first student alone, under a name that hides it
+            names = list(self._term_sums)
+            sums = [torch.as_tensor(self._term_sums[name], device=self.args.device) for name in names]
+            means = torch.stack(sums) / self._terms_seen
+            means = self.accelerator.reduce(means, "mean")
+            logs |= dict(
+                zip(names, means.tolist(), strict=True)
+            )  # the loss too, whose sum in Trainer no checkpoint keeps
+            logs |= {name: float(value) for name, value in self._step_facts.items()}
+            self._term_sums.clear()
+            self._terms_seen = 0
+        super().log(logs, start_time)
+
+    # ---- evaluation ----
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ) -> EvalLoopOutput:
+        """Both students over the data: see `evaluate_pair`."""
+        self.callback_handler.eval_dataloader = dataloader  # for the progress bar
+        batches = map(self._prepare_inputs, dataloader)
+        try:
+            results, images, self.image_counts = evaluate_pair(
+                self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
+            )
+        except BadSample as error:
+            self.preemption.owes_evaluation = self.is_in_train
+            raise self._save_before("evaluation", error) from error
+        self.scores[metric_key_prefix] = results | {"images": images}
+        for key in ("mean_iou", "loss"):
+            results[key] = sum(results[f"{name}_{key}"] for name in self.model.names) / len(self.model.names)
+        return EvalLoopOutput(
+            predictions=None,
+            label_ids=None,
+            metrics={f"{metric_key_prefix}_{key}": value for key, value in results.items()},
+            num_samples=images,
+        )
+
+    def _after_evaluation_batch(self) -> None:
+        self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        self.preemption.check()
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
+        try:
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+        except EvaluationInterrupted:
+            self.preemption.leave_evaluation(self.control)
+            super()._maybe_log_save_evaluate(*args, **kwargs)  # saves; what was logged is not logged again
+
+    def _evaluate_and_save(self) -> None:
+        """The evaluation that a run owed when it was stopped, and its checkpoint once more, with the scores."""
+        metrics = self._evaluate(None, None)
+        self._determine_best_metric(metrics, None)
+        self._save_checkpoint(self.model, None)
+
+    def hyperparameter_search(self, *args: Any, **kwargs: Any) -> None:
+        """Not for a pair, which has no `model_init` that would draw it anew for each trial."""
+        raise NotImplementedError(
+            "CTCLTrainer has no hyperparameter_search: each trial needs new students. Build a pair and a trainer for "
+            "each in a loop, or let examples/compare.py run a grid."
+        )
+
+    # ---- publishing ----
+
+    def create_model_card(self, folder: str | Path | None = None, **of_trainer: Any) -> None:
+        """Writes README.md into the folder of each student, within `folder` or the output folder."""
+        refuse("create_model_card", of_trainer, CARD)
+        folder = Path(folder or self.args.output_dir)
+        recorded = record(self.model, self.args, self.state.global_step, self.scores, self.facts)
+        write_cards(folder, recorded, self.publisher.repositories, self.facts.figure)
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Decides each student's repository, and makes sure that it can be written to. OSError says what is missing."""
+        if self.is_world_process_zero():
+            self.publisher.open(token, private)
+
+    def push_to_hub(
+        self,
+        commit_message: str = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **of_trainer: Any,
+    ) -> dict[str, CommitInfo] | None:
+        """Saves both students to the output folder and pushes each to its own repository, in one commit each.
+
+        Returns the commits by student on the main process, None on others. PushError (an OSError) if one failed: the
+        other is pushed all the same, everything is in the output folder, and `examples/push.py` finishes it.
+        """
+        refuse("push_to_hub", of_trainer, CARD)
+        if not blocking:
+            raise ValueError("push_to_hub(blocking=False): pushes in the background are those of --hub_strategy.")
+        if not self.publisher.repositories:
+            self.init_hf_repo(token, private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        return self.publisher.push(commit_message, token, revision)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self.is_world_process_zero():
+            self.callback_handler.on_push_begin(self.args, self.state, self.control)
+            self.publisher.push_checkpoint(Path(checkpoint_folder), self.state.global_step)
+
+    def _finish_current_push(self) -> None:
+        self.publisher.wait()

@@ -1,0 +1,198 @@
+"""The command line: recipes, overrides, and wrong values that say all at once what is wrong."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from conftest import make_cnn, make_vit
+from transformers.hf_argparser import string_to_bool
+
+from ctcl_hf import CTCL, CTCLArguments, StudentPair, Vanilla
+from ctcl_hf.arguments.data import DataArguments
+from ctcl_hf.arguments.pair import MethodArguments, StudentArguments
+from ctcl_hf.arguments.parser import ArgumentsParser
+from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
+from ctcl_hf.training.record import PRECISIONS, RunFacts, record
+
+
+def parse(*argv):
+    return parse_arguments("test", [*argv, "--use_cpu"])
+
+
+def refused(capsys, *argv):
+    with pytest.raises(SystemExit) as raised:
+        parse(*argv)
+    assert raised.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_the_defaults_are_the_papers():
+    arguments = parse()
+    training, data, method = arguments.training, arguments.data, arguments.method
+    assert (arguments.students.cnn, arguments.students.vit) == ("mobilenetv2_100", "nvidia/mit-b1")
+    assert (training.cnn_lr, training.cnn_momentum, training.cnn_weight_decay) == (0.0025, 0.9, 5e-4)
+    assert (training.vit_lr, training.vit_weight_decay) == (6e-5, 0.01)
+    assert (training.per_device_train_batch_size, data.crop_size, training.num_train_epochs) == (4, [512, 512], 60)
+    assert (method.method, method.alpha, method.beta, method.gamma) == ("ctcl", 1.0, 0.1, 1.0)
+    assert training.output_dir == "runs/paper-ctcl"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
+    arguments = parse("--recipe", recipe, "--cnn_lr", "0.123", "--num_train_epochs", "3", "--method", "vanilla")
+    assert arguments.recipe == recipe
+    assert arguments.training.cnn_lr == 0.123
+    assert arguments.training.num_train_epochs == 3
+    assert arguments.training.output_dir == f"runs/{recipe}-vanilla"
+    for name, value in RECIPES[recipe].items():
+        if name != "num_train_epochs" and name != "cnn_lr":
+            groups = (arguments.students, arguments.data, arguments.training)
+            assert next(getattr(group, name) for group in groups if name in vars(group)) == value, name
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--crop_size", "500"), "--crop_size 500 500: expected HEIGHT WIDTH, both multiples of 32"),
+        (("--scale_range", "2", "1"), "--scale_range 2.0 1.0: expected 0 < MIN <= MAX"),
+        (("--image_size", "360"), "--image_size 360: expected HEIGHT WIDTH"),
+        (
+            ("--dataset", "camvit"),
+            "--dataset camvit: expected one of camvid, voc, cityscapes, ade20k, synthetic. Did you",
+        ),
+        (("--method", "ctlc"), "--method ctlc: expected one of vanilla, offline_kd, dml"),
+        (("--recipe", "gpu"), "--recipe gpu: expected one of paper, cpu, demo"),
+        (("--gamma", "-1"), "--gamma -1.0: a weight must not be negative"),
+        (("--temperature", "0"), "--temperature 0.0: must be positive"),
+        (("--method", "vanilla", "--beta", "0.5"), "--beta has no effect on --method vanilla"),
+        (("--per_device_train_batch_size", "1"), "needs at least 2 images per process"),
+        (("--learning_rate", "0.1"), "--learning_rate 0.1 does not work for a pair of students; use --cnn_lr and"),
+        (("--weight_decay", "0.1"), "--cnn_weight_decay and --vit_weight_decay"),
+        (("--label_smoothing_factor", "0.1"), "each method says what its loss is"),
+        (("--cpu_threads", "0"), "--cpu_threads 0: at least 1"),
+        (("--method", "offline_kd"), "--method offline_kd needs --teachers FOLDER"),
+        (("--method", "dml", "--teachers", "runs/x"), "--teachers has no effect on --method dml"),
+        (("--method", "cwd", "--kdcl_target", "naive"), "--kdcl_target has no effect on --method cwd"),
+        (("--method", "vanilla", "--distillation_warmup", "0.5"), "--distillation_warmup has no effect"),
+        (("--distillation_warmup", "1.5"), "--distillation_warmup 1.5: expected a share, 0 to 1"),
+        (("--optimizers", "sgd", "adam"), "--optimizers adam: expected one of sgd, adamw"),
+        (("--learning_rates", "0.1"), "--learning_rates 0.1: expected two, one for each student"),
+        (("--students", "resnet18"), "--students resnet18: expected two"),
+        (("--method", "dml", "--no_hfd"), "--hfd has no effect on --method dml"),
+        (("--crop_size", "wide", "64"), "--crop_size wide: invalid int value: 'wide'"),
+        (("--crop", "64"), "unrecognized arguments: --crop (did you mean --crop_size?)"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
+    assert message in refused(capsys, *argv)
+
+
+def test_all_mistakes_are_told_at_once_with_the_nearest_valid_choice(capsys):
+    said = refused(
+        capsys,
+        *("--crop_size", "500", "--scale_range", "0", "1", "--kl_direction", "reversed", "--optimizers", "sgd", "adam"),
+        *("--num_train_epochs", "many", "--dataset", "camvit", "--distillation_warmup", "2", "--gama", "1"),
+    )
+    for told in (
+        "--crop_size 500 500: expected HEIGHT WIDTH",
+        "--scale_range 0.0 1.0: expected 0 < MIN <= MAX",
+        "--kl_direction reversed: expected one of reverse, forward. Did you mean reverse?",
+        "--optimizers adam: expected one of sgd, adamw",
+        "--num_train_epochs many: invalid float value: 'many'",
+        "Did you mean camvid?",
+        "--distillation_warmup 2.0: expected a share",
+        "unrecognized arguments: --gama (did you mean --gamma?)",
+    ):
+        assert said.count(told) == 1, told
+
+
+def test_method_arguments_build_the_objective_they_name():
+    cnn, vit = make_cnn(), make_vit()
+    objective = MethodArguments(method="ctcl", alpha=2.0, gamma=0.5, kl_direction="reverse").build(cnn, vit)
+    assert isinstance(objective, CTCL)
+    assert objective.weights[1] == {"ce": 1.0, "hfd": 0.1, "region": 0.5, "pixel": 1.0}
+    assert objective.teaching.direction == "reverse"
+    assert isinstance(MethodArguments(method="vanilla").build(cnn, vit), Vanilla)
+
+
+def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path):
+    args = CTCLArguments(str(tmp_path), use_cpu=True)
+    with pytest.raises(ValueError, match="3 training images per process do not fill one batch of 4"):
+        args.check_dataset(range(3))
+    args.check_dataset(range(5))
+    args.dataloader_drop_last = False
+    with pytest.raises(ValueError, match="5 images in batches of 4 leave a last batch of one"):
+        args.check_dataset(range(5))
+
+
+@pytest.mark.parametrize(("switch", "engine"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")])
+def test_engines_that_accelerate_was_configured_for_are_refused(switch, engine, tmp_path, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_USE_{switch}", "true")
+    with pytest.raises(ValueError, match=f"configured for {engine}.*examples/accelerate/"):
+        CTCLArguments(str(tmp_path), use_cpu=True)
+
+
+def test_the_best_model_is_chosen_by_mean_iou(tmp_path):
+    args = CTCLArguments(
+        str(tmp_path), use_cpu=True, load_best_model_at_end=True, eval_strategy="epoch", save_strategy="epoch"
+    )
+    assert args.metric_for_best_model == "mean_iou"
+    assert args.greater_is_better
+
+
+def test_one_switch_sets_all_of_ctcl_as_printed():
+    options = MethodArguments(as_printed=True).options()
+    printed = {"kl_direction": "reverse", "pixel_divisor": "taught", "region_divisor": "taught"}
+    printed |= {"pixel_classes": "all", "region_projection": "both"}
+    assert printed.items() <= options.items()
+    assert "as_printed" not in options
+    with pytest.raises(ValueError, match="--region_projection learner is not as printed"):
+        MethodArguments(as_printed=True, region_projection="learner")
+    with pytest.raises(ValueError, match="--as_printed has no effect on --method dml"):
+        MethodArguments(method="dml", as_printed=True)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "bf16", "fp16"), [("no", False, False), ("bf16", True, False), ("fp16", False, True)]
+)
+def test_the_precision_that_accelerate_was_told_is_the_runs(chosen, bf16, fp16, monkeypatch):
+    """`accelerate launch --mixed_precision bf16` trained in bfloat16, and card and results said float32."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", chosen)
+    arguments = CTCLArguments("out", use_cpu=True)
+    assert (arguments.bf16, arguments.fp16, arguments.mixed_precision) == (bf16, fp16, chosen)
+    pair = StudentPair({"cnn": make_cnn(), "vit": make_vit()}, Vanilla(make_cnn(), make_vit()))
+    facts = record(pair, arguments, 1, {}, RunFacts())
+    assert dict(facts["cnn"]["training"])["precision"] == PRECISIONS[chosen]
+
+
+def test_a_precision_that_no_test_covers_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(ValueError, match="configured for fp8"):
+        CTCLArguments("out", use_cpu=True)
+
+
+def test_every_flag_that_says_yes_or_no_may_be_given_bare():
+    """`--hub_private_repo`, as docs/publishing.md writes it, was refused: what may be None too wanted a value."""
+    assert parse("--hub_private_repo").training.hub_private_repo is True
+    parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, CTCLArguments])
+    flags = [action.option_strings[0] for action in parser._actions if action.type is string_to_bool]
+    assert {"--hub_private_repo", "--bf16", "--tf32", "--hfd", "--from_scratch"} <= set(flags)
+    namespace, unknown = parser.parse_known_args(flags)
+    assert not unknown and all(getattr(namespace, flag[2:]) is True for flag in flags)
+
+
+def test_every_flag_in_the_documents_is_one():
+    root = Path(__file__).parents[2]
+    parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, CTCLArguments])
+    known = {option for action in parser._actions for option in action.option_strings}
+    known |= {"--recipe", "--config_file", "--shutdown-timeout", "--signals-to-handle"}  # the last three of launchers
+    for script in (*root.glob("examples/**/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
+        for node in ast.walk(ast.parse(script.read_text())):
+            if isinstance(node, ast.AnnAssign):  # a field of a dataclass of arguments
+                known.add(f"--{ast.unparse(node.target)}")
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                known.add(node.value)
+    for document in (root / "README.md", *root.glob("docs/*.md")):
+        told = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", document.read_text()))
+        assert told <= known, f"{document.name}: {sorted(told - known)}"

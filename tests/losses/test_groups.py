@@ -1,0 +1,125 @@
+"""Which classes a peer is blind to, what they are merged with, and probabilities of groups."""
+
+import pytest
+import reference
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctcl_hf.losses import ClassGroups, groups_of, merged_log_probabilities, place_of_classes
+
+K = 4  # Road, Fence, Tree, Sky
+
+
+def confusion(*rows):
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def counts_of(peer, learner=None):
+    """Of a learner (place 0) and its peer (place 1)."""
+    return torch.stack([peer if learner is None else learner, peer]).long()
+
+
+KNOWS = confusion([90, 0, 10, 0], [0, 90, 10, 0], [0, 10, 90, 0], [0, 0, 0, 100])
+NO_FENCE = confusion([90, 0, 10, 0], [30, 0, 70, 0], [0, 0, 100, 0], [0, 0, 0, 100])
+
+
+@st.composite
+def partitions(draw):
+    num_classes = draw(st.integers(1, 7))
+    blind = draw(st.sets(st.integers(0, num_classes - 1)))
+    counts = draw(
+        st.lists(
+            st.lists(st.integers(0, 3), min_size=num_classes, max_size=num_classes),
+            min_size=num_classes,
+            max_size=num_classes,
+        )
+    )
+    return sorted(blind), counts
+
+
+@given(partitions())
+def test_groups_are_the_connected_classes_of_the_slow_reference(case):
+    blind, counts = case
+    found = groups_of(blind, torch.tensor(counts))
+    if not any(map(any, counts)):
+        assert found == (tuple(range(len(counts))),)
+        return
+    assert {frozenset(group) for group in found} == reference.connected_classes(blind, counts)
+    assert sorted(label for group in found for label in group) == list(range(len(counts)))
+
+
+@given(partitions())
+def test_merged_probabilities_are_sums_and_every_class_finds_its_group(case):
+    groups = groups_of(case[0], torch.tensor(case[1]))
+    log_p = torch.log_softmax(3 * torch.randn(2, len(case[1]), 3, 2, dtype=torch.float64), dim=1)
+    merged, places = merged_log_probabilities(log_p, groups), place_of_classes(groups)
+    assert merged.shape == (2, len(groups), 3, 2)
+    for group in groups:
+        for label in group:
+            assert torch.allclose(merged[:, places[label]].exp(), log_p[:, list(group)].exp().sum(1), atol=1e-12)
+
+
+def test_a_class_alone_keeps_its_log_probability_bit_for_bit_and_vanishing_ones_stay_finite():
+    log_p = torch.log_softmax(torch.tensor([[0.0, -300.0, -400.0]]), dim=1)
+    merged = merged_log_probabilities(log_p, ((0,), (1, 2)))
+    assert torch.equal(merged[:, 0], log_p[:, 0])
+    assert torch.isfinite(merged).all()
+
+
+def test_a_blind_class_is_merged_with_what_the_peer_says_instead():
+    groups = ClassGroups(K, peers=(1, 0))
+    groups.update(counts_of(NO_FENCE, KNOWS))
+    assert groups.blind_classes(0) == [1]
+    assert groups.of_learner(0) == ((0,), (1, 2), (3,))
+    # The learner knows all that its peer does: as its peer's peer it is blind to nothing.
+    assert groups.of_learner(1) == ((0,), (1,), (2,), (3,))
+
+
+def test_nothing_is_taught_before_the_first_step():
+    assert ClassGroups(K, peers=(1, 0)).of_learner(0) == ((0, 1, 2, 3),)
+
+
+def test_a_class_that_was_never_seen_is_merged_with_none():
+    unseen = confusion([90, 0, 10, 0], [0, 0, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
+    groups = ClassGroups(K, peers=(1, 0))
+    groups.update(counts_of(unseen))
+    assert groups.blind_classes(0) == [1]
+    assert groups.of_learner(0) == ((0,), (1,), (2,), (3,))
+
+
+@pytest.mark.parametrize(("known", "blind"), [(3, True), (6, False)])
+def test_a_peer_is_blind_below_a_twentieth_even_where_the_learner_knows_no_more(known, blind):
+    peer = confusion([100, 0, 0, 0], [100 - known, known, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
+    groups = ClassGroups(K, peers=(1, 0))
+    groups.update(counts_of(peer))
+    assert (groups.blind_classes(0) == [1]) == blind
+
+
+def test_a_blind_class_recovers_above_the_bound_at_which_it_went_blind():
+    def peer(found):
+        return confusion([100, 0, 0, 0], [100 - found, found, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
+
+    learner = peer(100)
+    groups = ClassGroups(K, peers=(1, 0), memory=0.0)
+    seen = []
+    for found in (60, 45, 60, 75, 60, 45):  # IoU of the class in percent; blind below 50, no longer from 70
+        groups.update(counts_of(peer(found), learner))
+        seen.append(bool(groups.blind[0, 1]))
+    assert seen == [False, True, True, False, False, True]
+
+
+def test_counts_are_forgotten_at_the_pace_of_the_memory():
+    groups = ClassGroups(K, peers=(1, 0), memory=0.9)
+    groups.update(counts_of(KNOWS))
+    groups.update(counts_of(NO_FENCE))
+    assert torch.allclose(groups.confusion[1], 0.9 * KNOWS + NO_FENCE)
+
+
+def test_its_state_is_what_its_groups_depend_on():
+    first, second = ClassGroups(K, peers=(1, 0)), ClassGroups(K, peers=(1, 0))
+    first.update(counts_of(NO_FENCE, KNOWS))
+    second.load_state_dict(first.state_dict())
+    for groups in (first, second):
+        groups.update(counts_of(KNOWS))
+    assert torch.equal(first.confusion, second.confusion) and torch.equal(first.blind, second.blind)

@@ -1,0 +1,154 @@
+"""A card says what its run recorded, in metadata that the Hub reads, with a snippet that runs."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from conftest import make_cnn, make_data, make_vit
+from huggingface_hub import ModelCard
+
+import ctcl_hf
+from ctcl_hf import CTCL, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
+from ctcl_hf.publishing.card import default_name, rewrite_cards
+from ctcl_hf.publishing.hub import Repository
+from ctcl_hf.training.record import RunFacts
+
+
+def make_trainer(folder, method=CTCL, facts=None, **arguments) -> CTCLTrainer:
+    data, cnn, vit = make_data(), make_cnn(), make_vit()
+    return CTCLTrainer(
+        StudentPair({"cnn": cnn, "vit": vit}, method(cnn, vit)),
+        CTCLArguments(str(folder), use_cpu=True, report_to="none", disable_tqdm=True, max_steps=1, **arguments),
+        train_dataset=data.samples("train", TrainingTransform(data.image_size, (64, 64))),
+        eval_dataset=data.samples("validation", EvaluationTransform(data.image_size)),
+        facts=facts,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trainer after one step and two evaluations, and its folder."""
+    folder = tmp_path_factory.mktemp("out")
+    PIL.Image.new("RGB", (8, 8)).save(folder / "made.png")
+    facts = RunFacts(
+        dataset="halves",
+        dataset_title="drawn halves",
+        dataset_id="artist/halves",
+        training_images=12,
+        method={"alpha": 1.0, "kl_direction": "reverse"},
+        recipe="tiny",
+        command="run_ctcl.py --recipe tiny",
+        license="mit",
+        figure=folder / "made.png",
+    )
+    trainer = make_trainer(folder, facts=facts)
+    trainer.train()
+    trainer.model.students["vit"].origin = "nvidia/mit-b1"
+    trainer.evaluate()
+    trainer.evaluate(trainer.eval_dataset, metric_key_prefix="test")
+    scores = json.loads(json.dumps(trainer.scores))
+    facts.control = {"test": {key: value / 2 for key, value in scores["test"].items()}}
+    trainer.save_model()
+    return trainer, folder
+
+
+def test_metadata_is_what_the_hub_reads(trained):
+    trainer, folder = trained
+    data = ModelCard.load(folder / "vit" / "README.md").data
+    assert (data.pipeline_tag, data.library_name, data.license) == ("image-segmentation", "transformers", "mit")
+    assert (data.datasets, data.base_model) == (["artist/halves"], "nvidia/mit-b1")
+    assert {(result.dataset_type, result.dataset_name) for result in data.eval_results} == {("artist/halves", "halves")}
+    results = {(result.dataset_split, result.metric_type): result.metric_value for result in data.eval_results}
+    assert results == {
+        ("test", "mean_iou"): trainer.scores["test"]["vit_mean_iou"],
+        ("test", "accuracy"): trainer.scores["test"]["vit_overall_accuracy"],
+    }
+    assert ModelCard.load(folder / "cnn" / "README.md").data.base_model is None  # nobody said what it started from
+
+
+def test_the_text_holds_what_was_recorded(trained):
+    trainer, folder = trained
+    text = (folder / "cnn" / "README.md").read_text()
+    count = sum(parameter.numel() for parameter in trainer.model.students["cnn"].model.parameters())
+    assert "into 3 classes of drawn halves" in text and f"({count / 1e6:.2f} M parameters)" in text
+    assert "| training images | 12 |" in text and "ctcl_hf 0." in text
+    assert "trained together with SegFormer" in text
+    assert "| steps | 1 of 4 images |" in text
+    assert "| seed | 42 |" in text and "| recipe | tiny |" in text and "torch 2" in text
+    assert "hfd 0.1" in text and "kl_direction reverse" in text
+    iou = 100 * trainer.scores["test"]["cnn_mean_iou"]
+    assert f"| **cnn**, test | 5 | {iou:.2f} |" in text
+    assert f"| cnn trained alone, test | 5 | {iou / 2:.2f} |" in text
+    assert f"| dot | {100 * trainer.scores['test']['cnn_iou_dot']:.2f} |" in text
+    assert "](figure.png)" in text and (folder / "cnn" / "figure.png").is_file()
+    assert "zhu2023good" in text
+    assert "{{" not in text and "None" not in text
+
+
+def test_what_was_not_recorded_is_not_said(tmp_path):
+    trainer = make_trainer(tmp_path, method=Vanilla)
+    trainer.save_model()
+    card = ModelCard.load(tmp_path / "cnn" / "README.md")
+    assert card.data.datasets is None and card.data.eval_results is None and card.data.license == "unknown"
+    for absent in (
+        "## Scores",
+        "| steps |",
+        "| command |",
+        "| recipe |",
+        "figure",
+        "started from",
+        "None",
+        "together with",
+    ):
+        assert absent not in card.text, absent
+    assert "The publisher has not stated a license." in card.text
+
+
+def test_scores_are_of_the_saved_weights_or_not_there(tmp_path):
+    trainer = make_trainer(tmp_path, facts=RunFacts(dataset="halves"))
+    trainer.evaluate()
+    trainer.save_model()
+    assert "**vit**, validation" in (tmp_path / "vit" / "README.md").read_text()
+    trainer.train()  # the weights have moved on
+    trainer.save_model()
+    assert "## Scores" not in (tmp_path / "vit" / "README.md").read_text()
+
+
+def test_a_card_can_be_rendered_again_for_another_repository(trained):
+    _, folder = trained
+    before = (folder / "cnn" / "README.md").read_text()
+    rewrite_cards(folder, {"cnn": Repository("me/a"), "vit": Repository("me/b")})
+    text = (folder / "cnn" / "README.md").read_text()
+    assert text.startswith("---") and 'model="me/a"' in text and "/me/b)" in text and "# a\n" in text
+    assert default_name(folder) == "ctcl-halves" and default_name(folder / "cnn") == "cnn"
+    rewrite_cards(folder, {})
+    assert (folder / "cnn" / "README.md").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["cnn", "vit"])
+def test_the_snippet_runs(trained, name, capsys, tmp_path, monkeypatch):
+    _, folder = trained
+    snippet = re.search(r"```python\n(.*?)```", (folder / name / "README.md").read_text(), re.DOTALL)[1]
+    assert ("trust_remote_code" in snippet) == (name == "cnn")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "street.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet.replace("PATH/TO/THIS/FOLDER", str(folder / name)), {})
+    assert "(60, 40)" in capsys.readouterr().out
+
+
+def test_cards_are_written_where_the_package_is_run_from_its_source_tree():
+    """The template lay beside the package, where only an installation found it: training died at its first save."""
+    source = Path(ctcl_hf.__file__).parents[1]
+    code = (
+        f"import sys; sys.path.insert(0, {str(source)!r}); "
+        "sys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in repr(finder)]; "
+        "from importlib.resources import files; print(files('ctcl_hf.publishing').joinpath('student.md').is_file())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

@@ -1,0 +1,166 @@
+"""The full circle in fresh processes with the unmodified client: train, push both, pull each in every way."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import time
+
+import hf_xet
+import numpy as np
+import PIL.Image
+import pytest
+from conftest import make_cnn, make_vit
+from publishing.client import EXAMPLES, environment, run
+from publishing.server import Hub
+
+from ctcl_hf.scoring.predict import load_for_inference, segment
+
+TINY = (
+    *("--recipe", "demo", "--cnn", "mobilenetv2_035", "--aspp_channels", "8", "--crop_size", "32"),
+    *("--per_device_train_batch_size", "2", "--no_check_data", "--report_to", "none", "--max_steps", "2"),
+    *("--eval_strategy", "no", "--push_to_hub"),
+)
+# Prints the class of every pixel as pipeline's masks give it; arguments: student, how, image.
+PULL = """
+import sys
+student, how, image = sys.argv[1:]
+if how == "package":
+    import ctcl_hf
+else:
+    sys.modules["ctcl_hf"] = None  # as where it is not installed
+import numpy as np
+from transformers import pipeline
+options = {"trust_remote_code": True} if how == "remote code" else {}
+segment = pipeline("image-segmentation", model=student, **options)
+found = segment(image)
+ids = np.full(found[0]["mask"].size[::-1], -1)
+for part in found:
+    ids[np.asarray(part["mask"]) > 0] = segment.model.config.label2id[part["label"]]
+np.save("ids.npy", ids)
+"""
+
+
+@pytest.fixture(scope="module", params=["lfs", "xet"])
+def published(request, tmp_path_factory):
+    """A Hub to which a run of two steps has pushed its students; its folder; whether through Xet."""
+    folder, xet = tmp_path_factory.mktemp(request.param), request.param == "xet"
+    if xet:
+        (folder / "cas").mkdir()
+    with Hub(cas=folder / "cas" if xet else None) as hub:
+        out = folder / "out"
+        done = run(EXAMPLES / "run_ctcl.py", *TINY, "--output_dir", out, env=environment(hub, folder / "home", xet))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(f"{hub.url}/tester/ctcl-synthetic-vit") == 2  # before the first step, and at the end
+        assert "hf_writer" not in done.stdout + done.stderr
+        if xet:  # what a real Hub learns from its Xet store
+            for name in ("cnn", "vit"):
+                weights = out / name / "model.safetensors"
+                (hashed,) = hf_xet.hash_files([str(weights)])
+                hub.xet_hashes[hashlib.sha256(weights.read_bytes()).hexdigest()] = hashed.hash
+        yield hub, out, xet
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("image") / "image.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).resize((280, 200)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("student", "how"), [("vit", "stock"), ("vit", "package"), ("cnn", "package"), ("cnn", "remote code")]
+)
+def test_a_pushed_student_runs_elsewhere_with_the_same_masks(published, image, tmp_path, student, how):
+    hub, out, xet = published
+    done = run(
+        "-c", PULL, f"tester/ctcl-synthetic-{student}", how, image, cwd=tmp_path, env=environment(hub, tmp_path, xet)
+    )
+    assert done.returncode == 0, done.stderr
+    expected = segment(*load_for_inference(str(out / student)), PIL.Image.open(image))
+    assert np.array_equal(np.load(tmp_path / "ids.npy"), expected)
+    if how != "remote code":  # of which transformers warns, as it should
+        assert not re.search("warn|not supported|trust_remote_code", done.stderr, re.IGNORECASE), done.stderr
+    if xet:
+        assert any("xet-read-token" in path for _, path in hub.requests)
+
+
+def test_code_from_the_hub_runs_on_the_users_flag_alone(published, image, tmp_path):
+    hub, _, xet = published
+    done = run(
+        "-c", PULL, "tester/ctcl-synthetic-cnn", "stock", image, cwd=tmp_path, env=environment(hub, tmp_path, xet)
+    )
+    assert done.returncode != 0
+    assert "trust_remote_code=True" in done.stderr
+
+
+def test_the_token_is_nowhere_in_what_was_written_or_printed(published):
+    _, out, _ = published
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    assert not [path for path in written if b"hf_writer" in path.read_bytes()]
+
+
+def test_pushing_again_changes_nothing(published, tmp_path):
+    hub, out, xet = published
+    before = {name: len(hub.commits(f"tester/ctcl-synthetic-{name}")) for name in ("cnn", "vit")}
+    done = run(EXAMPLES / "push.py", out, env=environment(hub, tmp_path, xet))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" at commit ") == 2
+    assert before == {name: len(hub.commits(f"tester/ctcl-synthetic-{name}")) for name in ("cnn", "vit")}
+
+
+@pytest.mark.parametrize("where", ["PUT ^/lfs/", "POST new-vit/commit"])
+def test_a_push_that_is_killed_is_finished_by_the_next(tmp_path, where):
+    out, names = tmp_path / "out", ("cnn", "vit")
+    make_cnn().save_pretrained(str(out / "cnn"))
+    make_vit().save_pretrained(str(out / "vit"))
+    with Hub() as hub:
+        hub.fail(*where.split(), "stall")
+        chosen = [part for name in names for part in ("--repository", f"{name}=new-{name}")]
+        command = [sys.executable, str(EXAMPLES / "push.py"), str(out), *chosen]
+        pushing = subprocess.Popen(command, env=environment(hub, tmp_path), stderr=subprocess.DEVNULL)
+        assert hub.stalled.wait(120)
+        pushing.kill()
+        pushing.wait()
+        hub.released.set()
+        done = run(*command[1:], env=environment(hub, tmp_path))
+        assert done.returncode == 0, done.stderr
+        for name in names:
+            published = hub.files(f"tester/new-{name}")
+            published.pop(".gitattributes")
+            assert published == {path.name: path.read_bytes() for path in (out / name).iterdir()}
+            assert len(hub.commits(f"tester/new-{name}")) == 1
+
+
+@pytest.mark.parametrize("trouble", ["no token", "read-only token", "no Hub"])
+def test_a_run_that_could_not_publish_ends_before_it_starts(tmp_path, trouble):
+    with Hub() as hub:
+        own = environment(hub, tmp_path, token="hf_reader" if trouble == "read-only token" else "hf_writer")
+        if trouble == "no token":
+            del own["HF_TOKEN"]
+        if trouble == "no Hub":
+            own["HF_ENDPOINT"] = "http://127.0.0.1:9"
+        start = time.monotonic()
+        done = run(EXAMPLES / "run_ctcl.py", *TINY, "--output_dir", tmp_path / "out", env=own)
+    message = {
+        "no token": "hf auth login",
+        "read-only token": "may not write to tester/ctcl-synthetic-cnn",
+        "no Hub": "cannot be reached",
+    }[trouble]
+    assert done.returncode == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert time.monotonic() - start < 60
+
+
+def test_config_of_the_pushed_cnn_names_its_code(published):
+    hub, _, xet = published
+    if xet:
+        return  # the same files
+    config = json.loads(hub.files("tester/ctcl-synthetic-cnn")["config.json"])
+    assert config["auto_map"] == {
+        "AutoConfig": "configuration_deeplabv3plus.DeepLabV3PlusConfig",
+        "AutoModelForSemanticSegmentation": "modeling_deeplabv3plus.DeepLabV3PlusForSemanticSegmentation",
+    }

@@ -1,0 +1,127 @@
+"""The Space in a real browser: load, segment an example, see both masks. And its way to the Hub."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import make_cnn, make_vit
+from publishing.client import EXAMPLES, environment, run
+from publishing.server import Hub, Repo
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+# The last three keep Chromium from looking for Google's servers at every start.
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,1600"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Address of the app with two tiny students."""
+    folder = tmp_path_factory.mktemp("students")
+    make_cnn().save_pretrained(str(folder / "cnn"))
+    make_vit().save_pretrained(str(folder / "vit"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "NO_PROXY": "*",
+        "HF_HOME": str(folder),
+    }
+    log = folder / "log"
+    app = subprocess.Popen(
+        [sys.executable, EXAMPLES / "space" / "app.py", folder / "cnn", folder / "vit", "--port", str(port)],
+        env=own,
+        stdout=log.open("w"),
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+    )
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        assert app.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address, timeout=1)
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield address
+    app.kill()
+
+
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver (see .ci/run)")
+def test_an_example_is_segmented_by_both_students(page, tmp_path):
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        browser.get(page)
+        wait = WebDriverWait(browser, 60)
+        wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#segment"))
+        wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "button.gallery-item"))[0].click()
+        wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#image img"))
+        browser.find_element(By.CSS_SELECTOR, "#segment").click()
+        wait.until(lambda b: "They disagree on" in b.find_element(By.ID, "share").text)
+        sizes = {}
+        for name in ("mask-0", "mask-1", "overlay-0", "overlay-1", "disagreement"):
+            shown = wait.until(lambda b, name=name: b.find_elements(By.CSS_SELECTOR, f"#{name} img"))[0]
+            sizes[name] = wait.until(lambda b, shown=shown: b.execute_script("return arguments[0].naturalWidth", shown))
+        assert len(set(sizes.values())) == 1 and sizes["mask-0"] > 100
+        assert "dot" in browser.find_element(By.ID, "legend").text
+        share = float(re.search(r"([\d.]+) %", browser.find_element(By.ID, "share").text)[1])
+        assert 0 <= share <= 100
+        assert "cnn" in browser.page_source and "vit" in browser.page_source
+    finally:
+        browser.quit()
+
+
+def test_students_of_different_classes_are_refused(tmp_path):
+    make_cnn().save_pretrained(str(tmp_path / "cnn"))
+    make_vit(num_labels=2).save_pretrained(str(tmp_path / "vit"))
+    done = run(
+        EXAMPLES / "space" / "app.py", tmp_path / "cnn", tmp_path / "vit", env=os.environ | {"HF_HUB_OFFLINE": "1"}
+    )
+    assert done.returncode == 1
+    assert "know different classes" in done.stderr
+
+
+def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
+    students = ["tester/run-cnn", "tester/run-vit"]
+    with Hub() as hub:
+        for student in students:
+            hub.repos["model", student] = Repo()
+            hub.new_commit(hub.repos["model", student], "main", "initial commit", {})
+        command = (EXAMPLES / "push_space.py", "tester/run", *students, "--trust_remote_code")
+        for _ in range(2):  # the second finds nothing to do
+            done = run(*command, env=environment(hub, tmp_path))
+            assert done.returncode == 0, done.stderr
+        assert f"{hub.url}/spaces/tester/run" in done.stdout
+        files = hub.files("tester/run", kind="space")
+        assert len(hub.commits("tester/run", kind="space")) == 1
+        refused = run(*command, env=environment(hub, tmp_path, token="hf_reader"))
+        missing = run(*command[:2], "tester/nosuch", *command[3:], env=environment(hub, tmp_path))
+    assert missing.returncode == 1 and "has no model tester/nosuch: publish" in missing.stderr
+    assert refused.returncode == 1 and "may not write" in refused.stderr
+    assert json.loads(files["settings.json"]) == {"students": students, "trust_remote_code": True}
+    assert files["app.py"] == (EXAMPLES / "space" / "app.py").read_bytes()
+    card = yaml.safe_load(files["README.md"].decode().split("---")[1])
+    assert (card["sdk"], card["app_file"], card["models"]) == ("gradio", "app.py", students)
+    assert any(path.startswith("images/") for path in files)
+    assert Path("requirements.txt").name in files

@@ -1,0 +1,191 @@
+"""`evaluate.py`: any model on any data by any protocol, what it writes, and that it hides no library."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from accelerate import Accelerator
+from conftest import CLASSES, make_cnn, make_data, make_other, make_vit
+
+from ctcl_hf.data.shards import write_shards
+from ctcl_hf.scoring.protocols import Protocol
+from ctcl_hf.scoring.scorer import Scorer, class_order
+
+ROOT = Path(__file__).parents[2]
+SIZE = (64, 96)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_data(2, 5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, data):
+    """Two students, one of which numbers its classes otherwise, and the data as shards."""
+    root = tmp_path_factory.mktemp("evaluate")
+    make_cnn(size=SIZE).save_pretrained(str(root / "cnn"))
+    make_vit(size=SIZE).save_pretrained(str(root / "vit"))
+    make_other(size=SIZE).save_pretrained(str(root / "other"))
+    write_shards(data, root / "shards")
+    return root
+
+
+def evaluate(*arguments):
+    command = [sys.executable, str(ROOT / "examples" / "evaluate.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_it_prints_and_writes_what_was_evaluated_and_how(folder, tmp_path):
+    done = evaluate(folder / "vit", "--dataset_name", folder / "shards", "--workers", 0, "--use_cpu",
+                    "--output_dir", tmp_path / "out", "--predictions", tmp_path / "png")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert told["images"] == 5
+    assert told["labelled_pixels"] == 5 * 60 * 96  # a band of 4 rows has no label
+    assert told["protocol"] == "whole images at 64x96"
+    assert told["classes"] == "matched by name"
+    assert told["split"] == "validation"
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "validation: 5 images, 28800 labelled pixels. Scored: whole images at 64x96, in float32." in text
+    assert f"{100 * told['scores']['mean_iou']:.2f}" in text
+    assert text in done.stdout
+    assert PIL.Image.open(tmp_path / "out" / "worst.png").size[0] > 500
+    assert len(list((tmp_path / "png").glob("*.png"))) == 5
+
+
+def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_path):
+    done = evaluate(folder / "cnn", "--dataset_name", folder / "shards", "--workers", 0, "--use_cpu", "--bf16",
+                    "--protocol", "sliding", "--window", 32, "--scales", 0.5, 1.0, "--flip",
+                    "--output_dir", tmp_path, "--worst", 0)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert told["protocol"] == (
+        "sliding window of 32x32, stride 22x22, over images at 64x96, scales 0.5, 1, mirrored too"
+    )
+    assert told["precision"] == "bfloat16 autocast"
+    assert not (tmp_path / "worst.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([".", "--dataset", "synthetic"], "is the folder of a run. Did you mean ./cnn or ./other or ./vit?"),
+        (["nowhere", "--dataset", "synthetic"], "nowhere is neither a student's folder nor a model on the Hub"),
+        (["cnn", "--dataset_name", "shards", "--split", "test"], "--split test: shards has train, validation."),
+        (["cnn", "--dataset", "synthetic"], "The model knows 3 classes (left, right, dot), the data has"),
+        (
+            ["cnn", "--dataset_name", "shards", "--protocol", "centre_crop", "--predictions", "png"],
+            "--predictions wants whole images",
+        ),
+        (["cnn", "--dataset_name", "shards", "--stride", "8"], "--stride has no effect on --protocol whole"),
+        (["cnn", "--batch_size", "0", "--protocol", "middle"], "--batch_size 0: expected at least 1."),
+    ],
+)
+def test_what_cannot_be_evaluated_ends_in_one_sentence(folder, monkeypatch, capsys, arguments, message):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("evaluate_example", ROOT / "examples" / "evaluate.py")
+    example = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "evaluate_example", example)  # where its dataclasses look for their types
+    spec.loader.exec_module(example)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments, "--use_cpu", "--workers", "0"])
+    with pytest.raises(SystemExit) as ended:
+        example.main()
+    assert message in f"{ended.value}{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize("make", [make_cnn, make_vit, make_other])
+def test_scores_are_those_of_the_trainers_evaluation(folder, data, make):
+    """The same images, the same path: a student's released folder scores what its run reported."""
+    from ctcl_hf import CTCLArguments, CTCLTrainer, StudentPair, Vanilla, load_student
+
+    name = make.__name__.removeprefix("make_")
+    students = {n: load_student(str(folder / n), CLASSES, SIZE) for n in (name, "vit" if name != "vit" else "cnn")}
+    protocol = Protocol("sliding", SIZE, (48, 64))
+    trainer = CTCLTrainer(
+        StudentPair(students, Vanilla(*students.values())),
+        CTCLArguments(str(folder / "run"), use_cpu=True, report_to=[]),
+        eval_dataset=data.samples("validation", protocol.transform),
+        protocol=protocol,
+    )
+    expected = trainer.evaluate()
+    scores, images = Scorer(str(folder / name), data, Accelerator(cpu=True)).score("validation", protocol)
+    assert scores["mean_iou"] == pytest.approx(expected[f"eval_{name}_mean_iou"], abs=1e-12)
+    assert len(images) == 5
+
+
+def test_classes_are_brought_into_the_datas_order(folder, data):
+    turned = dataclasses.replace(data, class_names=("dot", "LEFT", "right"), label_map={2: 0, 0: 1, 1: 2})
+    accelerator = Accelerator(cpu=True)
+    straight, _ = Scorer(str(folder / "vit"), data, accelerator).score("validation", Protocol(image_size=SIZE))
+    scores, _ = Scorer(str(folder / "vit"), turned, accelerator).score("validation", Protocol(image_size=SIZE))
+    for name in CLASSES:
+        other = "LEFT" if name == "left" else name
+        assert scores[f"iou_{other}"] == pytest.approx(straight[f"iou_{name}"], nan_ok=True)
+
+
+def test_how_classes_were_matched_is_said():
+    assert class_order(["b", "A"], ["a", "b"]) == ([1, 0], "matched by name")
+    order, note = class_order(["a", "c"], ["a", "b"])
+    assert order == [0, 1]
+    assert note == "matched by number, since the model has other names (1: c for b)"
+    with pytest.raises(ValueError, match="The model knows b by another number than the data, but lacks other names"):
+        class_order(["b", "c"], ["a", "b"])
+    with pytest.raises(ValueError, match="The model knows 1 classes"):
+        class_order(["a"], ["a", "b"])
+
+
+def test_predictions_are_written_as_the_benchmark_wants_them(folder, data, tmp_path):
+    accelerator, protocol = Accelerator(cpu=True), Protocol(image_size=SIZE)
+    Scorer(str(folder / "vit"), data, accelerator).score("validation", protocol, predictions=tmp_path / "ours")
+    ids = dataclasses.replace(data, prediction_ids=(7, 11, 33))
+    Scorer(str(folder / "vit"), ids, accelerator).score("validation", protocol, predictions=tmp_path / "theirs")
+    for number in range(5):
+        ours = PIL.Image.open(tmp_path / "ours" / f"{number:06}.png")
+        assert ours.mode == "P"
+        assert ours.getpalette()[:9] == [channel for colour in data.palette for channel in colour]
+        theirs = np.asarray(PIL.Image.open(tmp_path / "theirs" / f"{number:06}.png"))
+        assert np.array_equal(np.array([7, 11, 33])[np.asarray(ours)], theirs)
+
+
+def test_predictions_never_overwrite_each_other(folder, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("ctcl_hf.data.SegmentationSamples.name", lambda samples, number: "street")
+    with pytest.raises(ValueError, match="Two images are named street"):
+        Scorer(str(folder / "vit"), data, Accelerator(cpu=True)).score(
+            "validation", Protocol(image_size=SIZE), predictions=tmp_path
+        )
+
+
+def test_a_split_without_labels_is_predicted(folder, data, tmp_path):
+    data.splits["test"] = data.splits["validation"].remove_columns("label")
+    try:
+        scores, images = Scorer(str(folder / "vit"), data, Accelerator(cpu=True)).score(
+            "test", Protocol(image_size=SIZE), predictions=tmp_path
+        )
+    finally:
+        del data.splits["test"]
+    assert len(list(tmp_path.glob("*.png"))) == 5
+    assert images.labelled_pixels == 0
+    assert scores["mean_iou"] != scores["mean_iou"]  # nothing to score
+    assert images.worst(4) == []
+
+
+def test_scripts_beside_the_example_still_find_the_library_of_its_name():
+    """examples/evaluate.py is found before the library `evaluate` by every script in its folder."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "examples")!r})
+import evaluate
+assert evaluate.__version__, evaluate
+from ctcl_hf import MeanIoU
+print(issubclass(MeanIoU, evaluate.Metric))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr

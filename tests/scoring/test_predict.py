@@ -1,0 +1,114 @@
+"""Released students in transformers' own pipeline, which must see what this package evaluates."""
+
+import logging
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from conftest import make_cnn, make_vit
+from transformers import pipeline
+
+from ctcl_hf import EvaluationTransform, segment
+from ctcl_hf.losses import upsample
+from ctcl_hf.scoring.predict import class_map, load_for_inference, sliding_window_logits
+
+
+@pytest.mark.parametrize("make", [make_cnn, make_vit])
+def test_pipeline_gives_the_masks_that_evaluation_scores(make, tmp_path, halves, caplog):
+    student = make(size=(48, 64)).eval()
+    student.save_pretrained(str(tmp_path))
+    sample = halves.samples("validation", EvaluationTransform((48, 64)))[0]
+    with torch.no_grad():
+        evaluated = class_map(student.logits(sample["pixel_values"][None]), sample["labels"].shape)[0].numpy()
+    image = halves.splits["validation"][0]["image"]
+    assert np.array_equal(segment(student.model, student.image_processor, image), evaluated)
+    with caplog.at_level(logging.WARNING):
+        found = pipeline("image-segmentation", model=str(tmp_path))(image)
+    assert "not supported" not in caplog.text
+    painted = np.full(evaluated.shape, 255)
+    for part in found:
+        painted[np.asarray(part["mask"]) > 0] = student.config.label2id[part["label"]]
+    assert np.array_equal(painted, evaluated)
+
+
+def test_an_image_is_segmented_at_its_own_size():
+    image = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (37, 51), dtype=np.uint8))
+    for student in (make_cnn(), make_vit()):
+        labels = segment(student.model, student.image_processor, image)
+        assert labels.shape == (37, 51)
+        assert labels.dtype == np.uint8
+        assert labels.max() < 3
+
+
+def test_the_class_map_is_the_argmax_of_the_upsampled_logits():
+    logits = torch.randn(2, 5, 4, 6)
+    upsampled = torch.nn.functional.interpolate(logits, (9, 13), mode="bilinear")
+    assert torch.equal(class_map(logits, (9, 13)), upsampled.argmax(1))
+
+
+def test_images_of_several_sizes_are_segmented_together_as_alone():
+    rng = np.random.default_rng(0)
+    images = [PIL.Image.fromarray(rng.integers(0, 255, (h, w, 3), dtype=np.uint8)) for h, w in ((37, 51), (60, 40))]
+    student = make_vit()
+    together = segment(student.model, student.image_processor, images)
+    for image, labels in zip(images, together, strict=True):
+        assert np.array_equal(labels, segment(student.model, student.image_processor, image))
+
+
+def pooled(pixels):
+    """Logits at stride 4 that depend on their own pixels alone, so that windows can agree."""
+    return torch.nn.functional.avg_pool2d(pixels, 4, ceil_mode=True)
+
+
+@pytest.mark.parametrize("window", [(40, 56), (64, 64)])
+def test_one_window_over_the_whole_image_is_the_whole_image(window):
+    pixels = torch.randn(2, 3, 40, 56)
+    whole = upsample(pooled(pixels), (40, 56))
+    assert torch.equal(sliding_window_logits(pooled, pixels, window, window), whole)
+
+
+@pytest.mark.parametrize("size", [(40, 56), (41, 57), (33, 90)])
+@pytest.mark.parametrize("stride", [(16, 16), (32, 24)])
+def test_overlapping_windows_weigh_every_pixel_once(size, stride):
+    pixels = torch.full((1, 3, *size), 2.5)
+    logits = sliding_window_logits(pooled, pixels, (32, 32), stride)
+    assert logits.shape == (1, 3, *size)
+    assert torch.allclose(logits, torch.full_like(logits, 2.5))
+
+
+def test_windows_see_their_own_pixels_and_no_more_than_their_size():
+    seen = []
+
+    def predict(pixels):
+        seen.append(tuple(pixels.shape[-2:]))
+        return pixels
+
+    pixels = torch.randn(1, 3, 50, 70)
+    assert torch.allclose(sliding_window_logits(predict, pixels, (32, 32), (20, 20)), pixels, atol=1e-6)
+    assert set(seen) == {(32, 32)}
+
+
+def test_a_stride_that_leaves_pixels_out_is_refused():
+    with pytest.raises(ValueError, match="stride"):
+        sliding_window_logits(pooled, torch.randn(1, 3, 64, 64), (32, 32), (40, 32))
+
+
+class Written:
+    """A pickle that writes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_weights_that_are_a_pickle_with_code_do_not_run_it(tmp_path):
+    folder, mark = tmp_path / "student", tmp_path / "mark"
+    make_vit().save_pretrained(str(folder))
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": Written(mark)}, folder / "pytorch_model.bin")
+    with pytest.raises(OSError, match="a pickle that holds more than tensors"):
+        load_for_inference(str(folder))
+    assert not mark.exists()

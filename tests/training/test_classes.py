@@ -1,0 +1,105 @@
+"""Watching classes: what is grouped is logged when it changes, and a lost class is told once, by name."""
+
+import pytest
+from transformers import TrainerControl, TrainerState
+
+from ctcl_hf.figures import blind_classes_figure
+from ctcl_hf.training.classes import GROUPS, ClassWatch, groups_text, lost_classes
+
+NAMES = ("cnn", "vit")
+
+
+def evaluation(step, fence, sky=0.9):
+    """Scores in which the CNN's fence is given, and all else stands still."""
+    log = {"step": step, "eval_cnn_mean_iou": (fence + sky) / 2, "eval_cnn_iou_Fence": fence, "eval_cnn_iou_Sky": sky}
+    return log | {"eval_vit_mean_iou": 0.5, "eval_vit_iou_Fence": 0.1, "eval_vit_iou_Sky": sky}
+
+
+@pytest.mark.parametrize(
+    ("fences", "lost"),
+    [
+        ([0.0, 0.2, 0.09], True),
+        ([0.0, 0.2, 0.11], False),
+        ([0.0, 0.04, 0.0], False),  # never known
+        ([0.2, 0.0, 0.3], False),  # lost, and learnt again
+        ([0.3], False),
+        ([], False),
+    ],
+)
+def test_a_class_is_lost_below_half_of_the_best_that_it_was_known_at(fences, lost):
+    history = [evaluation(10 * i, fence) for i, fence in enumerate(fences)]
+    found = lost_classes([{"step": 0, "loss": 1.0}, *history], NAMES)
+    assert [(one.student, one.label) for one in found] == ([("cnn", "Fence")] if lost else [])
+
+
+def test_an_absent_class_is_not_lost():
+    assert not lost_classes([evaluation(0, 0.4), evaluation(10, float("nan"))], NAMES)
+
+
+def watched(pair, history):
+    state = TrainerState(log_history=history, global_step=history[-1]["step"] if history else 0)
+    state.is_world_process_zero = True
+    return ClassWatch(pair), state
+
+
+class Pair:
+    """What a watch reads of a pair."""
+
+    names = NAMES
+
+    def __init__(self, groups=None):
+        labels = {0: "Sky", 1: "Fence", 2: "Wall"}
+        config = type("Config", (), {"id2label": labels})
+        self.students = {name: type("Student", (), {"config": config}) for name in NAMES}
+        self.objective = type("Objective", (), {"class_groups": groups})
+
+
+def test_a_lost_class_is_told_once_by_name_and_again_only_after_it_was_learnt_again(caplog):
+    history, told = [], []
+    for step, fence in enumerate([0.2, 0.05, 0.04, 0.2, 0.03]):
+        history.append(evaluation(step, fence))
+        watch, state = watched(Pair(), history)
+        caplog.clear()
+        with caplog.at_level("WARNING"):
+            watch.on_evaluate(None, state, TrainerControl(), metrics=history[-1])
+        told.append([record.getMessage() for record in caplog.records])
+    assert [len(lines) for lines in told] == [0, 1, 0, 0, 0]
+    assert told[1] == ["cnn knew Fence (20.0 % IoU at step 0) and has lost it: 5.0 % at step 1."]
+
+
+class Groups:
+    """What a watch reads of `ClassGroups`."""
+
+    def __init__(self):
+        self.blind = [1]
+
+    def blind_classes(self, learner):
+        return self.blind if learner == 0 else []
+
+    def of_learner(self, learner):
+        return ((0,), (1, 2)) if self.blind_classes(learner) else ((0,), (1,), (2,))
+
+
+def test_groups_are_logged_when_they_change_and_told_in_a_line_per_student():
+    groups = Groups()
+    watch, state = watched(Pair(groups), [])
+    for step, blind in ((10, [1]), (20, [1]), (30, [])):
+        groups.blind, state.global_step = blind, step
+        watch.on_log(None, state, TrainerControl(), logs={"loss": 1.0})
+        watch.on_log(None, state, TrainerControl(), logs={"eval_cnn_mean_iou": 1.0})
+        if step == 20:
+            first, second = groups_text(state.log_history).splitlines()
+    assert [log["step"] for log in state.log_history] == [10, 30]
+    assert first == "cnn is taught on 2 groups of 3 classes: its peer is blind to Fence; merged Fence + Wall."
+    assert second == "vit is taught on 3 groups of 3 classes: its peer is blind to no class; merged none."
+    assert groups_text([{"step": 1, "loss": 2.0}]) == ""
+    changes = [(log["step"], log[GROUPS]) for log in state.log_history]
+    figure = blind_classes_figure(changes, 40, ("Sky", "Fence", "Wall"))
+    (bars,) = [c for c in figure.axes[0].collections if len(c.get_paths())]
+    assert bars.get_paths()[0].get_extents().x0 == 10 and bars.get_paths()[0].get_extents().x1 == 30
+
+
+def test_a_watch_of_a_method_without_groups_logs_nothing():
+    watch, state = watched(Pair(), [])
+    watch.on_log(None, state, TrainerControl(), logs={"loss": 1.0})
+    assert not state.log_history

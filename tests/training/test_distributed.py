@@ -1,0 +1,327 @@
+"""Two processes: training neither hangs nor drifts apart, and evaluation counts every image exactly once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import CLASSES, make_cnn, make_data, make_vit
+from training.test_reliability import At, send
+from training.test_trainer import make_trainer
+
+from ctcl_hf import EvaluationTransform, MeanIoU, load_student
+from ctcl_hf.metrics import confusion_counts
+from ctcl_hf.runs import run
+from ctcl_hf.scoring.predict import class_map
+from ctcl_hf.training.checkpoints import find_checkpoint
+
+SCRIPT = """
+import json, sys
+import torch
+from training.test_trainer import make_trainer
+from conftest import make_data
+
+trainer = make_trainer(sys.argv[1], data=make_data(9, 5), max_steps=2, per_device_train_batch_size=2)
+own = []
+trainer.model.register_forward_hook(lambda module, inputs, output: own.append(output["terms"]["ce_cnn"]))
+trainer.train()
+per_process = trainer.accelerator.gather(torch.stack(own)[None])
+scores = trainer.evaluate()
+counts = {name: own.gather().dense().tolist() for name, own in trainer.image_counts.items()}
+parameters = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+everywhere = trainer.accelerator.gather(parameters[None])
+trainer.save_model()
+if trainer.is_world_process_zero():
+    logs = [log for log in trainer.state.log_history if "ce_cnn" in log]
+    facts = {"world": trainer.args.world_size, "scores": scores, "logs": logs, "counts": counts,
+             "ce_cnn": per_process.mean(0).tolist(), "differ": bool((per_process[0] != per_process[-1]).any()),
+             "equal": bool((everywhere[0] == everywhere[-1]).all())}
+    print("FACTS" + json.dumps(facts))
+trainer.accelerator.wait_for_everyone()
+trainer.accelerator.end_training()
+"""
+
+EQUAL = """
+import json, sys
+import torch
+from training.test_distributed import frozen_trainer
+
+trainer = frozen_trainer(sys.argv[1], sys.argv[2], images_per_process=2)
+trainer.train()
+if trainer.is_world_process_zero():
+    torch.save(trainer.model.state_dict(), sys.argv[1] + "/end.pt")
+    print("FACTS" + json.dumps([log for log in trainer.state.log_history if "ce_cnn" in log]))
+trainer.accelerator.wait_for_everyone()
+trainer.accelerator.end_training()
+"""
+
+
+def frozen_trainer(folder, method, images_per_process, **arguments):
+    """Nothing in it depends on the process: BatchNorm is frozen, and nothing is dropped.
+
+    Of every four images one is without a label and one half without, so that processes count different places.
+    """
+    from conftest import make_data
+    from training.test_trainer import make_trainer
+
+    from ctcl_hf import METHODS
+
+    data = make_data(8, 3)
+    options = {"kdcl": {"kdcl_target": "linear"}}.get(method, {})
+    trainer = make_trainer(
+        folder,
+        lambda a, b: METHODS[method](a, b, **options),
+        data=data,
+        max_steps=4,
+        cnn_lr=0.02,
+        per_device_train_batch_size=images_per_process,
+        max_grad_norm=1.0,
+        **arguments,
+    )
+    for module in trainer.model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval().train = lambda mode=True: None  # from now on
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
+    samples = trainer.train_dataset
+    read = samples.read
+
+    def partly_labelled(index):
+        image, labels = read(index)
+        if index % 4 == 0:
+            labels[:] = 255
+        if index % 4 == 1:
+            labels[:, ::2] = 255
+        return image, labels
+
+    samples.read = partly_labelled
+    return trainer
+
+
+def torchrun(folder, script, *arguments):
+    """The facts that a script prints on two processes."""
+    (folder / "script.py").write_text(script)
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, str(folder / "script.py"), str(folder / "out"), *arguments],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (facts,) = [line for line in done.stdout.splitlines() if line.startswith("FACTS")]
+    return folder / "out", json.loads(facts.removeprefix("FACTS"))
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    return torchrun(tmp_path_factory.mktemp("two"), SCRIPT)
+
+
+@pytest.mark.parametrize("method", ["ctcl", "kdcl", "ifvd"])
+def test_two_processes_train_as_one_with_the_double_batch(method, tmp_path):
+    folder, logs = torchrun(tmp_path, EQUAL, method)
+    alone = frozen_trainer(tmp_path / "one", method, images_per_process=4)
+    alone.train()
+    assert_trained_alike(torch.load(folder / "end.pt", weights_only=True), logs, alone)
+    start = frozen_trainer(tmp_path / "start", method, images_per_process=4).model.state_dict()
+    assert any((value - start[name]).abs().max() > 1e-3 for name, value in alone.model.state_dict().items())
+
+
+def assert_trained_alike(weights, logs, alone):
+    """To rounding: the same losses, gradient norms and rates at every step, and the same weights at the end."""
+    theirs = [log for log in alone.state.log_history if "ce_cnn" in log]
+    for ours, other in zip(logs, theirs, strict=True):
+        for key in other:
+            if "per_second" not in key and not key.startswith("region_spread"):  # a mean over images, of each process
+                assert ours[key] == pytest.approx(other[key], rel=2e-4, abs=1e-5), key
+    for name, value in alone.model.state_dict().items():
+        assert torch.allclose(weights[name], value, rtol=1e-3, atol=2e-5), name
+
+
+class Evened(torch.utils.data.Dataset):
+    """As many labelled pixels in each sample, or (`alike`) one sample for every index."""
+
+    def __init__(self, samples, alike):
+        self.samples, self.alike = samples, alike
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        sample = self.samples[2 if self.alike else index]
+        sample["labels"][sample["labels"] == 255] = 0
+        sample["labels"][:8] = 255
+        return sample
+
+
+@pytest.mark.parametrize("method", ["vanilla", "ctcl"])
+def test_accumulation_trains_as_the_double_batch_where_its_parts_count_the_same(method, tmp_path):
+    """Cross entropy counts labelled pixels; CTCL's terms count where a student leads, the same only on equal images."""
+    trainers = []
+    for images, accumulation in ((4, 1), (2, 2)):
+        trainer = frozen_trainer(tmp_path / str(images), method, images, gradient_accumulation_steps=accumulation)
+        trainer.train_dataset = Evened(trainer.train_dataset, alike=method == "ctcl")
+        trainer.train()
+        trainers.append(trainer)
+    double, accumulated = trainers
+    logs = [log for log in accumulated.state.log_history if "ce_cnn" in log]
+    assert_trained_alike(accumulated.model.state_dict(), logs, double)
+
+
+def test_batchnorm_is_synchronised_without_losing_what_timm_keeps_in_it():
+    for student in (make_cnn().eval(), make_vit().eval()):
+        images = torch.randint(0, 256, (2, 3, 64, 64))
+        before, parameters = student.logits(images), list(student.parameters())
+        student.synchronize_batchnorm()
+        kinds = {type(module).__name__ for module in student.modules() if "Norm" in type(module).__name__}
+        assert not any(kind in ("BatchNorm2d", "BatchNormAct2d") for kind in kinds)
+        assert any("Sync" in kind for kind in kinds)
+        assert torch.allclose(student.logits(images), before, atol=1e-6)
+        student.synchronize_batchnorm()  # as a second trainer of the same students does
+        assert torch.allclose(student.logits(images), before, atol=1e-6)
+        assert all(ours is theirs for ours, theirs in zip(student.parameters(), parameters, strict=True))
+
+
+RESUMED = """
+import json, sys
+import torch
+from conftest import make_data
+from training.test_reliability import comparable
+from training.test_trainer import make_trainer, weights
+
+options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "logging_steps": 3}
+options |= {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 4}
+undisturbed = make_trainer(sys.argv[1] + "/one", **options)
+undisturbed.train()
+resumed = make_trainer(sys.argv[1] + "/two", **options)
+resumed.train(resume_from_checkpoint=sys.argv[1] + "/one/checkpoint-2")
+theirs = weights(undisturbed)
+facts = {"weights": all(torch.equal(value, theirs[name]) for name, value in weights(resumed).items())}
+facts["logs"] = comparable(resumed) == comparable(undisturbed)
+if resumed.is_world_process_zero():
+    print("FACTS" + json.dumps(facts))
+resumed.accelerator.wait_for_everyone()
+resumed.accelerator.end_training()
+"""
+
+OWED = """
+import json, os, sys
+from conftest import make_data
+from ctcl_hf.training.checkpoints import find_checkpoint
+from training.test_trainer import make_trainer
+
+options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "eval_strategy": "steps"}
+trainer = make_trainer(sys.argv[2], **options, eval_steps=2)
+trainer.train(resume_from_checkpoint=find_checkpoint(sys.argv[2], "auto"))
+if trainer.is_world_process_zero():
+    print("FACTS" + json.dumps([log["step"] for log in trainer.state.log_history if "eval_loss" in log]))
+trainer.accelerator.wait_for_everyone()
+trainer.accelerator.end_training()
+"""
+
+
+def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(tmp_path):
+    _, facts = torchrun(tmp_path, RESUMED)
+    assert facts == {"weights": True, "logs": True}
+
+
+def test_an_evaluation_that_one_process_owes_is_made_by_two(tmp_path):
+    options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "eval_strategy": "steps"}
+    event = At("on_prediction_step", 2, send(signal.SIGTERM))
+    make_trainer(tmp_path / "alone", callbacks=[event], **options, eval_steps=2).train()
+    _, evaluated = torchrun(tmp_path, OWED, str(tmp_path / "alone"))
+    assert evaluated == [2, 4]
+
+
+def test_both_processes_end_with_the_same_weights(two_processes):
+    _, facts = two_processes
+    assert facts["world"] == 2
+    assert facts["equal"]
+    assert [log["step"] for log in facts["logs"]] == [1, 2]
+
+
+def test_logged_terms_are_means_over_both_processes(two_processes):
+    _, facts = two_processes
+    assert facts["differ"]
+    assert [log["ce_cnn"] for log in facts["logs"]] == pytest.approx(facts["ce_cnn"], rel=1e-5)
+
+
+def test_five_images_on_two_processes_score_as_on_one(two_processes):
+    folder, facts = two_processes
+    samples = make_data(9, 5).samples("validation", EvaluationTransform((64, 96)))
+    for name in ("cnn", "vit"):
+        student = load_student(str(folder / name), CLASSES, (64, 96)).eval()
+        metric, tables = MeanIoU(), []
+        for sample in samples:
+            with torch.no_grad():
+                prediction = class_map(student.logits(sample["pixel_values"][None]), sample["labels"].shape)
+            metric.add_batch(predictions=prediction, references=sample["labels"][None])
+            tables.append(confusion_counts(prediction[0], sample["labels"], 256)[:3, :3])
+        expected = metric.compute(num_labels=3, ignore_index=255)
+        assert facts["scores"][f"eval_{name}_mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-6)
+        assert facts["scores"][f"eval_{name}_overall_accuracy"] == pytest.approx(expected["overall_accuracy"], abs=1e-6)
+        found = torch.tensor(facts["counts"][name])  # in the data's order: shares of three and of two images
+        assert [int(table.sum()) for table in found] == [int(table.sum()) for table in tables]
+        assert (found - torch.stack(tables)).abs().sum() <= 4  # pixels of a tie, by the size of the batch
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from types import SimpleNamespace
+sys.argv[0] = "examples/run_ctcl.py"
+from transformers import TrainerCallback
+import ctcl_hf.runs.run
+
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 3 and args.process_index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+prepare = ctcl_hf.runs.run.prepare
+def watched(arguments):
+    run = prepare(arguments)
+    run.trainer.add_callback(Kill())
+    return run
+ctcl_hf.runs.run.prepare = watched
+import runpy
+runpy.run_path(os.environ["RUN_CTCL"], run_name="__main__")
+"""
+
+
+def test_when_one_of_two_processes_is_killed_the_other_says_so_within_a_minute(tmp_path):
+    from test_examples import EXAMPLES, TINY
+
+    (tmp_path / "script.py").write_text(KILLED)
+    options = ["--max_steps", "500", "--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "no"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RUN_CTCL": str(EXAMPLES / "run_ctcl.py")}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    start = time.monotonic()
+    done = subprocess.run(
+        [*command, str(tmp_path / "script.py"), *TINY, *options, "--output_dir", str(tmp_path / "out")],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Another process of this run has ended (process 0, after step 3" in done.stderr
+    assert time.monotonic() - start < 150  # most of it is the start
+    assert find_checkpoint(str(tmp_path / "out"), "auto") == str(tmp_path / "out" / "checkpoint-2")
+
+
+def test_machines_that_do_not_share_the_output_folder_are_told(monkeypatch):
+    training = SimpleNamespace(world_size=2, output_dir="runs/mine")
+    monkeypatch.setattr(run, "gather_object", lambda own: [*own, None])
+    with pytest.raises(
+        ValueError, match=r"\(checkpoint-4, None\): runs/mine must be on a disk that all machines share"
+    ):
+        run._same_everywhere("runs/mine/checkpoint-4", training)
+    monkeypatch.setattr(run, "gather_object", lambda own: [*own, "/mounted/elsewhere/mine/checkpoint-4"])
+    assert run._same_everywhere("runs/mine/checkpoint-4", training) == "runs/mine/checkpoint-4"
