@@ -32,7 +32,7 @@ class CTCL(PixelwiseObjective):
         hfd, region_bsd, pixel_bsd: which parts there are (Tables 4 and 5). Without HFD and region BSD no features are
             read, so that any two segmentation models will do.
         kl_direction: order of the divergence in Eq. 4. "forward" is KL(peer || learner), as distillation usually has it
-            and as did better on CamVid (docs/results.md); "reverse" is KL(learner || peer), as printed.
+            and as did better on CamVid (docs/results-all-classes.md); "reverse" is KL(learner || peer), as printed.
         pixel_divisor: of a student's pixel BSD. "labelled": all labelled pixels, as cross entropy's. "taught", as Eq. 4
             is printed: those at which this student is taught, so that the fewer they are, the more each weighs against
             its cross entropy.
