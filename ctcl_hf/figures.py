@@ -1,5 +1,6 @@
 """Pictures of segmentations and of training runs (matplotlib, without a display)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -259,7 +260,7 @@ def class_gains_figure(
     columns = list(next(iter(gains.values())))
     means = [_mean_over_seeds(of) for by_column in gains.values() for of in by_column.values()]
     shown = np.sort(np.argsort(-np.abs(means).max(axis=0), kind="stable")[:most])[::-1]
-    figure = Figure(figsize=(4.2 * len(columns), (0.24 * len(shown) + 0.7) * len(gains) + 0.4), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(columns), (0.24 * len(shown) + 0.9) * len(gains) + 0.4), layout="constrained")
     grid = figure.subplots(len(gains), len(columns), squeeze=False, sharex="col", sharey=True)
     for row, (method, by_column) in zip(grid, gains.items(), strict=True):
         for axes, (title, of) in zip(row, by_column.items(), strict=True):
@@ -269,7 +270,7 @@ def class_gains_figure(
                 axes.plot(seed, range(len(shown)), "k.", markersize=4)
             axes.axvline(0, color="black", linewidth=0.8)
             axes.set_yticks(range(len(shown)), [class_names[k] for k in shown], fontsize=8)
-            axes.set_title(f"{title}: {method}", fontsize=9)
+            axes.set_title("\n".join([title, *textwrap.wrap(method, 48)]), fontsize=9)
             axes.grid(alpha=0.3)
     for axes in grid[-1]:
         axes.set_xlabel("gain in IoU over vanilla (points)")
