@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -187,6 +188,17 @@ class SegmentationSamples(Dataset):
         except BadSample as error:
             return str(error), set()
         return None, set(np.flatnonzero(np.bincount(labels.numpy().ravel())).tolist())
+
+    def name(self, index: int) -> str:
+        """The image file's name without its suffix; the sample's number if it is embedded without one."""
+        path = self.stored(index)["image"]["path"]
+        return Path(path).stem if path else f"{index:06}"
+
+    def names(self) -> tuple[str, ...]:
+        """`name` of every sample, in order; streamed rows, whose names come with their images, by number."""
+        if isinstance(self.rows, StreamedRows):
+            return tuple(f"{index:06}" for index in range(len(self)))
+        return tuple(self.name(index) for index in range(len(self)))
 
     def paths(self, index: int) -> str:
         """The sample's files, for messages."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ..losses import cross_entropy_loss, upsample
 from ..methods.pair import StudentPair
-from ..metrics import MeanIoU
+from ..metrics import MeanIoU, confusion_counts
+from .image_counts import ImageCounts
 from .predict import class_map
 from .protocols import Protocol
 
@@ -24,8 +25,10 @@ def evaluate_predictors(
     accelerator: Accelerator,
     after_batch: Callable[[], None] = lambda: None,
     after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
-) -> tuple[dict[str, float], int]:
-    """Scores by "NAME_mean_iou", accuracies, "NAME_loss" and "NAME_iou_CLASS", and how many images.
+) -> tuple[dict[str, float], int, dict[str, ImageCounts]]:
+    """Scores by "NAME_mean_iou", accuracies, "NAME_loss" and "NAME_iou_CLASS"; how many images; counts by name.
+
+    The counts are of each image that this process has scored, the rest of all.
 
     Every process counts its own share of the batches; the counts, K x K per model, are summed once at the end.
 
@@ -34,7 +37,9 @@ def evaluate_predictors(
         batches: "pixel_values" (B, 3, H, W) and "labels", a list of ids (h, w) at each image's own size.
         after_image: is given each image's predicted ids and labels, both (h, w), by predictor, image by image.
     """
+    ids_counted = max(len(class_names), ignore_index + 1)
     metrics = {name: MeanIoU() for name in predictors}
+    image_counts = {name: ImageCounts(len(class_names)) for name in predictors}
     loss_sums = torch.zeros(len(predictors), dtype=torch.float64)
     images = 0
     for batch in batches:
@@ -45,7 +50,9 @@ def evaluate_predictors(
                 image_logits = upsample(image_logits[None], labels.shape)
                 loss_sums[i] += cross_entropy_loss(image_logits, labels[None], ignore_index).item()
                 ids = class_map(image_logits, labels.shape)
-                metrics[name].add_batch(predictions=ids, references=labels[None])
+                counts = confusion_counts(ids[0], labels, ids_counted).cpu()
+                metrics[name].merge(counts)
+                image_counts[name].add(counts)
                 after_image(name, ids[0], labels)
         images += len(batch["labels"])
         after_batch()
@@ -59,7 +66,7 @@ def evaluate_predictors(
         scores = _scores(metrics[name], class_names, ignore_index, accelerator)
         results |= {f"{name}_{key}": value for key, value in scores.items()}
         results[f"{name}_loss"] = loss_sum / max(images, 1)
-    return results, images
+    return results, images, image_counts
 
 
 def evaluate_pair(
@@ -68,7 +75,7 @@ def evaluate_pair(
     protocol: Protocol,
     accelerator: Accelerator,
     after_batch: Callable[[], None],
-) -> tuple[dict[str, float], int]:
+) -> tuple[dict[str, float], int, dict[str, ImageCounts]]:
     """`evaluate_predictors` for both students of a pair, which must know the same classes."""
     pair.eval()
     _share_batchnorm_statistics(pair, accelerator)

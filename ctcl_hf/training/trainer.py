@@ -22,6 +22,7 @@ from ..methods.pair import StudentPair
 from ..publishing.background import Publisher
 from ..publishing.card import write_cards
 from ..scoring.evaluate import evaluate_pair
+from ..scoring.image_counts import ImageCounts
 from ..scoring.protocols import Protocol
 from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
@@ -83,6 +84,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
         self.scores: dict[str, dict[str, float]] = {}  # by prefix, of the present weights
+        self.image_counts: dict[str, ImageCounts] = {}  # by student, of this process's share of the last evaluation
         named = {"cnn": args.cnn_hub_model_id, "vit": args.vit_hub_model_id}
         self.publisher = Publisher(
             Path(args.output_dir),
@@ -319,7 +321,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.callback_handler.eval_dataloader = dataloader  # for the progress bar
         batches = map(self._prepare_inputs, dataloader)
         try:
-            results, images = evaluate_pair(
+            results, images, self.image_counts = evaluate_pair(
                 self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
             )
         except BadSample as error:

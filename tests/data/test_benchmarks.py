@@ -3,6 +3,7 @@
 import numpy as np
 import PIL.Image
 import pytest
+from scipy.io import savemat
 
 from ctcl_hf.data import BadSample, build_ade20k, build_camvid, build_cityscapes, build_voc
 from ctcl_hf.data.benchmarks import camvid
@@ -51,12 +52,11 @@ def make_voc(root, train=("a", "b"), val=("c",), extra=("d", "e")):
 
 
 def make_sbd(parent, names):
-    scipy_io = pytest.importorskip("scipy.io", reason="SBD's .mat files need scipy")
     folder = parent / "benchmark_RELEASE" / "dataset" / "cls"
     folder.mkdir(parents=True)
     for name in names:
         ids = np.resize(np.array([0, 7], dtype=np.uint8), SIZE)
-        scipy_io.savemat(folder / f"{name}.mat", {"GTcls": {"Segmentation": ids, "Boundaries": 0}}, do_compression=True)
+        savemat(folder / f"{name}.mat", {"GTcls": {"Segmentation": ids, "Boundaries": 0}}, do_compression=True)
     return folder
 
 

@@ -35,7 +35,7 @@ def build_voc(data_dir: str | None = None) -> SegmentationData:
     The training images are all with a mask but VOC's validation images. Masks: VOC's `SegmentationClass` for its own
     1,464; for the others a folder `SegmentationClassAug` in VOC2012, or SBD as it is distributed, its folder
     `benchmark_RELEASE` anywhere up to two folders above VOC2012. SBD's .mat files are written as PNG, once, into the
-    cache of `datasets` (needs scipy).
+    cache of `datasets`.
 
     Args:
         data_dir: VOC2012, or a folder up to two above it.
@@ -115,12 +115,9 @@ def _as_png(matrices: Path) -> Path:
 
 
 def _write_png(matrix: Path, folder: Path) -> None:
-    try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise ValueError("SBD's .mat files are read with scipy: pip install 'ctcl-hf[voc]'") from error
     from PIL import Image
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         ids = loadmat(matrix)["GTcls"]["Segmentation"][0, 0]
