@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .data.images import as_rgb
 from .losses import upsample
 
 
@@ -72,10 +73,11 @@ def segment(
     """Class ids (H, W) of an image, or of each of several in one forward, at the image's own size, as `pipeline` does.
 
     The processor resizes the images, each one's logits are upsampled to it, and each pixel takes the largest.
+    ValueError for an image that is not of 8 bits or not opaque.
     """
     if isinstance(images, Image.Image):
         return segment(model, image_processor, [images])[0]
-    inputs = image_processor(images=[image.convert("RGB") for image in images], return_tensors="pt").to(model.device)
+    inputs = image_processor(images=[as_rgb(image) for image in images], return_tensors="pt").to(model.device)
     logits = model.eval()(**inputs).logits
     maps = [class_map(own[None], (image.height, image.width))[0] for own, image in zip(logits, images, strict=True)]
     return [ids.to(torch.uint8).cpu().numpy() for ids in maps]

@@ -214,8 +214,7 @@ def _comparison(run: Run):
     rows = run.data.splits["validation"]
     samples = run.data.samples("validation", transform=None)
     chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
-    truths = [samples.read(index)[1].numpy() for index in chosen]
-    images = [rows[index]["image"].convert("RGB") for index in chosen]
+    images, truths = zip(*(samples.read_picture(index) for index in chosen), strict=True)
     predictions = {
         name: [segment(student.model, student.image_processor, image) for image in images]
         for name, student in run.trainer.model.students.items()

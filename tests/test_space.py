@@ -120,6 +120,8 @@ def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
     assert missing.returncode == 1 and "has no model tester/nosuch: publish" in missing.stderr
     assert refused.returncode == 1 and "may not write" in refused.stderr
     assert json.loads(files["settings.json"]) == {"students": students, "trust_remote_code": True}
+    reader = Path(__file__).parents[1] / "ctcl_hf" / "data" / "images.py"
+    assert files["images.py"] == reader.read_bytes()  # which app.py imports where the package is not installed
     assert files["app.py"] == (EXAMPLES / "space" / "app.py").read_bytes()
     card = yaml.safe_load(files["README.md"].decode().split("---")[1])
     assert (card["sdk"], card["app_file"], card["models"]) == ("gradio", "app.py", students)

@@ -15,7 +15,7 @@ from .classes import (
     read_palette,
 )
 from .masks import IGNORE_INDEX
-from .segmentation import SegmentationData
+from .segmentation import BadSample, SegmentationData, SegmentationSamples
 from .sources import file_beside, folder_splits, hub_splits, streams
 from .streaming import StreamedRows
 
@@ -118,15 +118,16 @@ def usual_size(rows: "datasets.Dataset") -> tuple[int, int]:
     """(height, width) that most of some evenly spaced images have, made smaller if a side is over LARGEST_SIDE."""
     # A stream gives the first ones soonest.
     step = 1 if isinstance(rows, StreamedRows) else max(len(rows) // SIZES_SEEN, 1)
+    samples = SegmentationSamples(rows, 1, transform=None)
     sizes: Counter[tuple[int, int]] = Counter()
-    for index in range(0, len(rows), step)[:SIZES_SEEN]:
+    problem = "there are none."
+    for index in reversed(range(0, len(rows), step)[:SIZES_SEEN]):
         try:
-            width, height = rows[index]["image"].size
-        except (OSError, SyntaxError, ValueError):
-            continue  # the check of all files will name it
-        sizes[height, width] += 1
+            sizes[samples.size(index)] += 1
+        except BadSample as error:
+            problem = str(error)  # the check of all files will name the others
     if not sizes:
-        raise ValueError("None of the training images could be read.")
+        raise ValueError(f"None of the training images could be read. The first: {problem}")
     height, width = sizes.most_common(1)[0][0]
     scale = min(LARGEST_SIDE / max(height, width), 1)
     return round(height * scale), round(width * scale)
