@@ -1,17 +1,26 @@
 """Scoring models by counting pixels."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
+from transformers.utils import logging
 
+from .data import BadSample
 from .inference import class_map
 from .losses import cross_entropy_loss, upsample
 from .metrics import MeanIoU
 from .pair import StudentPair
 from .protocols import Protocol
+
+logger = logging.get_logger(__name__)
+
+
+class NothingToScore(BadSample):
+    """No image has a label, as where a benchmark withholds them."""
 
 
 @torch.no_grad()
@@ -26,6 +35,8 @@ def evaluate_predictors(
     after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
 ) -> tuple[dict[str, float], int]:
     """Scores by "NAME_mean_iou", accuracies, "NAME_loss" and "NAME_iou_CLASS", and how many images.
+
+    A class that does not occur has no score. NothingToScore if no pixel has a label.
 
     Every process counts its own share of the batches; the counts, K x K per model, are summed once at the end.
 
@@ -87,15 +98,25 @@ def evaluate_pair(
 def _scores(
     metric: MeanIoU, class_names: Sequence[str], ignore_index: int, accelerator: Accelerator
 ) -> dict[str, float]:
-    """mean_iou, mean_accuracy, overall_accuracy and iou_CLASS over what all processes counted."""
+    """mean_iou, mean_accuracy, overall_accuracy, and iou_CLASS of classes that occur, over what all have counted."""
     ids = max(len(class_names), ignore_index + 1)
     counts = torch.zeros(ids, ids, dtype=torch.int64, device=accelerator.device)
     own = metric.counts
     counts[: len(own), : len(own)] = own
     metric.reset()
     metric.merge(accelerator.reduce(counts, "sum").cpu())
+    labelled = [name for name, row in zip(class_names, metric.counts, strict=False) if row.any()]
+    if not labelled:
+        raise NothingToScore("None of the images has a labelled pixel: there is nothing to score.")
+    if len(labelled) == 1 < len(class_names):
+        logger.warning(f"All labelled pixels are of {labelled[0]}: the scores tell nothing of the other classes.")
     scores = metric.compute(num_labels=len(class_names), ignore_index=ignore_index)
-    named = {f"iou_{name}": float(iou) for name, iou in zip(class_names, scores["per_category_iou"], strict=True)}
+    # A class that neither labels nor predictions hold has no score, and NaN is none that JSON could hold.
+    named = {
+        f"iou_{name}": float(iou)
+        for name, iou in zip(class_names, scores["per_category_iou"], strict=True)
+        if not math.isnan(iou)
+    }
     return {key: float(scores[key]) for key in ("mean_iou", "mean_accuracy", "overall_accuracy")} | named
 
 

@@ -9,12 +9,15 @@ from .tables import markdown_table
 
 
 def metrics_table(metrics: dict[str, float], names: Sequence[str], prefix: str = "eval") -> str:
-    """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU per class in percent."""
+    """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU of classes that occur, in %."""
     rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
-    start = f"{prefix}_{names[0]}_iou_"
-    rows += [(key.removeprefix(start), key.removeprefix(f"{prefix}_{names[0]}_")) for key in metrics if start in key]
+    starts = [f"{prefix}_{name}_iou_" for name in names]
+    scored = dict.fromkeys(key.removeprefix(start) for start in starts for key in metrics if key.startswith(start))
+    rows += [(name, f"iou_{name}") for name in scored]
     lines = [[f"{prefix} (%)", *names]]
-    lines += [[title, *(f"{100 * metrics[f'{prefix}_{name}_{key}']:.2f}" for name in names)] for title, key in rows]
+    for title, key in rows:
+        values = [metrics.get(f"{prefix}_{name}_{key}") for name in names]
+        lines.append([title, *("-" if value is None else f"{100 * value:.2f}" for value in values)])
     return markdown_table(lines)
 
 

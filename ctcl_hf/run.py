@@ -14,6 +14,7 @@ from .card import RunFacts, machine, versions
 from .checkpoints import find_checkpoint
 from .data import SegmentationData, TrainingTransform
 from .data_arguments import DataArguments
+from .evaluation import NothingToScore
 from .figures import comparison_figure, history_figure, save_figure
 from .inference import load_for_inference, segment
 from .loading import load_student
@@ -45,7 +46,7 @@ def prepare(arguments: Arguments) -> Run:
     data = data_arguments.load()
     if training.process_index == 0:
         print(data)
-    if data_arguments.check_data and not data.is_streamed and training.local_process_index == 0:
+    if training.local_process_index == 0:
         _check(data, data_arguments)
     image_size = tuple(data_arguments.image_size or data.image_size)
     protocol = data_arguments.build_protocol(data.protocol, image_size, tuple(data_arguments.crop_size))
@@ -110,7 +111,10 @@ def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | N
 
 def _check(data: SegmentationData, arguments: DataArguments) -> None:
     try:
-        data.check()
+        if arguments.check_data and not data.is_streamed:
+            data.check()
+        else:
+            data.check_classes()
     except ValueError as error:
         if arguments.dataset_name is None:
             raise
@@ -172,7 +176,11 @@ def report(run: Run) -> None:
     metrics, tables = {}, [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
     for split in data.scored_splits:
         samples = data.samples(split, trainer.protocol.transform)
-        scores = trainer.evaluate(samples, metric_key_prefix=split)
+        try:
+            scores = trainer.evaluate(samples, metric_key_prefix=split)
+        except NothingToScore:
+            tables.append(f"{split}: {len(samples)} images, none of which has a labelled pixel: not scored")
+            continue
         metrics |= scores
         tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(scores, names, split)}")
     if not trainer.is_world_process_zero():

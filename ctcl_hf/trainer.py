@@ -17,7 +17,7 @@ from transformers.utils import logging
 from .card import RunFacts, record, write_cards
 from .cpu import prepare_cpu
 from .data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
-from .evaluation import evaluate_pair
+from .evaluation import NothingToScore, evaluate_pair
 from .held_out import HeldOutCallback
 from .numerics import FiniteGuard, dump, explain
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates
@@ -284,6 +284,10 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             results, images = evaluate_pair(
                 self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
             )
+        except NothingToScore:
+            if self.is_in_train:
+                raise self._save_before("evaluation", NothingToScore(f"it has no labels ({description})")) from None
+            raise
         except BadSample as error:
             self.preemption.owes_evaluation = self.is_in_train
             raise self._save_before("evaluation", error) from error

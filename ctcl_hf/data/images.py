@@ -39,11 +39,8 @@ def open_stored(file: Stored) -> Image.Image:
     if content is None and path is None:
         raise ValueError("there is no image (null).")
     is_local = content is None and "://" not in path
-    if content is None and not is_local:
-        from datasets.utils.file_utils import xopen
-
-        with xopen(path, "rb") as remote:
-            content = remote.read()
+    if not is_local:
+        content = content_of(file)
     # A pipe would keep its reader waiting for ever.
     if is_local and not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("it is no regular file, but a folder, a pipe or a device.")
@@ -56,6 +53,18 @@ def open_stored(file: Stored) -> Image.Image:
             with open(path, "rb") as opened:
                 content = opened.read(FIRST_BYTES)
         raise ValueError(_what_it_is(content, path if is_local else None) or UNKNOWN) from error
+
+
+def content_of(file: Stored) -> bytes:
+    """The bytes of a stored image's file."""
+    if file["bytes"] is not None:
+        return file["bytes"]
+    if "://" not in file["path"]:
+        return Path(file["path"]).read_bytes()
+    from datasets.utils.file_utils import xopen
+
+    with xopen(file["path"], "rb") as remote:
+        return remote.read()
 
 
 def read_pixels(image: Image.Image) -> tuple[np.ndarray, bool]:

@@ -140,15 +140,15 @@ class MaskReader:
         has_colour = by_colour != UNKNOWN
         differ = (by_id != UNKNOWN) & has_colour & (by_id != by_colour)
         decides = shows_colours or self._has_greys
+        told = np.isin(used, list(self.label_map))
         if differ.any():
             # An option has said what the id is, or two ids are of one colour: then the colours cannot decide.
-            told = np.isin(used[differ], list(self.label_map)).any()
             doubled = len(np.unique(colours, axis=0)) < len(used)
-            if not decides or told or doubled:
+            if not decides or told[differ].any() or doubled:
                 raise ValueError(self._ambiguous(used[differ][0], colours[differ][0]))
         if has_colour.all():
             return by_colour
-        if not decides:
+        if not decides or (told.all() and not has_colour.any()):
             return self._checked(used, by_id)
         # If all others are of their ids' colours, the odd one is the id that is not scored.
         if shows_colours and not differ.any() and (has_colour | (by_id == IGNORE_INDEX)).all():
@@ -206,6 +206,15 @@ class _Meanings:
             return np.full(keys.shape, UNKNOWN, dtype=np.uint8)
         places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         return np.where(self.keys[places] == keys, self.ids[places], np.uint8(UNKNOWN))
+
+
+def shown_colours(mask: Image.Image) -> dict[Colour, int]:
+    """The colours, but greys, that a mask with a palette shows, and the index of each; none of other masks."""
+    if mask.mode != "P":
+        return {}
+    used = np.flatnonzero(mask.histogram())
+    colours = map(tuple, _colours_of(mask.getpalette("RGB"))[used].tolist())
+    return {colour: int(index) for index, colour in zip(used, colours, strict=True) if len(set(colour)) > 1}
 
 
 def as_picture(labels: np.ndarray, palette: Sequence[Colour]) -> Image.Image:

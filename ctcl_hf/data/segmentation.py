@@ -1,13 +1,10 @@
 """A data set for semantic segmentation, and its view as training or evaluation samples."""
 
-import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,8 +13,9 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from .images import open_stored, read_pixels, shown_size
-from .masks import IGNORE_INDEX, Colour, MaskReader
+from .findings import Finding, Told, digest_of
+from .images import content_of, open_stored, read_pixels, shown_size
+from .masks import IGNORE_INDEX, Colour, MaskReader, shown_colours
 from .streaming import StreamedRows
 
 if TYPE_CHECKING:
@@ -106,65 +104,46 @@ class SegmentationData:
             logger.warning(f"{self.name}: {sentence}")
         self._check_classes(seen)
 
+    def check_classes(self) -> None:
+        """Reads training masks until two classes were seen. ValueError if there are none such, as `check` does."""
+        samples, seen = self.samples("train", transform=None), set()
+        for index in range(len(samples)):
+            seen.update(samples.inspect(index).ids)
+            if self.problem_of_classes(seen) is None:
+                return
+        raise ValueError(self.problem_of_classes(seen))
+
+    def problem_of_classes(self, seen: Collection[int]) -> str | None:
+        """What is wrong where training masks hold these ids: fewer than two classes of several."""
+        held = sorted({*seen} - {IGNORE_INDEX})
+        if len(held) >= min(2, len(self.class_names)):
+            return None
+        hint = ""
+        if IGNORE_INDEX in seen:
+            hint = (
+                " They hold 255 as well, which is not scored: if it stands for a class, as in masks of 0 and 255, say "
+                f"which, such as --label_map 255:{min(1, len(self.class_names) - 1)}."
+            )
+        what = f"{self.class_names[held[0]]} alone" if held else "no class"
+        return (
+            f"The training masks of {self.name} hold {what}, of {len(self.class_names)} classes: there is nothing to "
+            f"tell apart, and every score would be perfect or missing.{hint}"
+        )
+
     def _check_classes(self, seen: Mapping[str, set[int]]) -> None:
         """Of the ids that each split's masks hold."""
-        train = seen["train"] - {IGNORE_INDEX}
-        if len(train) < min(2, len(self.class_names)):
-            held = f"{self.class_names[min(train)]} alone" if train else "no class"
-            hint = ""
-            if IGNORE_INDEX in seen["train"]:
-                hint = (
-                    f" They hold 255 as well, which is not scored: if it stands for a class, as in masks of 0 and 255, "
-                    f"say which, such as --label_map 255:{min(1, len(self.class_names) - 1)}."
-                )
-            raise ValueError(
-                f"The training masks of {self.name} hold {held}, of {len(self.class_names)} classes: there is nothing "
-                f"to tell apart, and every score would be perfect or missing.{hint}"
-            )
-        if "validation" in seen and not seen["validation"] - {IGNORE_INDEX}:
+        if problem := self.problem_of_classes(seen["train"]):
+            raise ValueError(problem)
+        if not seen.get("validation", {0}) - {IGNORE_INDEX}:
             raise ValueError(f"No validation mask of {self.name} has a pixel of any class: there is nothing to score.")
-        if absent := [name for i, name in enumerate(self.class_names) if i not in train]:
+        for split in self.scored_splits:
+            if not seen[split] - {IGNORE_INDEX}:
+                logger.warning(f"No mask of {split} of {self.name} has a pixel of any class: it will not be scored.")
+        if absent := [name for i, name in enumerate(self.class_names) if i not in seen["train"]]:
             logger.warning(
                 f"No training mask of {self.name} has a pixel of {', '.join(absent)}. If that is wrong, so are the "
                 "names of the classes, or what the ids in the masks stand for."
             )
-
-
-class Finding(NamedTuple):
-    """What there is to be said of a sample."""
-
-    problem: str | None  # why it cannot be used; then nothing else is known
-    ids: Collection[int] = ()  # in its labels
-    is_turned: bool = False  # by its image's EXIF tag
-    digest: bytes | None = None  # of its image's file
-
-
-class Told:
-    """What is not wrong with samples, but may not be as it was meant."""
-
-    def __init__(self):
-        self.turned: Counter[str] = Counter()  # images by split
-        self.places: dict[bytes, tuple[str, int]] = {}  # split and number of the image that was first of its content
-        self.copies: Counter[tuple[str, str]] = Counter()  # images by their split and that of the first
-
-    def add(self, split: str, index: int, finding: Finding) -> None:
-        self.turned[split] += finding.is_turned
-        if finding.digest is not None:
-            first, _ = self.places.setdefault(finding.digest, (split, index))
-            self.copies[split, first] += self.places[finding.digest] != (split, index)
-
-    def sentences(self) -> list[str]:
-        told = [
-            f"{count} images of {split} are turned by their EXIF tag: their masks must be drawn on the turned image."
-            for split, count in self.turned.items()
-            if count
-        ]
-        return told + [
-            f"{count} images of {split} are the same files as images of {first}."
-            + (" What is scored has been trained on." if split != first else "")
-            for (split, first), count in self.copies.items()
-            if count
-        ]
 
 
 class BadSample(ValueError):
@@ -223,12 +202,12 @@ class SegmentationSamples(Dataset):
 
         Without a label all pixels are IGNORE_INDEX.
         """
-        pixels, labels, _ = self._read(index)
+        pixels, labels, _ = self.decode(index)
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(labels)
 
     def read_picture(self, index: int) -> tuple[Image.Image, np.ndarray]:
         """Image (RGB) and class ids (H, W), as stored, to be looked at. BadSample names a bad file."""
-        pixels, labels, _ = self._read(index)
+        pixels, labels, _ = self.decode(index)
         return Image.fromarray(pixels), labels
 
     def size(self, index: int) -> tuple[int, int]:
@@ -241,13 +220,21 @@ class SegmentationSamples(Dataset):
     def inspect(self, index: int) -> "Finding":
         """What there is to be said of a sample: what is wrong with it, or what it holds."""
         try:
-            _, labels, is_turned = self._read(index)
-            return Finding(None, np.flatnonzero(np.bincount(labels.ravel())).tolist(), is_turned, self._digest(index))
+            _, labels, is_turned = self.decode(index)
+            digest = digest_of(content_of(self.stored(index)["image"]))
+            ids = np.flatnonzero(np.bincount(labels.ravel())).tolist()
+            return Finding(None, ids, is_turned, digest, self.shown_colours(index))
         except BadSample as error:
             return Finding(str(error))
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray, bool]:
-        """RGB (H, W, 3) and class ids (H, W), both uint8; and whether an EXIF tag turned the image."""
+    def shown_colours(self, index: int) -> dict[Colour, int]:
+        """The colours in which a mask shows the indices that it is read by, if it has a palette and none was given."""
+        if self.read_mask.colours or "label" not in (files := self.stored(index)):
+            return {}
+        return shown_colours(open_stored(files["label"]))
+
+    def decode(self, index: int) -> tuple[np.ndarray, np.ndarray, bool]:
+        """RGB (H, W, 3) and class ids (H, W), both uint8; and whether an EXIF tag turned it. BadSample if none."""
         try:
             files = self.stored(index)
             image = open_stored(files["image"])
@@ -273,12 +260,6 @@ class SegmentationSamples(Dataset):
                 f"(width x height) in {self.paths(index)}.{turned}"
             )
         return pixels, labels, is_turned
-
-    def _digest(self, index: int) -> bytes:
-        """What tells an image's file from others."""
-        file = self.stored(index)["image"]
-        content = Path(file["path"]).read_bytes() if file["bytes"] is None else file["bytes"]
-        return hashlib.blake2b(content, digest_size=16).digest()
 
     def paths(self, index: int, *columns: str) -> str:
         """The sample's files, or those of some columns, for messages."""
