@@ -109,7 +109,10 @@ def _scores(
     if not labelled:
         raise NothingToScore("None of the images has a labelled pixel: there is nothing to score.")
     if len(labelled) == 1 < len(class_names):
-        logger.warning(f"All labelled pixels are of {labelled[0]}: the scores tell nothing of the other classes.")
+        logger.warning(
+            f"All labelled pixels are of {labelled[0]}: the scores tell nothing of the others. If 255 in the masks "
+            "stands for one, say which, such as --label_map 255:1."
+        )
     scores = metric.compute(num_labels=len(class_names), ignore_index=ignore_index)
     # A class that neither labels nor predictions hold has no score, and NaN is none that JSON could hold.
     named = {

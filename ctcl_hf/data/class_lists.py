@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .masks import Colour
 
 # What lies beside exported data, and is read without being named; the first one that is there.
-LIST_FILES = ("_classes.csv", "labelmap.txt", "class_dict.csv", "label_colors.txt", "classes.txt")
+LIST_FILES = ("_classes.csv", "labelmap.txt", "class_dict.csv", "label_colors.txt", "classes.txt", "class_names.txt")
 NAME_HEADERS = ("name", "names", "class", "classes", "class name", "label", "labels", "label name", "category")
 ID_HEADERS = ("id", "index", "value", "pixel value", "class id", "label id", "pixel", "number")
 COLOUR_HEADERS = (("r", "red"), ("g", "green"), ("b", "blue"))

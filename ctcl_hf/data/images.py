@@ -79,7 +79,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """The image as 8-bit RGB, not turned. ValueError for pixels that 8-bit RGB cannot hold as they are meant."""
     check_depth(image)
     load(image)
-    if _has_transparency(image):
+    if has_transparency(image):
         raise ValueError(
             f"An image must be opaque, but some pixels of this one ({image.mode}) are transparent, or its fourth band "
             "is no transparency: what of them is to be seen? Put it on a background, or keep three bands."
@@ -173,7 +173,8 @@ def _pictures(image: Image.Image) -> int:
     return count - reduced
 
 
-def _has_transparency(image: Image.Image) -> bool:
+def has_transparency(image: Image.Image) -> bool:
+    """Whether some of a loaded image's pixels are transparent."""
     if image.getbands()[-1] in ("A", "a"):
         return image.getchannel(image.getbands()[-1]).getextrema()[0] < 255
     if "transparency" in image.info:

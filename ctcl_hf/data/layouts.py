@@ -1,7 +1,7 @@
 """How people lay out images and masks in folders, and what lies there that is not taken."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,12 @@ from .pairs import LeftOut, image_files, listed, paired_rows
 if TYPE_CHECKING:
     import datasets
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
-MASK_FOLDERS = ("masks", "labels", "annotations", "mask", "label", "annotation", "gt", "SegmentationClass")
+# Names of folders, in any case.
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
+MASK_FOLDERS = (
+    *("masks", "labels", "annotations", "mask", "label", "annotation", "gt", "segmentationclass"),
+    "segmentationclasspng",
+)
 # Of a folder of masks beside a split's own: train/ and train_labels/, or trainannot/.
 MASK_FOLDER_ENDINGS = ("_labels", "_label", "_masks", "_mask", "_annotations", "_annot", "annot", "_gt")
 LISTS = Path("ImageSets", "Segmentation")  # of VOC, and of tools that export as it does: a file of names for each split
@@ -40,8 +44,8 @@ class Layout:
         parquet: Iterable[Path] = (),
     ):
         self.folder = folder
-        self.image_folders = (image_folder,) if image_folder else IMAGE_FOLDERS
-        self.mask_folders = (mask_folder,) if mask_folder else MASK_FOLDERS
+        self.image_folders = (image_folder.lower(),) if image_folder else IMAGE_FOLDERS
+        self.mask_folders = (mask_folder.lower(),) if mask_folder else MASK_FOLDERS
         self.mask_ending = mask_ending
         self.parquet = list(parquet)
         self.left_out = LeftOut(folder)
@@ -68,8 +72,8 @@ class Layout:
             return {}
         names = {path.stem: path.read_text(encoding="utf-8-sig").split() for path in lists}
         names = {split: own for split, own in names.items() if own}
-        if {"train", "val"} <= names.keys():
-            names.pop("trainval", None)
+        if {"train", "val"} <= {split.lower() for split in names}:
+            names = {split: own for split, own in names.items() if split.lower() != "trainval"}
         if len(names) == 1:  # "default", or "trainval"
             names = {"train": next(iter(names.values()))}
         files = {kind: self._files(path) for kind, path in (("image", images), ("mask", masks))}
@@ -86,12 +90,12 @@ class Layout:
 
     def _in_split_folders(self) -> dict[str, "datasets.Dataset"]:
         """SPLIT/images/ and SPLIT/masks/; images/SPLIT/ and masks/SPLIT/; or images/ and masks/."""
-        found = {}
+        found: dict[str, datasets.Dataset] = {}
         for path in self._folders(self.folder):
             images = self._first(path, self.image_folders)
             if images is not None:
                 self._pair(found, path.name, images, self._masks_of(path), path)
-            elif path.name in self.image_folders:
+            elif path.name.lower() in self.image_folders:
                 masks, splits = self._masks_of(self.folder), self._folders(path)
                 if splits and not image_files(path, unique=False):
                     for split in splits:
@@ -160,12 +164,17 @@ class Layout:
     def _folders(self, folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
-    def _first(self, folder: Path, names: Iterable[str]) -> Path | None:
-        return next((folder / name for name in names if (folder / name).is_dir()), None)
+    def _named(self, folder: Path, names: Sequence[str]) -> list[Path]:
+        """The folders in a folder that have one of the names, in their order."""
+        there = [path for path in self._folders(folder) if path.name.lower() in names]
+        return sorted(there, key=lambda path: names.index(path.name.lower()))
+
+    def _first(self, folder: Path, names: Sequence[str]) -> Path | None:
+        return next(iter(self._named(folder, names)), None)
 
     def _masks_of(self, folder: Path) -> Path | None:
         """The folder of masks in a folder. ValueError if several hold some."""
-        there = [folder / name for name in self.mask_folders if (folder / name).is_dir()]
+        there = self._named(folder, self.mask_folders)
         holding = [path for path in there if image_files(path, below=True, unique=False)]
         if len(holding) > 1:
             raise ValueError(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from .images import SAMPLE_FORMAT, bits_of, check_whole, load_turned, raw_mode
+from .images import SAMPLE_FORMAT, bits_of, check_whole, has_transparency, load_turned, raw_mode
 
 IGNORE_INDEX = 255
 UNKNOWN = 254  # what an id or a colour that no mask may hold becomes when a mask is read
@@ -84,6 +84,7 @@ class MaskReader:
         values = np.asarray(mask) if step == 1 else np.asarray(mask) // step
         if not self.colours:
             return self._checked(values, self._table[values])
+        _check_opaque(mask)
         used = np.flatnonzero(mask.histogram()) // step
         return _spread(used, self._meanings(used, _greys(used * step), shows_colours=False))[values]
 
@@ -93,11 +94,10 @@ class MaskReader:
         labels = self._table[values]
         if not self.colours:
             return self._checked(values, labels)
+        _check_opaque(mask)
         palette = mask.getpalette("RGB")
         if self._agrees(palette) and not (labels == UNKNOWN).any():
             return labels
-        if np.asarray(mask.convert("RGBA").getchannel("A")).min() < 255:
-            raise ValueError(TRANSPARENT)
         used = np.flatnonzero(mask.histogram())
         colours = _colours_of(palette)[used]
         shows_colours = bool((colours != used[:, None]).any())  # some programs give ids their number as a grey
@@ -122,8 +122,7 @@ class MaskReader:
             if (pixels[..., :1] == pixels[..., :3]).all():
                 hint = "Its channels are equal: save one of them alone. If they are greys that mean classes: --palette."
             raise ValueError(f"A mask must hold one class id per pixel, got mode {mask.mode}. {hint}")
-        if "transparency" in mask.info or (mask.mode == "RGBA" and pixels[..., 3].min() < 255):
-            raise ValueError(TRANSPARENT)
+        _check_opaque(mask)
         codes = _code(np.moveaxis(pixels[..., :3].astype(np.int64), -1, 0))
         labels = self._by_colour[codes]
         if (unknown := labels == UNKNOWN).any():
@@ -166,7 +165,8 @@ class MaskReader:
         by_id, by_colour = self._by_id[np.array([value])][0], self._by_colour[np.array([_code(colour)])][0]
         return (
             f"{value} in this mask could be the id of {name(by_id)}, or its colour {tuple(colour.tolist())} that of "
-            f"{name(by_colour)}. If masks hold ids, take the colour out of the palette; if colours, save them as RGB."
+            f"{name(by_colour)}. If masks hold ids, take the colour out of the palette or list; if colours, save "
+            "them as RGB."
         )
 
     def _agrees(self, palette: list[int]) -> bool:
@@ -189,9 +189,6 @@ class MaskReader:
             legal = f"0..{self.num_classes - 1} or {IGNORE_INDEX} (ignored)"
             raise ValueError(f"Masks must hold class ids {legal}, got {_some(bad)}.")
         return labels
-
-
-TRANSPARENT = "The mask has transparent pixels: is the colour beneath meant? Save it without transparency, as RGB."
 
 
 class _Meanings:
@@ -241,6 +238,14 @@ def _check_exact(mask: Image.Image) -> None:
         raise ValueError(
             f"The mask is {lossy}, which does not keep ids as they were drawn. Export it again, as PNG; "
             "saving this file as PNG would keep the wrong ids."
+        )
+
+
+def _check_opaque(mask: Image.Image) -> None:
+    """ValueError if a mask of colours has some that are not seen."""
+    if has_transparency(mask):
+        raise ValueError(
+            "The mask has transparent pixels: is the colour beneath meant? Save it without transparency, as RGB."
         )
 
 

@@ -107,6 +107,8 @@ def build_own(
     exported = None if folder is None else _exported_list(folder)
     if palette is None and palette_file is None:
         palette_file = class_names[0] if has_colours(class_names) else exported if has_colours(exported) else None
+    is_used = exported is not None and (exported == palette_file or not (class_names or names_file))
+    lists = f", classes of {exported}" if is_used else ""
     colours = read_palette(palette or palette_file)
     names = read_class_names(class_names or names_file or exported, colours, name)
     if reduce_labels and (label_map or ignore_index is not None):
@@ -126,7 +128,7 @@ def build_own(
         label_map=mapped,
         # What was prepared holds ids, whose colours are for the eye.
         colours={} if benchmark else ids_of_colours(colours, names),
-        source=f"from {name}{told}{_unused(found, wanted)}",
+        source=f"from {name}{told}{lists}{_unused(found, wanted)}",
         **_benchmark(benchmark, splits["train"]),
     )
 
@@ -151,7 +153,7 @@ def _unused(found: Mapping[str, "datasets.Dataset"], wanted: Mapping[str, str | 
 
 def _source(split: str, found: Mapping[str, Any], wanted: Mapping[str, str | None]) -> str | None:
     """What one of our splits is called in the source, if it is there."""
-    return wanted[split] or next((title for title in SPLITS[split] if title in found), None)
+    return wanted[split] or next((t for usual in SPLITS[split] for t in found if t.lower() == usual), None)
 
 
 def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import datasets
 
 TEXT_SUFFIXES = (".txt", ".csv", ".json", ".md", ".xml", ".yaml", ".yml")  # what is expected beside images
-HIDDEN = (".", "__MACOSX")  # .ipynb_checkpoints, ._a.png
+HIDDEN = (".", "__MACOSX", "@eaDir")  # .ipynb_checkpoints, ._a.png; what Macs and network disks add
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
@@ -50,6 +50,8 @@ def image_files(
             continue
         if not path.stem.endswith(ending):
             continue
+        if str(path).encode(errors="ignore").decode() != str(path):
+            raise ValueError(f"The name of {str(path)!a} is not UTF-8: rename the file.")
         name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
         if name in found and unique:
             raise ValueError(f"{path} and {found[name]} have one name: which of them is meant?")

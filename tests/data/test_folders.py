@@ -89,6 +89,12 @@ def test_an_export_like_vocs_is_split_by_its_lists_and_read_by_its_colours(tmp_p
     assert ("1 in no list (JPEGImages/f5.jpg)" in str(data)) == ("val" in lists)
 
 
+def test_names_of_splits_and_folders_may_be_in_any_case(tmp_path):
+    for split in ("Train", "Validation"):
+        pair(tmp_path / split / "Images" / "a.png", tmp_path / split / "Masks" / "a.png")
+    assert counts(build_own(str(tmp_path), class_names=NAMES)) == {"train": 1, "validation": 1}
+
+
 def test_other_names_can_be_said(tmp_path):
     for split in ("train", "val"):
         pair(tmp_path / split / "rgb" / "a.png", tmp_path / split / "truth" / "a.gt.png")
@@ -163,6 +169,12 @@ def test_files_of_other_kinds_are_told_but_no_lists_and_notes(flat):
     (flat / "images" / "notes.txt").write_text("mine")
     told = str(build_own(str(flat), class_names=NAMES, validation_share=0.25))
     assert "left out: 1 of another kind (images/scan.heic))" in told
+
+
+def test_a_name_that_is_not_utf8_is_refused_by_itself(flat):
+    os.rename(flat / "images" / "0.png", os.fsencode(flat / "images") + b"/0\xff.png")
+    with pytest.raises(ValueError, match=r"images/0\\udcff\.png' is not UTF-8"):
+        build_own(str(flat), class_names=NAMES, validation_share=0.25)
 
 
 def test_splits_without_a_use_are_told(flat):

@@ -341,6 +341,16 @@ def test_a_mask_that_is_not_exact_or_not_whole_is_refused(rng, fault):
             read(content, 3, colours=known)
 
 
+@pytest.mark.parametrize("colour_type", [GREY, PALETTE])
+def test_a_colour_that_is_not_seen_is_not_taken_for_a_class(colour_type):
+    palette, seen_through = ([(0, 0, 0), (255, 255, 255)], b"\0") if colour_type == PALETTE else ((), b"\0\0")
+    stored = [[0, 1 if colour_type == PALETTE else 255]]
+    colours = {(0, 0, 0): 0, (255, 255, 255): 1}
+    assert read(png(stored, 8, colour_type, palette), 2, colours=colours).tolist() == [[0, 1]]
+    with pytest.raises(ValueError, match="transparent pixels"):
+        read(png(stored, 8, colour_type, palette, seen_through), 2, colours=colours)
+
+
 def test_a_mask_is_turned_as_its_own_tag_says():
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
