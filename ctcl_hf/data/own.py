@@ -80,6 +80,8 @@ def build_own(
     found, told = {}, ""
     if folder is not None:
         parquet = [path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"]
+        if streaming and not parquet:
+            raise ValueError(f"--streaming reads Parquet, and {folder} has none: prepare.py writes it.")
         layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet)
         found = layout.splits()
         told = str(layout) if found else ""
@@ -87,12 +89,8 @@ def build_own(
             raise ValueError(f"{folder}: found neither Parquet files nor images. {WANTED}")
         if found and streaming:
             raise ValueError(
-                f"--streaming reads Parquet, and {folder} holds images and masks: give "
-                + (
-                    f"the folder of Parquet in it, such as {parquet[0].parent}."
-                    if parquet
-                    else "what prepare.py writes."
-                )
+                f"--streaming reads Parquet, and {folder} holds images and masks as well: give the folder of Parquet "
+                f"in it, such as {parquet[0].parent}."
             )
     if streaming:
         if validation_share is not None:

@@ -267,9 +267,11 @@ class SegmentationSamples(Dataset):
             files = self.stored(index)
         except Exception:  # what is being named is that it cannot be read
             return f"{self.rows.place(index)}" if isinstance(self.rows, StreamedRows) else f"row {index}"
-        return " and ".join(
+        names = [
             file["path"] or f"an embedded {name}" for name, file in files.items() if name in columns or not columns
-        )
+        ]
+        place = f", {self.rows.place(index)}" if isinstance(self.rows, StreamedRows) else ""
+        return " and ".join(names) + place
 
     def stored(self, index: int) -> dict[str, dict]:
         """The sample's columns undecoded, each as {"bytes", "path"}, of which one may be None."""

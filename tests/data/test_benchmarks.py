@@ -220,7 +220,7 @@ def test_the_authors_camvid_is_split_and_grouped_as_segnets(tmp_path, monkeypatc
 
 def test_a_copy_of_camvid_that_is_no_benchmark_says_how_to_read_it(tmp_path):
     (tmp_path / "train_labels").mkdir()
-    with pytest.raises(ValueError, match="train_labels/.*--dataset_name"):
+    with pytest.raises(ValueError, match=r"train_labels/.*--dataset_name"):
         build_camvid(str(tmp_path))
 
 
