@@ -17,6 +17,7 @@ from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
 from ..figures import blind_classes_figure, comparison_figure, history_figure, save_figure
 from ..methods.pair import StudentPair
+from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, save_counts
 from ..scoring.predict import load_for_inference, segment
 from ..students import Student, as_student
@@ -49,7 +50,7 @@ def prepare(arguments: Arguments) -> Run:
     data = data_arguments.load()
     if training.process_index == 0:
         print(data)
-    if data_arguments.check_data and not data.is_streamed and training.local_process_index == 0:
+    if training.local_process_index == 0:
         _check(data, data_arguments)
     image_size = tuple(data_arguments.image_size or data.image_size)
     protocol = data_arguments.build_protocol(data.protocol, image_size, tuple(data_arguments.crop_size))
@@ -114,7 +115,10 @@ def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | N
 
 def _check(data: SegmentationData, arguments: DataArguments) -> None:
     try:
-        data.check()
+        if arguments.check_data and not data.is_streamed:
+            data.check()
+        else:
+            data.check_classes()
     except ValueError as error:
         if arguments.dataset_name is None:
             raise
@@ -204,7 +208,11 @@ def report(run: Run) -> None:
     metrics, counts, tables = {}, {}, [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
     for split in data.scored_splits:
         samples = data.samples(split, trainer.protocol.transform)
-        scores = trainer.evaluate(samples, metric_key_prefix=split)
+        try:
+            scores = trainer.evaluate(samples, metric_key_prefix=split)
+        except NothingToScore:
+            tables.append(f"{split}: {len(samples)} images, none of which has a labelled pixel: not scored")
+            continue
         metrics |= scores
         gathered = {name: own.gather() for name, own in trainer.image_counts.items()}
         if trainer.is_world_process_zero():
@@ -256,8 +264,7 @@ def _comparison(run: Run):
     rows = run.data.splits["validation"]
     samples = run.data.samples("validation", transform=None)
     chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
-    truths = [samples.read(index)[1].numpy() for index in chosen]
-    images = [rows[index]["image"].convert("RGB") for index in chosen]
+    images, truths = zip(*(samples.read_picture(index) for index in chosen), strict=True)
     predictions = {
         name: [segment(student.model, student.image_processor, image) for image in images]
         for name, student in run.trainer.model.students.items()

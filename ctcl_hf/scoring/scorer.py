@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
 from ..figures import mistakes_figure
 from ..students import as_student
-from .evaluate import evaluate_predictors
+from .evaluate import NothingToScore, evaluate_predictors
 from .image_counts import ImageCounts
 from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
@@ -59,6 +59,8 @@ class Scorer:
     ) -> tuple[dict[str, float], ImageCounts]:
         """Scores by "mean_iou", "overall_accuracy", "mean_accuracy", "loss", "iou_CLASS"; and counts of all images.
 
+        Of images without labels there are none.
+
         Args:
             predictions: folder for a PNG of every image's prediction, in the benchmark's own ids. ValueError if two
                 images have one name.
@@ -79,15 +81,18 @@ class Scorer:
                 write_prediction(ids.cpu().numpy().astype(np.uint8), self.data, path)
 
         batches = tqdm(loader, f"Scoring {split}", disable=not accelerator.is_local_main_process)
-        scores, _, counts = evaluate_predictors(
-            {NAME: self.predict},
-            (send_to_device(batch, accelerator.device) for batch in batches),
-            self.data.class_names,
-            IGNORE_INDEX,
-            protocol,
-            accelerator,
-            after_image=after_image,
-        )
+        try:
+            scores, _, counts = evaluate_predictors(
+                {NAME: self.predict},
+                (send_to_device(batch, accelerator.device) for batch in batches),
+                self.data.class_names,
+                IGNORE_INDEX,
+                protocol,
+                accelerator,
+                after_image=after_image,
+            )
+        except NothingToScore as nothing:  # a benchmark's images without labels, whose predictions are wanted
+            return {}, nothing.counts[NAME].gather()
         return {key.removeprefix(f"{NAME}_"): value for key, value in scores.items()}, counts[NAME].gather()
 
     @torch.no_grad()
@@ -111,18 +116,26 @@ class Scorer:
 def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple[list[int], str]:
     """Where the model has each class of the data, and in words how they were matched.
 
-    By name, whatever the case; by number if none or only some of as many names agree. ValueError if there are more or
-    fewer, or if one that both know has another number.
+    By name, whatever the case where names differ by more; by number if none or only some of as many names agree.
+    ValueError if there are more or fewer, or if one that both know has another number.
     """
     if len(model_names) != len(class_names):
         raise ValueError(
             f"The model knows {len(model_names)} classes ({_some(model_names)}), the data has {len(class_names)} "
             f"({_some(class_names)}). It must have been trained on these classes."
         )
-    known = {name.casefold(): i for i, name in enumerate(model_names)}
-    if known.keys() == {name.casefold() for name in class_names}:
-        return [known[name.casefold()] for name in class_names], "matched by name"
-    moved = [name for i, name in enumerate(class_names) if known.get(name.casefold(), i) != i]
+    known = {name: i for i, name in enumerate(model_names)}
+    if known.keys() == set(class_names):
+        return [known[name] for name in class_names], "matched by name"
+    # Names that differ by case alone are told apart by it, here and there.
+    folds = [{name.casefold() for name in names} for names in (model_names, class_names)]
+    if all(len(fold) == len(class_names) for fold in folds):
+        known = {name.casefold(): i for name, i in known.items()}
+        if folds[0] == folds[1]:
+            return [known[name.casefold()] for name in class_names], "matched by name"
+        moved = [name for i, name in enumerate(class_names) if known.get(name.casefold(), i) != i]
+    else:
+        moved = [name for i, name in enumerate(class_names) if known.get(name, i) != i]
     if moved:
         raise ValueError(
             f"The model knows {_some(moved)} by another number than the data, but lacks other names (it has "

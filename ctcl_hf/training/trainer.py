@@ -21,7 +21,7 @@ from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
 from ..publishing.background import Publisher
 from ..publishing.card import write_cards
-from ..scoring.evaluate import evaluate_pair
+from ..scoring.evaluate import NothingToScore, evaluate_pair
 from ..scoring.image_counts import ImageCounts
 from ..scoring.protocols import Protocol
 from .classes import ClassWatch
@@ -324,6 +324,10 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             results, images, self.image_counts = evaluate_pair(
                 self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
             )
+        except NothingToScore:
+            if self.is_in_train:
+                raise self._save_before("evaluation", NothingToScore(f"it has no labels ({description})")) from None
+            raise
         except BadSample as error:
             self.preemption.owes_evaluation = self.is_in_train
             raise self._save_before("evaluation", error) from error

@@ -219,6 +219,12 @@ def test_the_authors_camvid_is_split_and_grouped_as_segnets(tmp_path, monkeypatc
     assert data.image_size == (720, 960)
 
 
+def test_a_copy_of_camvid_that_is_no_benchmark_says_how_to_read_it(tmp_path):
+    (tmp_path / "train_labels").mkdir()
+    with pytest.raises(ValueError, match=r"train_labels/.*--dataset_name"):
+        build_camvid(str(tmp_path))
+
+
 def test_the_authors_32_classes_are_each_in_one_group():
     assert len(OFFICIAL_COLOURS) == 32
     assert sum(len(parts) for parts in OFFICIAL_CLASSES.values()) == 31  # and Void

@@ -8,7 +8,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..masks import Colour
+from ..masks import IGNORE_INDEX, Colour
 from ..pairs import existing_folder, image_files, listed, paired_rows
 from ..segmentation import SegmentationData
 
@@ -27,6 +27,9 @@ def colour_map(count: int) -> tuple[Colour, ...]:
 
 
 VOC_PALETTE = colour_map(len(VOC_CLASSES))
+VOC_IDS = {i: i for i in (*range(len(VOC_CLASSES)), IGNORE_INDEX)}  # whatever palette a copy shows them in
+# For copies that hold the colours themselves; the last is the border's, which is not scored.
+VOC_COLOURS = {colour: i for i, colour in enumerate(VOC_PALETTE)} | {colour_map(256)[255]: IGNORE_INDEX}
 
 
 def build_voc(data_dir: str | None = None) -> SegmentationData:
@@ -52,7 +55,7 @@ def build_voc(data_dir: str | None = None) -> SegmentationData:
     lists = {split: folder / "ImageSets" / "Segmentation" / f"{split}.txt" for split in ("train", "val")}
     if missing := [str(path) for path in lists.values() if not path.is_file()]:
         raise ValueError(f"{' and '.join(missing)} not found, which say what is trained on and what is scored on.")
-    names = {split: path.read_text().split() for split, path in lists.items()}
+    names = {split: path.read_text(encoding="utf-8").split() for split, path in lists.items()}
     masks = listed(names["train"], own, lists["train"])
     source = f"{len(masks)} training masks of SegmentationClass"
     added, origin = _augmented(folder)
@@ -73,6 +76,8 @@ def build_voc(data_dir: str | None = None) -> SegmentationData:
         ),
         class_names=VOC_CLASSES,
         palette=VOC_PALETTE,
+        label_map=VOC_IDS,
+        colours=VOC_COLOURS,
         image_size=(512, 512),
         protocol="centre_crop",
         source=source,

@@ -21,7 +21,7 @@ def run_here(cell: Cell) -> bool:
     The folder is locked until all of the run is written. What another run wrote there is never deleted.
 
     Raises:
-        ValueError, OSError, FloatingPointError: as `ctcl_hf.run`, and if another grid has finished the cell meanwhile.
+        ValueError, OSError, FloatingPointError: as `ctcl_hf.runs.run`; if another grid has finished the cell meanwhile.
     """
     from ..run import complete, prepare  # not before its arguments are known to be good
 

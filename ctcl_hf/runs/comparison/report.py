@@ -291,14 +291,13 @@ def write_predictions(grid: Grid) -> list[Path]:
         rows = data.splits["validation"]
         chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
         samples = data.samples("validation", transform=None)
-        images = [rows[index]["image"].convert("RGB") for index in chosen]
+        images, truths = zip(*(samples.read_picture(index) for index in chosen), strict=True)
         predictions: dict[str, dict[str, list[np.ndarray]]] = {}
         for cell in cells:
             for name in cell.student_names():
                 model, image_processor = load_for_inference(str(cell.folder / name))
                 maps = [segment(model, image_processor, image) for image in images]
                 predictions.setdefault(cell.row.title, {})[name] = maps
-        truths = [samples.read(index)[1].numpy() for index in chosen]
         pixels = [np.asarray(image) for image in images]
         written.append(grid.folder / f"figure-{safe_name(pair)}.png")
         save_figure(methods_figure(pixels, truths, predictions, data.class_names, data.palette), written[-1])
