@@ -229,8 +229,8 @@ def blind_classes_figure(
             group = next(members for members in changes[-1][1][name]["groups"] if label in members)
             together = [other for other in group if other != label]
             if together:
-                told = f"with {together[0]}" + (f" and {len(together) - 1} more" if len(together) > 1 else "")
-                axis.text(1.01, place, told, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
+                others = f"with {together[0]}" + (f" and {len(together) - 1} more" if len(together) > 1 else "")
+                axis.text(1.01, place, others, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
         axis.set(yticks=range(len(class_names)), yticklabels=class_names, xlabel="step", xlim=(0, last_step))
         axis.set_ylim(len(class_names) - 0.5, -0.5)
         axis.set_title(f"{name}: classes that its peer is blind to", fontsize=10)

@@ -36,8 +36,8 @@ class CTCL(PixelwiseObjective):
         pixel_divisor: of a student's pixel BSD. "labelled": all labelled pixels, as cross entropy's. "taught", as Eq. 4
             is printed: those at which this student is taught, so that the fewer they are, the more each weighs against
             its cross entropy.
-        pixel_classes: what pixel BSD compares. "grouped": groups of classes that the peer tells apart, so that it
-            cannot make a student forget the others (docs/fidelity.md); see `PixelwiseObjective`. "all", as printed.
+        pixel_classes: what pixel BSD compares. "grouped": groups of classes that the peer tells apart, so that among
+            the others the labels alone decide (docs/fidelity.md); see `PixelwiseObjective`. "all", as printed.
         region_divisor: the same of region BSD, in regions; "taught" as printed in Eq. 3.
         temperature: softens both distributions in Eq. 4, whose value is then scaled by T^2. The paper names none: 1.
         region_projection: who is projected in Eq. 3. "both", as printed: both students' last features, to the narrower

@@ -46,7 +46,7 @@ class Objective(nn.Module):
                 f"Both students must have the same classes: got {a.config.num_labels} (ignore index {a.ignore_index}) "
                 f"and {b.config.num_labels} (ignore index {b.ignore_index})."
             )
-        self.ignore_index = a.ignore_index
+        self.ignore_index, self.num_labels = a.ignore_index, a.config.num_labels
         self.weights: tuple[dict[str, float], dict[str, float]] = ({"ce": 1.0}, {"ce": 1.0})
         for student, weights in zip((a, b), self.weights, strict=True):
             if student.auxiliary_weight is not None:
@@ -56,7 +56,15 @@ class Objective(nn.Module):
         self.teachers = nn.ModuleList()
 
     def set_teachers(self, teachers: Sequence[Student]) -> None:
-        """Makes `forward` be called with the outputs of these frozen models too, after the students'."""
+        """Makes `forward` be called with the outputs of these frozen models too, after the students'.
+
+        ValueError if they have another number of classes.
+        """
+        for teacher in teachers:
+            if teacher.config.num_labels != self.num_labels:
+                raise ValueError(
+                    f"A teacher must have the students' classes: got {teacher.config.num_labels} for {self.num_labels}."
+                )
         self.teachers = nn.ModuleList(teachers).requires_grad_(False).eval()
 
     @torch.no_grad()

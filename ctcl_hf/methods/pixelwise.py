@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..choices import PixelClasses
-from ..losses import ClassGroups, PixelLosses, PixelTeaching, pixel_losses
+from ..losses import ClassGroups, Groups, PixelLosses, PixelTeaching, pixel_losses
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
 
@@ -17,8 +17,8 @@ class PixelwiseObjective(Objective):
     Args:
         peers: of each student, its peer's place among all that is predicted: the students, teachers, a target.
         pixel_classes: "all": every class's probability is compared, as the papers print it. "grouped": the summed
-            probabilities of groups of classes, so that what a peer cannot tell apart is left to the labels. The groups
-            are those that `ClassGroups` counts on the training pixels of the steps before.
+            probabilities of groups of classes, so that among those that a peer cannot tell apart the labels alone
+            decide. The groups are those that `ClassGroups` counts on the training pixels of the steps before.
         predicted: how many students, teachers and targets there are.
         distillation_warmup: see `Objective`.
     """
@@ -34,6 +34,7 @@ class PixelwiseObjective(Objective):
     ):
         super().__init__(a, b, distillation_warmup)
         self.peers = peers
+        self.compared: list[Groups] = []  # of each student, the groups of the last step
         if pixel_classes == "grouped":
             self.class_groups = ClassGroups(a.config.num_labels, peers, predicted)
 
@@ -49,17 +50,19 @@ class PixelwiseObjective(Objective):
             return pixel_losses(students, labels, self.ignore_index, teaching, teachers)
         if self.training and self.micro_batch == 0:
             self.class_groups.advance()
-        groups = tuple(self.class_groups.of_learner(i) for i in range(len(students)))
+        self.compared = [self.class_groups.of_learner(i) for i in range(len(students))]
+        groups = tuple(None if len(own) == self.num_labels else own for own in self.compared)
         losses = pixel_losses(students, labels, self.ignore_index, teaching._replace(groups=groups), teachers)
         if self.training:
             self.class_groups.count(losses.confusion)
         return losses
 
+    @torch.compiler.disable  # as `pixel_losses`, whose groups it tells
     def group_statistics(self, learner: int) -> dict[str, Tensor]:
         """ "groups": on how many groups of classes the learner is compared with its peer."""
         if self.class_groups is None:
             return {}
-        return {"groups": torch.tensor(float(len(self.class_groups.of_learner(learner))))}
+        return {"groups": torch.tensor(float(len(self.compared[learner])))}
 
 
 class LogitDistillation(PixelwiseObjective):

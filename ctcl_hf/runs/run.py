@@ -24,7 +24,7 @@ from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student
 from ..tables import markdown_table
 from ..training.checkpoints import find_checkpoint
-from ..training.classes import GROUPS, groups_text, lost_classes
+from ..training.classes import GROUPS, groups_text, still_lost
 from ..training.locks import write_whole
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import RunFacts, machine, versions
@@ -224,7 +224,7 @@ def report(run: Run) -> None:
     history = trainer.state.log_history
     if any(f"eval_{names[0]}_mean_iou" in log for log in history):
         tables.append(_best_table(history, names))
-    tables += [text for text in (groups_text(history), "\n".join(map(str, lost_classes(history, names)))) if text]
+    tables += [text for text in (groups_text(history), "\n".join(map(str, still_lost(history, names)))) if text]
     trainer.save_state()
     save_counts(folder, data.class_names, counts)
     facts = {

@@ -223,6 +223,13 @@ def test_methods_that_match_logits_compare_groups_of_classes_if_asked_to(name):
     assert groups.counted.sum() == len(groups.confusion) * (labels != IGNORE).sum()
 
 
+def test_teachers_of_other_classes_are_refused():
+    """Grouped, their divergences would be negative; ungrouped, shapes would clash at the first step."""
+    teachers = tuple(make(num_labels).double() for make, num_labels in ((make_vit, 6), (make_cnn, 6)))
+    with pytest.raises(ValueError, match="A teacher must have the students' classes: got 6 for 3"):
+        make_pair("offline_kd", teachers=teachers)
+
+
 @pytest.mark.parametrize("target", ["naive", "linear"])
 def test_kdcl_teaches_the_mixture_of_its_target(target):
     images, labels = batch(size=(32, 32))
