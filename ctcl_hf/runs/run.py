@@ -16,6 +16,7 @@ from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
 from ..figures import blind_classes_figure, comparison_figure, history_figure, save_figure
+from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..scoring.predict import load_for_inference, segment
 from ..students import Student, as_student
@@ -42,7 +43,7 @@ class Run(NamedTuple):
 
 def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
-    _, students, data_arguments, method, training, command = arguments
+    _, students, data_arguments, method, options, training, command = arguments
     checkpoint = _same_everywhere(find_checkpoint(training.output_dir, training.resume_from_checkpoint), training)
     data = data_arguments.load()
     if training.process_index == 0:
@@ -63,11 +64,12 @@ def prepare(arguments: Arguments) -> Run:
     control = _control(training.control, data_arguments) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
     # Each learns from a trained student of the other's kind.
-    teachers = None
+    teachers = {}
     if method.teachers is not None:
         peers = reversed(pair_students)
-        teachers = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in peers)
-    pair = StudentPair(pair_students, method.build(*pair_students.values(), teachers))
+        teachers["teachers"] = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in peers)
+    objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
+    pair = StudentPair(pair_students, objective)
     augment = TrainingTransform(
         image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric
     )
@@ -82,7 +84,7 @@ def prepare(arguments: Arguments) -> Run:
             dataset_id=data.hub_id,
             training_images=len(data.splits["train"]),
             data={key: value for key, value in vars(data_arguments).items() if key in AUGMENTATION},
-            method=method.options(),
+            method=options.values(),
             recipe=arguments.recipe,
             command=command.replace(training.hub_token, "<HUB_TOKEN>") if training.hub_token else command,
             control=control,
@@ -205,7 +207,7 @@ def report(run: Run) -> None:
         "recipe": run.arguments.recipe,
         "students": vars(run.arguments.students),
         "data": vars(run.arguments.data),
-        "method": vars(run.arguments.method),
+        "method": vars(run.arguments.method) | run.arguments.options.values(),
         "training": trainer.args.to_dict(),
         "metrics": metrics,
         "scores": trainer.scores,

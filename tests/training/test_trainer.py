@@ -28,6 +28,7 @@ from ctcl_hf import (
     build_synthetic,
 )
 from ctcl_hf.data.benchmarks.synthetic import SCENE_CLASSES
+from ctcl_hf.methods import DistillationOptions
 from ctcl_hf.scoring.predict import class_map
 from ctcl_hf.training.reproducibility import seed_micro_batch
 
@@ -195,6 +196,8 @@ def taught_offline(a, b):
 
 class Agreement(Objective):
     """A user's own method: the students' logits approach each other."""
+
+    Options = DistillationOptions
 
     def __init__(self, a, b):
         super().__init__(a, b, distillation_warmup=0.5)
