@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
 from ..methods import MethodOptions
 
@@ -21,6 +22,9 @@ class ArgumentsParser(HfArgumentParser):
         self.problems: list[str] = []
         self.without_effect: dict[str, str] = {}  # names of arguments -> on what
         super().__init__(*args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
+        for action in self._actions:
+            if action.type is string_to_bool and action.nargs is None:  # of a field that may be None as well
+                action.nargs, action.const = "?", True
 
     def add_without_effect(self, kind: type, choice: str) -> None:
         """Takes the arguments of a dataclass for the help alone: where one is given, it has no effect on `choice`."""

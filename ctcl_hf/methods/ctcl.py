@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from .. import losses
-from ..choices import Divisor, KLDirection, RegionProjection
+from ..choices import Divisor, KLDirection, PixelClasses, RegionProjection
 from ..students import Student, StudentOutput
 from .objective import StudentTerms
 from .options import SoftenedOptions, Weight, option
@@ -35,7 +35,12 @@ class CTCLOptions(SoftenedOptions):
         "forward", "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."
     )
     pixel_divisor: Divisor = option(
-        "taught", "What Eq. 4 divides by: the pixels that are taught, as printed, or all labelled ones."
+        "labelled", "What Eq. 4 divides by: all labelled pixels, or those that are taught, as printed."
+    )
+    pixel_classes: PixelClasses = option(
+        "grouped",
+        "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot tell apart "
+        "are merged, so that it cannot make a student forget them.",
     )
     region_divisor: Divisor = option(
         "taught", "The same of Eq. 3, in regions: those taught, as printed, or all labelled ones."
@@ -85,9 +90,9 @@ class CTCL(PixelwiseObjective):
     learner and applied both ways. Gradient contract: a student's terms move that student and its own projections; the
     peer's features, logits and borrowed stage are constants.
 
-    Without HFD and region BSD no features are read, so that any two segmentation models will do. The divisor and the
-    order of the divergence matter as docs/fidelity.md and docs/results.md say: divided by the pixels at which a student
-    is taught, the fewer they are, the more each weighs against its cross entropy.
+    Without HFD and region BSD no features are read, so that any two segmentation models will do. What the paper leaves
+    open is chosen where it matters: all labelled pixels divide pixel BSD, since of taught ones each weighs more, the
+    fewer they are; classes are grouped, so that a peer cannot make a student forget what it does not know itself.
     """
 
     Options = CTCLOptions

@@ -1,9 +1,20 @@
 """The command line: recipes, overrides, and wrong values that say all at once what is wrong."""
 
-import pytest
+import ast
+import re
+from pathlib import Path
 
-from ctcl_hf import CTCLArguments
+import pytest
+from conftest import make_cnn, make_vit
+from transformers.hf_argparser import string_to_bool
+
+from ctcl_hf import CTCLArguments, StudentPair, Vanilla
+from ctcl_hf.arguments.data import DataArguments
+from ctcl_hf.arguments.method import MethodArguments, options_of_others, own_options
+from ctcl_hf.arguments.pair import StudentArguments
+from ctcl_hf.arguments.parser import ArgumentsParser
 from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
+from ctcl_hf.training.record import PRECISIONS, RunFacts, record
 
 
 def parse(*argv):
@@ -150,3 +161,54 @@ def test_the_help_of_a_method_shows_its_options_and_whose_the_others_are(capsys)
     own, others = shown.split("options of --method kdcl:")[1].split("options of other methods:")
     assert "--temperature" in own and "(default: 2.0)" in own and "--alpha" not in own
     assert "Weight of HFD in each student's loss (Eq. 6, Table 8). (ctcl: 0.1)" in others
+
+
+@pytest.mark.parametrize(
+    ("chosen", "bf16", "fp16"), [("no", False, False), ("bf16", True, False), ("fp16", False, True)]
+)
+def test_the_precision_that_accelerate_was_told_is_the_runs(chosen, bf16, fp16, monkeypatch):
+    """`accelerate launch --mixed_precision bf16` trained in bfloat16, and card and results said float32."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", chosen)
+    arguments = CTCLArguments("out", use_cpu=True)
+    assert (arguments.bf16, arguments.fp16, arguments.mixed_precision) == (bf16, fp16, chosen)
+    pair = StudentPair({"cnn": make_cnn(), "vit": make_vit()}, Vanilla(make_cnn(), make_vit()))
+    facts = record(pair, arguments, 1, {}, RunFacts())
+    assert dict(facts["cnn"]["training"])["precision"] == PRECISIONS[chosen]
+
+
+def test_a_precision_that_no_test_covers_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(ValueError, match="configured for fp8"):
+        CTCLArguments("out", use_cpu=True)
+
+
+def whole_parser():
+    parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, own_options("ctcl"), CTCLArguments])
+    parser.add_without_effect(options_of_others("ctcl"), "--method ctcl")
+    return parser
+
+
+def test_every_flag_that_says_yes_or_no_may_be_given_bare():
+    """`--hub_private_repo`, as docs/publishing.md writes it, was refused: what may be None too wanted a value."""
+    assert parse("--hub_private_repo").training.hub_private_repo is True
+    parser = whole_parser()
+    flags = [action.option_strings[0] for action in parser._actions if action.type is string_to_bool]
+    assert {"--hub_private_repo", "--bf16", "--tf32", "--hfd", "--from_scratch"} <= set(flags)
+    namespace, unknown = parser.parse_known_args(flags)
+    assert not unknown and all(getattr(namespace, flag[2:]) is True for flag in flags)
+
+
+def test_every_flag_in_the_documents_is_one():
+    root = Path(__file__).parents[2]
+    parser = whole_parser()
+    known = {option for action in parser._actions for option in action.option_strings}
+    known |= {"--recipe", "--config_file", "--shutdown-timeout", "--signals-to-handle"}  # the last three of launchers
+    for script in (*root.glob("examples/**/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
+        for node in ast.walk(ast.parse(script.read_text())):
+            if isinstance(node, ast.AnnAssign):  # a field of a dataclass of arguments
+                known.add(f"--{ast.unparse(node.target)}")
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                known.add(node.value)
+    for document in (root / "README.md", *root.glob("docs/*.md")):
+        told = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", document.read_text()))
+        assert told <= known, f"{document.name}: {sorted(told - known)}"
