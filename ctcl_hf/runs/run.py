@@ -29,7 +29,6 @@ from ..training.record import RunFacts, machine, versions
 from ..training.trainer import CTCLTrainer
 
 FIGURE_IMAGES = 4
-AUGMENTATION = ("image_size", "crop_size", "scale_range", "photometric")  # of DataArguments, what a card tells
 
 
 class Run(NamedTuple):
@@ -82,9 +81,6 @@ def prepare(arguments: Arguments) -> Run:
             dataset=data.name,
             dataset_title=data.title,
             dataset_id=data.hub_id,
-            training_images=len(data.splits["train"]),
-            data={key: value for key, value in vars(data_arguments).items() if key in AUGMENTATION},
-            method=options.values(),
             recipe=arguments.recipe,
             command=command.replace(training.hub_token, "<HUB_TOKEN>") if training.hub_token else command,
             control=control,

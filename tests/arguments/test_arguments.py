@@ -14,7 +14,7 @@ from ctcl_hf.arguments.method import MethodArguments, options_of_others, own_opt
 from ctcl_hf.arguments.pair import StudentArguments
 from ctcl_hf.arguments.parser import ArgumentsParser
 from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
-from ctcl_hf.training.record import PRECISIONS, RunFacts, record
+from ctcl_hf.training.record import RunFacts, record, record_of_inputs
 
 
 def parse(*argv):
@@ -172,8 +172,8 @@ def test_the_precision_that_accelerate_was_told_is_the_runs(chosen, bf16, fp16, 
     arguments = CTCLArguments("out", use_cpu=True)
     assert (arguments.bf16, arguments.fp16, arguments.mixed_precision) == (bf16, fp16, chosen)
     pair = StudentPair({"cnn": make_cnn(), "vit": make_vit()}, Vanilla(make_cnn(), make_vit()))
-    facts = record(pair, arguments, 1, {}, RunFacts())
-    assert dict(facts["cnn"]["training"])["precision"] == PRECISIONS[chosen]
+    recorded = record(pair, arguments, record_of_inputs(pair, None, None), RunFacts())
+    assert recorded["training"]["precision"] == chosen
 
 
 def test_a_precision_that_no_test_covers_is_refused(monkeypatch):

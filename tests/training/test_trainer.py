@@ -413,10 +413,10 @@ def _edit(folder, key, value):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"cnn_lr": 1.0}, "learning rate of cnn: 0.0025, .*, and now 1, "),
-        ({"seed": 4}, "seed of cnn: 3, and now 4"),
-        ({"per_device_train_batch_size": 2}, "--per_device_train_batch_size 4, and now 2"),
-        ({"objective": lambda a, b: CTCL(a, b, alpha=0.5)}, "loss, by term and weight of cnn: .*pixel 1.*pixel 0.5"),
+        ({"cnn_lr": 1.0}, r"optimization\.cnn\.lr: 0\.0025 before, 1\.0 now"),
+        ({"seed": 4}, r"training\.seed: 3 before, 4 now"),
+        ({"per_device_train_batch_size": 2}, r"training\.per_device_train_batch_size: 4 before, 2 now"),
+        ({"objective": lambda a, b: CTCL(a, b, alpha=0.5)}, r"method\.options\.alpha: 1\.0 before, 0\.5 now"),
     ],
 )
 def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(tmp_path, other, message):
