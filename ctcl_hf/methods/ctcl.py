@@ -10,6 +10,7 @@ from ..choices import Divisor, KLDirection, PixelClasses, RegionProjection
 from ..students import Student, StudentOutput
 from .objective import StudentTerms
 from .options import SoftenedOptions, Weight, option
+from .paper import Paper
 from .pixelwise import PixelwiseObjective
 
 
@@ -96,6 +97,26 @@ class CTCL(PixelwiseObjective):
     """
 
     Options = CTCLOptions
+    TERMS: ClassVar[dict[str, str]] = {
+        "hfd": "HFD, Eq. 2",
+        "region": "region BSD, Eq. 3",
+        "pixel": "pixel BSD, Eq. 4 (nats)",
+    }
+    STATISTICS: ClassVar[dict[str, str]] = {
+        "teaches_pixels": "share of pixels it teaches",
+        "teaches_regions": "share of regions it teaches",
+        **PixelwiseObjective.STATISTICS,
+        "region_spread": "spread of the projected features",
+    }
+    PAPER = Paper(
+        key="zhu2023good",
+        title="A Good Student is Cooperative and Reliable: {CNN}-Transformer Collaborative Learning for Semantic "
+        "Segmentation",
+        authors="Zhu, Jinjing and Luo, Yunhao and Zheng, Xu and Wang, Hao and Wang, Lin",
+        venue="Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)",
+        year=2023,
+        url="https://vlistlab22.github.io/CTCL/",
+    )
 
     def __init__(self, a: Student, b: Student, **options: Any):
         super().__init__(a, b, (1, 0), **options)

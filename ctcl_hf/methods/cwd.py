@@ -1,12 +1,14 @@
 """Channel-wise distillation (Shu et al., ICCV 2021), between students. Not in CTCL's tables."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from ..losses import channel_distillation
 from ..students import StudentOutput
 from .options import DistillationOptions, Positive, Weight, option
+from .paper import Paper
 from .peers import PeerDistillation
 
 
@@ -24,7 +26,15 @@ class CWD(PeerDistillation):
     """L = CE + w T^2 / (B K) sum KL(peer || learner) over the B K channels of the logits, as softmax over positions."""
 
     Options = CWDOptions
-    TERM = "channel"
+    TERMS: ClassVar[dict[str, str]] = {"channel": "channel-wise KL (nats)"}
+    PAPER = Paper(
+        key="shu2021channel",
+        title="Channel-wise Knowledge Distillation for Dense Prediction",
+        authors="Shu, Changyong and Liu, Yifan and Gao, Jianfei and Yan, Zheng and Shen, Chunhua",
+        venue="Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)",
+        year=2021,
+        url="https://arxiv.org/abs/2011.13256",
+    )
 
     def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
         return channel_distillation(learner.logits, peer.logits, self.options.temperature)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .options import SoftenedOptions, Weight, option
+from .paper import Paper
 from .pixelwise import LogitDistillation
 
 
@@ -17,3 +18,11 @@ class DML(LogitDistillation):
     """`LogitDistillation` from the other student as it is."""
 
     Options = DMLOptions
+    PAPER = Paper(
+        key="zhang2018deep",
+        title="Deep Mutual Learning",
+        authors="Zhang, Ying and Xiang, Tao and Hospedales, Timothy M. and Lu, Huchuan",
+        venue="Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition (CVPR)",
+        year=2018,
+        url="https://arxiv.org/abs/1706.00384",
+    )

@@ -1,13 +1,14 @@
 """Intra-class feature variation distillation (Wang et al., ECCV 2020), between students."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..losses import intra_class_variation
 from ..students import Student, StudentOutput
 from .options import DistillationOptions, Weight, option
+from .paper import Paper
 from .peers import PeerDistillation
 
 
@@ -33,7 +34,14 @@ class IFVD(PeerDistillation):
     """
 
     Options = IFVDOptions
-    TERM = "ifv"
+    TERMS: ClassVar[dict[str, str]] = {"ifv": "intra-class variation"}
+    PAPER = Paper(
+        key="wang2020intra",
+        title="Intra-class Feature Variation Distillation for Semantic Segmentation",
+        authors="Wang, Yukang and Zhou, Wei and Jiang, Tao and Bai, Xiang and Xu, Yongchao",
+        venue="Proceedings of the European Conference on Computer Vision (ECCV)",
+        year=2020,
+    )
 
     def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
         super().__init__(a, b, teachers, **options)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..losses import PixelTeaching, error_products, general_share, linear_share,
 from ..students import Student, StudentOutput
 from .objective import StudentTerms
 from .options import Positive, SoftenedOptions, Weight, option
+from .paper import Paper
 from .pixelwise import PixelwiseObjective
 
 SHARES = {"naive": naive_share, "linear": linear_share}  # of a in the mixture, from a batch
@@ -41,6 +42,15 @@ class KDCL(PixelwiseObjective):
     """
 
     Options = KDCLOptions
+    TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
+    PAPER = Paper(
+        key="guo2020online",
+        title="Online Knowledge Distillation via Collaborative Learning",
+        authors="Guo, Qiushan and Wang, Xinjiang and Wu, Yichao and Yu, Zhipeng and Liang, Ding and Hu, Xiaolin and "
+        "Luo, Ping",
+        venue="Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)",
+        year=2020,
+    )
 
     def __init__(self, a: Student, b: Student, **options: Any):
         super().__init__(a, b, (2, 2), predicted=3, **options)

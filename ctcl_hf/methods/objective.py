@@ -1,6 +1,6 @@
 """What every training method is: a function of two students' outputs that returns named loss terms for each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..losses import ClassGroups, cross_entropy_loss
 from ..students import Student, StudentOutput
 from .options import MethodOptions
+from .paper import Paper
 
 
 class StudentTerms(NamedTuple):
@@ -40,7 +41,12 @@ class Objective(nn.Module):
     """
 
     Options: ClassVar[type[MethodOptions]] = MethodOptions
-    OWN_TERMS = ("ce", "aux")  # what a student has on its own, at any point of a warm-up
+    # What is logged of each student -> its title in curves: the terms that it has on its own, at any point of a
+    # warm-up; those that the method adds; and what else it tells.
+    OWN_TERMS: ClassVar[Mapping[str, str]] = {"ce": "cross entropy (nats)", "aux": "auxiliary cross entropy (nats)"}
+    TERMS: ClassVar[Mapping[str, str]] = {}
+    STATISTICS: ClassVar[Mapping[str, str]] = {}
+    PAPER: ClassVar[Paper | None] = None
     held_out_images = 0
 
     def __init__(self, a: Student, b: Student, teachers: Sequence[Student] | None = None, **options: Any):
@@ -88,6 +94,11 @@ class Objective(nn.Module):
         """Tells how much of the training is behind, 0 to 1, for the option `distillation_warmup`."""
         if self.options.distillation_warmup:
             self.ramp.fill_(min(progress / self.options.distillation_warmup, 1.0))
+
+    @classmethod
+    def titles(cls) -> dict[str, str]:
+        """Everything that is logged of a student, with its title."""
+        return {**cls.OWN_TERMS, **cls.TERMS, **cls.STATISTICS}
 
     def loss(self, student: int, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of a student's terms at this point of the training."""

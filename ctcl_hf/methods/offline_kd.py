@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .options import SoftenedOptions, Weight, option
+from .paper import Paper
 from .pixelwise import LogitDistillation
 
 
@@ -19,3 +20,12 @@ class OfflineKD(LogitDistillation):
     """`LogitDistillation` from frozen, trained peers: `teachers` are one of b's kind for a, and one of a's for b."""
 
     Options = OfflineKDOptions
+    PAPER = Paper(
+        key="hinton2015distilling",
+        title="Distilling the Knowledge in a Neural Network",
+        authors="Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff",
+        venue="arXiv:1503.02531",
+        year=2015,
+        url="https://arxiv.org/abs/1503.02531",
+        kind="misc",
+    )

@@ -1,7 +1,7 @@
 """What methods share that compare class distributions pixel by pixel: which classes are compared."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class PixelwiseObjective(Objective):
         predicted: how many students, teachers and targets there are.
         options: see the method's `Options`.
     """
+
+    STATISTICS: ClassVar[dict[str, str]] = {"groups": "groups of classes that it is taught"}
 
     def __init__(self, a: Student, b: Student, peers: tuple[int, int], predicted: int = 2, **options: Any):
         super().__init__(a, b, **options)
@@ -63,6 +65,8 @@ class LogitDistillation(PixelwiseObjective):
     Args:
         teachers, options: see `Objective`.
     """
+
+    TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
 
     def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
         peers, predicted = ((1, 0), 2) if teachers is None else ((2, 3), 4)

@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 
+from ..methods.paper import Paper
 from .hub import Repository
 from .rows import values_of_card
 
@@ -53,7 +54,7 @@ def render(record: Mapping[str, Any], name: str, repositories: Mapping[str, Repo
         "per_class": [[_cell(text) for text in row] for row in recorded["per_class"]],
         "training": [[_cell(text) for text in row] for row in recorded["training"]],
     }
-    apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", *tables)
+    apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", "paper", *tables)
     return ModelCard.from_template(
         card_data,
         template_str=files(__package__).joinpath("student.md").read_text(),
@@ -62,6 +63,7 @@ def render(record: Mapping[str, Any], name: str, repositories: Mapping[str, Repo
         sibling_link=f"[{link}]({constants.ENDPOINT}/{sibling.repo_id})" if sibling else link,
         figure=FIGURE_FILE if recorded["has_figure"] else None,
         dataset_title=recorded["dataset_title"] or "",
+        citation=Paper(**recorded["paper"]).bibtex if recorded["paper"] else None,
         **tables,
         **{key: value for key, value in recorded.items() if key not in apart},
     )

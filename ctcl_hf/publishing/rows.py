@@ -31,6 +31,7 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "origin": own["origin"],
         "custom_code": own["custom_code"],
         "license": record["license"],
+        "paper": record["paper"],
         "has_figure": record["has_figure"],
         "protocol": record["protocol"],
         "results": [

@@ -13,7 +13,7 @@ from conftest import make_cnn, make_data, make_vit
 from huggingface_hub import ModelCard
 
 import ctcl_hf
-from ctcl_hf import CTCL, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
+from ctcl_hf import CTCL, DML, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
 from ctcl_hf.publishing.card import default_name, rewrite_cards
 from ctcl_hf.publishing.hub import Repository
 from ctcl_hf.training.record import RunFacts
@@ -84,7 +84,7 @@ def test_the_text_holds_what_was_recorded(trained):
     assert f"| cnn trained alone, test | 5 | {iou / 2:.2f} |" in text
     assert f"| dot | {100 * trainer.scores['test']['cnn_iou_dot']:.2f} |" in text
     assert "](figure.png)" in text and (folder / "cnn" / "figure.png").is_file()
-    assert "zhu2023good" in text
+    assert "@inproceedings{zhu2023good," in text
     assert "{{" not in text and "None" not in text
 
 
@@ -105,6 +105,15 @@ def test_what_was_not_recorded_is_not_said(tmp_path):
     ):
         assert absent not in card.text, absent
     assert "The publisher has not stated a license." in card.text
+
+
+def test_a_card_cites_the_paper_of_its_method(tmp_path):
+    """Cards of every method cited CTCL alone."""
+    trainer = make_trainer(tmp_path, method=DML)
+    trainer.save_model()
+    text = (tmp_path / "cnn" / "README.md").read_text()
+    assert "@inproceedings{zhang2018deep,\n  title     = {Deep Mutual Learning},\n" in text
+    assert "zhu2023good" not in text
 
 
 def test_scores_are_of_the_saved_weights_or_not_there(tmp_path):
