@@ -34,6 +34,7 @@ def push_space(space: str, students: list[str], private: bool | None, trust_remo
     import gradio
     from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData, constants
 
+    from ctcl_hf.data import images
     from ctcl_hf.publishing.hub import Repository, check_access
 
     check_access([Repository(space, private, kind="space")])
@@ -53,6 +54,7 @@ def push_space(space: str, students: list[str], private: bool | None, trust_remo
     settings = {"students": students, "trust_remote_code": trust_remote_code}
     operations = [
         CommitOperationAdd("README.md", str(card).encode()),
+        CommitOperationAdd("images.py", images.__file__),
         CommitOperationAdd("settings.json", json.dumps(settings, indent=2).encode()),
         *(
             CommitOperationAdd(path.relative_to(SPACE).as_posix(), path)

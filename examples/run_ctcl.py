@@ -13,15 +13,14 @@ from ctcl_hf.arguments.recipes import parse_arguments
 def main() -> None:
     arguments = parse_arguments(__doc__)
     # Imported here, so that --help and a mistyped argument answer at once.
-    from ctcl_hf.runs.run import finish, prepare, train
+    from ctcl_hf.runs.run import complete, prepare
 
     try:
         run = prepare(arguments)
     except (ValueError, OSError) as error:
         sys.exit(f"{Path(__file__).name}: error: {error}")
     try:
-        if train(run):
-            finish(run)
+        complete(run)
     except (OSError, FloatingPointError) as error:
         sys.exit(f"{Path(__file__).name}: error: {error}")
     # Together: a process whose group ends while another still uses it may abort, as one that does not end it may.

@@ -37,7 +37,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "logging_steps": 10,
         "use_cpu": True,
     },
-    # About four minutes on two cores, on drawn street scenes.
+    # About three minutes on two cores, on drawn street scenes.
     "demo": {
         "dataset": "synthetic",
         "from_scratch": True,
@@ -48,7 +48,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "crop_size": [96, 128],
         "scale_range": [0.9, 1.4],
         "per_device_train_batch_size": 8,
-        "num_train_epochs": 20,
+        "num_train_epochs": 15,
         "cnn_lr": 0.1,
         "vit_lr": 1e-3,
         "vit_head_lr_multiplier": 1.0,

@@ -1,8 +1,9 @@
 """What tells one data set from another, without reading all of it."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,8 +34,7 @@ def fingerprint(samples: "SegmentationSamples") -> str:
         digest.update(f"{name} {size}\n".encode())
     if "label" in samples.rows.column_names:
         for index in np.linspace(0, len(samples) - 1, min(MASKS_READ, len(samples))).round().astype(int).tolist():
-            mask = samples.stored(index)["label"]
-            digest.update(mask["bytes"] if mask["bytes"] is not None else Path(mask["path"]).read_bytes())
+            digest.update(_bytes(samples.stored(index)["label"]))
     return digest.hexdigest()[:16]
 
 
@@ -50,9 +50,16 @@ def _files(rows: "datasets.Dataset"):
             paths = compute.struct_field(table[column], "path").to_pylist()
             sizes = compute.binary_length(compute.struct_field(table[column], "bytes")).to_pylist()
             for path, size in zip(paths, sizes, strict=True):
-                if size is None and path is not None:
+                if size is None and path is not None and Path(path).is_file():
                     size = Path(path).stat().st_size
                 yield _name(path or ""), size
+
+
+def _bytes(file: Mapping[str, Any]) -> bytes:
+    """Of a file that is embedded or lies at its path; none of one that is missing, which is told when it is read."""
+    if file["bytes"] is not None:
+        return file["bytes"]
+    return Path(file["path"]).read_bytes() if file["path"] is not None and Path(file["path"]).is_file() else b""
 
 
 def _name(path: str) -> str:

@@ -48,6 +48,7 @@ class Objective(nn.Module):
     STATISTICS: ClassVar[Mapping[str, str]] = {}
     PAPER: ClassVar[Paper | None] = None
     held_out_images = 0
+    micro_batch = 0  # of the optimizer step, which batch this is: more than 0 only where gradients are accumulated
 
     def __init__(self, a: Student, b: Student, teachers: Sequence[Student] | None = None, **options: Any):
         super().__init__()

@@ -42,7 +42,7 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "scores": _score_rows(name, sibling, scores, record["control"]),
         "splits": [_split_name(split) for split in scores],
         "per_class": [
-            [label, *(_percent(values[f"{name}_iou_{label}"]) for values in scores.values())]
+            [label, *(_percent(values.get(f"{name}_iou_{label}")) for values in scores.values())]
             for label in data["classes"]
         ],
         "training": _training(record, name),
@@ -53,8 +53,8 @@ def _split_name(prefix: str) -> str:
     return "validation" if prefix == "eval" else prefix.removeprefix("eval_")  # of several by name
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}" if share == share else "does not occur"
+def _percent(share: float | None) -> str:
+    return "does not occur" if share is None or share != share else f"{100 * share:.2f}"
 
 
 def _score_rows(name: str, sibling: str, scores: Mapping, control: Mapping) -> list[list[str]]:
