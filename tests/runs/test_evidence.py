@@ -59,7 +59,7 @@ def write_run(cell, quality, seconds=100.0, poles=None, options=("alpha", 1.0), 
     ]
     history = [*logs, {"step": 4, "train_runtime": seconds}]
     (cell.folder / "trainer_state.json").write_text(json.dumps({"log_history": history, "global_step": 4}))
-    method = {"weights": dict.fromkeys(students, {"ce": 1.0, "kl": 1.0}), "options": dict([options])}
+    method = {"weights": {name: {"ce": 1.0, "kl": 1.0} for name in students}, "options": dict([options])}
     (cell.folder / "run.json").write_text(json.dumps({"method": method}))
     (cell.folder / "cell.json").write_text(json.dumps({"command": "", "minutes": seconds / 60, "resumed": False}))
 
