@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
+from transformers.utils import logging
 
 from ..methods.paper import Paper
 from .hub import Repository
@@ -15,6 +16,9 @@ from .rows import values_of_card
 
 RECORD_FILE = "run.json"  # beside the students' folders: all that is known of their run
 RECORD_FORMAT = 1
+OLDER_RECORD_FILE = "cards.json"  # what older versions wrote in its place: what their cards said
+
+logger = logging.get_logger(__name__)
 FIGURE_FILE = "figure.png"  # beside each card
 
 
@@ -111,5 +115,7 @@ def default_name(folder: Path) -> str:
 def rewrite_cards(folder: Path, repositories: Mapping[str, Repository]) -> None:
     """Renders the cards in a run's folder again, for other repositories. A folder without a record is left alone."""
     path = folder / RECORD_FILE
+    if not path.is_file() and (folder / OLDER_RECORD_FILE).is_file():
+        logger.warning(f"The cards in {folder} stay as they are: an older version wrote them, without {RECORD_FILE}.")
     if path.is_file():
         write_cards(folder, json.loads(path.read_text()), repositories)

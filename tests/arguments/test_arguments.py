@@ -202,7 +202,8 @@ def test_every_flag_in_the_documents_is_one():
     root = Path(__file__).parents[2]
     parser = whole_parser()
     known = {option for action in parser._actions for option in action.option_strings}
-    known |= {"--recipe", "--config_file", "--shutdown-timeout", "--signals-to-handle"}  # the last three of launchers
+    known |= {"--recipe", "--no-deps"}  # the last of pip
+    known |= {"--config_file", "--shutdown-timeout", "--signals-to-handle"}  # of launchers
     for script in (*root.glob("examples/**/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
         for node in ast.walk(ast.parse(script.read_text())):
             if isinstance(node, ast.AnnAssign):  # a field of a dataclass of arguments

@@ -137,6 +137,13 @@ def test_a_card_can_be_rendered_again_for_another_repository(trained):
     assert (folder / "cnn" / "README.md").read_text() == before
 
 
+def test_cards_of_an_older_version_are_left_as_they_are_and_this_is_told(tmp_path, caplog):
+    (tmp_path / "cards.json").write_text("{}")
+    rewrite_cards(tmp_path, {"cnn": Repository("me/a")})
+    assert "stay as they are: an older version wrote them, without run.json" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["cards.json"]
+
+
 @pytest.mark.parametrize("name", ["cnn", "vit"])
 def test_the_snippet_runs(trained, name, capsys, tmp_path, monkeypatch):
     _, folder = trained

@@ -12,10 +12,8 @@ from PIL import Image
 
 from ...arguments.data import DataArguments
 from ...data import SegmentationSamples
-from ...publishing.card import RECORD_FILE
+from ...publishing.card import OLDER_RECORD_FILE, RECORD_FILE
 from .grid import Cell, Grid
-
-OLDER_RECORD_FILE = "cards.json"  # of runs before there was RECORD_FILE: what their cards said
 
 
 def fingerprint(samples: SegmentationSamples) -> str:
