@@ -5,13 +5,10 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..methods import METHODS, MethodOptions
 from .data import DataArguments
-from .pair import (
-    MethodArguments,
-    OptimizationArguments,
-    PublishingArguments,
-    StudentArguments,
-)
+from .method import MethodArguments, options_of_others, own_options
+from .pair import OptimizationArguments, PublishingArguments, StudentArguments
 from .parser import ArgumentsParser
 
 if TYPE_CHECKING:
@@ -80,6 +77,7 @@ class Arguments(NamedTuple):
     students: StudentArguments
     data: DataArguments
     method: MethodArguments
+    options: MethodOptions
     training: "CTCLArguments"
     command: str
 
@@ -88,22 +86,22 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     """The command line (or `argv`) over the recipe that it names. Exits with a message on a bad argument."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="paper")
-    first.add_argument("--method", default="ctcl")
+    first.add_argument("--method", default=MethodArguments.method)
     first.add_argument("-h", "--help", action="store_true")
     recipe, method, needs_help = vars(first.parse_known_args(argv)[0]).values()
-    kinds = [StudentArguments, DataArguments, MethodArguments, OptimizationArguments, PublishingArguments]
-    if not needs_help:
+    kinds = [StudentArguments, DataArguments, MethodArguments, own_options(method)]
+    if needs_help:
+        kinds += [OptimizationArguments, PublishingArguments]
+    else:
         from .training import CTCLArguments
 
-        kinds[3:] = [CTCLArguments]
-
-    parser = ArgumentsParser(
-        kinds,
-        description=description,
-        epilog=TRAINER_ARGUMENTS,
-    )
+        kinds.append(CTCLArguments)
+    parser = ArgumentsParser(kinds, description=description, epilog=TRAINER_ARGUMENTS)
+    if method in METHODS:
+        parser.add_without_effect(options_of_others(method), f"--method {method}")
     parser.add_argument("--recipe", default="paper", choices=list(RECIPES), help="Arguments set together.")
     parser.set_defaults(output_dir=f"runs/{recipe}-{method}", **RECIPES.get(recipe, {}))
-    students, data, method_arguments, training, *_ = parser.parse(argv)
+    students, data, method_arguments, options, training, *_ = parser.parse(argv)
     given = sys.argv[1:] if argv is None else argv
-    return Arguments(recipe, students, data, method_arguments, training, shlex.join(["run_ctcl.py", *given]))
+    command = shlex.join(["run_ctcl.py", *given])
+    return Arguments(recipe, students, data, method_arguments, options, training, command)
