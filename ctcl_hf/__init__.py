@@ -3,6 +3,8 @@
 Names are imported when they are first used.
 """
 
+from typing import TYPE_CHECKING
+
 from . import models
 from ._lazy import lazy_names
 
@@ -46,7 +48,42 @@ _HOME = {
 }
 __all__ = sorted(_HOME)
 
-
-__getattr__, __dir__ = lazy_names(__name__, _HOME)
+if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+    from .arguments.training import CTCLArguments as CTCLArguments
+    from .data import DATASETS as DATASETS
+    from .data import EvaluationTransform as EvaluationTransform
+    from .data import SegmentationData as SegmentationData
+    from .data import SegmentationSamples as SegmentationSamples
+    from .data import TrainingTransform as TrainingTransform
+    from .data import build_ade20k as build_ade20k
+    from .data import build_camvid as build_camvid
+    from .data import build_cityscapes as build_cityscapes
+    from .data import build_own as build_own
+    from .data import build_synthetic as build_synthetic
+    from .data import build_voc as build_voc
+    from .methods import CTCL as CTCL
+    from .methods import CWD as CWD
+    from .methods import DML as DML
+    from .methods import IFVD as IFVD
+    from .methods import KDCL as KDCL
+    from .methods import METHODS as METHODS
+    from .methods import Objective as Objective
+    from .methods import OfflineKD as OfflineKD
+    from .methods import PeerDistillation as PeerDistillation
+    from .methods import StudentTerms as StudentTerms
+    from .methods import Vanilla as Vanilla
+    from .methods.pair import StudentPair as StudentPair
+    from .metrics import MeanIoU as MeanIoU
+    from .models import DeepLabV3PlusConfig as DeepLabV3PlusConfig
+    from .models import DeepLabV3PlusForSemanticSegmentation as DeepLabV3PlusForSemanticSegmentation
+    from .scoring.predict import segment as segment
+    from .scoring.predict import sliding_window_logits as sliding_window_logits
+    from .scoring.protocols import Protocol as Protocol
+    from .students import Student as Student
+    from .students import StudentOutput as StudentOutput
+    from .students.loading import load_student as load_student
+    from .training.trainer import CTCLTrainer as CTCLTrainer
+else:
+    __getattr__, __dir__ = lazy_names(__name__, _HOME)
 
 models.register()

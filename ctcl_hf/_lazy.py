@@ -8,7 +8,9 @@ from collections import UserDict
 from collections.abc import Callable, Mapping
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+Value = TypeVar("Value")
 
 
 def lazy_names(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -22,14 +24,14 @@ def lazy_names(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], A
     return get, lambda: sorted({*vars(sys.modules[package]), *home})
 
 
-class LazyDict(UserDict):
+class LazyDict(UserDict[str, Value], Generic[Value]):
     """A dict of {key: "module:name" of a package, or the object itself}, each imported when it is asked for."""
 
-    def __init__(self, package: str, values: Mapping[str, str | object]):
+    def __init__(self, package: str, values: Mapping[str, str | Value]):
         self.package = package
         super().__init__(values)
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> Value:
         value = super().__getitem__(key)
         if isinstance(value, str):
             module, name = value.split(":")

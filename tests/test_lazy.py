@@ -1,5 +1,6 @@
 """What is imported when."""
 
+import ast
 import importlib
 import pkgutil
 import subprocess
@@ -69,3 +70,33 @@ def test_lazy_tables_name_modules_of_their_own_package(name):
     for module in modules:
         assert not module.startswith(".")
         assert find_spec(f".{module}", name) is not None, module
+
+
+def for_type_checkers(package) -> dict[str, str]:
+    """{name: module} of what a package imports under TYPE_CHECKING, each `as` itself, which makes it public there."""
+    imports = [
+        statement
+        for node in ast.parse(Path(package.__file__).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+    ]
+    return {
+        alias.name: statement.module
+        for statement in imports
+        if isinstance(statement, ast.ImportFrom) and statement.level == 1
+        for alias in statement.names
+        if alias.asname == alias.name
+    }
+
+
+LAZY = [name for name in PACKAGES if hasattr(importlib.import_module(name), "_HOME")]
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_type_checkers_see_the_names_of_the_lazy_table(name):
+    package = importlib.import_module(name)
+    assert for_type_checkers(package) == package._HOME
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (Path(ctcl_hf.__file__).parent / "py.typed").is_file()

@@ -1,9 +1,12 @@
 """Data sets. Adding one is a file with a builder that returns `SegmentationData`, and one line in `DATASETS`."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from .._lazy import LazyDict, lazy_names
 
 # name -> builder(data_dir), as "module:function" of this folder
-DATASETS = LazyDict(
+DATASETS: "LazyDict[Callable[..., SegmentationData]]" = LazyDict(
     __name__,
     {
         "camvid": "benchmarks.camvid:build_camvid",
@@ -35,4 +38,23 @@ _HOME = {
     "reason_of": "segmentation",
 }
 __all__ = ["DATASETS", *_HOME]
-__getattr__, __dir__ = lazy_names(__name__, _HOME)
+if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+    from .benchmarks.ade20k import build_ade20k as build_ade20k
+    from .benchmarks.camvid import build_camvid as build_camvid
+    from .benchmarks.cityscapes import build_cityscapes as build_cityscapes
+    from .benchmarks.synthetic import build_synthetic as build_synthetic
+    from .benchmarks.voc import build_voc as build_voc
+    from .masks import IGNORE_INDEX as IGNORE_INDEX
+    from .masks import MaskReader as MaskReader
+    from .masks import as_picture as as_picture
+    from .own.build import build_own as build_own
+    from .palettes import palette_for as palette_for
+    from .segmentation import BadSample as BadSample
+    from .segmentation import SegmentationData as SegmentationData
+    from .segmentation import SegmentationSamples as SegmentationSamples
+    from .segmentation import collate_for_evaluation as collate_for_evaluation
+    from .segmentation import reason_of as reason_of
+    from .transforms import EvaluationTransform as EvaluationTransform
+    from .transforms import TrainingTransform as TrainingTransform
+else:
+    __getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -72,6 +72,10 @@ class ClassGroups(nn.Module):
         memory: what is kept of the counts from one step to the next. 0.99 looks back about 100 steps.
     """
 
+    confusion: Tensor  # (predictors, K, K) counts, rows by label
+    blind: Tensor  # (learners, K) bool
+    counted: Tensor  # as confusion, since the last `advance`
+
     def __init__(
         self,
         num_classes: int,
@@ -86,7 +90,7 @@ class ClassGroups(nn.Module):
         self.ratio, self.floor, self.memory = ratio, floor, memory
         self.register_buffer("confusion", torch.zeros(predictors, num_classes, num_classes))
         self.register_buffer("blind", torch.zeros(len(self.peers), num_classes, dtype=torch.bool))
-        self.register_buffer("counted", torch.zeros_like(self.confusion))  # since the last `advance`
+        self.register_buffer("counted", torch.zeros_like(self.confusion))
 
     @torch.no_grad()
     def count(self, counts: Tensor) -> None:

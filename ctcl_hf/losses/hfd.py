@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -28,7 +29,8 @@ def as_constant(stage: nn.Module) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def _without_checkpointing(stage: nn.Module) -> Iterator[None]:
-    layers = [layer for layer in stage.modules() if getattr(layer, "gradient_checkpointing", False)]
+    # Of transformers: torch's Module declares no such switch.
+    layers: list[Any] = [layer for layer in stage.modules() if getattr(layer, "gradient_checkpointing", False)]
     for layer in layers:
         layer.gradient_checkpointing = False
     try:

@@ -36,7 +36,7 @@ def average_pool(features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor
     """Adaptive average pooling: (B, C, H, W) -> (B, C, h, w). Deterministic on GPUs where h and w divide H and W."""
     strides = [own // wanted for own, wanted in zip(features.shape[-2:], size, strict=True)]
     if [wanted * stride for wanted, stride in zip(size, strides, strict=True)] != list(features.shape[-2:]):
-        return F.adaptive_avg_pool2d(features, size)
+        return F.adaptive_avg_pool2d(features, (size[0], size[1]))
     return features if strides == [1, 1] else F.avg_pool2d(features, strides)
 
 

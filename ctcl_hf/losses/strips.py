@@ -96,7 +96,8 @@ def pixel_losses(
         grids = with_phases(labels, *map(widened, (*students, *teachers)))
         results = list(_PixelLosses.apply(labels, ignore_index, teaching, n, *grids))
     confusion = results.pop() if teaching.groups is not None else None
-    return PixelLosses(*(tuple(results[i : i + n]) for i in range(0, 4 * n, n)), confusion)
+    ce, pixel, ce_maps, teaches = (tuple(results[i : i + n]) for i in range(0, 4 * n, n))
+    return PixelLosses(ce, pixel, ce_maps, teaches, confusion)
 
 
 def with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:

@@ -1,10 +1,12 @@
 """Training methods. Adding one is one file, a subclass of `Objective` and its options, and one line in `METHODS`."""
 
+from typing import TYPE_CHECKING
+
 from .._lazy import LazyDict, class_alone, lazy_names
 from .options import MethodOptions
 
 # name -> class, as "module:class" of this folder
-METHODS = LazyDict(
+METHODS: "LazyDict[type[Objective]]" = LazyDict(
     __name__,
     {
         "vanilla": "vanilla:Vanilla",
@@ -33,7 +35,22 @@ _HOME = {
     "option": "options",
 }
 __all__ = ["METHODS", "MethodOptions", "options_of", *_HOME]
-__getattr__, __dir__ = lazy_names(__name__, _HOME)
+if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+    from .ctcl import CTCL as CTCL
+    from .cwd import CWD as CWD
+    from .dml import DML as DML
+    from .ifvd import IFVD as IFVD
+    from .kdcl import KDCL as KDCL
+    from .objective import Objective as Objective
+    from .objective import StudentTerms as StudentTerms
+    from .offline_kd import OfflineKD as OfflineKD
+    from .options import DistillationOptions as DistillationOptions
+    from .options import option as option
+    from .peers import PeerDistillation as PeerDistillation
+    from .pixelwise import PixelwiseObjective as PixelwiseObjective
+    from .vanilla import Vanilla as Vanilla
+else:
+    __getattr__, __dir__ = lazy_names(__name__, _HOME)
 
 
 def options_of(method: str) -> type[MethodOptions]:

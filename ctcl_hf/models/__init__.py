@@ -2,6 +2,7 @@
 
 from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from .._lazy import AfterImport, lazy_names
 
@@ -13,7 +14,13 @@ _HOME = {
     "DeepLabV3PlusPreTrainedModel": _MODELING,
 }
 __all__ = list(_HOME)
-__getattr__, __dir__ = lazy_names(__name__, _HOME)
+if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+    from .configuration_deeplabv3plus import DeepLabV3PlusConfig as DeepLabV3PlusConfig
+    from .modeling_deeplabv3plus import DeepLabV3PlusForSemanticSegmentation as DeepLabV3PlusForSemanticSegmentation
+    from .modeling_deeplabv3plus import DeepLabV3PlusOutput as DeepLabV3PlusOutput
+    from .modeling_deeplabv3plus import DeepLabV3PlusPreTrainedModel as DeepLabV3PlusPreTrainedModel
+else:
+    __getattr__, __dir__ = lazy_names(__name__, _HOME)
 
 
 def register() -> None:

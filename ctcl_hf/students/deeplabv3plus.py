@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -11,6 +12,20 @@ from .student import Student, StudentOutput, has_attention
 # The paper's "last layer" (supplement, Table 1) as an index into the encoder's taps at nominal strides 4, 8, 16, 32.
 # MobileNetV2's is its 96-channel stage, not the 320-channel one that feeds the head; elsewhere it is the deepest tap.
 LAST_TAP = {"mobilenetv2": 2}
+
+
+def encoder_family(encoder: nn.Module) -> str:
+    """ "cnn" without attention; "vit" if every stage attends and none has BatchNorm, as convolutions have; or "hybrid".
+
+    encoder: as `create_encoder` builds it. A stage that is no module of its own tells nothing.
+    """
+    if not has_attention(encoder):
+        return "cnn"
+    if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
+        return "hybrid"
+    modules = dict(encoder.named_modules())
+    names = {name for tap in encoder.feature_info.module_name() for name in (tap, tap.replace(".", "_"))}
+    return "vit" if all(has_attention(modules[name]) for name in names & modules.keys()) else "hybrid"
 
 
 class DeepLabV3PlusStudent(Student):
@@ -24,7 +39,7 @@ class DeepLabV3PlusStudent(Student):
 
     @property
     def family(self) -> str:
-        return "hybrid" if has_attention(self.model.encoder) else "cnn"
+        return encoder_family(self.model.encoder)
 
     @property
     def head(self) -> nn.Module | None:

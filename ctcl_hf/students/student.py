@@ -143,5 +143,18 @@ class Student(nn.Module):
 
 
 def has_attention(module: nn.Module) -> bool:
-    """Whether any of its parts, by the name of its class, is attention."""
-    return any("Attention" in type(part).__name__ for part in module.modules())
+    """Whether any of its parts attends from position to position."""
+    return any(map(_attends, module.modules()))
+
+
+def _attends(part: nn.Module) -> bool:
+    """By its class's name, by a number of heads, or by its one layer for queries, keys and values.
+
+    Gates of CNNs, which weigh channels (squeeze-and-excitation, SelectiveKernelAttn, SplitAttn), have none of these.
+    """
+    heads = (getattr(part, "num_heads", None), getattr(part, "heads", None))
+    return (
+        "Attention" in type(part).__name__
+        or any(isinstance(number, int) for number in heads)
+        or isinstance(getattr(part, "qkv", None), nn.Module)
+    )
