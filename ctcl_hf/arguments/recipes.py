@@ -106,4 +106,4 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     parser.set_defaults(output_dir=f"runs/{recipe}-{method}", **RECIPES.get(recipe, {}))
     students, data, method_arguments, training, *_ = parser.parse(argv)
     given = sys.argv[1:] if argv is None else argv
-    return Arguments(recipe, students, data, method_arguments, training, shlex.join(["run_ctcl.py", *given]))
+    return Arguments(recipe, students, data, method_arguments, training, shlex.join(["ctcl-hf", "train", *given]))

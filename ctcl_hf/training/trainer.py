@@ -350,7 +350,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """Saves both students to the output folder and pushes each to its own repository, in one commit each.
 
         Returns the commits by student on the main process, None on others. PushError (an OSError) if one failed: the
-        other is pushed all the same, everything is in the output folder, and `examples/push.py` finishes it.
+        other is pushed all the same, everything is in the output folder, and `ctcl-hf push` finishes it.
         """
         if not self.publisher.repositories:
             self.init_hf_repo(token, private)

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections import defaultdict
-from itertools import islice
+from itertools import dropwhile, islice
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -42,7 +42,8 @@ def measure(run: Path, scratch: Path, batches: int) -> dict[int, dict[str, dict[
     checkpoints = {int(path.name.split("-")[1]): path for path in run.glob("checkpoint-*")}
     if not checkpoints:
         raise ValueError(f"{run} kept no checkpoints: train with --save_strategy epoch and a large --save_total_limit.")
-    argv = shlex.split(json.loads((run / "results.json").read_text())["command"])[1:]
+    command = shlex.split(json.loads((run / "results.json").read_text())["command"])
+    argv = list(dropwhile(lambda word: not word.startswith("-"), command))
     # The last of an argument counts.
     trainer = prepare(parse_arguments("", [*argv, "--output_dir", str(scratch), "--report_to", "none"])).trainer
     pair = trainer.model.train().to(trainer.args.device)

@@ -25,7 +25,7 @@ class Cell:
     pair: str
     seed: int
     folder: Path
-    arguments: tuple[str, ...]  # of run_ctcl.py, but for --output_dir and --resume_from_checkpoint
+    arguments: tuple[str, ...]  # of `ctcl-hf train`, but for --output_dir and --resume_from_checkpoint
 
     @property
     def title(self) -> str:
@@ -46,7 +46,7 @@ class Cell:
     def command(self) -> str:
         """The command line that runs this cell alone."""
         options = [*self.arguments, "--output_dir", str(self.folder)]
-        return f"accelerate launch examples/run_ctcl.py {shlex.join(options)}"
+        return f"ctcl-hf train {shlex.join(options)}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def folder_name(row: Row) -> str:
 
 
 def run_cell(cell: Cell, run: Callable[[Sequence[str]], None], is_main_process: bool) -> None:
-    """Runs a cell, from its last checkpoint if it has one. `run` is given the arguments of run_ctcl.py."""
+    """Runs a cell, from its last checkpoint if it has one. `run` is given the arguments of `ctcl-hf train`."""
     resumes = cell.has_checkpoint
     if is_main_process and not resumes and cell.folder.is_dir():
         shutil.rmtree(cell.folder)  # it ended before its first checkpoint: there is nothing to go on from

@@ -1,0 +1,130 @@
+"""Run methods, pairs and seeds side by side, and tabulate them as the paper does. Run again, it goes on.
+
+ctcl-hf compare --table 3 --recipe cpu --seeds 3
+ctcl-hf compare --methods dml "ctcl --no_hfd" --pair resnet18+mit-b0 --recipe demo
+ctcl-hf compare --paper_table 3
+
+Every argument of `ctcl-hf train` is taken as well, and goes to every run.
+"""
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from ..runs.comparison.grid import Grid, run_cell
+from ..runs.comparison.paper import TABLES, VANILLA, Row
+from .ending import fail, program, told
+
+# Arguments of `ctcl-hf train` that say what a grid says itself -> how.
+PUSH = "every run would be published under one name. Push those that are finished: ctcl-hf push FOLDER"
+NOT_FOR_A_GRID = {
+    "--method": "give --methods, or --table",
+    **dict.fromkeys(("--cnn", "--vit", "--students"), "give --pair A+B"),
+    **dict.fromkeys(("--push_to_hub", "--hub_model_id", "--cnn_hub_model_id", "--vit_hub_model_id"), PUSH),
+}
+
+
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--table", choices=list(TABLES), help="The rows, and the pair, of a table of the paper.")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="METHOD",
+        help="Rows after the table's, each a method with its options in quotes. Vanilla is always there.",
+    )
+    parser.add_argument("--pair", nargs="+", help="Pairs of students, A+B. Default: the table's first.")
+    parser.add_argument("--seeds", type=int, default=1, help="How many, from --seed on.")
+    parser.add_argument("--seed", type=int, default=42, help="The first seed.")
+    parser.add_argument("--output_dir", type=Path, help="Default: runs/table-TABLE or runs/compare.")
+    parser.add_argument("--report_only", action="store_true", help="Write tables and figures of what is finished.")
+    parser.add_argument("--paper_table", choices=list(TABLES), help="Print what it takes at full scale; run nothing.")
+    parser.add_argument("--sustained_tflops", type=float, default=10.0, help="Of the GPU, for --paper_table.")
+    options, common = parser.parse_known_args()
+    if options.seeds < 1:
+        parser.error(f"--seeds {options.seeds}: at least 1.")
+    for argument in common:
+        name = argument.partition("=")[0]
+        if name in NOT_FOR_A_GRID:
+            parser.error(f"{name}: {NOT_FOR_A_GRID[name]}.")
+    return options, common
+
+
+def execute(arguments: Sequence[str]) -> None:
+    from ..arguments.recipes import parse_arguments
+    from ..runs.run import finish, prepare, train
+
+    with told(ValueError, OSError, ImportError):
+        run = prepare(parse_arguments(__doc__, list(arguments)))
+    with told(OSError, FloatingPointError):
+        if not train(run):
+            sys.exit(0)
+        finish(run)
+    run.trainer.accelerator.free_memory()
+    del run
+    gc.collect()
+
+
+def main() -> None:
+    options, common = parse()
+    from transformers.utils import logging
+
+    from ..arguments.recipes import parse_arguments
+    from ..runs.comparison import budget, report
+    from ..training.record import versions
+
+    logging.disable_progress_bar()  # of files read and written, which would break the grid's
+    named = options.table or options.paper_table
+    folder = options.output_dir or Path(f"runs/table-{named}" if named else "runs/compare")
+    seeds = tuple(range(options.seed, options.seed + options.seeds))
+    if options.paper_table:
+        table = TABLES[options.paper_table]
+        print(budget.requirements(table, folder, tuple(common), seeds, options.sustained_tflops))
+        return
+
+    table = TABLES.get(options.table)
+    rows = [*(table.rows if table else (VANILLA,)), *(Row(given, f"--method {given}") for given in options.methods)]
+    rows = [rows[0], *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments)]
+    pairs = options.pair or ([next(iter(table.scores))] if table else ["mobilenetv2+mit-b1"])
+    if table and not {"--dataset", "--dataset_name"} & {argument.partition("=")[0] for argument in common}:
+        common = ["--dataset", table.dataset, *common]
+    is_main_process = int(os.environ.get("RANK", 0)) == 0
+    try:
+        grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
+        for row in grid.rows:  # a mistyped argument of the last method should not wait for the others
+            parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
+        cells = list(grid.cells())
+        if options.report_only and not any(cell.is_finished for cell in cells):
+            raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
+        if is_main_process:
+            grid.save(table=options.table, versions=versions())
+    except ValueError as error:
+        fail(error)
+    pending = [cell for cell in cells if not cell.is_finished]
+    progress = tqdm(
+        total=len(cells), initial=len(cells) - len(pending), unit="run", desc="grid", disable=not is_main_process
+    )
+    for cell in () if options.report_only else pending:
+        progress.set_description(cell.title)
+        run_cell(cell, execute, is_main_process)
+        progress.update()
+        if is_main_process:
+            report.write_tables(grid, table)  # so far
+    progress.close()
+    if is_main_process:
+        print(f"\n{report.write_tables(grid, table)}")
+        for path in [*report.write_curves(grid), *report.write_predictions(grid)]:
+            print(path)
+
+
+if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.compare`
+    sys.argv[0] = "ctcl-hf compare"
+    main()
