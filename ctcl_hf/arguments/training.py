@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from accelerate.utils import str_to_bool
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
 
 from .pair import OPTIMIZERS, OptimizationArguments, PublishingArguments
 
@@ -33,6 +37,19 @@ REFUSED = {
     "deepspeed": "`accelerate launch --multi_gpu`: DeepSpeed drives one optimizer, a pair has two",
     "fsdp": "`accelerate launch --multi_gpu`: FSDP is not tested with a pair",
 }
+
+# Trackers whose platform brings what they need.
+OF_PLATFORMS = ("azure_ml", "flyte", "kubeflow")
+
+
+def _problem_of_tracker(name: str) -> str | None:
+    """What is wrong with a name in --report_to. Trainer would say so once data and students are built."""
+    if name not in INTEGRATION_TO_CALLBACK:
+        return f"--report_to {name}: expected one of {', '.join(INTEGRATION_TO_CALLBACK)}, all, none."
+    if name in (*OF_PLATFORMS, *get_available_reporting_integrations()):
+        return None
+    line = "'ctcl-hf[track]'" if name == "tensorboard" else name
+    return f"--report_to {name}: {name} is not installed: pip install {line}."
 
 
 @dataclass
@@ -88,6 +105,8 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
         super().__post_init__()
+        if problems := [problem for name in self.report_to if (problem := _problem_of_tracker(name))]:
+            raise ValueError("\n".join(problems))
         if self.n_gpu > 1:
             raise ValueError(
                 f"{self.n_gpu} GPUs are visible to one process, which would mean DataParallel. Use "

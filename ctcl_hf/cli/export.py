@@ -25,9 +25,10 @@ def main() -> None:
 
 
 def export(model_name: str, output: Path, size: list[int] | None) -> None:
-    from ..publishing.onnx import export_onnx
+    from ..publishing.onnx import check_exporter, export_onnx
     from ..scoring.predict import load_for_inference
 
+    check_exporter()
     model, image_processor = load_for_inference(model_name)
     height, width = size or (image_processor.size["height"], image_processor.size["width"])
     difference = export_onnx(model, (height, width), output)

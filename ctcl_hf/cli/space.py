@@ -9,6 +9,7 @@ import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from ..extras import require
 from .ending import program, told
 
 
@@ -26,6 +27,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     with told(ValueError, OSError, ImportError), as_file(files("ctcl_hf.publishing") / "space") as app:
+        require("space", "gradio")
         push_space(app, arguments.space, arguments.students, arguments.private, arguments.trust_remote_code)
 
 

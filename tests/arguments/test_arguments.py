@@ -61,6 +61,7 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--per_device_train_batch_size", "1"), "needs at least 2 images per process"),
         (("--learning_rate", "0.1"), "--learning_rate 0.1 does not work for a pair of students; use --cnn_lr and"),
         (("--weight_decay", "0.1"), "--cnn_weight_decay and --vit_weight_decay"),
+        (("--report_to", "tensorbord"), "--report_to tensorbord: expected one of azure_ml"),
         (("--label_smoothing_factor", "0.1"), "each method says what its loss is"),
         (("--cpu_threads", "0"), "--cpu_threads 0: at least 1"),
         (("--method", "offline_kd"), "--method offline_kd needs --teachers FOLDER"),
@@ -78,6 +79,14 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
 )
 def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
     assert message in refused(capsys, *argv)
+
+
+def test_a_tracker_that_is_not_installed_is_told_with_the_line_that_installs_it(capsys, monkeypatch):
+    """Trainer says so in a traceback, once data and models are built."""
+    monkeypatch.setattr(f"{CTCLArguments.__module__}.get_available_reporting_integrations", list)
+    said = refused(capsys, "--report_to", "tensorboard", "mlflow")
+    assert "tensorboard is not installed: pip install 'ctcl-hf[track]'." in said
+    assert "mlflow is not installed: pip install mlflow." in said
 
 
 def test_all_mistakes_are_told_at_once_with_the_nearest_valid_choice(capsys):
