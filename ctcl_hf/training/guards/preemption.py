@@ -58,10 +58,9 @@ class Preemption(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self.stopped = False
         if threading.current_thread() is threading.main_thread():
-            # A job in the background ignores Ctrl-C, which is then not for it.
-            heard = [
-                number for number in SIGNALS if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
-            ]
+            heard = set(SIGNALS)
+            if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a job in the background: Ctrl-C is not for it
+                heard.remove(signal.SIGINT)
             self._handlers = {number: signal.signal(number, self._handle) for number in heard}
         if self.owes_evaluation:
             self.owes_evaluation = False
