@@ -1,4 +1,4 @@
-"""A signal that only the launcher is sent, and Ctrl-C at a terminal, end in a checkpoint of the step in which they came."""
+"""A signal to the launcher alone, and Ctrl-C at a terminal, end in a checkpoint of the step in which they came."""
 
 import os
 import re
