@@ -37,6 +37,8 @@ except SystemExit as end:
     assert last == "0 []"
     for option in ("--dataset {camvid", "--method {vanilla", "--cnn_lr", "--recipe {paper", "TrainingArguments"):
         assert option in shown
+    assert "Leave out heterogeneous feature distillation" in shown and "--hfd" not in shown  # which is on anyway
+    assert "--cnn-lr" not in shown and "[FROM_SCRATCH]" not in shown
 
 
 @pytest.mark.parametrize("first", ["import ctcl_hf", "import transformers.models.auto.modeling_auto"])

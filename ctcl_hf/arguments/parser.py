@@ -3,21 +3,43 @@
 import argparse
 import dataclasses
 import difflib
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from transformers import HfArgumentParser
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Descriptions as they are written, and every default."""
+    """Descriptions as they are written, one spelling of each option, and every default that says something."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or isinstance(action, argparse._HelpAction):
+            return super()._format_action_invocation(action)
+        name = action.option_strings[0]  # the others write it with hyphens
+        if action.nargs in (0, "?"):  # a switch
+            return name
+        return f"{name} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.default is None or action.default is False or "Default:" in action.help:
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
 
 
 class ArgumentsParser(HfArgumentParser):
-    """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and not the first."""
+    """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and not the first.
+
+    A field that is on unless told is shown as --no_FIELD, "Leave out" what its help names.
+    """
 
     def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
         self.problems: list[str] = []
         super().__init__(*args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
+        for leaving in [action for action in self._actions if isinstance(action, argparse._StoreFalseAction)]:
+            leaving.help = f"Leave out {leaving.help[0].lower()}{leaving.help[1:]}"
+            self._option_string_actions[f"--{leaving.dest}"].help = argparse.SUPPRESS
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         try:
@@ -35,17 +57,26 @@ class ArgumentsParser(HfArgumentParser):
                 + (f" Did you mean {near[0]}?" if near else "")
             )
 
-    def parse(self, argv: list[str] | None) -> list[Any]:
+    def parse(
+        self, argv: list[str] | None, others: Collection[str] = (), synonyms: Mapping[str, str] | None = None
+    ) -> list[Any]:
         """An instance of each dataclass, and a namespace of everything that was given.
 
         Exits with every problem, of single values and of their combinations.
+
+        Args:
+            others: names of options that are read elsewhere.
+            synonyms: of options that are often asked for by another name, what to say.
         """
         namespace, unknown = self.parse_known_args(argv)
-        known = [option for action in self._actions for option in action.option_strings]
-        for option in (option for option in unknown if option.startswith("-")):
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            self.problems.append(f"unrecognized arguments: {option}{hint}")
+        known = [action.option_strings[0] for action in self._actions if action.option_strings]
+        known += [f"--{name}" for name in others]
+        for option in (word.partition("=")[0] for word in unknown if word.startswith("-") and not _is_number(word)):
+            spelled = f"--{option.lstrip('-').replace('-', '_')}"
+            if option.startswith("--") and (spelled in known or spelled.replace("--no_", "--", 1) in known):
+                continue
+            near = (synonyms or {}).get(spelled) or next(iter(difflib.get_close_matches(spelled, known, n=1)), None)
+            self.problems.append(f"unrecognized arguments: {option}" + (f" (did you mean {near}?)" if near else ""))
         if unknown and not unknown[0].startswith("-"):
             self.problems.append(f"unrecognized arguments: {unknown[0]}")
         parsed = []
@@ -66,3 +97,11 @@ class ArgumentsParser(HfArgumentParser):
 
     def _is_told(self, problem: str) -> bool:
         return any(told.partition(":")[0] == problem.partition(":")[0] for told in self.problems)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

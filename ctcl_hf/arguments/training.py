@@ -12,7 +12,7 @@ from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
 )
 
-from .pair import OPTIMIZERS, OptimizationArguments, PublishingArguments
+from .pair import OptimizationArguments, PublishingArguments
 
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
 REFUSED = {
@@ -83,15 +83,7 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
                 f"--per_device_train_batch_size {self.per_device_train_batch_size}: BatchNorm after image pooling "
                 "needs at least 2 images per process; --gradient_accumulation_steps cannot stand in for them."
             )
-        for name in ("optimizers", "learning_rates", "warmups", "powers"):
-            given = getattr(self, name)
-            if given is not None and len(given) != 2:
-                problems.append(f"--{name} {' '.join(map(str, given))}: expected two, one for each student.")
-        for kind in self.optimizers or ():
-            if kind not in OPTIMIZERS:
-                problems.append(f"--optimizers {kind}: expected one of {', '.join(OPTIMIZERS)}.")
-        if self.cpu_threads is not None and self.cpu_threads < 1:
-            problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
+        problems += self.optimization_problems()
         if self.remove_unused_columns:
             problems.append("--remove_unused_columns must stay off.")
         for engine, switch in (("FSDP", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")):
@@ -104,7 +96,7 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
             raise ValueError("\n".join(problems))
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
-        super().__post_init__()
+        TrainingArguments.__post_init__(self)
         if problems := [problem for name in self.report_to if (problem := _problem_of_tracker(name))]:
             raise ValueError("\n".join(problems))
         if self.n_gpu > 1:

@@ -1,11 +1,15 @@
 """The command line: recipes, overrides, and wrong values that say all at once what is wrong."""
 
+import dataclasses
+
 import pytest
 from conftest import make_cnn, make_vit
+from transformers import TrainingArguments
 
 from ctcl_hf import CTCL, CTCLArguments, Vanilla
 from ctcl_hf.arguments.pair import MethodArguments
 from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
+from ctcl_hf.arguments.trainer import TrainerArguments, names_of_trainer
 
 
 def parse(*argv):
@@ -64,6 +68,8 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--report_to", "tensorbord"), "--report_to tensorbord: expected one of azure_ml"),
         (("--label_smoothing_factor", "0.1"), "each method says what its loss is"),
         (("--cpu_threads", "0"), "--cpu_threads 0: at least 1"),
+        (("--max_train_samples", "0"), "--max_train_samples 0: at least 1"),
+        (("--dataset_name", "x", "--streaming", "--max_eval_samples", "9"), "do not go with --streaming"),
         (("--method", "offline_kd"), "--method offline_kd needs --teachers FOLDER"),
         (("--method", "dml", "--teachers", "runs/x"), "--teachers has no effect on --method dml"),
         (("--method", "cwd", "--kdcl_target", "naive"), "--kdcl_target has no effect on --method cwd"),
@@ -75,6 +81,12 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--method", "dml", "--no_hfd"), "--hfd has no effect on --method dml"),
         (("--crop_size", "wide", "64"), "--crop_size wide: invalid int value: 'wide'"),
         (("--crop", "64"), "unrecognized arguments: --crop (did you mean --crop_size?)"),
+        (("--crop-sise", "64"), "unrecognized arguments: --crop-sise (did you mean --crop_size?)"),
+        (("--epochs", "3"), "unrecognized arguments: --epochs (did you mean --num_train_epochs?)"),
+        (("--lr=3",), "unrecognized arguments: --lr (did you mean --cnn_lr and --vit_lr?)"),
+        (("--device", "cuda:1"), "(did you mean --use_cpu, or CUDA_VISIBLE_DEVICES=0 before"),
+        (("--dataloader_num_worker", "3"), "(did you mean --dataloader_num_workers?)"),
+        (("-e", "3"), "unrecognized arguments: -e"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
@@ -84,9 +96,8 @@ def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
 def test_a_tracker_that_is_not_installed_is_told_with_the_line_that_installs_it(capsys, monkeypatch):
     """Trainer says so in a traceback, once data and models are built."""
     monkeypatch.setattr(f"{CTCLArguments.__module__}.get_available_reporting_integrations", list)
-    said = refused(capsys, "--report_to", "tensorboard", "mlflow")
-    assert "tensorboard is not installed: pip install 'ctcl-hf[track]'." in said
-    assert "mlflow is not installed: pip install mlflow." in said
+    for name, line in (("tensorboard", "'ctcl-hf[track]'"), ("mlflow", "mlflow")):
+        assert f"{name} is not installed: pip install {line}." in refused(capsys, "--report_to", name)
 
 
 def test_all_mistakes_are_told_at_once_with_the_nearest_valid_choice(capsys):
@@ -106,6 +117,22 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_valid_choice(capsys):
         "unrecognized arguments: --gama (did you mean --gamma?)",
     ):
         assert said.count(told) == 1, told
+
+
+def test_what_is_known_of_trainers_arguments_before_they_are_imported_is_true_of_them():
+    assert names_of_trainer() == {option.name for option in dataclasses.fields(TrainingArguments) if option.init}
+    true = {option.name: option.default for option in dataclasses.fields(CTCLArguments)}
+    for option in dataclasses.fields(TrainerArguments):
+        assert option.default == true[option.name], option.name
+
+
+def test_a_number_of_steps_alone_says_when_to_save_and_to_evaluate():
+    """It was ignored where the recipe says otherwise."""
+    training = parse("--recipe", "cpu", "--save_steps", "7", "--eval-steps=5").training
+    assert (training.save_strategy, training.save_steps) == ("steps", 7)
+    assert (training.eval_strategy, training.eval_steps) == ("steps", 5)
+    asked = parse("--recipe", "cpu", "--save_steps", "7", "--save_strategy", "no").training
+    assert (asked.save_strategy, asked.eval_strategy) == ("no", "epoch")
 
 
 def test_method_arguments_build_the_objective_they_name():
