@@ -1,7 +1,8 @@
 """Peak memory
 
-A CTCL step against the two students trained together with ordinary losses: bytes resident at the peak of two steps
-beyond those before the first, each in a process of its own. The paper's pair, batch 4, stride 8.
+A step of each method that compares logits, against the two students trained together with ordinary losses: bytes
+resident at the peak of two steps beyond those before the first, each in a process of its own. The paper's pair, batch
+4, stride 8. Of offline KD's two frozen teachers the activations are counted, not the weights.
 """
 
 import argparse
@@ -9,17 +10,34 @@ import json
 
 from common import bar, header, in_own_process, make_batch, make_pair, ordinary_loss, peak_bytes, row, step
 
+from ctcl_hf import METHODS, Objective
+from ctcl_hf.students import Student
+
+COMPARING_LOGITS = ("ctcl", "dml", "kdcl", "offline_kd")
+
+
+def build(method: str, a: Student, b: Student) -> Objective:
+    """The method with its defaults; offline KD's teachers are students like its own."""
+    if method != "offline_kd":
+        return METHODS[method](a, b)
+    teachers = make_pair(a.config.num_labels, (512, 512), a.config.aspp_channels, METHODS["vanilla"]).students
+    return METHODS[method](a, b, teachers=tuple(reversed(teachers.values())))
+
 
 def measure(kind: str, classes: int, size: tuple[int, int], aspp_channels: int) -> int:
     """Bytes at the peak of two steps beyond those resident before."""
-    pair, batch = make_pair(classes, size, aspp_channels), make_batch(classes, size)
+    method = "ctcl" if kind == "alone" else kind
+    pair = make_pair(classes, size, aspp_channels, lambda a, b: build(method, a, b))
+    batch = make_batch(classes, size)
     before = peak_bytes()
-    losses = {
-        "ctcl": lambda: pair(**batch).loss,
-        "alone": lambda: sum(ordinary_loss(student, batch) for student in pair.students.values()),
-    }
+
+    def loss():
+        if kind == "alone":
+            return sum(ordinary_loss(student, batch) for student in pair.students.values())
+        return pair(**batch).loss
+
     for _ in range(2):
-        step(losses[kind], pair)
+        step(loss, pair)
     return peak_bytes() - before
 
 
@@ -28,19 +46,23 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--size", default="512x512", help="HEIGHTxWIDTH")
     parser.add_argument("--aspp_channels", type=int, default=512)
-    parser.add_argument("--kind", choices=["ctcl", "alone"], help="Measure this one here and print its bytes.")
+    parser.add_argument("--kind", choices=[*COMPARING_LOGITS, "alone"], help="Measure this one here, print its bytes.")
     arguments = parser.parse_args()
     size = tuple(int(side) for side in arguments.size.split("x"))
     if arguments.kind:
         print(json.dumps(measure(arguments.kind, arguments.classes, size, arguments.aspp_channels)))
         return
     own = ["--classes", arguments.classes, "--size", arguments.size, "--aspp_channels", arguments.aspp_channels]
-    peaks = {kind: in_own_process(__file__, *own, "--kind", kind) for kind in ("ctcl", "alone")}
-    header("classes", "size", "ASPP", "CTCL (GiB)", "together, ordinary (GiB)", "ratio")
-    shown = [f"{peaks[kind] / 2**30:.2f}" for kind in ("ctcl", "alone")]
-    ratio = peaks["ctcl"] / peaks["alone"]
-    row(arguments.classes, arguments.size, arguments.aspp_channels, *shown, f"{ratio:.2f}")
-    bar(2, f"CTCL peak / vanilla peak, {arguments.classes} classes, {arguments.size}", ratio, at_most=0.80)
+    alone = in_own_process(__file__, *own, "--kind", "alone")
+    header("method", "classes", "size", "ASPP", "peak (GiB)", "together, ordinary (GiB)", "ratio")
+    ratios = {}
+    for kind in COMPARING_LOGITS:
+        peak = in_own_process(__file__, *own, "--kind", kind)
+        ratios[kind] = peak / alone
+        shown = [f"{bytes_ / 2**30:.2f}" for bytes_ in (peak, alone)]
+        row(kind, arguments.classes, arguments.size, arguments.aspp_channels, *shown, f"{ratios[kind]:.2f}")
+    what = f"CTCL peak / vanilla peak, {arguments.classes} classes, {arguments.size}"
+    bar(2, what, ratios["ctcl"], at_most=0.80)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Names that are imported when they are first used, so that asking for help need not wait for torch."""
 
 import importlib
-import importlib.util
 import sys
 from collections import UserDict
 from collections.abc import Callable, Mapping
@@ -36,7 +35,11 @@ class LazyDict(UserDict):
 
 
 class AfterImport(MetaPathFinder):
-    """Calls a function once, right after a module has been imported; at once if it has been already."""
+    """Calls a function right after a module has been imported, whoever imports it; at once if it has been already.
+
+    An import that fails, of the module or in the function, leaves the hook in place for the next one. What the function
+    imports may import the module in turn: it is complete by then.
+    """
 
     def __init__(self, module: str, then: Callable[[], Any]):
         self.module, self.then = module, then
@@ -48,13 +51,17 @@ class AfterImport(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name != self.module:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is None:
+            return None
         execute = spec.loader.exec_module
 
         def exec_module(module) -> None:
             execute(module)
             self.then()
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
 
         spec.loader.exec_module = exec_module
         return spec

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,8 +68,11 @@ def test_the_space_sends_no_statistics():
 def test_no_code_of_strangers_is_run_for_the_user(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
-            # Passed on from the user, never decided here.
-            assert not isinstance(node.value, ast.Constant), f"{path}:{node.value.lineno}"
+            # Passed on from the user, or denied.
+            assert not isinstance(node.value, ast.Constant) or node.value.value is False, f"{path}:{node.value.lineno}"
+        if isinstance(node, ast.Call) and re.fullmatch(r"Auto\w+\.from_pretrained", ast.unparse(node.func)):
+            # Unless it is told, transformers asks on standard input.
+            assert "trust_remote_code" in [keyword.arg for keyword in node.keywords], f"{path}:{node.lineno}"
         if isinstance(node, ast.keyword) and node.arg == "weights_only":
             assert isinstance(node.value, ast.Constant) and node.value.value is True, f"{path}:{node.value.lineno}"
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

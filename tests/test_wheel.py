@@ -14,7 +14,7 @@ import pytest
 from test_examples import TINY
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("ctcl_hf", "model_cards", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("ctcl_hf", "pyproject.toml", "README.md", "LICENSE")
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +84,6 @@ def test_the_wheel_holds_what_is_published_with_the_students(installed):
     code = """
 from importlib.resources import files
 space = files("ctcl_hf.publishing") / "space"
-print(*sorted(path.name for path in space.iterdir()), (files("ctcl_hf.model_cards") / "student.md").is_file())
+print(*sorted(path.name for path in space.iterdir()), (files("ctcl_hf.publishing") / "student.md").is_file())
 """
     assert run("python", "-c", code).strip() == "README.md app.py images requirements.txt True"

@@ -184,18 +184,19 @@ class MethodArguments:
         metadata={"help": "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."},
     )
     pixel_divisor: Divisor = field(
-        default="taught",
-        metadata={"help": "What Eq. 4 divides by: the pixels that are taught, as printed, or all labelled ones."},
+        default="labelled",
+        metadata={"help": "What Eq. 4 divides by: all labelled pixels, or those that are taught, as printed."},
     )
     region_divisor: Divisor = field(
         default="taught",
         metadata={"help": "The same of Eq. 3, in regions: those taught, as printed, or all labelled ones."},
     )
-    pixel_classes: PixelClasses = field(
-        default="all",
+    pixel_classes: PixelClasses | None = field(
+        default=None,
         metadata={
             "help": "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot "
-            "tell apart are merged, so that it cannot make a student forget them."
+            "tell apart are merged, so that it cannot make a student forget them. Default: grouped; of others than "
+            "ctcl all."
         },
     )
     temperature: float | None = field(

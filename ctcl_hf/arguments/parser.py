@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -37,6 +38,9 @@ class ArgumentsParser(HfArgumentParser):
     def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
         self.problems: list[str] = []
         super().__init__(*args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
+        for action in self._actions:
+            if action.type is string_to_bool and action.nargs is None:  # of a field that may be None as well
+                action.nargs, action.const = "?", True
         for leaving in [action for action in self._actions if isinstance(action, argparse._StoreFalseAction)]:
             leaving.help = f"Leave out {leaving.help[0].lower()}{leaving.help[1:]}"
             self._option_string_actions[f"--{leaving.dest}"].help = argparse.SUPPRESS

@@ -14,6 +14,7 @@ from transformers.integrations.integration_utils import (
 
 from .pair import OptimizationArguments, PublishingArguments
 
+NO_PREDICTIONS = "nothing: evaluation counts pixels, always, and keeps no predictions"
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
 REFUSED = {
     "learning_rate": "--cnn_lr and --vit_lr",
@@ -34,6 +35,14 @@ REFUSED = {
     "use_liger_kernel": "nothing: it is for language models",
     "auto_find_batch_size": "--per_device_train_batch_size",
     "label_smoothing_factor": "nothing: each method says what its loss is",
+    "include_for_metrics": NO_PREDICTIONS,
+    "batch_eval_metrics": NO_PREDICTIONS,
+    "prediction_loss_only": NO_PREDICTIONS,
+    "eval_do_concat_batches": NO_PREDICTIONS,
+    "eval_use_gather_object": NO_PREDICTIONS,
+    "eval_accumulation_steps": NO_PREDICTIONS,
+    "label_names": "nothing: samples hold pixel_values and labels",
+    "liger_kernel_config": "nothing: it is for language models",
     "deepspeed": "`accelerate launch --multi_gpu`: DeepSpeed drives one optimizer, a pair has two",
     "fsdp": "`accelerate launch --multi_gpu`: FSDP is not tested with a pair",
 }
@@ -72,7 +81,10 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
     )
 
     def __post_init__(self):
-        defaults = {f.name: f.default for f in dataclasses.fields(TrainingArguments)}
+        defaults = {
+            f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            for f in dataclasses.fields(TrainingArguments)
+        }
         problems = [
             f"--{name} {getattr(self, name)} does not work for a pair of students; use {instead}."
             for name, instead in REFUSED.items()
@@ -92,8 +104,13 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
                     f"accelerate is configured for {engine}, which a pair is not tested with: give `accelerate launch` "
                     "a file of examples/accelerate/ as --config_file, or --multi_gpu."
                 )
+        if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp8":
+            problems.append("accelerate is configured for fp8, which a pair is not tested with: use --bf16.")
         if problems:
             raise ValueError("\n".join(problems))
+        if not (self.bf16 or self.fp16):  # else what `accelerate launch` or its config chose, which Trainer follows
+            chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+            self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
         TrainingArguments.__post_init__(self)

@@ -74,9 +74,9 @@ def evaluate(
     from ..figures import save_figure
     from ..scoring.scorer import Scorer
     from ..tables import markdown_table
-    from ..training.record import machine, versions
+    from ..training.record import PRECISIONS, machine, versions
 
-    accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else "no")
+    accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None)
     data = dataset.load()
     if arguments.split not in data.splits:
         raise ValueError(f"--split {arguments.split}: {data.name} has {', '.join(data.splits)}.")
@@ -102,7 +102,7 @@ def evaluate(
         "labelled_pixels": sum(images.labelled),
         "protocol": str(protocol),
         "classes": scorer.class_note,
-        "precision": "bfloat16" if arguments.bf16 else "float32",
+        "precision": PRECISIONS[accelerator.mixed_precision],
         "scores": scores,
         "versions": versions(),
         "machine": machine(accelerator.device, accelerator.num_processes),

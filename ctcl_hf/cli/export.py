@@ -26,11 +26,14 @@ def main() -> None:
 
 def export(model_name: str, output: Path, size: list[int] | None) -> None:
     from ..publishing.onnx import check_exporter, export_onnx
-    from ..scoring.predict import load_for_inference
+    from ..scoring.predict import input_size, load_for_inference
 
     check_exporter()
     model, image_processor = load_for_inference(model_name)
-    height, width = size or (image_processor.size["height"], image_processor.size["width"])
+    size = size or input_size(image_processor)
+    if size is None:
+        raise ValueError(f"The image processor of {model_name} resizes to no one size: give --size HEIGHT WIDTH.")
+    height, width = size
     difference = export_onnx(model, (height, width), output)
     print(f"{output}: pixel_values (batch, 3, {height}, {width}), normalised as in {model_name} -> logits")
     print(f"onnxruntime's logits agree with PyTorch's to {difference:.0e} of the largest")

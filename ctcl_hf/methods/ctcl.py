@@ -32,11 +32,12 @@ class CTCL(PixelwiseObjective):
         hfd, region_bsd, pixel_bsd: which parts there are (Tables 4 and 5). Without HFD and region BSD no features are
             read, so that any two segmentation models will do.
         kl_direction: order of the divergence in Eq. 4. "forward" is KL(peer || learner), as distillation usually has it
-            and as did better on CamVid (docs/results.md); "reverse" is KL(learner || peer), as printed.
-        pixel_divisor: of a student's pixel BSD. "taught", as printed in Eq. 4: the pixels at which this student is
-            taught, so that the fewer they are, the more each weighs against its cross entropy. "labelled": all labelled
-            ones, as cross entropy's.
-        pixel_classes: what pixel BSD compares. "all" classes, as printed; "grouped": see `PixelwiseObjective`.
+            and as did better on CamVid (docs/results-all-classes.md); "reverse" is KL(learner || peer), as printed.
+        pixel_divisor: of a student's pixel BSD. "labelled": all labelled pixels, as cross entropy's. "taught", as Eq. 4
+            is printed: those at which this student is taught, so that the fewer they are, the more each weighs against
+            its cross entropy.
+        pixel_classes: what pixel BSD compares. "grouped": groups of classes that the peer tells apart, so that it
+            cannot make a student forget the others (docs/fidelity.md); see `PixelwiseObjective`. "all", as printed.
         region_divisor: the same of region BSD, in regions; "taught" as printed in Eq. 3.
         temperature: softens both distributions in Eq. 4, whose value is then scaled by T^2. The paper names none: 1.
         region_projection: who is projected in Eq. 3. "both", as printed: both students' last features, to the narrower
@@ -56,8 +57,8 @@ class CTCL(PixelwiseObjective):
         region_bsd: bool = True,
         pixel_bsd: bool = True,
         kl_direction: KLDirection = "forward",
-        pixel_divisor: Divisor = "taught",
-        pixel_classes: PixelClasses = "all",
+        pixel_divisor: Divisor = "labelled",
+        pixel_classes: PixelClasses = "grouped",
         region_divisor: Divisor = "taught",
         temperature: float = 1.0,
         region_projection: RegionProjection = "both",

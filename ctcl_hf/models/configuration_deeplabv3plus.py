@@ -24,6 +24,7 @@ class DeepLabV3PlusConfig(PreTrainedConfig):
     """
 
     model_type = "deeplabv3plus"
+    _auto_class = "AutoConfig"  # whatever saves it saves this file along, so that it loads without this package
 
     encoder: str = "mobilenetv2_100"
     num_channels: int = 3

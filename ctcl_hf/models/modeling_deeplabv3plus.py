@@ -84,7 +84,8 @@ class DeepLabV3PlusImagePooling(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         norm = self.project.norm
         # One value per channel has no variance. A SyncBatchNorm (not a BatchNorm2d) sees the other processes' images.
-        if len(x) == 1 and norm.training and isinstance(norm, nn.BatchNorm2d):
+        # The size is asked last, and not by len(): an exported graph would hold for the traced batch alone.
+        if norm.training and isinstance(norm, nn.BatchNorm2d) and x.shape[0] == 1:
             raise ValueError(
                 "A training batch held 1 image, and the BatchNorm after DeepLabV3+'s image pooling needs 2. Give each "
                 "process 2 or more images per batch (dataloader_drop_last=True for a short last one), or use eval mode."
@@ -227,6 +228,8 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
     network: `from_pretrained`.
     """
 
+    _auto_class = "AutoModelForSemanticSegmentation"  # whatever saves it saves its code along, as its configuration's
+
     def __init__(self, config: DeepLabV3PlusConfig):
         super().__init__(config)
         config.validate_architecture()
@@ -244,6 +247,22 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
             for module in self.encoder.modules():
                 module._is_hf_initialized = True
         self.post_init()
+
+    def initialize_weights(self):
+        """Draw what no checkpoint gave: in the encoder as timm draws it, in the heads by `_init_weights`."""
+        missing = {
+            name: tensor
+            for prefix, module in self.encoder.named_modules()
+            if not getattr(module, "_is_hf_initialized", False)
+            for name, tensor in [*module.named_parameters(prefix, False), *module.named_buffers(prefix, False)]
+            if not getattr(tensor, "_is_hf_initialized", False) and not tensor.is_meta
+        }
+        if missing.keys() & self.encoder.state_dict().keys():
+            for name, drawn in create_encoder(self.config).state_dict().items():
+                if name in missing:
+                    missing[name].data.copy_(drawn)
+                    missing[name]._is_hf_initialized = True
+        super().initialize_weights()
 
     @classmethod
     def from_timm(
@@ -327,6 +346,11 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         if return_dict is None:
             return_dict = self.config.return_dict
+        if not pixel_values.is_floating_point():
+            raise ValueError(
+                f"pixel_values must be normalised images of floats, got {pixel_values.dtype}. The image processor "
+                "makes them."
+            )
         features = self._encode(pixel_values)
         logits = self.decode_head(features[0], features[-1])
         auxiliary_logits = None
@@ -350,8 +374,27 @@ class DeepLabV3PlusForSemanticSegmentation(DeepLabV3PlusPreTrainedModel):
         strides = self.encoder.feature_info.reduction()
         return [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(features, strides, strict=True)]
 
+    def _checked_labels(self, labels: torch.Tensor, batch: int) -> torch.Tensor:
+        """The labels as int64. A ValueError says what the cross-entropy would fail on, on a GPU without a reason."""
+        if labels.is_floating_point() or labels.ndim != 3 or len(labels) != batch:
+            raise ValueError(
+                f"labels must be class ids of shape ({batch}, height, width), got {labels.dtype} of "
+                f"{tuple(labels.shape)}."
+            )
+        labels = labels.long()
+        if not torch.compiler.is_compiling():
+            classes, ignore = self.config.num_labels, self.config.semantic_loss_ignore_index
+            foreign = labels[((labels < 0) | (labels >= classes)) & (labels != ignore)]
+            if len(foreign):
+                raise ValueError(
+                    f"labels must be class ids 0..{classes - 1} or {ignore}, which is left out, got "
+                    f"{foreign.unique().tolist()[:8]}."
+                )
+        return labels
+
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over labelled pixels, in nats, at the labels' size. Half precision is summed in float32."""
+        labels = self._checked_labels(labels, len(logits))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
         ignore = self.config.semantic_loss_ignore_index

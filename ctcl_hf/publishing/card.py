@@ -54,7 +54,7 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
     apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", *tables)
     return ModelCard.from_template(
         card_data,
-        template_str=files("ctcl_hf.model_cards").joinpath("student.md").read_text(),
+        template_str=files(__package__).joinpath("student.md").read_text(),
         title=title,
         model_id=own.repo_id if own else "PATH/TO/THIS/FOLDER",
         sibling_link=f"[{link}]({constants.ENDPOINT}/{sibling.repo_id})" if sibling else link,

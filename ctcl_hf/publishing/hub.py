@@ -8,6 +8,9 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import get_session, validate_repo_id
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 REPOSITORIES_FILE = "hub.json"  # in a run's output folder: where its students go
 # How long one request may wait for an answer, before training and while pushing. The client alone would wait for ever.
@@ -109,8 +112,7 @@ def check_access(repos: Iterable[Repository], token: str | None = None) -> None:
             sdk = "gradio" if repo.kind == "space" else None
             try:
                 api.create_repo(repo.repo_id, repo_type=repo.kind, space_sdk=sdk, private=repo.private, exist_ok=True)
-                # create_repo does not object to a token without write access if the repository exists already.
-                api.auth_check(repo.repo_id, repo_type=repo.kind, write=True)
+                _check_write(api, repo)
                 if repo.revision:
                     api.create_branch(repo.repo_id, branch=repo.revision, exist_ok=True)
             except HfHubHTTPError as error:
@@ -122,6 +124,20 @@ def check_access(repos: Iterable[Repository], token: str | None = None) -> None:
                 ) from error
 
     _answered(check)
+
+
+def _check_write(api: HfApi, repo: Repository) -> None:
+    """create_repo does not object to a token without write access if the repository exists already."""
+    try:
+        api.auth_check(repo.repo_id, repo_type=repo.kind, write=True)
+    except HfHubHTTPError as error:
+        if error.response.status_code != 404:
+            raise
+        # The repository is there, it has just been made or found: this Hub does not know the question.
+        logger.warning(
+            f"{constants.ENDPOINT} cannot tell whether this token may write to {repo.repo_id} ({_reason(error)}): the "
+            "first push will."
+        )
 
 
 def _answered(question: Callable):

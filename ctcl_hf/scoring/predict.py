@@ -6,28 +6,94 @@ from pickle import UnpicklingError
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..losses import upsample
 
+# Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of the whole image.
+WHOLE_IMAGE = {"do_center_crop": False, "do_pad": False}
+
 
 def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
     """A model in evaluation mode and its image processor, from a student's folder or the Hub. OSError if neither.
 
-    Weights are read as safetensors or as tensors alone; code that lies beside them is not run.
+    The model is `load_whole_model`'s. Code that lies beside the weights is not run.
     """
     if students := sorted(path.parent.name for path in Path(name).glob("*/config.json")):
         raise OSError(f"{name} is the folder of a run. Did you mean {' or '.join(f'{name}/{s}' for s in students)}?")
+    model = load_whole_model(name).eval()
     try:
-        model = AutoModelForSemanticSegmentation.from_pretrained(name).eval()
-        return model, AutoImageProcessor.from_pretrained(name)
+        return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     except (ValueError, OSError) as error:
-        raise OSError(f"{name} is neither a student's folder nor a model on the Hub: {error}") from error
+        raise OSError(f"{name} has no image processor that can be read: {error}") from error
+
+
+def load_whole_model(name: str) -> PreTrainedModel:
+    """A segmentation model of which every weight was read, is a number, and has a place; in float32 at least.
+
+    transformers would draw what is missing and drop what is left over, with a warning, and compute in half precision
+    where weights were saved so. Weights are read as safetensors or as tensors alone; code beside them is not run.
+
+    Args:
+        name: a folder, or a Hub id.
+
+    Raises:
+        OSError: no such model, or not the whole of it.
+    """
+    try:
+        model, told = AutoModelForSemanticSegmentation.from_pretrained(
+            name, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     except UnpicklingError as error:  # torch reads tensors from a pickle, and nothing else
         raise OSError(f"The weights of {name} are a pickle that holds more than tensors. It was not run.") from error
+    except (RuntimeError, EOFError, SafetensorError) as error:
+        raise OSError(f"The weights of {name} cannot be read: {error}. Is the file whole?") from error
+    except (ValueError, OSError, StrictDataclassError) as error:
+        raise OSError(f"{name} is neither a student's folder nor a model on the Hub: {error}") from error
+    weights = model.state_dict()
+    problems = {
+        "lacks": [key for key in sorted(told["missing_keys"]) if _matters(model, key)],
+        "also holds, without a place for them,": sorted(told["unexpected_keys"]),
+        "holds other sizes of": sorted(key for key, *_ in told["mismatched_keys"]),
+        "holds numbers that are not finite in": [
+            key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()
+        ],
+    }
+    found = [f"{what} {_some(keys)}" for what, keys in problems.items() if keys]
+    if found:
+        raise OSError(
+            f"The weights of {name} are not those of a whole {type(model).__name__}: its file {'; it '.join(found)}. "
+            "Give a model that was saved whole, with save_pretrained, by the code of its own architecture."
+        )
+    return model.to(torch.promote_types(model.dtype, torch.float32))
+
+
+def _matters(model: PreTrainedModel, key: str) -> bool:
+    """Whether a logit depends on a weight: some of transformers' models (DPT) have some that none does."""
+    parameter = dict(model.named_parameters()).get(key)
+    if parameter is None:
+        return True
+    side = getattr(model.config, "image_size", None) or 64  # a transformer that knows one size names it
+    pixels = torch.zeros(1, 3, *((side, side) if isinstance(side, int) else side), dtype=model.dtype)
+    with torch.enable_grad():
+        logits = model.eval()(pixel_values=pixels).logits
+        (gradient,) = torch.autograd.grad(logits.sum(), parameter, allow_unused=True)
+    return gradient is not None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f", ... {len(names)} in all" if len(names) > 3 else "")
+
+
+def input_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
+    """(height, width) in pixels that a processor resizes every image to; None if that depends on the image."""
+    size = image_processor.size
+    return (size["height"], size["width"]) if "height" in size else None
 
 
 def class_map(logits: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
@@ -69,14 +135,19 @@ def sliding_window_logits(
 def segment(
     model: PreTrainedModel, image_processor: BaseImageProcessor, images: Image.Image | Sequence[Image.Image]
 ) -> np.ndarray | list[np.ndarray]:
-    """Class ids (H, W) of an image, or of each of several in one forward, at the image's own size, as `pipeline` does.
+    """Class ids (H, W) of an image, or of each of several, at the image's own size, as `pipeline` does.
 
-    The processor resizes the images, each one's logits are upsampled to it, and each pixel takes the largest.
+    The processor resizes the images, whole, each one's logits are upsampled to it, and each pixel takes the largest.
+    What it resizes to one size goes through the model in one forward.
     """
     if isinstance(images, Image.Image):
         return segment(model, image_processor, [images])[0]
-    inputs = image_processor(images=[image.convert("RGB") for image in images], return_tensors="pt").to(model.device)
-    logits = model.eval()(**inputs).logits
+    inputs = [
+        image_processor(images=image.convert("RGB"), return_tensors="pt", **WHOLE_IMAGE).pixel_values
+        for image in images
+    ]
+    batches = [torch.cat(inputs)] if len({pixels.shape for pixels in inputs}) == 1 else inputs
+    logits = [own for batch in batches for own in model.eval()(pixel_values=batch.to(model.device)).logits]
     maps = [class_map(own[None], (image.height, image.width))[0] for own, image in zip(logits, images, strict=True)]
     return [ids.to(torch.uint8).cpu().numpy() for ids in maps]
 

@@ -19,7 +19,7 @@ from ..figures import mistakes_figure
 from ..metrics import confusion_counts, scores_from_counts
 from ..students import as_student
 from .evaluate import evaluate_predictors
-from .predict import class_map, load_for_inference
+from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
 
 NAME = "model"  # of the one predictor, in the keys of its scores
@@ -76,8 +76,7 @@ class Scorer:
     @property
     def image_size(self) -> tuple[int, int] | None:
         """(height, width) that the model's own processor resizes images to, if it says so."""
-        size = self.image_processor.size
-        return (size["height"], size["width"]) if "height" in size else None
+        return input_size(self.image_processor)
 
     def score(
         self, split: str, protocol: Protocol, batch_size: int = 4, workers: int = 0, predictions: Path | None = None

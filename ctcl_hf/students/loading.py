@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -163,20 +164,21 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
         hint = f" Did you mean one of its folders: {', '.join(students)}?" if students else ""
         raise ValueError(f"{source} holds no saved model: config.json is missing.{hint}")
     try:
-        saved: PreTrainedConfig = AutoConfig.from_pretrained(source)
+        saved: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if saved.model_type not in STUDENTS:
             # Its loss is not used, nor any head that only that loss trains.
             config |= {"use_auxiliary_head": False}
         config = {
             key: value for key, value in config.items() if key in saved.to_dict() or key in ("id2label", "label2id")
         }
-        architecture: PreTrainedConfig = AutoConfig.from_pretrained(source, **config)
+        architecture: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **config)
         if from_scratch and not is_folder:
             model = AutoModelForSemanticSegmentation.from_config(architecture)
         else:
             model = AutoModelForSemanticSegmentation.from_pretrained(
-                source, config=architecture, ignore_mismatched_sizes=True
+                source, config=architecture, ignore_mismatched_sizes=True, trust_remote_code=False
             )
+            model = model.to(torch.promote_types(model.dtype, torch.float32))  # autocast decides, not the file
     except (OSError, ValueError, SafetensorError) as error:
         nearest = difflib.get_close_matches(source, MIT_VARIANTS, cutoff=0.4)
         nearest = f" (known: {', '.join(nearest)})" if nearest else ""
@@ -193,14 +195,14 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
 def _saved_processor(source: str, size: tuple[int, int]) -> BaseImageProcessor:
     """`image_processor` with the normalisation that the model was trained with."""
     try:
-        saved = AutoImageProcessor.from_pretrained(source)
+        saved = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError):  # an encoder published without one
         return image_processor(size)
     processing = saved.to_dict()
     if processing.get("do_flip_channel_order"):  # BGR: only its own processor can say so
         height, width = size
         own = {"size": {"height": height, "width": width}, "do_center_crop": False, "do_reduce_labels": False}
-        return AutoImageProcessor.from_pretrained(source, **own)
+        return AutoImageProcessor.from_pretrained(source, trust_remote_code=False, **own)
     if not processing.get("do_normalize"):
         return image_processor(size, (0.0,) * 3, (1.0,) * 3)
     return image_processor(size, saved.image_mean, saved.image_std)

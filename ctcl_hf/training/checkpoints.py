@@ -160,7 +160,7 @@ def check_checkpoint(folder: Path, pair: StudentPair) -> None:
             raise ValueError(
                 f"{folder} is no checkpoint of this pair: student folder {name!r} is missing (found: {found})."
             )
-        saved = AutoConfig.from_pretrained(folder / name).to_dict()
+        saved = AutoConfig.from_pretrained(folder / name, trust_remote_code=False).to_dict()
         for key, own in ({"model_type": student.config.model_type} | student.config.to_dict()).items():
             if key not in NOT_ARCHITECTURE and saved.get(key) != own:
                 raise ValueError(

@@ -53,8 +53,8 @@ class PairProgress(ProgressCallback):
             return
         if "loss" in logs:
             self.training_bar.write(self.training_line(state.global_step, logs))
-        elif "eval_mean_iou" in logs:
-            self.training_bar.write(f"step {state.global_step}\n{metrics_table(logs, self.names)}")
+        for prefix in {key.removesuffix(f"_{self.names[0]}_mean_iou") for key in logs} - logs.keys():
+            self.training_bar.write(f"step {state.global_step}\n{metrics_table(logs, self.names, prefix)}")
 
     def training_line(self, step: int, logs: dict[str, float]) -> str:
         """`step 40 | cnn ce 1.234 hfd 0.123 ... | vit ...`: every term of each student, unweighted."""

@@ -15,6 +15,7 @@ from ..methods.pair import StudentPair
 from .optim import settings_for
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "timm")
+PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}  # by accelerate's names
 # Scores of an evaluation -> the Hub's names of metrics.
 METRICS = {"mean_iou": ("mean_iou", "mIoU"), "overall_accuracy": ("accuracy", "pixel accuracy")}
 
@@ -71,7 +72,8 @@ def record(
         scores: by split, then by "STUDENT_mean_iou", "STUDENT_iou_CLASS", ... and "images": of these very weights.
     """
     # Scores during training are of the same images as the final ones, if those are known.
-    scores = {split: values for split, values in scores.items() if split != "eval" or len(scores) == 1}
+    final = {split: values for split, values in scores.items() if split != "eval" and not split.startswith("eval_")}
+    scores = final or scores
     return {name: _record(name, pair, args, steps, scores, facts) for name in pair.names}
 
 
@@ -110,7 +112,7 @@ def _record(
 
 
 def _split_name(prefix: str) -> str:
-    return "validation" if prefix == "eval" else prefix
+    return "validation" if prefix == "eval" else prefix.removeprefix("eval_")  # of several by name
 
 
 def _percent(share: float) -> str:
@@ -150,7 +152,7 @@ def _training(name: str, pair: StudentPair, args: CTCLArguments, steps: int, fac
         "data": _listed(facts.data),
         "recipe": facts.recipe,
         "seed": str(args.seed),
-        "precision": "bfloat16 autocast" if args.bf16 else "float16 autocast" if args.fp16 else "float32",
+        "precision": PRECISIONS[args.mixed_precision],
         "hardware": machine(args.device, args.world_size),
         "versions": ", ".join(f"{package} {number}" for package, number in versions().items()),
         "command": f"`{facts.command}`" if facts.command else None,

@@ -1,8 +1,11 @@
 """Data order and randomness that depend on the seed, the epoch and the step alone."""
 
+import contextlib
+import random
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 from torch.utils.data import Sampler
 from transformers import TrainerCallback, set_seed
 
@@ -49,3 +52,20 @@ def seed_micro_batch(seed: int, step: int, micro_batch: int, process: int) -> No
     paths, however many numbers its own losses drew before.
     """
     set_seed(int(np.random.SeedSequence([seed, step, micro_batch, process]).generate_state(1)[0]))
+
+
+@contextlib.contextmanager
+def drawn_from(*key: int) -> Iterator[None]:
+    """Within it, Python's, numpy's and torch's random numbers, on the CPU, are the key's; after it, as before."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    # torch.manual_seed would also note the seed for GPUs that a worker never opens, with a traceback each time.
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])

@@ -11,7 +11,6 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForSemanticSegmentation
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
@@ -19,6 +18,7 @@ from transformers.utils import logging
 
 from ..methods.pair import StudentPair
 from ..publishing.card import RECORD_FILE
+from ..scoring.predict import load_whole_model
 from .checkpoints import (
     OBJECTIVE_FILE,
     STAGING,
@@ -229,8 +229,7 @@ class PairCheckpoints:
         check_checkpoint(folder, self.model)
         self.scores.clear()
         for name, student in self.model.students.items():
-            loaded = AutoModelForSemanticSegmentation.from_pretrained(folder / name)
-            student.model.load_state_dict(loaded.state_dict())
+            student.model.load_state_dict(load_whole_model(str(folder / name)).state_dict())
         if self.model.objective.training_state():
             weights = load_file(folder / OBJECTIVE_FILE)
             self.model.objective.load_state_dict(weights, strict=False)  # all there are, teachers apart: checked above

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import CommitInfo
@@ -32,7 +33,9 @@ from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_no
 from .progress import PairProgress
 from .record import RunFacts, record
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
+from .samples import samples_for
 from .saving import PairCheckpoints
+from .unsupported import CARD, CONSTRUCTOR, check_kinds, refuse
 
 logger = logging.get_logger(__name__)
 
@@ -48,8 +51,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
     Args:
         model: the pair.
         args: how to train it.
-        train_dataset: samples {"pixel_values", "labels"}, asked for by (epoch, index): see `SegmentationSamples`.
-        eval_dataset: the same, asked for by index; labels at their own size, to which logits are upsampled.
+        train_dataset: samples {"pixel_values": RGB in 0..255, "labels": class ids}: `SegmentationSamples`, or any data
+            set that has a length and is indexed by number: see `CheckedSamples`.
+        eval_dataset: the same, or several by name; labels at their own size, to which logits are upsampled.
         callbacks: added to Trainer's own.
         facts: what the students' cards may say of this run beyond what the trainer knows.
         protocol: how the students are scored; its `transform` belongs into `eval_dataset`.
@@ -63,11 +67,18 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         model: StudentPair,
         args: CTCLArguments,
         train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
         callbacks: list[TrainerCallback] | None = None,
         facts: RunFacts | None = None,
         protocol: Protocol | None = None,
+        **of_trainer: Any,
     ):
+        refuse("CTCLTrainer", of_trainer, CONSTRUCTOR)
+        check_kinds(model, args)
+        several = list(eval_dataset.values()) if isinstance(eval_dataset, dict) else [eval_dataset]
+        for dataset in (train_dataset, *several):
+            if dataset is not None:
+                samples_for(model, dataset).check_first(to_train=dataset is train_dataset)
         args.check_dataset(train_dataset)
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
@@ -102,14 +113,15 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         if train_dataset is not None:
             data_seed = args.seed if args.data_seed is None else args.data_seed
             draw = None
-            if isinstance(train_dataset, SegmentationSamples):
+            if isinstance(train_dataset, SegmentationSamples):  # it may be streamed, which wants an order of its own
                 draw = partial(train_dataset.order, processes=args.world_size, batch_size=args.train_batch_size)
             self.train_sampler = EpochSampler(len(train_dataset), data_seed, draw)
             self.add_callback(EpochCallback(self.train_sampler))
         if model.objective.held_out_images:
             if eval_dataset is None:
                 raise ValueError(f"{type(model.objective).__name__} observes held-out images: give an eval_dataset.")
-            self.add_callback(HeldOutCallback(model, eval_dataset, args.eval_batch_size, self.accelerator))
+            held_out = samples_for(model, several[0])  # of several data sets the first
+            self.add_callback(HeldOutCallback(model, held_out, args.eval_batch_size, self.accelerator))
         self.add_callback(ClassWatch(model))
         self._term_sums: dict[str, Tensor] = defaultdict(float)
         self._terms_seen = 0
@@ -217,10 +229,19 @@ class CTCLTrainer(PairCheckpoints, Trainer):
                 (first + i) * args.world_size + args.process_index, args.train_batch_size
             )
         ]
-        return [data.paths(n) if isinstance(data, SegmentationSamples) else f"sample {n}" for n in numbers]
+        return [samples_for(self.model, data).name(number) for number in numbers]
 
     def get_train_dataloader(self) -> DataLoader:
-        return shield_workers(super().get_train_dataloader())
+        if self.train_dataset is None:
+            raise ValueError("Training needs a data set: give CTCLTrainer a train_dataset.")
+        loader = self._get_dataloader(
+            samples_for(self.model, self.train_dataset),
+            description="Training",
+            batch_size=self._train_batch_size,
+            sampler_fn=self._get_train_sampler,
+            is_training=True,
+        )
+        return shield_workers(loader)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
         return self.train_sampler
@@ -232,9 +253,12 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             dataset = self.eval_dataset[dataset]
         if dataset is None:
             raise ValueError("Evaluation needs a data set: give CTCLTrainer an eval_dataset, or evaluate(dataset).")
-        own = range(self.args.process_index, len(dataset), self.args.world_size)
+        samples = samples_for(self.model, dataset)
+        if not len(samples):
+            raise ValueError("The evaluation data set has no sample, and nothing has no score.")
+        own = range(self.args.process_index, len(samples), self.args.world_size)
         loader = DataLoader(
-            Subset(dataset, own),
+            Subset(samples, own),
             batch_size=self.args.eval_batch_size,
             collate_fn=collate_for_evaluation,
             num_workers=self.args.dataloader_num_workers,
@@ -327,10 +351,18 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self._determine_best_metric(metrics, None)
         self._save_checkpoint(self.model, None)
 
+    def hyperparameter_search(self, *args: Any, **kwargs: Any) -> None:
+        """Not for a pair, which has no `model_init` that would draw it anew for each trial."""
+        raise NotImplementedError(
+            "CTCLTrainer has no hyperparameter_search: each trial needs new students. Build a pair and a trainer for "
+            "each in a loop, or let examples/compare.py run a grid."
+        )
+
     # ---- publishing ----
 
-    def create_model_card(self, folder: str | Path | None = None) -> None:
+    def create_model_card(self, folder: str | Path | None = None, **of_trainer: Any) -> None:
         """Writes README.md into the folder of each student, within `folder` or the output folder."""
+        refuse("create_model_card", of_trainer, CARD)
         folder = Path(folder or self.args.output_dir)
         recorded = record(self.model, self.args, self.state.global_step, self.scores, self.facts)
         write_cards(folder, recorded, self.publisher.repositories, self.facts.figure)
@@ -343,15 +375,20 @@ class CTCLTrainer(PairCheckpoints, Trainer):
     def push_to_hub(
         self,
         commit_message: str = "End of training",
+        blocking: bool = True,
         token: str | None = None,
         revision: str | None = None,
         private: bool | None = None,
+        **of_trainer: Any,
     ) -> dict[str, CommitInfo] | None:
         """Saves both students to the output folder and pushes each to its own repository, in one commit each.
 
         Returns the commits by student on the main process, None on others. PushError (an OSError) if one failed: the
         other is pushed all the same, everything is in the output folder, and `ctcl-hf push` finishes it.
         """
+        refuse("push_to_hub", of_trainer, CARD)
+        if not blocking:
+            raise ValueError("push_to_hub(blocking=False): pushes in the background are those of --hub_strategy.")
         if not self.publisher.repositories:
             self.init_hf_repo(token, private)
         self.save_model(_internal_call=True)

@@ -1,15 +1,22 @@
 """The command line: recipes, overrides, and wrong values that say all at once what is wrong."""
 
+import ast
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 from conftest import make_cnn, make_vit
 from transformers import TrainingArguments
+from transformers.hf_argparser import string_to_bool
 
-from ctcl_hf import CTCL, CTCLArguments, Vanilla
-from ctcl_hf.arguments.pair import MethodArguments
+from ctcl_hf import CTCL, CTCLArguments, StudentPair, Vanilla
+from ctcl_hf.arguments.data import DataArguments
+from ctcl_hf.arguments.pair import MethodArguments, StudentArguments
+from ctcl_hf.arguments.parser import ArgumentsParser
 from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
 from ctcl_hf.arguments.trainer import TrainerArguments, names_of_trainer
+from ctcl_hf.training.record import PRECISIONS, RunFacts, record
 
 
 def parse(*argv):
@@ -179,3 +186,48 @@ def test_one_switch_sets_all_of_ctcl_as_printed():
         MethodArguments(as_printed=True, region_projection="learner")
     with pytest.raises(ValueError, match="--as_printed has no effect on --method dml"):
         MethodArguments(method="dml", as_printed=True)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "bf16", "fp16"), [("no", False, False), ("bf16", True, False), ("fp16", False, True)]
+)
+def test_the_precision_that_accelerate_was_told_is_the_runs(chosen, bf16, fp16, monkeypatch):
+    """`accelerate launch --mixed_precision bf16` trained in bfloat16, and card and results said float32."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", chosen)
+    arguments = CTCLArguments("out", use_cpu=True)
+    assert (arguments.bf16, arguments.fp16, arguments.mixed_precision) == (bf16, fp16, chosen)
+    pair = StudentPair({"cnn": make_cnn(), "vit": make_vit()}, Vanilla(make_cnn(), make_vit()))
+    facts = record(pair, arguments, 1, {}, RunFacts())
+    assert dict(facts["cnn"]["training"])["precision"] == PRECISIONS[chosen]
+
+
+def test_a_precision_that_no_test_covers_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(ValueError, match="configured for fp8"):
+        CTCLArguments("out", use_cpu=True)
+
+
+def test_every_flag_that_says_yes_or_no_may_be_given_bare():
+    """`--hub_private_repo`, as docs/publishing.md writes it, was refused: what may be None too wanted a value."""
+    assert parse("--hub_private_repo").training.hub_private_repo is True
+    parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, CTCLArguments])
+    flags = [action.option_strings[0] for action in parser._actions if action.type is string_to_bool]
+    assert {"--hub_private_repo", "--bf16", "--tf32", "--hfd", "--from_scratch"} <= set(flags)
+    namespace, unknown = parser.parse_known_args(flags)
+    assert not unknown and all(getattr(namespace, flag[2:]) is True for flag in flags)
+
+
+def test_every_flag_in_the_documents_is_one():
+    root = Path(__file__).parents[2]
+    parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, CTCLArguments])
+    known = {option for action in parser._actions for option in action.option_strings}
+    known |= {"--recipe", "--config_file", "--shutdown-timeout", "--signals-to-handle"}  # the last three of launchers
+    for script in (*root.glob("examples/**/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
+        for node in ast.walk(ast.parse(script.read_text())):
+            if isinstance(node, ast.AnnAssign):  # a field of a dataclass of arguments
+                known.add(f"--{ast.unparse(node.target)}")
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                known.add(node.value)
+    for document in (root / "README.md", *root.glob("docs/*.md")):
+        told = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", document.read_text()))
+        assert told <= known, f"{document.name}: {sorted(told - known)}"

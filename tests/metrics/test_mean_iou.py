@@ -272,6 +272,24 @@ def test_other_wrong_inputs_raise():
         MeanIoU(num_process=2)
 
 
+def test_ids_of_any_integer_type_are_taken_and_what_is_none_is_told():
+    """A fraction in a label map was cut off; a generator ended in `has no len()`."""
+    metric, options = MeanIoU(), {"num_labels": 2}
+    for ignored in (255, np.int64(255), torch.tensor(255)):
+        metric.add(prediction=[[0, 1]], reference=[[0, 255]])
+        assert metric.compute(ignore_index=ignored, **options)["mean_iou"] == 1
+    metric.add(prediction=[[0, 1]], reference=[[0, 1]])
+    for label_map in ({1: 0.5}, {0.5: 1}, {1: "0"}, {"1": 0}):
+        with pytest.raises(TypeError, match=r"a (key|value) of label_map must be an integer id, got"):
+            metric.compute(ignore_index=255, label_map=label_map, **options)
+    with pytest.raises(TypeError, match=r"ignore_index must be an integer id, got 255\.0"):
+        metric.compute(ignore_index=255.0, **options)
+    with pytest.raises(
+        TypeError, match=r"predictions must be an array or a list of masks, got a generator: list\(\.\.\.\) it"
+    ):
+        metric.add_batch(predictions=(mask for mask in [[[0]]]), references=[[[0]]])
+
+
 def test_a_failed_call_changes_nothing():
     metric = MeanIoU()
     metric.add(prediction=[[0, 1]], reference=[[1, 1]])

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, SegformerImageProcessor, pipeline
 
 import ctcl_hf.models
@@ -143,6 +144,14 @@ def test_images_whose_sides_are_no_multiple_of_the_stride_are_segmented():
         assert build().eval()(torch.randn(1, 3, 90, 70)).logits.shape == (1, 5, 23, 18)
 
 
+def test_an_image_gives_the_same_logits_alone_as_in_a_batch():
+    # transformers' own test of this compares in float32, where its tolerance is below the rounding of 60 layers.
+    model, x = build().double().eval(), images(3, dtype=torch.float64)
+    with torch.no_grad():
+        alone = torch.cat([model(image[None]).logits for image in x])
+        torch.testing.assert_close(model(x).logits, alone, rtol=1e-9, atol=1e-11)
+
+
 def test_channels_last_input_gives_equal_logits():
     model = build().double().eval()
     x = images(dtype=torch.float64)
@@ -185,6 +194,35 @@ def test_training_without_the_auxiliary_head_has_one_cross_entropy():
     output = model(images(), labels=labels)
     assert output.auxiliary_logits is None
     torch.testing.assert_close(output.loss.double(), mean_cross_entropy(output.logits, labels), rtol=1e-5, atol=0)
+
+
+def test_labels_of_every_integer_type_give_one_loss():
+    model, labels = build().eval(), label_maps()
+    losses = {model(images(), labels=labels.to(dtype)).loss.item() for dtype in (torch.uint8, torch.int32, torch.int64)}
+    assert len(losses) == 1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            {"pixel_values": torch.zeros(2, 3, 64, 64, dtype=torch.uint8)},
+            r"normalised images of floats, got torch\.uint8",
+        ),
+        (
+            {"labels": torch.zeros(2, 1, 64, 64, dtype=torch.long)},
+            r"shape \(2, height, width\), got torch\.int64 of \(2, 1,",
+        ),
+        ({"labels": torch.zeros(1, 64, 64, dtype=torch.long)}, r"of \(1, 64, 64\)"),
+        ({"labels": torch.zeros(2, 64, 64)}, r"got torch\.float32"),
+        ({"labels": torch.full((2, 64, 64), 5)}, rf"0\.\.4 or {IGNORE}, which is left out, got \[5\]"),
+        ({"labels": torch.full((2, 64, 64), -1)}, r"got \[-1\]"),
+    ],
+)
+def test_inputs_that_cannot_be_learnt_from_are_told_in_a_sentence(inputs, message):
+    """Each failed within a convolution or the cross entropy; on a GPU, foreign ids end the process."""
+    with pytest.raises(ValueError, match=message):
+        build().eval()(**{"pixel_values": images(), "labels": label_maps()} | inputs)
 
 
 def test_a_batch_without_labelled_pixels_gives_zero_loss_and_zero_gradients():
@@ -276,6 +314,24 @@ def test_an_encoder_from_scratch_keeps_timms_own_initialisation():
     torch.manual_seed(0)
     encoder = timm.create_model("regnety_002", features_only=True, out_indices=(-4, -3, -2, -1), output_stride=8)
     assert differing(model.encoder.state_dict(), encoder.state_dict()) == []
+
+
+def test_encoder_weights_that_a_checkpoint_lacks_are_drawn_as_timm_draws_them(tmp_path):
+    """They were drawn as the heads are: depthwise convolutions a fifth as wide."""
+    model = build("mobilenetv2_100")
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    lacking = [f"encoder.blocks.{i}.0.conv_dw.weight" for i in range(1, 5)] + ["encoder.bn1.weight"]
+    save_file(
+        {name: w for name, w in weights.items() if name not in lacking},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
+    )
+    loaded = type(model).from_pretrained(tmp_path).state_dict()
+    drawn = torch.cat([loaded[name].flatten() for name in lacking[:4]])
+    assert drawn.std().item() == pytest.approx((2 / 9) ** 0.5, rel=0.05)  # fan out of one group
+    assert loaded["encoder.bn1.weight"].eq(1).all()
+    assert [name for name in weights if name not in lacking and not torch.equal(loaded[name], weights[name])] == []
 
 
 def test_heads_are_drawn_as_in_mmsegmentation():

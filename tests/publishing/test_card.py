@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -9,6 +12,7 @@ import pytest
 from conftest import make_cnn, make_data, make_vit
 from huggingface_hub import ModelCard
 
+import ctcl_hf
 from ctcl_hf import CTCL, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
 from ctcl_hf.publishing.card import default_name, rewrite_cards
 from ctcl_hf.publishing.hub import Repository
@@ -136,3 +140,15 @@ def test_the_snippet_runs(trained, name, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(snippet.replace("PATH/TO/THIS/FOLDER", str(folder / name)), {})
     assert "(60, 40)" in capsys.readouterr().out
+
+
+def test_cards_are_written_where_the_package_is_run_from_its_source_tree():
+    """The template lay beside the package, where only an installation found it: training died at its first save."""
+    source = Path(ctcl_hf.__file__).parents[1]
+    code = (
+        f"import sys; sys.path.insert(0, {str(source)!r}); "
+        "sys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in repr(finder)]; "
+        "from importlib.resources import files; print(files('ctcl_hf.publishing').joinpath('student.md').is_file())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

@@ -101,6 +101,14 @@ def test_somebody_elses_name_no_token_a_wrong_one_and_no_hub_are_told_apart(hub,
         check_access(REPOS.values())
 
 
+def test_a_hub_without_the_access_check_is_not_taken_for_one_that_refuses(hub, caplog):
+    """Its 404 was told as "may not write", and nothing could be published there."""
+    hub.fail("GET", "auth-check", "404", times=2)
+    check_access(REPOS.values())
+    assert "cannot tell whether this token may write to tester/run-cnn" in caplog.text
+    assert set(hub.repos) == {("model", "tester/run-cnn"), ("model", "tester/run-vit")}
+
+
 def test_a_hub_that_does_not_answer_ends_in_an_error_too(hub, monkeypatch):
     monkeypatch.setattr(hub_module, "CHECK_SECONDS", 0.2)
     hub.fail("GET", "whoami", "stall")

@@ -70,7 +70,7 @@ def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_pa
     assert told["protocol"] == (
         "sliding window of 32x32, stride 22x22, over images at 64x96, scales 0.5, 1, mirrored too"
     )
-    assert told["precision"] == "bfloat16"
+    assert told["precision"] == "bfloat16 autocast"
     assert not (tmp_path / "worst.png").exists()
 
 

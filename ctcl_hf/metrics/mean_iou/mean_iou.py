@@ -1,6 +1,7 @@
 """Mean intersection over union as a streaming `evaluate` module, which `evaluate.load` can read by itself."""
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import datasets
@@ -44,6 +45,14 @@ def _as_ids(mask: Any, device: torch.device | None = None) -> Tensor:
     if mask.is_floating_point() and not torch.equal(ids.to(mask.dtype), mask):
         raise ValueError(f"masks hold class ids, but one of shape {tuple(mask.shape)} holds fractions")
     return ids
+
+
+def _as_id(value: Any, what: str) -> int:
+    """One id, of any integer type. A fraction would be cut off, and a string equals no id."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{what} must be an integer id, got {value!r}") from error
 
 
 def confusion_counts(predictions: Any, references: Any, num_ids: int | None = None) -> Tensor:
@@ -91,10 +100,10 @@ def scores_from_counts(
     """The metric's dict from raw counts (ids, ids); the other arguments are those of `MeanIoU.compute`."""
     raw = counts.cpu().numpy()
     ids = np.arange(len(raw))
+    if ignore_index is not None:
+        ignore_index = _as_id(ignore_index, "ignore_index")
     for old, new in (label_map or {}).items():
-        if isinstance(old, str):
-            raise TypeError(f"label_map's keys must be integers, not {old!r}: a string equals no id")
-        ids[ids == old] = new
+        ids[ids == _as_id(old, "a key of label_map")] = _as_id(new, "a value of label_map")
     if reduce_labels:
         ids = np.where((ids == 0) | (ids == 255), 255, ids - 1)
     # Rows without a pixel need no class; ignore_index=None differs from every id, so nothing is ignored.
@@ -180,6 +189,11 @@ class MeanIoU(evaluate.Metric):
         """The counts so far plus a batch's. A new table: a batch that fails half-way has added nothing."""
         if predictions is None or references is None:
             raise ValueError("predictions and references must both be given")
+        for name, masks in (("predictions", predictions), ("references", references)):
+            if not isinstance(masks, Sized):
+                raise TypeError(
+                    f"{name} must be an array or a list of masks, got a {type(masks).__name__}: list(...) it"
+                )
         if len(predictions) != len(references):
             raise ValueError(f"{len(predictions)} predictions do not match {len(references)} references")
         counts = self.counts

@@ -91,13 +91,14 @@ def load(name: str, trust_remote_code: bool) -> tuple[torch.nn.Module, object]:
     with contextlib.suppress(ImportError):  # where it is installed, its models need no code from elsewhere
         import ctcl_hf  # noqa: F401
     model = AutoModelForSemanticSegmentation.from_pretrained(name, trust_remote_code=trust_remote_code).eval()
-    return model, AutoImageProcessor.from_pretrained(name)
+    return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
 
 
 @torch.no_grad()
 def segment(model: torch.nn.Module, processor: object, image: Image.Image) -> np.ndarray:
     """Class ids (height, width) of an image, at its own size."""
-    logits = model(**processor(images=image, return_tensors="pt")).logits
+    # Some processors would cut out the middle, or pad, and their logits not be of the whole image.
+    logits = model(**processor(images=image, return_tensors="pt", do_center_crop=False, do_pad=False)).logits
     size = (image.height, image.width)
     return torch.nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0].argmax(0).numpy()
 
