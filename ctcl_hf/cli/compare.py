@@ -73,7 +73,9 @@ def execute(arguments: Sequence[str]) -> None:
     gc.collect()
 
 
+@told()
 def main() -> None:
+    """Runs what is missing of the grid that the command line says, and reports on all of it."""
     options, common = parse()
     from transformers.utils import logging
 
