@@ -1,5 +1,6 @@
 """Pictures of segmentations and of training runs (matplotlib, without a display)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -246,6 +247,38 @@ def _points(histories, key: str, names: Sequence[str]) -> dict[str, dict[int, li
                 if key.format(name) in log:
                     found.setdefault(method, {}).setdefault(log["step"], []).append(log[key.format(name)])
     return found
+
+
+def class_gains_figure(
+    gains: Mapping[str, Mapping[str, np.ndarray]], class_names: Sequence[str], most: int = 30
+) -> Figure:
+    """What each method adds to the IoU of each class: a row per method, a column per student; a dot is a seed.
+
+    gains: by method, then by what the column is called, IoU minus the control's in points, (seeds, K); NaN where a
+    class does not occur. Of many classes those with the largest gains and losses are shown.
+    """
+    columns = list(next(iter(gains.values())))
+    means = [_mean_over_seeds(of) for by_column in gains.values() for of in by_column.values()]
+    shown = np.sort(np.argsort(-np.abs(means).max(axis=0), kind="stable")[:most])[::-1]
+    figure = Figure(figsize=(4.2 * len(columns), (0.24 * len(shown) + 0.9) * len(gains) + 0.4), layout="constrained")
+    grid = figure.subplots(len(gains), len(columns), squeeze=False, sharex="col", sharey=True)
+    for row, (method, by_column) in zip(grid, gains.items(), strict=True):
+        for axes, (title, of) in zip(row, by_column.items(), strict=True):
+            bars = _mean_over_seeds(of)[shown]
+            axes.barh(range(len(shown)), bars, color=np.where(bars < 0, "C3", "C0"), alpha=0.5)
+            for seed in of[:, shown]:
+                axes.plot(seed, range(len(shown)), "k.", markersize=4)
+            axes.axvline(0, color="black", linewidth=0.8)
+            axes.set_yticks(range(len(shown)), [class_names[k] for k in shown], fontsize=8)
+            axes.set_title("\n".join([title, *textwrap.wrap(method, 48)]), fontsize=9)
+            axes.grid(alpha=0.3)
+    for axes in grid[-1]:
+        axes.set_xlabel("gain in IoU over vanilla (points)")
+    return figure
+
+
+def _mean_over_seeds(of: np.ndarray) -> np.ndarray:
+    return np.ma.masked_invalid(of).mean(axis=0).filled(0.0)
 
 
 def pulls_figure(found: Mapping[int, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> Figure:

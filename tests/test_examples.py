@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import make_cnn, make_vit
+from data.files import COLOUR, GREY, png, tiff
 from transformers import pipeline
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -103,6 +104,22 @@ def test_predict_names_a_missing_image_and_a_missing_model(tmp_path):
         assert done.returncode != 0
         assert "Traceback" not in done.stderr
         assert ("gone.jpg" if arguments[2] == "vit" else "nowhere") in done.stderr
+
+
+@pytest.mark.parametrize("name", ["grey16.png", "colour16.png", "float.tif", "stack.tif", "lfs.png"])
+def test_predict_refuses_what_it_would_not_see_as_it_is(tmp_path, name):
+    make_vit().save_pretrained(str(tmp_path / "vit"))
+    content = {
+        "grey16.png": png(np.full((30, 40), 999), 16, GREY),
+        "colour16.png": png(np.full((30, 40, 3), 999), 16, COLOUR),
+        "float.tif": tiff(np.ones((30, 40), np.float32), sample_format=3),
+        "stack.tif": tiff(np.ones((30, 40), np.uint8), np.ones((30, 40), np.uint8)),
+        "lfs.png": b"version https://git-lfs.github.com/spec/v1\n",
+    }[name]
+    (tmp_path / name).write_bytes(content)
+    done = run("predict.py", name, "--model", "vit", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"predict.py: error: {name}: " in done.stderr and "Traceback" not in done.stderr
 
 
 def test_trained_students_teach_the_next_run_offline(finished, tmp_path):

@@ -46,15 +46,15 @@ class DatasetArguments:
     class_names: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Names of the classes in the order of their ids, or one file with them (id2label.json, or a text "
-            "with a line for each). Default: id2label.json beside the data, or the palette's."
+            "help": "Names of the classes in the order of their ids, or one file with them (id2label.json, a text with "
+            "a line for each, or a tool's list). Default: such a file beside the data, or the palette's."
         },
     )
     palette: str | None = field(
         default=None,
         metadata={
-            "help": 'JSON of class colours, {"road": [128, 64, 128], "ignored": [0, 0, 0]}: needed to read masks of '
-            "colours. Default: palette.json beside the data."
+            "help": 'JSON of class colours, {"road": [128, 64, 128], "ignored": [0, 0, 0]}, or a tool\'s list: needed '
+            "to read masks of colours. Default: palette.json or such a list beside the data."
         },
     )
     label_map: list[str] | None = field(
@@ -65,6 +65,15 @@ class DatasetArguments:
         default=False, metadata={"help": "Id 0 in the masks is not scored, and ids 1..K are classes 0..K-1."}
     )
 
+    image_folder: str | None = field(
+        default=None, metadata={"help": "Name of the folders of images. Default: images, img, JPEGImages, ..."}
+    )
+    mask_folder: str | None = field(
+        default=None, metadata={"help": "Name of the folders of masks. Default: masks, labels, annotations, ..."}
+    )
+    mask_ending: str | None = field(
+        default=None, metadata={"help": "What masks' names have beyond their images', such as _mask. Default: found."}
+    )
     streaming: bool = field(
         default=False,
         metadata={"help": "Read Parquet where it lies, on the Hub or on a disk, instead of copying it into the cache."},

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .data import DataArguments
@@ -41,7 +42,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "logging_steps": 10,
         "use_cpu": True,
     },
-    # About four minutes on two cores, on drawn street scenes.
+    # About three minutes on two cores, on drawn street scenes.
     "demo": {
         "dataset": "synthetic",
         "from_scratch": True,
@@ -52,7 +53,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "crop_size": [96, 128],
         "scale_range": [0.9, 1.4],
         "per_device_train_batch_size": 8,
-        "num_train_epochs": 20,
+        "num_train_epochs": 15,
         "cnn_lr": 0.1,
         "vit_lr": 1e-3,
         "vit_head_lr_multiplier": 1.0,
@@ -100,6 +101,11 @@ class Arguments(NamedTuple):
     method: MethodArguments
     training: "CTCLArguments"
     command: str
+
+
+def arguments_of(command: str) -> list[str]:
+    """Those in a run's recorded command line, `ctcl-hf train --seed 1` (of older runs, `run_ctcl.py --seed 1`)."""
+    return list(dropwhile(lambda word: not word.startswith("-"), shlex.split(command)))
 
 
 def parse_arguments(description: str, argv: list[str] | None = None) -> Arguments:

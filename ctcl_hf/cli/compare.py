@@ -10,21 +10,28 @@ Every argument of `ctcl-hf train` is taken as well, and goes to every run.
 import argparse
 import gc
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..runs.comparison.grid import Grid, run_cell
+from ..runs.comparison.execution import run_apart, run_here
+from ..runs.comparison.grid import Cell, Grid
 from ..runs.comparison.paper import TABLES, VANILLA, Row
 from .ending import fail, program, told
+
+# What runs a cell in a process of its own.
+TRAIN = (sys.executable, "-m", "ctcl_hf.cli.train")
 
 # Arguments of `ctcl-hf train` that say what a grid says itself -> how.
 PUSH = "every run would be published under one name. Push those that are finished: ctcl-hf push FOLDER"
 NOT_FOR_A_GRID = {
     "--method": "give --methods, or --table",
     **dict.fromkeys(("--cnn", "--vit", "--students"), "give --pair A+B"),
+    "--hub_token": "a grid publishes nothing, and writes down what it is given. Log in: hf auth login",
     **dict.fromkeys(("--push_to_hub", "--hub_model_id", "--cnn_hub_model_id", "--vit_hub_model_id"), PUSH),
 }
 
@@ -44,33 +51,61 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--pair", nargs="+", help="Pairs of students, A+B. Default: the table's first.")
     parser.add_argument("--seeds", type=int, default=1, help="How many, from --seed on.")
     parser.add_argument("--seed", type=int, default=42, help="The first seed.")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="Runs at a time, each a process of its own that prints into ROW.log."
+    )
+    parser.add_argument(
+        "--block_length",
+        type=int,
+        default=10,
+        help="Consecutive images that the interval over images draws together, such as frames of a video; 1 for "
+        "images that are independent.",
+    )
     parser.add_argument("--output_dir", type=Path, help="Default: runs/table-TABLE or runs/compare.")
     parser.add_argument("--report_only", action="store_true", help="Write tables and figures of what is finished.")
     parser.add_argument("--paper_table", choices=list(TABLES), help="Print what it takes at full scale; run nothing.")
     parser.add_argument("--sustained_tflops", type=float, default=10.0, help="Of the GPU, for --paper_table.")
     options, common = parser.parse_known_args()
-    if options.seeds < 1:
-        parser.error(f"--seeds {options.seeds}: at least 1.")
-    for argument in common:
+    for name in ("seeds", "jobs", "block_length"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} {getattr(options, name)}: at least 1.")
+    if options.jobs > 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        parser.error(f"--jobs {options.jobs}: every run is one process. Start the grid as one, without a launcher.")
+    for argument in [*common, *(word for method in options.methods for word in shlex.split(method))]:
         name = argument.partition("=")[0]
         if name in NOT_FOR_A_GRID:
             parser.error(f"{name}: {NOT_FOR_A_GRID[name]}.")
     return options, common
 
 
-def execute(arguments: Sequence[str]) -> None:
-    from ..arguments.recipes import parse_arguments
-    from ..runs.run import finish, prepare, train
+def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
+    """Runs cells in this process, one after the other."""
+    for cell in cells:
+        if not cell.is_finished:  # by another grid, meanwhile
+            progress.set_description(cell.title)
+            with told(ValueError, OSError, FloatingPointError, ImportError):
+                if not run_here(cell):
+                    sys.exit(0)
+            gc.collect()
+        progress.update()
+        report()
 
-    with told(ValueError, OSError, ImportError):
-        run = prepare(parse_arguments(__doc__, list(arguments)))
-    with told(OSError, FloatingPointError):
-        if not train(run):
-            sys.exit(0)
-        finish(run)
-    run.trainer.accelerator.free_memory()
-    del run
-    gc.collect()
+
+def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqdm, report) -> None:
+    """Runs cells in processes of their own. Exits with what went wrong, once all that could be run has been."""
+
+    def on_change(running: Sequence[Cell], ended: Cell | None) -> None:
+        progress.set_description(f"running {'; '.join(cell.title for cell in running)}" if running else "grid")
+        if ended is not None:
+            progress.update(ended.is_finished)
+            report()
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # which stops the others first
+    failures = run_apart(grid, cells, jobs, TRAIN, on_change)
+    if failures:
+        progress.close()
+        lines = "\n".join(f"{cell.title}: {problem}" for cell, problem in failures.items())
+        fail(f"{len(failures)} of {len(cells)} runs are not finished.\n{lines}")
 
 
 @told()
@@ -106,24 +141,32 @@ def main() -> None:
         cells = list(grid.cells())
         if options.report_only and not any(cell.is_finished for cell in cells):
             raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
+        for cell in () if options.report_only else cells:
+            cell.check()
         if is_main_process:
             grid.save(table=options.table, versions=versions())
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         fail(error)
-    pending = [cell for cell in cells if not cell.is_finished]
-    progress = tqdm(
-        total=len(cells), initial=len(cells) - len(pending), unit="run", desc="grid", disable=not is_main_process
-    )
-    for cell in () if options.report_only else pending:
-        progress.set_description(cell.title)
-        run_cell(cell, execute, is_main_process)
-        progress.update()
-        if is_main_process:
-            report.write_tables(grid, table)  # so far
-    progress.close()
+
+    def write_report() -> str | None:
+        try:
+            return report.write_tables(grid, table, options.block_length) if is_main_process else None
+        except ValueError as error:  # runs that cannot be compared
+            fail(error)
+
+    pending = [] if options.report_only else [cell for cell in cells if not cell.is_finished]
+    finished = sum(cell.is_finished for cell in cells)
+    with tqdm(total=len(cells), initial=finished, unit="run", desc="grid", disable=not is_main_process) as progress:
+        if options.jobs > 1:
+            run_side_by_side(grid, pending, options.jobs, progress, write_report)
+        else:
+            run_in_turn(pending, progress, write_report)
+    for problem in report.make_counts(grid):
+        print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
     if is_main_process:
-        print(f"\n{report.write_tables(grid, table)}")
-        for path in [*report.write_curves(grid), *report.write_predictions(grid)]:
+        print(f"\n{write_report()}")
+        drawn = report.write_class_gains(grid, options.block_length)
+        for path in [*report.write_curves(grid), *drawn, *report.write_predictions(grid)]:
             print(path)
 
 

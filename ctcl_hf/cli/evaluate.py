@@ -98,8 +98,8 @@ def evaluate(
         "model": model,
         "data": str(data),
         "split": arguments.split,
-        "images": len(images.numbers),
-        "labelled_pixels": sum(images.labelled),
+        "images": len(images),
+        "labelled_pixels": images.labelled_pixels,
         "protocol": str(protocol),
         "classes": scorer.class_note,
         "precision": PRECISIONS[accelerator.mixed_precision],
@@ -108,11 +108,11 @@ def evaluate(
         "machine": machine(accelerator.device, accelerator.num_processes),
         "command": shlex.join(["ctcl-hf", "evaluate", *sys.argv[1:]]),
     }
-    (folder / "results.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / "results.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
     rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
     rows += [(name, f"iou_{name}") for name in data.class_names]
     lines = [[f"{arguments.split} (%)", model]]
-    lines += [[title, f"{100 * scores[key]:.2f}" if scores[key] == scores[key] else "-"] for title, key in rows]
+    lines += [[title, f"{100 * scores[key]:.2f}" if key in scores else "-"] for title, key in rows]
     text = (
         f"{facts['data']}. {arguments.split}: {facts['images']} images, {facts['labelled_pixels']} labelled pixels. "
         f"Scored: {protocol}, in {facts['precision']}. Classes {scorer.class_note}.\n\n{markdown_table(lines)}\n"

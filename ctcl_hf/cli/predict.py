@@ -24,10 +24,9 @@ def main() -> None:
 
 def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
     import numpy as np
-    from PIL import Image, ImageOps
     from tqdm.auto import tqdm
 
-    from ..data import palette_for
+    from ..data import palette_for, read_image
     from ..figures import overlay_figure, save_figure
     from ..scoring.predict import load_for_inference, segment
 
@@ -37,7 +36,7 @@ def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
     model, image_processor = load_for_inference(model_name)
     class_names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     for path in tqdm(images, "Segmenting"):
-        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        image = read_image(path)
         labels = segment(model, image_processor, image)
         figure = overlay_figure(np.asarray(image), labels, class_names, palette_for(class_names))
         save_figure(figure, output_dir / f"{path.stem}.png")

@@ -5,6 +5,7 @@ ctcl-hf prepare photos --class_names road car --out shards/photos --push_to_hub 
 ctcl-hf train --dataset_name shards/cityscapes
 """
 
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +54,13 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     size = tuple(arguments.resize) if arguments.resize else None
     report = write_shards(data, folder, size, arguments.skip_bad)
     print(f"\n{report}")
-    if not folder.is_dir():
+    if report.problems and not arguments.skip_bad:
         raise ValueError(
             f"{len(report.problems)} bad files, listed above: nothing was written. Mend them, or leave them out with "
             "--skip_bad."
         )
-    print(f"{folder}: {len(report.shards)} shards. To train on them: ctcl-hf train --dataset_name {folder}")
+    command = shlex.join(["ctcl-hf", "train", "--dataset_name", str(folder)])
+    print(f"{folder}: {len(report.shards)} shards. To train on them: {command}")
     if arguments.push_to_hub:
         from huggingface_hub import HfApi
 

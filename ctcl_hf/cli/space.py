@@ -36,6 +36,7 @@ def push_space(app: Path, space: str, students: list[str], private: bool | None,
     import gradio
     from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData, constants
 
+    from ..data import images
     from ..publishing.hub import Repository, check_access
 
     check_access([Repository(space, private, kind="space")])
@@ -55,6 +56,7 @@ def push_space(app: Path, space: str, students: list[str], private: bool | None,
     settings = {"students": students, "trust_remote_code": trust_remote_code}
     operations = [
         CommitOperationAdd("README.md", str(card).encode()),
+        CommitOperationAdd("images.py", images.__file__),
         CommitOperationAdd("settings.json", json.dumps(settings, indent=2).encode()),
         *(
             CommitOperationAdd(path.relative_to(app).as_posix(), path)

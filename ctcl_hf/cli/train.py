@@ -16,12 +16,11 @@ def main() -> None:
     with told(ValueError, OSError, ImportError):
         arguments = parse_arguments(__doc__)
         # Imported here, so that --help and a mistyped argument answer at once.
-        from ..runs.run import finish, prepare, train
+        from ..runs.run import complete, prepare
 
         run = prepare(arguments)
     with told(OSError, FloatingPointError):
-        if train(run):
-            finish(run)
+        complete(run)
     # Together: a process whose group ends while another still uses it may abort, as one that does not end it may.
     run.trainer.accelerator.wait_for_everyone()
     run.trainer.accelerator.end_training()

@@ -31,6 +31,7 @@ _HOME = {
     "build_voc": "benchmarks.voc",
     "collate_for_evaluation": "segmentation",
     "palette_for": "palettes",
+    "read_image": "images",
     "reason_of": "segmentation",
 }
 __all__ = ["DATASETS", *_HOME]

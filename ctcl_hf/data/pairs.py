@@ -1,30 +1,79 @@
 """Images and masks on disk, paired by their names."""
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import datasets
 
+TEXT_SUFFIXES = (".txt", ".csv", ".json", ".md", ".xml", ".yaml", ".yml")  # what is expected beside images
+HIDDEN = (".", "__MACOSX", "@eaDir")  # .ipynb_checkpoints, ._a.png; what Macs and network disks add
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
-def image_files(folder: Path, ending: str = "", below: bool = False) -> dict[str, str]:
-    """Paths of a folder's images by their names without `ending` and suffix; whatever else lies there is passed over.
+class LeftOut:
+    """What lies among the files of a data set and is not taken, by reason."""
 
-    With `below` the folders in it count as well, and names begin with the path to them. ValueError if two images have
-    one name.
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.paths: dict[str, set[Path]] = {}
+
+    def add(self, reason: str, path: Path) -> None:
+        self.paths.setdefault(reason, set()).add(path)
+
+    def __str__(self) -> str:
+        """Nothing, or "; left out: 2 hidden (.ipynb_checkpoints, ...)"."""
+        parts = []
+        for reason, paths in sorted(self.paths.items()):
+            names = [str(path.relative_to(self.folder)) for path in sorted(paths) if path.is_relative_to(self.folder)]
+            parts.append(f"{len(paths)} {reason} ({_first(names)})")
+        return f"; left out: {', '.join(parts)}" if parts else ""
+
+
+def image_files(
+    folder: Path, ending: str = "", below: bool = False, left_out: LeftOut | None = None, unique: bool = True
+) -> dict[str, str]:
+    """Paths of a folder's images by their names without `ending` and suffix.
+
+    With `below` the folders in it count as well, links to folders too, and names begin with the path to them. What is
+    hidden (.ipynb_checkpoints, ._a.png) or no image is passed over, and noted in `left_out`. ValueError if two images
+    have one name and `unique` is asked for.
     """
+    left_out = left_out or LeftOut(folder)
     found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*") if below else folder.glob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.stem.endswith(ending) or path.name.startswith("."):
+    for path in files_in(folder, below, left_out):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            if path.suffix.lower() not in TEXT_SUFFIXES:
+                left_out.add("of another kind", path)
             continue
+        if not path.stem.endswith(ending):
+            continue
+        if str(path).encode(errors="ignore").decode() != str(path):
+            raise ValueError(f"The name of {str(path)!a} is not UTF-8: rename the file.")
         name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
-        if name in found:
+        if name in found and unique:
             raise ValueError(f"{path} and {found[name]} have one name: which of them is meant?")
         found[name] = str(path)
     return found
+
+
+def files_in(folder: Path, below: bool, left_out: LeftOut) -> Iterator[Path]:
+    """What is no folder and not hidden, in order. A link to a folder that has been seen is not followed again."""
+    seen: set[str] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        here, real = Path(root), os.path.realpath(root)
+        if real in seen:
+            left_out.add("linked twice", here)
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in (*folders, *files):
+            if name.startswith(HIDDEN):
+                left_out.add("hidden", here / name)
+        folders[:] = sorted(name for name in folders if below and not name.startswith(HIDDEN))
+        yield from (here / name for name in sorted(files) if not name.startswith(HIDDEN))
 
 
 def paired_rows(images: Mapping[str, str], masks: Mapping[str, str], what: str) -> "datasets.Dataset":

@@ -1,18 +1,22 @@
 """A data set for semantic segmentation, and its view as training or evaluation samples."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from .masks import IGNORE_INDEX, Colour, MaskReader
+from .findings import Finding, Told, digest_of
+from .images import content_of, open_stored, read_pixels, shown_size
+from .masks import IGNORE_INDEX, Colour, MaskReader, shown_colours
 from .streaming import StreamedRows
 
 if TYPE_CHECKING:
@@ -86,25 +90,66 @@ class SegmentationData:
     def check(self) -> None:
         """Reads every image and mask once; ValueError names each split's first bad file and counts the others.
 
-        Warns of classes without a pixel to learn them from.
+        It is raised as well where there would be nothing to learn or to validate on. Warns of classes without a pixel,
+        and of what may not be as it was meant: turned images, and images that are in two splits.
         """
-        problems, seen = [], set()
+        problems, seen, told = [], {}, Told()
         for split, rows in self.splits.items():
             samples = self.samples(split, transform=None)
+            found, seen[split] = [], set()
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 checks = tqdm(
                     pool.map(samples.inspect, range(len(rows))), f"Checking {self.name} {split}", len(rows), leave=False
                 )
-                found = []
-                for problem, ids in checks:
-                    found += [problem] if problem else []
-                    seen |= ids if split == "train" else set()
+                for index, finding in enumerate(checks):
+                    found += [finding.problem] if finding.problem else []
+                    seen[split].update(finding.ids)
+                    told.add(split, index, finding)
             if found:
                 more = f" (and {len(found) - 1} more in {split})" if len(found) > 1 else ""
                 problems.append(found[0] + more)
         if problems:
             raise ValueError("\n".join(problems))
-        if absent := [name for i, name in enumerate(self.class_names) if i not in seen]:
+        for sentence in told.sentences():
+            logger.warning(f"{self.name}: {sentence}")
+        self._check_classes(seen)
+
+    def check_classes(self) -> None:
+        """Reads training masks until two classes were seen. ValueError if there are none such, as `check` does."""
+        samples, seen = self.samples("train", transform=None), set()
+        for index in range(len(samples)):
+            seen.update(samples.inspect(index).ids)
+            if self.problem_of_classes(seen) is None:
+                return
+        raise ValueError(self.problem_of_classes(seen))
+
+    def problem_of_classes(self, seen: Collection[int]) -> str | None:
+        """What is wrong where training masks hold these ids: fewer than two classes of several."""
+        held = sorted({*seen} - {IGNORE_INDEX})
+        if len(held) >= min(2, len(self.class_names)):
+            return None
+        hint = ""
+        if IGNORE_INDEX in seen:
+            hint = (
+                " They hold 255 as well, which is not scored: if it stands for a class, as in masks of 0 and 255, say "
+                f"which, such as --label_map 255:{min(1, len(self.class_names) - 1)}."
+            )
+        what = f"{self.class_names[held[0]]} alone" if held else "no class"
+        return (
+            f"The training masks of {self.name} hold {what}, of {len(self.class_names)} classes: there is nothing to "
+            f"tell apart, and every score would be perfect or missing.{hint}"
+        )
+
+    def _check_classes(self, seen: Mapping[str, set[int]]) -> None:
+        """Of the ids that each split's masks hold."""
+        if problem := self.problem_of_classes(seen["train"]):
+            raise ValueError(problem)
+        if not seen.get("validation", {0}) - {IGNORE_INDEX}:
+            raise ValueError(f"No validation mask of {self.name} has a pixel of any class: there is nothing to score.")
+        for split in self.scored_splits:
+            if not seen[split] - {IGNORE_INDEX}:
+                logger.warning(f"No mask of {split} of {self.name} has a pixel of any class: it will not be scored.")
+        if absent := [name for i, name in enumerate(self.class_names) if i not in seen["train"]]:
             logger.warning(
                 f"No training mask of {self.name} has a pixel of {', '.join(absent)}. If that is wrong, so are the "
                 "names of the classes, or what the ids in the masks stand for."
@@ -136,6 +181,7 @@ class SegmentationSamples(Dataset):
         colours: Mapping[Colour, int] | None = None,
     ):
         self.rows = rows
+        self._encoded = undecoded(rows)
         self.num_classes = num_classes
         self.transform = transform
         self.read_mask = MaskReader(num_classes, label_map, colours)
@@ -166,49 +212,110 @@ class SegmentationSamples(Dataset):
 
         Without a label all pixels are IGNORE_INDEX.
         """
-        try:
-            row = self.rows[index]
-        except (OSError, SyntaxError, ValueError) as error:  # what PIL raises on truncated and on broken files
-            raise BadSample(f"Cannot read sample {index} ({self.paths(index)}): {error}") from error
-        image, mask = row["image"], row.get("label")
-        if image.mode.startswith(("I", "F")):
-            raise BadSample(f"An image must have 8 bits per channel, got mode {image.mode} in {self.paths(index)}.")
-        if mask is None and "label" in self.rows.column_names:
-            raise BadSample(f"No mask for sample {index} ({self.paths(index)}).")
-        if mask is None:
-            labels = np.full((image.height, image.width), IGNORE_INDEX, dtype=np.uint8)
-        elif mask.size != image.size:
-            raise BadSample(
-                f"A mask must have its image's size: got mask {mask.width}x{mask.height} and image "
-                f"{image.width}x{image.height} (width x height) in {self.paths(index)}."
-            )
-        else:
-            try:
-                labels = self.read_mask(mask)
-            except ValueError as error:
-                raise BadSample(f"Bad mask ({self.paths(index)}): {error}") from None
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1), torch.from_numpy(labels)
+        pixels, labels, _ = self.decode(index)
+        return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(labels)
 
-    def inspect(self, index: int) -> tuple[str | None, set[int]]:
-        """What is wrong with a sample, or None; and the ids in its labels."""
+    def read_picture(self, index: int) -> tuple[Image.Image, np.ndarray]:
+        """Image (RGB) and class ids (H, W), as stored, to be looked at. BadSample names a bad file."""
+        pixels, labels, _ = self.decode(index)
+        return Image.fromarray(pixels), labels
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) that the image is read in, from its header. BadSample names a bad file."""
         try:
-            _, labels = self.read(index)
+            return shown_size(open_stored(self.stored(index)["image"]))
+        except Exception as error:
+            raise BadSample(f"Cannot read sample {index} ({self.paths(index, 'image')}): {_told(error)}") from error
+
+    def inspect(self, index: int) -> "Finding":
+        """What there is to be said of a sample: what is wrong with it, or what it holds."""
+        try:
+            _, labels, is_turned = self.decode(index)
+            digest = digest_of(content_of(self.stored(index)["image"]))
+            ids = np.flatnonzero(np.bincount(labels.ravel())).tolist()
+            return Finding(None, ids, is_turned, digest, self.shown_colours(index))
         except BadSample as error:
-            return str(error), set()
-        return None, set(np.flatnonzero(np.bincount(labels.numpy().ravel())).tolist())
+            return Finding(str(error))
 
-    def paths(self, index: int) -> str:
-        """The sample's files, for messages."""
-        files = self.stored(index)
-        return " and ".join(file["path"] or f"an embedded {name}" for name, file in files.items())
+    def name(self, index: int) -> str:
+        """The image file's name without its suffix; the sample's number if it is embedded without one."""
+        path = self.stored(index)["image"]["path"]
+        return Path(path).stem if path else f"{index:06}"
+
+    def names(self) -> tuple[str, ...]:
+        """`name` of every sample, in order; streamed rows, whose names come with their images, by number."""
+        if isinstance(self.rows, StreamedRows):
+            return tuple(f"{index:06}" for index in range(len(self)))
+        return tuple(self.name(index) for index in range(len(self)))
+
+    def shown_colours(self, index: int) -> dict[Colour, int]:
+        """The colours in which a mask shows the indices that it is read by, if it has a palette and none was given."""
+        if self.read_mask.colours or "label" not in (files := self.stored(index)):
+            return {}
+        return shown_colours(open_stored(files["label"]))
+
+    def decode(self, index: int) -> tuple[np.ndarray, np.ndarray, bool]:
+        """RGB (H, W, 3) and class ids (H, W), both uint8; and whether an EXIF tag turned it. BadSample if none."""
+        try:
+            files = self.stored(index)
+            image = open_stored(files["image"])
+            pixels, is_turned = read_pixels(image)
+        except Exception as error:  # whatever keeps one row from being read becomes one sentence that names it
+            raise BadSample(f"Cannot read sample {index} ({self.paths(index, 'image')}): {_told(error)}") from error
+        if "label" not in files:
+            return pixels, np.full(pixels.shape[:2], IGNORE_INDEX, dtype=np.uint8), is_turned
+        try:
+            labels = self.read_mask(open_stored(files["label"]))
+        except Exception as error:
+            raise BadSample(f"Bad mask of sample {index} ({self.paths(index, 'label')}): {_told(error)}") from error
+        if labels.shape != pixels.shape[:2]:
+            turned = ""
+            if is_turned and labels.shape == pixels.shape[1::-1]:
+                turned = (
+                    " The image is turned by its EXIF tag, and the mask was drawn on what is stored: turn the image's "
+                    "pixels for good (ImageOps.exif_transpose) and the mask as well, or remove the tag."
+                )
+            (height, width), (mask_height, mask_width) = pixels.shape[:2], labels.shape
+            raise BadSample(
+                f"A mask must have its image's size: got mask {mask_width}x{mask_height} and image {width}x{height} "
+                f"(width x height) in {self.paths(index)}.{turned}"
+            )
+        return pixels, labels, is_turned
+
+    def paths(self, index: int, *columns: str) -> str:
+        """The sample's files, or those of some columns, for messages."""
+        try:
+            files = self.stored(index)
+        except Exception:  # what is being named is that it cannot be read
+            return f"{self.rows.place(index)}" if isinstance(self.rows, StreamedRows) else f"row {index}"
+        names = [
+            file["path"] or f"an embedded {name}" for name, file in files.items() if name in columns or not columns
+        ]
+        place = f", {self.rows.place(index)}" if isinstance(self.rows, StreamedRows) else ""
+        return " and ".join(names) + place
 
     def stored(self, index: int) -> dict[str, dict]:
         """The sample's columns undecoded, each as {"bytes", "path"}, of which one may be None."""
         if isinstance(self.rows, StreamedRows):
             return self.rows.stored(index)
-        columns = [name for name in ("image", "label") if name in self.rows.column_names]
-        row = self.rows.select([index]).select_columns(columns).with_format("arrow")[:].to_pylist()[0]
-        return {name: row[name] or {"bytes": None, "path": None} for name in columns}
+        row = self._encoded[index]
+        return {name: row[name] or {"bytes": None, "path": None} for name in ("image", "label") if name in row}
+
+
+def undecoded(rows: "datasets.Dataset | StreamedRows") -> "datasets.Dataset | StreamedRows":
+    """The rows with image and label as they are stored, which the readers of this package decode."""
+    import datasets
+
+    if isinstance(rows, StreamedRows):
+        return rows
+    for column in ("image", "label"):
+        if column in rows.column_names:
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    return rows
+
+
+def _told(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _seed_of(*key: int) -> int:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..tables import markdown_table
+from .findings import Finding, Told, digest_of
+from .images import content_of
 from .masks import IGNORE_INDEX, Colour, as_picture
 from .own.build import BENCHMARK_FILE
 from .own.classes import CLASSES_FILE, IGNORED, PALETTE_FILE
@@ -35,6 +38,8 @@ class Report:
     sizes: Counter = field(default_factory=Counter)  # images by (height, width)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))  # by class id
     shards: list[str] = field(default_factory=list)
+    seen: dict[str, set[int]] = field(default_factory=dict)  # ids in the labels, by split
+    told: Told = field(default_factory=Told)
 
     @property
     def problems(self) -> list[str]:
@@ -54,6 +59,11 @@ class Report:
         absent = [name for i, name in enumerate(self.data.class_names) if not self.pixels[i]]
         if absent and self.pixels.any():
             parts.append(f"Classes without a pixel: {', '.join(absent)}.")
+        notes = self.told.sentences()
+        if "train" in self.seen and (problem := self.data.problem_of_classes(self.seen["train"])):
+            notes.append(problem)
+        if notes:
+            parts.append("\n".join(["To be looked at:", *(f"- {note}" for note in notes)]))
         if self.problems:
             parts.append("\n".join(["Bad files:", *(f"- {problem}" for problem in self.problems)]))
         return "\n\n".join(parts) + "\n"
@@ -75,24 +85,40 @@ def write_shards(
         The report. With bad files and without `skip_bad` there is no folder.
 
     Raises:
-        ValueError: the folder exists already.
+        ValueError: the folder exists already, or appears meanwhile, or no image of a split can be used.
     """
     if folder.exists():
         raise ValueError(f"{folder} exists already. Give a new folder, or delete it.")
-    staged = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(staged, ignore_errors=True)
-    (staged / "data").mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own: nobody else's is touched, and another prepare.py may write to the same name.
+    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     report = Report(data)
     try:
+        (staged / "data").mkdir()
         for split in data.splits:
             _write_split(data, split, staged / "data", size, report)
         if report.problems and not skip_bad:
             return report
+        if empty := [split for split, count in report.written.items() if not count]:
+            raise ValueError(f"No image of {' and '.join(empty)} can be used. The first: {report.bad[empty[0]][:1]}")
         _write_facts(data, staged, size, report)
-        staged.rename(folder)
+        staged.chmod(0o777 & ~_umask())  # mkdtemp makes it for this user alone
+        try:
+            staged.rename(folder)
+        except OSError as error:
+            kept = folder.with_name(f"{folder.name}{staged.name[len(folder.name) + 1 :]}")
+            staged.rename(kept)
+            raise ValueError(f"{folder} has appeared meanwhile. What was written is in {kept}.") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return report
+
+
+def _umask() -> int:
+    """What files of this process are denied, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _write_split(
@@ -106,7 +132,7 @@ def _write_split(
     is_labelled = "label" in samples.rows.column_names
     columns = ("image", "label") if is_labelled else ("image",)
     schema = datasets.Features({column: datasets.Image() for column in columns}).arrow_schema
-    report.written[split], report.bad[split] = 0, []
+    report.written[split], report.bad[split], report.seen[split] = 0, [], set()
     writer, size_so_far, rows = None, 0, []
 
     def flush() -> None:
@@ -125,11 +151,13 @@ def _write_split(
             writer, size_so_far = None, 0
 
     converted = _in_order(samples, size, data.palette if is_labelled else None)
-    for made in tqdm(converted, f"Writing {data.name} {split}", len(samples), unit="image"):
+    for index, made in enumerate(tqdm(converted, f"Writing {data.name} {split}", len(samples), unit="image")):
         if isinstance(made, str):
             report.bad[split].append(made)
             continue
-        row, sides, counts = made
+        row, sides, counts, finding = made
+        report.told.add(split, index, finding)
+        report.seen[split].update(finding.ids)
         rows.append(row)
         report.written[split] += 1
         report.sizes[sides] += 1
@@ -157,23 +185,23 @@ def _in_order(
 
 def _convert(
     samples: SegmentationSamples, index: int, size: tuple[int, int] | None, palette: tuple[Colour, ...] | None
-) -> tuple[dict, tuple[int, int], np.ndarray] | str:
-    """A row, its image's (height, width) and pixels by class id; or what is wrong with the sample.
+) -> tuple[dict, tuple[int, int], np.ndarray, Finding] | str:
+    """A row, its image's (height, width), pixels by class id and what there is to be said; or what is wrong with it.
 
     Without a palette there are no masks.
     """
     try:
-        image, labels = samples.read(index)
+        pixels, ids, is_turned = samples.decode(index)
     except BadSample as error:
         return str(error)
     stored = samples.stored(index)["image"]
     name = Path(stored["path"]).name if stored["path"] else None
-    ids = labels.numpy()
-    if size is None:
-        encoded = stored["bytes"] if stored["bytes"] is not None else Path(stored["path"]).read_bytes()
-    else:
+    encoded = content_of(stored)
+    seen = np.flatnonzero(np.bincount(ids.ravel())).tolist()
+    finding = Finding(None, seen, is_turned, digest_of(encoded), samples.shown_colours(index))
+    if size is not None:
         sides = size[::-1]
-        picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(sides, Image.Resampling.BILINEAR)
+        picture = Image.fromarray(pixels).resize(sides, Image.Resampling.BILINEAR)
         ids = np.asarray(Image.fromarray(ids).resize(sides, Image.Resampling.NEAREST))
         encoded = _png(picture)
         name = name and f"{Path(name).stem}.png"
@@ -182,7 +210,7 @@ def _convert(
     if palette is not None:
         row["label"] = {"bytes": _png(as_picture(ids, palette)), "path": name and f"{Path(name).stem}.png"}
         counts += np.bincount(ids.ravel(), minlength=256)
-    return row, ids.shape, counts
+    return row, ids.shape, counts, finding
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -194,20 +222,21 @@ def _png(picture: Image.Image) -> bytes:
 def _write_facts(data: SegmentationData, folder: Path, size: tuple[int, int] | None, report: Report) -> None:
     """What lies beside the shards: classes, palette, report, and a card that tells `datasets` what the files are."""
     names = {str(i): name for i, name in enumerate(data.class_names)}
-    (folder / CLASSES_FILE).write_text(json.dumps(names, indent=2) + "\n")
+    (folder / CLASSES_FILE).write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
     colours = {name: list(colour) for name, colour in zip(data.class_names, data.palette, strict=True)}
     if IGNORED not in colours and len(set(map(tuple, colours.values()))) == len(colours):
-        (folder / PALETTE_FILE).write_text(json.dumps(colours, indent=2) + "\n")
-    (folder / REPORT_FILE).write_text(str(report))
+        (folder / PALETTE_FILE).write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
+    (folder / REPORT_FILE).write_text(str(report), encoding="utf-8")
     benchmark = {
         "image_size": size or data.image_size,
         "protocol": data.protocol,
         "prediction_ids": data.prediction_ids,
     }
-    (folder / BENCHMARK_FILE).write_text(json.dumps(benchmark) + "\n")
+    (folder / BENCHMARK_FILE).write_text(json.dumps(benchmark) + "\n", encoding="utf-8")
     files = "\n".join(f"      - split: {split}\n        path: data/{split}-*.parquet" for split in data.splits)
     (folder / "README.md").write_text(
         "---\ntask_categories:\n  - image-segmentation\n"
         f"configs:\n  - config_name: default\n    data_files:\n{files}\n---\n\n# {data.title or data.name}\n\n"
-        f"Images, and masks of class ids (255 is not scored), written by ctcl_hf.\n\n{report}"
+        f"Images, and masks of class ids (255 is not scored), written by ctcl_hf.\n\n{report}",
+        encoding="utf-8",
     )

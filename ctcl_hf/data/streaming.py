@@ -48,12 +48,26 @@ class StreamedRows:
         return {name: Image().decode_example(file) for name, file in self.stored(index).items() if file["bytes"]}
 
     def stored(self, index: int) -> dict[str, dict]:
-        """The columns undecoded, each as {"bytes", "path"}."""
+        """The columns undecoded, each as {"bytes", "path"}. ValueError names the file, row group and row at fault."""
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
-        group = bisect.bisect_right(self.starts, index) - 1
-        row = self._group(group).slice(index - self.starts[group], 1).to_pylist()[0]
-        return {name: row[name] or {"bytes": None, "path": None} for name in self.column_names}
+        group = self._group_of(index)
+        try:
+            row = self._group(group).slice(index - self.starts[group], 1).to_pylist()[0]
+            if missing := [name for name in self.column_names if name not in row]:
+                raise ValueError(f"there is no column for {' and '.join(missing)}")
+            return {name: _as_file(row[name]) for name in self.column_names}
+        except Exception as error:  # of a corrupt file, of other columns than the first one's, or of the network
+            raise ValueError(f"{self.place(index)} cannot be read: {error}") from error
+
+    def place(self, index: int) -> str:
+        """Where a row lies, for messages."""
+        group = self._group_of(index)
+        number, inside = self.groups[group]
+        return f"row {index - self.starts[group]} of row group {inside} of {self.files[number]}"
+
+    def _group_of(self, index: int) -> int:
+        return bisect.bisect_right(self.starts, index) - 1
 
     def order(self, rng: np.random.Generator, processes: int, batch_size: int) -> np.ndarray:
         """The rows in the order of an epoch: groups are shuffled, and the rows of as many as fill the buffer.
@@ -107,3 +121,12 @@ class StreamedRows:
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_process": None, "_opened": {}, "_held": OrderedDict()}
+
+
+def _as_file(value: Any) -> dict:
+    """An image as {"bytes", "path"}, whichever way a file of Parquet holds it."""
+    if isinstance(value, bytes):
+        return {"bytes": value, "path": None}
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f"it holds a {type(value).__name__} in place of an image")
+    return {key: (value or {}).get(key) for key in ("bytes", "path")}

@@ -85,12 +85,19 @@ class ClassGroups(nn.Module):
         self.ratio, self.floor, self.memory = ratio, floor, memory
         self.register_buffer("confusion", torch.zeros(predictors, num_classes, num_classes))
         self.register_buffer("blind", torch.zeros(len(self.peers), num_classes, dtype=torch.bool))
+        self.register_buffer("counted", torch.zeros_like(self.confusion))  # since the last `advance`
 
     @torch.no_grad()
-    def update(self, counts: Tensor) -> None:
-        """Takes in what the predictors say of this process's batch: (predictors, K, K) counts, as in `groups_of`."""
+    def count(self, counts: Tensor) -> None:
+        """Adds what the predictors say of this process's batch: (predictors, K, K) counts, as in `groups_of`."""
         (total,) = shared_sums(counts)
-        self.confusion.mul_(self.memory).add_(total.to(self.confusion.dtype))
+        self.counted.add_(total)
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """Begins a step: what was counted in the one before decides, with all before it, what this one compares."""
+        self.confusion.mul_(self.memory).add_(self.counted)
+        self.counted.zero_()
         correct = self.confusion.diagonal(dim1=1, dim2=2)
         iou = correct / (self.confusion.sum(1) + self.confusion.sum(2) - correct).clamp_min(torch.finfo().tiny)
         for learner, peer in enumerate(self.peers):

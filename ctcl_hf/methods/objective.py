@@ -34,6 +34,7 @@ class Objective(nn.Module):
 
     OWN_TERMS = ("ce", "aux")  # what a student has on its own
     held_out_images = 0
+    micro_batch = 0  # of the optimizer step, which batch this is: more than 0 only where gradients are accumulated
 
     def __init__(self, a: Student, b: Student, distillation_warmup: float = 0.0):
         super().__init__()

@@ -41,20 +41,22 @@ class PixelwiseObjective(Objective):
     def pixel_losses(
         self, students: Sequence[Tensor], labels: Tensor, teaching: PixelTeaching, teachers: Sequence[Tensor] = ()
     ) -> PixelLosses:
-        """`losses.pixel_losses` on the groups of the steps before. In training mode, this step's counts are taken in.
+        """`losses.pixel_losses` on the groups of the optimizer steps before. In training mode, this one's are counted.
 
         Students' and teachers' logits (B, K, h, w), labels (B, H, W). `teaching` says all but the groups.
         """
         if self.class_groups is None:
             return pixel_losses(students, labels, self.ignore_index, teaching, teachers)
+        if self.training and self.micro_batch == 0:
+            self.class_groups.advance()
         groups = tuple(self.class_groups.of_learner(i) for i in range(len(students)))
         losses = pixel_losses(students, labels, self.ignore_index, teaching._replace(groups=groups), teachers)
         if self.training:
-            self.class_groups.update(losses.confusion)
+            self.class_groups.count(losses.confusion)
         return losses
 
     def group_statistics(self, learner: int) -> dict[str, Tensor]:
-        """ "groups": on how many groups of classes the learner will be compared with its peer in the next step."""
+        """ "groups": on how many groups of classes the learner is compared with its peer."""
         if self.class_groups is None:
             return {}
         return {"groups": torch.tensor(float(len(self.class_groups.of_learner(learner))))}

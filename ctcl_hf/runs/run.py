@@ -17,12 +17,15 @@ from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
 from ..figures import blind_classes_figure, comparison_figure, history_figure, save_figure
 from ..methods.pair import StudentPair
+from ..scoring.evaluate import NothingToScore
+from ..scoring.image_counts import SplitCounts, save_counts
 from ..scoring.predict import load_for_inference, segment
 from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student
 from ..tables import markdown_table
 from ..training.checkpoints import find_checkpoint
 from ..training.classes import GROUPS, groups_text, lost_classes
+from ..training.locks import write_whole
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import RunFacts, machine, versions
 from ..training.trainer import CTCLTrainer
@@ -59,7 +62,7 @@ def prepare(arguments: Arguments) -> Run:
         for size in {tuple(data_arguments.crop_size), image_size}:
             student.check_size(size)
     # After the students: that the Hub does not answer is told sooner than every file can be read.
-    if data_arguments.check_data and not data.is_streamed and training.local_process_index == 0:
+    if training.local_process_index == 0:
         _check(data, data_arguments)
     control = _control(training.control, data_arguments) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
@@ -113,7 +116,10 @@ def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | N
 
 def _check(data: SegmentationData, arguments: DataArguments) -> None:
     try:
-        data.check()
+        if arguments.check_data and not data.is_streamed:
+            data.check()
+        else:
+            data.check_classes()
     except ValueError as error:
         if arguments.dataset_name is None:
             raise
@@ -159,6 +165,18 @@ def _weights_of(sources: Sequence[str], arguments: StudentArguments) -> list[str
     return [next(files, None) if is_timm_encoder(name) else None for name in sources]
 
 
+def complete(run: Run) -> bool:
+    """Trains, and finishes what is trained to its end; no other run writes to the folder before all of it is there.
+
+    False if a signal stopped the training. OSError if another run is writing to the output folder.
+    """
+    with run.trainer.holding_output_folder():
+        if not train(run):
+            return False
+        finish(run)
+        return True
+
+
 def train(run: Run) -> bool:
     """Trains, from the checkpoint if there is one. False if a signal stopped it before its end."""
     run.trainer.train(resume_from_checkpoint=run.checkpoint)
@@ -182,17 +200,24 @@ def finish(run: Run) -> None:
 def report(run: Run) -> None:
     """Evaluates every labelled split but train, prints the tables, and writes results and figures to the output folder.
 
-    results.md and results.json: scores, arguments, machine and versions. figure.png: images, truth, both predictions
-    and where they disagree. curves.png: scores and loss terms over the run. classes.png: which classes a student's peer
-    was blind to, where the method groups them.
+    results.md and results.json: scores, arguments, machine and versions. counts.npz: what every image adds to the
+    scores. figure.png: images, truth, both predictions and where they disagree. curves.png: scores and loss terms
+    over the run. classes.png: which classes a student's peer was blind to, where the method groups them.
     """
     trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
     names = trainer.model.names
-    metrics, tables = {}, [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
+    metrics, counts, tables = {}, {}, [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
     for split in data.scored_splits:
         samples = data.samples(split, trainer.protocol.transform)
-        scores = trainer.evaluate(samples, metric_key_prefix=split)
+        try:
+            scores = trainer.evaluate(samples, metric_key_prefix=split)
+        except NothingToScore:
+            tables.append(f"{split}: {len(samples)} images, none of which has a labelled pixel: not scored")
+            continue
         metrics |= scores
+        gathered = {name: own.gather() for name, own in trainer.image_counts.items()}
+        if trainer.is_world_process_zero():
+            counts[split] = SplitCounts(samples.names(), {name: own.dense() for name, own in gathered.items()})
         control = (trainer.facts.control or {}).get(split)
         tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(scores, names, split, control)}")
     if not trainer.is_world_process_zero():
@@ -202,6 +227,7 @@ def report(run: Run) -> None:
         tables.append(_best_table(history, names))
     tables += [text for text in (groups_text(history), "\n".join(map(str, lost_classes(history, names)))) if text]
     trainer.save_state()
+    save_counts(folder, data.class_names, counts)
     facts = {
         "recipe": run.arguments.recipe,
         "students": vars(run.arguments.students),
@@ -215,7 +241,7 @@ def report(run: Run) -> None:
         "machine": machine(trainer.args.device, trainer.args.world_size),
         "command": trainer.facts.command,
     }
-    (folder / "results.json").write_text(json.dumps(facts, indent=2, default=str))
+    write_whole(folder / "results.json", json.dumps(facts, indent=2, default=str))  # a grid may be looking for it
     text = "\n\n".join(tables)
     (folder / "results.md").write_text(text + "\n")
     save_figure(_comparison(run), folder / "figure.png")
@@ -239,8 +265,7 @@ def _comparison(run: Run):
     rows = run.data.splits["validation"]
     samples = run.data.samples("validation", transform=None)
     chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
-    truths = [samples.read(index)[1].numpy() for index in chosen]
-    images = [rows[index]["image"].convert("RGB") for index in chosen]
+    images, truths = zip(*(samples.read_picture(index) for index in chosen), strict=True)
     predictions = {
         name: [segment(student.model, student.image_processor, image) for image in images]
         for name, student in run.trainer.model.students.items()

@@ -1,17 +1,29 @@
 """Scoring models by counting pixels."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
+from transformers.utils import logging
 
+from ..data import BadSample
 from ..losses import cross_entropy_loss, upsample
 from ..methods.pair import StudentPair
-from ..metrics import MeanIoU
+from ..metrics import MeanIoU, confusion_counts
+from .image_counts import ImageCounts
 from .predict import class_map
 from .protocols import Protocol
+
+logger = logging.get_logger(__name__)
+
+
+class NothingToScore(BadSample):
+    """No image has a label, as where a benchmark withholds them."""
+
+    counts: dict[str, ImageCounts]  # by predictor, of each image that this process has seen all the same
 
 
 @torch.no_grad()
@@ -24,8 +36,12 @@ def evaluate_predictors(
     accelerator: Accelerator,
     after_batch: Callable[[], None] = lambda: None,
     after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
-) -> tuple[dict[str, float], int]:
-    """Scores by "NAME_mean_iou", accuracies, "NAME_loss" and "NAME_iou_CLASS", and how many images.
+) -> tuple[dict[str, float], int, dict[str, ImageCounts]]:
+    """Scores by "NAME_mean_iou", accuracies, "NAME_loss" and "NAME_iou_CLASS"; how many images; counts by name.
+
+    The counts are of each image that this process has scored, the rest of all.
+
+    A class that does not occur has no score. NothingToScore if no pixel has a label.
 
     Every process counts its own share of the batches; the counts, K x K per model, are summed once at the end.
 
@@ -34,7 +50,9 @@ def evaluate_predictors(
         batches: "pixel_values" (B, 3, H, W) and "labels", a list of ids (h, w) at each image's own size.
         after_image: is given each image's predicted ids and labels, both (h, w), by predictor, image by image.
     """
+    ids_counted = max(len(class_names), ignore_index + 1)
     metrics = {name: MeanIoU() for name in predictors}
+    image_counts = {name: ImageCounts(len(class_names)) for name in predictors}
     loss_sums = torch.zeros(len(predictors), dtype=torch.float64)
     images = 0
     for batch in batches:
@@ -45,7 +63,9 @@ def evaluate_predictors(
                 image_logits = upsample(image_logits[None], labels.shape)
                 loss_sums[i] += cross_entropy_loss(image_logits, labels[None], ignore_index).item()
                 ids = class_map(image_logits, labels.shape)
-                metrics[name].add_batch(predictions=ids, references=labels[None])
+                counts = confusion_counts(ids[0], labels, ids_counted).cpu()
+                metrics[name].merge(counts)
+                image_counts[name].add(counts)
                 after_image(name, ids[0], labels)
         images += len(batch["labels"])
         after_batch()
@@ -56,10 +76,14 @@ def evaluate_predictors(
     images = round(totals[-1])
     results = {}
     for name, loss_sum in zip(predictors, totals, strict=False):
-        scores = _scores(metrics[name], class_names, ignore_index, accelerator)
+        try:
+            scores = _scores(metrics[name], class_names, ignore_index, accelerator)
+        except NothingToScore as nothing:
+            nothing.counts = image_counts
+            raise
         results |= {f"{name}_{key}": value for key, value in scores.items()}
         results[f"{name}_loss"] = loss_sum / max(images, 1)
-    return results, images
+    return results, images, image_counts
 
 
 def evaluate_pair(
@@ -68,7 +92,7 @@ def evaluate_pair(
     protocol: Protocol,
     accelerator: Accelerator,
     after_batch: Callable[[], None],
-) -> tuple[dict[str, float], int]:
+) -> tuple[dict[str, float], int, dict[str, ImageCounts]]:
     """`evaluate_predictors` for both students of a pair, which must know the same classes."""
     pair.eval()
     _share_batchnorm_statistics(pair, accelerator)
@@ -87,15 +111,28 @@ def evaluate_pair(
 def _scores(
     metric: MeanIoU, class_names: Sequence[str], ignore_index: int, accelerator: Accelerator
 ) -> dict[str, float]:
-    """mean_iou, mean_accuracy, overall_accuracy and iou_CLASS over what all processes counted."""
+    """mean_iou, mean_accuracy, overall_accuracy, and iou_CLASS of classes that occur, over what all have counted."""
     ids = max(len(class_names), ignore_index + 1)
     counts = torch.zeros(ids, ids, dtype=torch.int64, device=accelerator.device)
     own = metric.counts
     counts[: len(own), : len(own)] = own
     metric.reset()
     metric.merge(accelerator.reduce(counts, "sum").cpu())
+    labelled = [name for name, row in zip(class_names, metric.counts, strict=False) if row.any()]
+    if not labelled:
+        raise NothingToScore("None of the images has a labelled pixel: there is nothing to score.")
+    if len(labelled) == 1 < len(class_names):
+        logger.warning(
+            f"All labelled pixels are of {labelled[0]}: the scores tell nothing of the others. If 255 in the masks "
+            "stands for one, say which, such as --label_map 255:1."
+        )
     scores = metric.compute(num_labels=len(class_names), ignore_index=ignore_index)
-    named = {f"iou_{name}": float(iou) for name, iou in zip(class_names, scores["per_category_iou"], strict=True)}
+    # A class that neither labels nor predictions hold has no score, and NaN is none that JSON could hold.
+    named = {
+        f"iou_{name}": float(iou)
+        for name, iou in zip(class_names, scores["per_category_iou"], strict=True)
+        if not math.isnan(iou)
+    }
     return {key: float(scores[key]) for key in ("mean_iou", "mean_accuracy", "overall_accuracy")} | named
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..data.images import as_rgb
 from ..hub_access import from_cache_unless_hub_answers
 from ..losses import upsample
 
@@ -147,13 +148,13 @@ def segment(
     """Class ids (H, W) of an image, or of each of several, at the image's own size, as `pipeline` does.
 
     The processor resizes the images, whole, each one's logits are upsampled to it, and each pixel takes the largest.
-    What it resizes to one size goes through the model in one forward.
+    What it resizes to one size goes through the model in one forward. ValueError for an image that is not of 8 bits or
+    not opaque.
     """
     if isinstance(images, Image.Image):
         return segment(model, image_processor, [images])[0]
     inputs = [
-        image_processor(images=image.convert("RGB"), return_tensors="pt", **WHOLE_IMAGE).pixel_values
-        for image in images
+        image_processor(images=as_rgb(image), return_tensors="pt", **WHOLE_IMAGE).pixel_values for image in images
     ]
     batches = [torch.cat(inputs)] if len({pixels.shape for pixels in inputs}) == 1 else inputs
     logits = [own for batch in batches for own in model.eval()(pixel_values=batch.to(model.device)).logits]

@@ -1,51 +1,27 @@
 """Scoring one saved model, of ours or of anyone's, on a split of a data set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, send_to_device
+from accelerate.utils import send_to_device
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
-from ..data import IGNORE_INDEX, SegmentationData, SegmentationSamples, as_picture, collate_for_evaluation
+from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
 from ..figures import mistakes_figure
-from ..metrics import confusion_counts, scores_from_counts
 from ..students import as_student
-from .evaluate import evaluate_predictors
+from .evaluate import NothingToScore, evaluate_predictors
+from .image_counts import ImageCounts
 from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
 
 NAME = "model"  # of the one predictor, in the keys of its scores
-
-
-@dataclass
-class ImageScores:
-    """What is kept of every image: its number in the split, its own mIoU, and how many of its pixels have a label."""
-
-    num_classes: int
-    numbers: list[int] = field(default_factory=list)
-    mean_ious: list[float] = field(default_factory=list)
-    labelled: list[int] = field(default_factory=list)
-
-    def add(self, number: int, ids: Tensor, labels: Tensor) -> None:
-        counts = confusion_counts(ids, labels, IGNORE_INDEX + 1)
-        labelled = int(counts[:IGNORE_INDEX].sum())
-        self.numbers.append(number)
-        self.labelled.append(labelled)
-        scores = scores_from_counts(counts, self.num_classes, IGNORE_INDEX) if labelled else {"mean_iou": float("nan")}
-        self.mean_ious.append(float(scores["mean_iou"]))
-
-    def worst(self, count: int) -> list[tuple[int, float]]:
-        """Number and mIoU of the images that are scored worst, the worst first."""
-        scored = [pair for pair in zip(self.mean_ious, self.numbers, strict=True) if pair[0] == pair[0]]
-        return [(number, mean_iou) for mean_iou, number in sorted(scored)[:count]]
 
 
 class Scorer:
@@ -80,8 +56,10 @@ class Scorer:
 
     def score(
         self, split: str, protocol: Protocol, batch_size: int = 4, workers: int = 0, predictions: Path | None = None
-    ) -> tuple[dict[str, float], ImageScores]:
-        """Scores by "mean_iou", "overall_accuracy", "mean_accuracy", "loss", "iou_CLASS"; and those of single images.
+    ) -> tuple[dict[str, float], ImageCounts]:
+        """Scores by "mean_iou", "overall_accuracy", "mean_accuracy", "loss", "iou_CLASS"; and counts of all images.
+
+        Of images without labels there are none.
 
         Args:
             predictions: folder for a PNG of every image's prediction, in the benchmark's own ids. ValueError if two
@@ -91,31 +69,31 @@ class Scorer:
         accelerator = self.accelerator
         own = range(accelerator.process_index, len(samples), accelerator.num_processes)
         loader = DataLoader(Subset(samples, own), batch_size, collate_fn=collate_for_evaluation, num_workers=workers)
-        found, numbers, written = ImageScores(len(self.data.class_names)), iter(own), set()
+        numbers, written = iter(own), set()
 
         def after_image(name: str, ids: Tensor, labels: Tensor) -> None:
             number = next(numbers)
-            found.add(number, ids, labels)
             if predictions is not None:
-                path = predictions / f"{_stem(samples, number)}.png"
+                path = predictions / f"{samples.name(number)}.png"
                 if path in written:
                     raise ValueError(f"Two images are named {path.stem}: one prediction would overwrite the other.")
                 written.add(path)
                 write_prediction(ids.cpu().numpy().astype(np.uint8), self.data, path)
 
         batches = tqdm(loader, f"Scoring {split}", disable=not accelerator.is_local_main_process)
-        scores, _ = evaluate_predictors(
-            {NAME: self.predict},
-            (send_to_device(batch, accelerator.device) for batch in batches),
-            self.data.class_names,
-            IGNORE_INDEX,
-            protocol,
-            accelerator,
-            after_image=after_image,
-        )
-        for name in ("numbers", "mean_ious", "labelled"):
-            setattr(found, name, gather_object(getattr(found, name)))
-        return {key.removeprefix(f"{NAME}_"): value for key, value in scores.items()}, found
+        try:
+            scores, _, counts = evaluate_predictors(
+                {NAME: self.predict},
+                (send_to_device(batch, accelerator.device) for batch in batches),
+                self.data.class_names,
+                IGNORE_INDEX,
+                protocol,
+                accelerator,
+                after_image=after_image,
+            )
+        except NothingToScore as nothing:  # a benchmark's images without labels, whose predictions are wanted
+            return {}, nothing.counts[NAME].gather()
+        return {key.removeprefix(f"{NAME}_"): value for key, value in scores.items()}, counts[NAME].gather()
 
     @torch.no_grad()
     def worst_figure(self, split: str, protocol: Protocol, worst: Sequence[tuple[int, float]]) -> Figure:
@@ -131,25 +109,33 @@ class Scorer:
             truths.append(labels.numpy())
             shown = Image.fromarray(sample["pixel_values"].permute(1, 2, 0).numpy())
             images.append(np.asarray(shown.resize(labels.shape[::-1])))
-            titles.append(f"{_stem(samples, number)}: mIoU {100 * mean_iou:.1f} %")
+            titles.append(f"{samples.name(number)}: mIoU {100 * mean_iou:.1f} %")
         return mistakes_figure(images, truths, predicted, titles, self.data.class_names, self.data.palette)
 
 
 def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple[list[int], str]:
     """Where the model has each class of the data, and in words how they were matched.
 
-    By name, whatever the case; by number if none or only some of as many names agree. ValueError if there are more or
-    fewer, or if one that both know has another number.
+    By name, whatever the case where names differ by more; by number if none or only some of as many names agree.
+    ValueError if there are more or fewer, or if one that both know has another number.
     """
     if len(model_names) != len(class_names):
         raise ValueError(
             f"The model knows {len(model_names)} classes ({_some(model_names)}), the data has {len(class_names)} "
             f"({_some(class_names)}). It must have been trained on these classes."
         )
-    known = {name.casefold(): i for i, name in enumerate(model_names)}
-    if known.keys() == {name.casefold() for name in class_names}:
-        return [known[name.casefold()] for name in class_names], "matched by name"
-    moved = [name for i, name in enumerate(class_names) if known.get(name.casefold(), i) != i]
+    known = {name: i for i, name in enumerate(model_names)}
+    if known.keys() == set(class_names):
+        return [known[name] for name in class_names], "matched by name"
+    # Names that differ by case alone are told apart by it, here and there.
+    folds = [{name.casefold() for name in names} for names in (model_names, class_names)]
+    if all(len(fold) == len(class_names) for fold in folds):
+        known = {name.casefold(): i for name, i in known.items()}
+        if folds[0] == folds[1]:
+            return [known[name.casefold()] for name in class_names], "matched by name"
+        moved = [name for i, name in enumerate(class_names) if known.get(name.casefold(), i) != i]
+    else:
+        moved = [name for i, name in enumerate(class_names) if known.get(name, i) != i]
     if moved:
         raise ValueError(
             f"The model knows {_some(moved)} by another number than the data, but lacks other names (it has "
@@ -170,12 +156,6 @@ def write_prediction(ids: np.ndarray, data: SegmentationData, path: Path) -> Non
         as_picture(ids, data.palette).save(path)
     else:
         Image.fromarray(np.array(data.prediction_ids, dtype=np.uint8)[ids]).save(path)
-
-
-def _stem(samples: SegmentationSamples, number: int) -> str:
-    """The image file's name without its suffix; the sample's number if it is embedded."""
-    path = samples.stored(number)["image"]["path"]
-    return Path(path).stem if path else f"{number:06}"
 
 
 def _some(items: Sequence[str]) -> str:

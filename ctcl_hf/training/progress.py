@@ -14,22 +14,29 @@ def metrics_table(
     prefix: str = "eval",
     control: Mapping[str, float] | None = None,
 ) -> str:
-    """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU per class in percent.
+    """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU of classes that occur, in %.
 
     control: scores of a run that trained the same students alone, without the prefix; shown beside, with the gain.
     """
     rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
-    start = f"{prefix}_{names[0]}_iou_"
-    rows += [(key.removeprefix(start), key.removeprefix(f"{prefix}_{names[0]}_")) for key in metrics if start in key]
+    starts = [f"{prefix}_{name}_iou_" for name in names]
+    scored = dict.fromkeys(key.removeprefix(start) for start in starts for key in metrics if key.startswith(start))
+    rows += [(name, f"iou_{name}") for name in scored]
     columns = [[f"{prefix} (%)", *(title for title, _ in rows)]]
     for name in names:
-        own = [100 * metrics[f"{prefix}_{name}_{key}"] for _, key in rows]
-        columns.append([name, *(f"{value:.2f}" for value in own)])
+        own = [metrics.get(f"{prefix}_{name}_{key}") for _, key in rows]
+        columns.append([name, *map(_percent, own)])
         if control is not None:
-            alone = [100 * control[f"{name}_{key}"] for _, key in rows]
-            columns.append([f"{name} alone", *(f"{value:.2f}" for value in alone)])
-            columns.append(["gain", *(f"{a - b:+.2f}" for a, b in zip(own, alone, strict=True))])
+            alone = [control.get(f"{name}_{key}") for _, key in rows]
+            gains = [None if None in pair else pair[0] - pair[1] for pair in zip(own, alone, strict=True)]
+            columns.append([f"{name} alone", *map(_percent, alone)])
+            columns.append(["gain", *(_percent(gain, "+") for gain in gains)])
     return markdown_table(list(zip(*columns, strict=True)))
+
+
+def _percent(share: float | None, sign: str = "") -> str:
+    """A share in percent; "-" for a class that does not occur."""
+    return "-" if share is None else f"{100 * share:{sign}.2f}"
 
 
 def parameter_table(pair: StudentPair) -> str:

@@ -106,7 +106,7 @@ def _record(
         ],
         "scores": _score_rows(name, sibling, scores, facts.control or {}),
         "splits": [_split_name(split) for split in scores],
-        "per_class": [[label, *(_percent(v[f"{name}_iou_{label}"]) for v in scores.values())] for label in classes],
+        "per_class": [[label, *(_percent(v.get(f"{name}_iou_{label}")) for v in scores.values())] for label in classes],
         "training": _training(name, pair, args, steps, facts),
     }
 
@@ -115,8 +115,8 @@ def _split_name(prefix: str) -> str:
     return "validation" if prefix == "eval" else prefix.removeprefix("eval_")  # of several by name
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}" if share == share else "does not occur"
+def _percent(share: float | None) -> str:
+    return "does not occur" if share is None or share != share else f"{100 * share:.2f}"
 
 
 def _score_rows(name: str, sibling: str, scores: Mapping, control: Mapping) -> list[list[str]]:

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from .checkpoints import (
 )
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.workers import WorkerDeaths
+from .locks import lock_folder
 from .record import RunFacts, record
 
 logger = logging.get_logger(__name__)
@@ -47,7 +48,6 @@ LOST_PROCESS = (
 # Of what a card tells of the training, what may not change when a run goes on. Its length may.
 FIXED = ("method", "loss, by term and weight", "options of the method", "training images", "optimizer", "learning rate",
          "data", "seed")  # fmt: skip
-LOCK_FILE = ".lock"  # in an output folder that is written to
 
 
 class PairCheckpoints:
@@ -62,12 +62,13 @@ class PairCheckpoints:
     _terms_seen: int
     preemption: Preemption
     worker_deaths: WorkerDeaths
+    _holds_output_folder = False
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs) -> TrainOutput:
         """Trainer's. OSError if another run writes to the output folder, or another process of this run has ended."""
-        lock = self._lock_output_folder()
         try:
-            return super().train(resume_from_checkpoint, **kwargs)
+            with self.holding_output_folder():
+                return super().train(resume_from_checkpoint, **kwargs)
         except EvaluationInterrupted:  # before the first step, so that nothing is to be saved
             self.preemption.stop(self.control)
             self.callback_handler.on_train_end(self.args, self.state, self.control)
@@ -83,24 +84,24 @@ class PairCheckpoints:
         finally:
             self.preemption.restore_handlers()
             self.worker_deaths.restore_handler()
-            if lock is not None:
-                lock.release()
 
-    def _lock_output_folder(self) -> FileLock | None:
-        """The lock that the main process of a run holds on its output folder."""
-        if not self.args.should_save:
-            return None
+    @contextmanager
+    def holding_output_folder(self) -> Iterator[None]:
+        """Keeps other runs out of the output folder, as `train` does by itself: for what is written after it as well.
+
+        OSError if another run is writing to it.
+        """
+        if self._holds_output_folder or not self.args.should_save:  # the main process holds it for all
+            yield
+            return
         folder = Path(self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_FILE)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise OSError(
-                f"Another run is writing to {folder}. Wait for its end, or choose another --output_dir."
-            ) from None
-        shutil.rmtree(folder / STAGING, ignore_errors=True)  # of a run that was killed
-        return lock
+        with lock_folder(folder):
+            shutil.rmtree(folder / STAGING, ignore_errors=True)  # of a run that was killed
+            self._holds_output_folder = True
+            try:
+                yield
+            finally:
+                self._holds_output_folder = False
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """A complete checkpoint or none. One that cannot be saved is told, and the training goes on."""

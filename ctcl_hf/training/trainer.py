@@ -21,7 +21,8 @@ from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
 from ..publishing.background import Publisher
 from ..publishing.card import write_cards
-from ..scoring.evaluate import evaluate_pair
+from ..scoring.evaluate import NothingToScore, evaluate_pair
+from ..scoring.image_counts import ImageCounts
 from ..scoring.protocols import Protocol
 from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
@@ -83,6 +84,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
         self.scores: dict[str, dict[str, float]] = {}  # by prefix, of the present weights
+        self.image_counts: dict[str, ImageCounts] = {}  # by student, of this process's share of the last evaluation
         named = {"cnn": args.cnn_hub_model_id, "vit": args.vit_hub_model_id}
         self.publisher = Publisher(
             Path(args.output_dir),
@@ -280,6 +282,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             self.finite_guard.begin_step()
         self.scores.clear()
         self.model.objective.set_progress(step / self.state.max_steps)
+        self.model.objective.micro_batch = self._place[1]
         seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
         return super().training_step(model, inputs, num_items_in_batch)
 
@@ -318,9 +321,13 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.callback_handler.eval_dataloader = dataloader  # for the progress bar
         batches = map(self._prepare_inputs, dataloader)
         try:
-            results, images = evaluate_pair(
+            results, images, self.image_counts = evaluate_pair(
                 self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
             )
+        except NothingToScore:
+            if self.is_in_train:
+                raise self._save_before("evaluation", NothingToScore(f"it has no labels ({description})")) from None
+            raise
         except BadSample as error:
             self.preemption.owes_evaluation = self.is_in_train
             raise self._save_before("evaluation", error) from error
@@ -355,7 +362,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """Not for a pair, which has no `model_init` that would draw it anew for each trial."""
         raise NotImplementedError(
             "CTCLTrainer has no hyperparameter_search: each trial needs new students. Build a pair and a trainer for "
-            "each in a loop, or let examples/compare.py run a grid."
+            "each in a loop, or let `ctcl-hf compare` run a grid."
         )
 
     # ---- publishing ----

@@ -3,6 +3,7 @@
 import numpy as np
 import PIL.Image
 import pytest
+from scipy.io import savemat
 
 from ctcl_hf.data import BadSample, build_ade20k, build_camvid, build_cityscapes, build_voc
 from ctcl_hf.data.benchmarks import camvid
@@ -51,12 +52,11 @@ def make_voc(root, train=("a", "b"), val=("c",), extra=("d", "e")):
 
 
 def make_sbd(parent, names):
-    scipy_io = pytest.importorskip("scipy.io", reason="SBD's .mat files need scipy")
     folder = parent / "benchmark_RELEASE" / "dataset" / "cls"
     folder.mkdir(parents=True)
     for name in names:
         ids = np.resize(np.array([0, 7], dtype=np.uint8), SIZE)
-        scipy_io.savemat(folder / f"{name}.mat", {"GTcls": {"Segmentation": ids, "Boundaries": 0}}, do_compression=True)
+        savemat(folder / f"{name}.mat", {"GTcls": {"Segmentation": ids, "Boundaries": 0}}, do_compression=True)
     return folder
 
 
@@ -217,6 +217,12 @@ def test_the_authors_camvid_is_split_and_grouped_as_segnets(tmp_path, monkeypatc
     labels = data.samples("train", lambda *pair: pair)[0]["labels"].flatten().tolist()
     assert labels[: len(colours)] == list(OFFICIAL_COLOURS.values())
     assert data.image_size == (720, 960)
+
+
+def test_a_copy_of_camvid_that_is_no_benchmark_says_how_to_read_it(tmp_path):
+    (tmp_path / "train_labels").mkdir()
+    with pytest.raises(ValueError, match=r"train_labels/.*--dataset_name"):
+        build_camvid(str(tmp_path))
 
 
 def test_the_authors_32_classes_are_each_in_one_group():

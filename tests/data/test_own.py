@@ -305,7 +305,7 @@ def test_images_of_other_colour_modes_become_rgb(folder, mode):
 def test_images_of_sixteen_bits_are_refused(folder):
     (folder / "train" / "images" / "0.jpg").unlink()
     save(folder / "train" / "images" / "0.png", wide(0, 40000))
-    with pytest.raises(BadSample, match=r"8 bits per channel.*train/images/0\.png"):
+    with pytest.raises(BadSample, match=r"train/images/0\.png.*8 bits per channel"):
         read(build_own(str(folder), class_names=NAMES))
 
 
@@ -349,7 +349,7 @@ def test_the_usual_size_is_that_of_most_images_and_never_huge():
     from ctcl_hf.data.own.build import usual_size
 
     def images(*sizes):
-        return [{"image": PIL.Image.new("RGB", size)} for size in sizes]
+        return Dataset.from_dict({"image": [PIL.Image.new("RGB", size) for size in sizes]}, Features(image=Image()))
 
     assert usual_size(images((40, 30), (50, 20), (40, 30))) == (30, 40)
     assert usual_size(images((4096, 2048))) == (512, 1024)

@@ -120,6 +120,64 @@ def test_what_exists_is_never_overwritten(data, tmp_path):
         write_shards(data, tmp_path / "shards")
 
 
+def test_no_folder_of_the_users_is_deleted_or_written_to(data, tmp_path):
+    """X.partial was deleted, whoever had made it, and two prepare.py wrote into one."""
+    kept = tmp_path / "shards.partial"
+    kept.mkdir()
+    (kept / "thesis.txt").write_text("mine")
+    write_shards(data, tmp_path / "shards")
+    assert (kept / "thesis.txt").read_text() == "mine"
+    assert not list(tmp_path.glob(".shards*"))
+
+
+def test_of_two_on_one_output_the_second_keeps_what_it_wrote_apart(data, tmp_path, monkeypatch):
+    from ctcl_hf.data import shards
+
+    plain = shards._write_facts
+
+    def late(*arguments):
+        plain(*arguments)
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        (tmp_path / "shards" / "of-the-other").touch()
+
+    monkeypatch.setattr(shards, "_write_facts", late)
+    with pytest.raises(ValueError, match="has appeared meanwhile") as raised:
+        write_shards(data, tmp_path / "shards")
+    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["of-the-other"]
+    kept = Path(str(raised.value).rpartition(" ")[2].rstrip("."))
+    assert len(build_own(str(kept)).splits["train"]) == 5
+
+
+def test_a_split_that_would_be_empty_is_refused(data, spoilt, tmp_path):
+    for path in spoilt.glob("validation/masks/*"):
+        path.write_bytes(b"")
+    bad = build_own(str(spoilt), class_names=NAMES, label_map={7: 255})
+    with pytest.raises(ValueError, match=r"No image of validation can be used\. .*the file is empty"):
+        write_shards(bad, tmp_path / "shards", skip_bad=True)
+    assert not list(tmp_path.glob("*shards*"))
+
+
+def test_shards_of_a_palette_with_black_in_it_are_read_by_id(tmp_path):
+    """Their colours are for the eye: 255 and a class may both be black."""
+    folder = make_folder(tmp_path / "photos")
+    (folder / "palette.json").write_text(json.dumps({"ground": [0, 0, 0], "tree": [0, 99, 0], "sky": [0, 0, 99]}))
+    data = build_own(str(folder), label_map={7: 255})
+    write_shards(data, tmp_path / "shards")
+    again = build_own(str(tmp_path / "shards"))
+    assert again.palette == data.palette
+    for before, after in zip(samples(data), samples(again), strict=True):
+        assert before["labels"].equal(after["labels"])
+
+
+def test_what_is_to_be_looked_at_is_in_the_report(tmp_path):
+    folder = make_folder(tmp_path / "photos")
+    for path in folder.glob("train/masks/*"):
+        PIL.Image.fromarray(np.resize(np.array([0, 255], dtype=np.uint8), SIZE)).save(path)
+    told = str(write_shards(build_own(str(folder), class_names=NAMES, label_map={7: 255}), tmp_path / "shards"))
+    assert "5 images of validation are the same files as images of train" in told
+    assert "hold ground alone, of 3 classes" in told and "--label_map 255:1" in told
+
+
 def prepare(*arguments):
     command = [sys.executable, str(ROOT / "examples" / "prepare.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)

@@ -1,10 +1,12 @@
 """Parquet read where it lies: the same rows, an order that reads every row group once, and exact resume."""
 
 import pickle
+import shutil
 from collections import Counter
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -12,7 +14,7 @@ from conftest import CLASSES, make_data
 from datasets import Dataset, Features, Value
 from training.test_trainer import assert_equal_weights, make_trainer, training_logs, weights
 
-from ctcl_hf.data import build_own
+from ctcl_hf.data import BadSample, build_own
 from ctcl_hf.data.shards import write_shards
 from ctcl_hf.data.streaming import StreamedRows
 
@@ -127,6 +129,54 @@ def test_what_cannot_be_streamed_says_so(tmp_path, shards):
     )
     with pytest.raises(ValueError, match="no column of images"):
         streamed(tmp_path / "text", class_names=CLASSES)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_row_without_an_image_is_one_sentence(shards, tmp_path, column, streaming):
+    """A null image was a KeyError."""
+    folder = tmp_path / "nulls"
+    shutil.copytree(shards, folder)
+    for path in folder.glob("data/*.parquet"):
+        rows = pq.read_table(path).to_pylist()
+        rows[1][column] = None
+        pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    data = build_own(str(folder), streaming=streaming)
+    with pytest.raises(BadSample, match=rf"sample 1 \(an embedded {column}.*\): there is no image \(null\)"):
+        data.samples("train", None).read(1)
+
+
+def spoilt(path, fault):
+    """One of a stream's files, with a fault that its footer or its pages hide until a row is read."""
+    if fault == "pages":
+        content = bytearray(path.read_bytes())
+        content[100:400] = bytes(300)
+        path.write_bytes(content)
+        return
+    table = pq.read_table(path)
+    if fault == "column":
+        pq.write_table(table.drop_columns(["label"]), path)
+    else:
+        pq.write_table(table.set_column(1, "label", pa.array(["a.png"] * len(table))), path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("pages", ""),
+        ("column", "there is no column for label"),
+        ("type", "holds a str in place of an image"),
+    ],
+)
+def test_a_fault_of_a_file_that_is_streamed_is_named_with_row_group_and_row(shards, tmp_path, fault, told):
+    folder = tmp_path / "shards"
+    shutil.copytree(shards, folder)
+    last = sorted(folder.glob("data/train-*.parquet"))[-1]
+    spoilt(last, fault)
+    samples = streamed(folder).samples("train", None)
+    first = len(samples) - pq.read_metadata(last).num_rows
+    with pytest.raises(BadSample, match=rf"row 0 of row group 0 of .*{last.name}.*{told}"):
+        samples.read(first)
 
 
 def test_a_hub_data_set_is_streamed_from_the_files_that_it_lists(shards, monkeypatch):

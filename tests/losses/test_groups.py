@@ -20,6 +20,12 @@ def counts_of(peer, learner=None):
     return torch.stack([peer if learner is None else learner, peer]).long()
 
 
+def feed(groups, counts):
+    """A step that counts this, and the beginning of the next."""
+    groups.count(counts)
+    groups.advance()
+
+
 KNOWS = confusion([90, 0, 10, 0], [0, 90, 10, 0], [0, 10, 90, 0], [0, 0, 0, 100])
 NO_FENCE = confusion([90, 0, 10, 0], [30, 0, 70, 0], [0, 0, 100, 0], [0, 0, 0, 100])
 
@@ -69,7 +75,7 @@ def test_a_class_alone_keeps_its_log_probability_bit_for_bit_and_vanishing_ones_
 
 def test_a_blind_class_is_merged_with_what_the_peer_says_instead():
     groups = ClassGroups(K, peers=(1, 0))
-    groups.update(counts_of(NO_FENCE, KNOWS))
+    feed(groups, counts_of(NO_FENCE, KNOWS))
     assert groups.blind_classes(0) == [1]
     assert groups.of_learner(0) == ((0,), (1, 2), (3,))
     # The learner knows all that its peer does: as its peer's peer it is blind to nothing.
@@ -83,7 +89,7 @@ def test_nothing_is_taught_before_the_first_step():
 def test_a_class_that_was_never_seen_is_merged_with_none():
     unseen = confusion([90, 0, 10, 0], [0, 0, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
     groups = ClassGroups(K, peers=(1, 0))
-    groups.update(counts_of(unseen))
+    feed(groups, counts_of(unseen))
     assert groups.blind_classes(0) == [1]
     assert groups.of_learner(0) == ((0,), (1,), (2,), (3,))
 
@@ -92,7 +98,7 @@ def test_a_class_that_was_never_seen_is_merged_with_none():
 def test_a_peer_is_blind_below_a_twentieth_even_where_the_learner_knows_no_more(known, blind):
     peer = confusion([100, 0, 0, 0], [100 - known, known, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
     groups = ClassGroups(K, peers=(1, 0))
-    groups.update(counts_of(peer))
+    feed(groups, counts_of(peer))
     assert (groups.blind_classes(0) == [1]) == blind
 
 
@@ -104,22 +110,34 @@ def test_a_blind_class_recovers_above_the_bound_at_which_it_went_blind():
     groups = ClassGroups(K, peers=(1, 0), memory=0.0)
     seen = []
     for found in (60, 45, 60, 75, 60, 45):  # IoU of the class in percent; blind below 50, no longer from 70
-        groups.update(counts_of(peer(found), learner))
+        feed(groups, counts_of(peer(found), learner))
         seen.append(bool(groups.blind[0, 1]))
     assert seen == [False, True, True, False, False, True]
 
 
+def test_what_a_step_counts_decides_from_the_next_one_on():
+    groups = ClassGroups(K, peers=(1, 0))
+    groups.count(counts_of(NO_FENCE, KNOWS))
+    groups.count(counts_of(NO_FENCE, KNOWS))
+    assert groups.of_learner(0) == ((0, 1, 2, 3),)
+    groups.advance()
+    assert groups.of_learner(0) == ((0,), (1, 2), (3,))
+    assert torch.equal(groups.confusion[1], 2 * NO_FENCE) and not groups.counted.any()
+
+
 def test_counts_are_forgotten_at_the_pace_of_the_memory():
     groups = ClassGroups(K, peers=(1, 0), memory=0.9)
-    groups.update(counts_of(KNOWS))
-    groups.update(counts_of(NO_FENCE))
+    feed(groups, counts_of(KNOWS))
+    feed(groups, counts_of(NO_FENCE))
     assert torch.allclose(groups.confusion[1], 0.9 * KNOWS + NO_FENCE)
 
 
 def test_its_state_is_what_its_groups_depend_on():
     first, second = ClassGroups(K, peers=(1, 0)), ClassGroups(K, peers=(1, 0))
-    first.update(counts_of(NO_FENCE, KNOWS))
+    feed(first, counts_of(NO_FENCE, KNOWS))
+    second.load_state_dict(first.state_dict())
+    first.count(counts_of(KNOWS))
     second.load_state_dict(first.state_dict())
     for groups in (first, second):
-        groups.update(counts_of(KNOWS))
+        groups.advance()
     assert torch.equal(first.confusion, second.confusion) and torch.equal(first.blind, second.blind)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import subprocess
@@ -11,9 +12,12 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import make_cnn, make_vit
+from data.files import GREY, png
+from gradio.data_classes import ImageData
 from publishing.client import EXAMPLES, environment, run
 from publishing.server import Hub, Repo
 
@@ -101,6 +105,25 @@ def test_students_of_different_classes_are_refused(tmp_path):
     assert "know different classes" in done.stderr
 
 
+def test_the_space_refuses_an_image_that_it_would_not_see_as_it_is(tmp_path):
+    """gradio and Pillow clipped 16 bits to white, and every pixel got one class."""
+    app = runpy.run_path(str(APP))
+    for student in (make_cnn(), make_vit()):
+        student.save_pretrained(str(tmp_path / student.family))
+    page = app["demo"]([str(tmp_path / "cnn"), str(tmp_path / "vit")])
+    component = next(block for block in page.blocks.values() if block.elem_id == "image")
+    compare = next(event.fn for event in page.fns.values() if event.fn and event.fn.__name__ == "compare")
+
+    def upload(bits):
+        path = tmp_path / f"{bits}.png"
+        path.write_bytes(png(np.full((30, 40), 99), bits, GREY))
+        return compare(component.preprocess(ImageData(path=str(path), orig_name=path.name)))
+
+    assert "They disagree on" in upload(8)[-1]
+    with pytest.raises(app["gr"].Error, match=r"^'?16\.png: An image must have 8 bits per channel"):
+        upload(16)
+
+
 def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
     students = ["tester/run-cnn", "tester/run-vit"]
     with Hub() as hub:
@@ -119,6 +142,8 @@ def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
     assert missing.returncode == 1 and "has no model tester/nosuch: publish" in missing.stderr
     assert refused.returncode == 1 and "may not write" in refused.stderr
     assert json.loads(files["settings.json"]) == {"students": students, "trust_remote_code": True}
+    reader = Path(__file__).parents[2] / "ctcl_hf" / "data" / "images.py"
+    assert files["images.py"] == reader.read_bytes()  # which app.py imports where the package is not installed
     assert files["app.py"] == APP.read_bytes()
     card = yaml.safe_load(files["README.md"].decode().split("---")[1])
     assert (card["sdk"], card["app_file"], card["models"]) == ("gradio", "app.py", students)

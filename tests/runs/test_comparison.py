@@ -18,9 +18,9 @@ from test_examples import EXAMPLES, SMALL, TINY, run
 from ctcl_hf.arguments.pair import MethodArguments
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.runs.comparison import report
-from ctcl_hf.runs.comparison.grid import Grid, folder_name, run_cell
+from ctcl_hf.runs.comparison.grid import Grid, folder_name
 from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, students_of
-from ctcl_hf.training.checkpoints import complete_checkpoint
+from ctcl_hf.scoring.image_counts import COUNTS_FILE
 
 TWO_STEPS = ("--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2", "--cpu_threads", "1")
 SHORT = (*SMALL, *TWO_STEPS)  # without students, which a grid names by --pair
@@ -111,37 +111,6 @@ def test_a_grid_without_a_control_or_with_one_method_twice_is_refused(tmp_path, 
         make_grid(tmp_path, rows)
 
 
-def test_a_grid_of_other_runs_is_refused_and_more_rows_and_seeds_are_welcome(tmp_path):
-    make_grid(tmp_path, common=("--recipe", "paper")).save(versions={})  # of which nothing has run
-    make_grid(tmp_path).save(versions={})
-    (tmp_path / "a+b" / "seed-1").mkdir(parents=True)
-    make_grid(tmp_path, (VANILLA, CTCL), seeds=(1, 2, 3)).save(versions={})
-    with pytest.raises(ValueError, match="holds a grid of other runs: --recipe demo, here --recipe cpu"):
-        make_grid(tmp_path, common=("--recipe", "cpu")).save(versions={})
-
-
-def test_an_interrupted_cell_goes_on_from_its_checkpoint_or_starts_again_without_one(tmp_path):
-    cell = next(make_grid(tmp_path).cells())
-    given = []
-
-    def interrupted(arguments):
-        given.append(arguments)
-        cell.folder.mkdir(parents=True)
-        (cell.folder / "half-written").touch()
-        raise KeyboardInterrupt
-
-    for _ in range(2):  # the second finds the first's leavings, and no checkpoint
-        with pytest.raises(KeyboardInterrupt):
-            run_cell(cell, interrupted, is_main_process=True)
-    assert not cell.is_finished and "--resume_from_checkpoint" not in given[1]
-    (cell.folder / "staged").mkdir()
-    complete_checkpoint(cell.folder / "staged", cell.folder / "checkpoint-5")
-    run_cell(cell, given.append, is_main_process=True)
-    assert given[2][-2:] == ["--resume_from_checkpoint", "auto"]
-    assert cell.is_finished and cell.read("cell.json")["resumed"]
-    assert not cell.has_checkpoint and (cell.folder / "half-written").exists()
-
-
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     """Vanilla, DML, offline KD and CTCL for two steps, one seed."""
@@ -166,7 +135,7 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
     assert float(rows[1]["sum_of_gains"]) == pytest.approx(float(rows[1]["first_gain"]) + float(rows[1]["second_gain"]))
     for name in ("curves-mobilenetv2_035+mit-b0.png", "figure-mobilenetv2_035+mit-b0.png"):
         assert PIL.Image.open(folder / name).size[0] > 400
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "grid.json").read_text())
     assert config["seeds"] == [42] and "torch" in config["versions"]
     card = (folder / "mobilenetv2_035+mit-b0/seed-42/dml/cnn/README.md").read_text()
     assert "trained alone" in card
@@ -181,13 +150,13 @@ def logs_of(cell):
 def test_a_table_of_other_data_than_the_papers_says_so(compared, tmp_path):
     pair = "mobilenetv2_035+mit-b0"
     shutil.copytree(compared[0] / pair, tmp_path / pair)
-    text = report.write_tables(Grid(tmp_path, (VANILLA,), (pair,), (42,), ()), TABLES["3"])
+    text = report.write_tables(Grid(tmp_path, (VANILLA,), (pair,), (42,), ()), TABLES["3"], 10)
     assert text.startswith("On synthetic; the paper's numbers beside ours are of other data (")
     assert "data set: synthetic (paper: camvid)" in text
     for path in tmp_path.glob("*/*/*/results.json"):
         facts = json.loads(path.read_text())
         path.write_text(json.dumps(facts | {"data": facts["data"] | {"dataset": "camvid", "dataset_name": "photos"}}))
-    text = report.write_tables(Grid(tmp_path, (VANILLA,), (pair,), (42,), ()), TABLES["3"])
+    text = report.write_tables(Grid(tmp_path, (VANILLA,), (pair,), (42,), ()), TABLES["3"], 10)
     assert text.startswith("On photos; ") and "data set: photos (paper: camvid)" in text
 
 
@@ -212,16 +181,48 @@ def test_a_cell_is_the_run_that_its_command_says(compared, tmp_path):
         assert ours == theirs
 
 
+def test_a_comparison_says_what_each_row_ran_and_what_its_intervals_cover(compared):
+    folder, _, _ = compared
+    text = (folder / "table.md").read_text()
+    for expected in ("| gain over vanilla ", "6 blocks of 10 images", " lost classes |", "| gain at equal seconds "):
+        assert expected in text
+    listed = text[text.index("Check list, mobilenetv2_035+mit-b0") :]
+    for expected in (
+        "train 240 images, ",
+        "(SHA-256 of names and sizes)",
+        "8 classes: ",
+        "scored: whole images at ",
+        "the last of 2 steps; nothing is selected",
+        "**seeds**: 42\n",
+        "blocks of 10 consecutive images",
+        "threads of a",
+        "runs at a time: 1",
+        "ran `--method ctcl --kl_direction reverse`: cnn ce 1",
+        "kl_direction reverse",
+    ):
+        assert expected in listed, expected
+    with (folder / "table.csv").open() as file:
+        vanilla, dml, *_ = csv.DictReader(file)
+    assert vanilla["first_gain_low_over_images"] == "" and vanilla["lost_classes"] == ""
+    low, gain, high = (float(dml[f"first_gain{which}"]) for which in ("_low_over_images", "", "_high_over_images"))
+    assert low <= gain <= high
+    assert dml["first_gain_low_over_seeds"] == "", "one seed has no interval"
+    assert dml["lost_classes"].startswith("cnn: ")
+    assert PIL.Image.open(folder / "classes-mobilenetv2_035+mit-b0.png").size[0] > 400
+
+
 def test_run_again_it_runs_only_what_is_missing(compared):
     folder, command, _ = compared
     cells = folder / "mobilenetv2_035+mit-b0/seed-42"
     before = {cell.name: (cell / "cell.json").stat().st_mtime_ns for cell in cells.iterdir()}
     shutil.rmtree(cells / "dml")
+    (cells / "vanilla" / COUNTS_FILE).unlink()  # as of a run that an older version has made
     done = run("compare.py", *command)
     assert done.returncode == 0, done.stderr
     after = {cell.name: (cell / "cell.json").stat().st_mtime_ns for cell in cells.iterdir()}
     assert {name for name in after if after[name] != before[name]} == {"dml"}
-    assert (folder / "table.md").is_file()
+    assert (cells / "vanilla" / COUNTS_FILE).is_file()
+    assert "6 blocks of 10 images" in (folder / "table.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -234,6 +235,9 @@ def test_run_again_it_runs_only_what_is_missing(compared):
         (["--pair", "resnet18+mit-b0", "--crop", "32"], "did you mean --crop_size"),
         (["--method", "dml"], "--method: give --methods"),
         (["--cnn=resnet18"], "--cnn: give --pair A+B"),
+        (["--hub_token=hf_secret"], "--hub_token: a grid publishes nothing, and writes down what it is given"),
+        (["--methods", "dml --hub_token hf_secret"], "--hub_token: a grid publishes nothing"),
+        (["--jobs", "0"], "--jobs 0: at least 1"),
         (["--push_to_hub"], "every run would be published under one name"),
         (["--seeds", "0"], "--seeds 0: at least 1"),
         (["--report_only"], "nothing of this grid is finished in"),

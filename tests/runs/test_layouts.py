@@ -118,3 +118,50 @@ def test_a_layout_trains_and_its_students_score_as_the_run_said(layout, tmp_path
         assert scores["mean_iou"] == pytest.approx(told["scores"]["validation"][f"{name}_mean_iou"], abs=1e-9)
         assert sum(images.labelled) > 0
     shutil.rmtree(tmp_path / "run")
+
+
+def refuse_constant(name):
+    raise AssertionError(f"{name} is no JSON")
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_split_without_labels_and_an_absent_class_leave_no_nan_behind(tmp_path, capsys, checked):
+    """The table was of nan, the card's model-index had .nan, and results.json and trainer_state.json were no JSON."""
+    for split, values in (("train", (0, 1, 255)), ("validation", (0, 1, 255)), ("test", (255,))):
+        for i in range(2):
+            picture(tmp_path / "data" / split / "images" / f"{i}.jpg", i + len(split))
+            save(tmp_path / "data" / split / "masks" / f"{i}.png", ids(*values))
+    options = [
+        "--dataset_name",
+        str(tmp_path / "data"),
+        "--class_names",
+        "ground",
+        "tree",
+        "water",
+        "--method",
+        "vanilla",
+    ]
+    options += ["--output_dir", str(tmp_path / "run"), "--eval_strategy", "steps", "--eval_steps", "2"]
+    run = prepare(parse_arguments("", [*TINY, *options, *([] if checked else ["--no_check_data"])]))
+    assert train(run)
+    finish(run)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.suffix in (".json", ".md")]
+    for path in files:
+        assert ".nan" not in path.read_text() and "| nan" not in path.read_text()
+        if path.suffix == ".json":
+            json.loads(path.read_text(), parse_constant=refuse_constant)
+    assert {"results.json", "trainer_state.json", "cards.json", "README.md"} <= {path.name for path in files}
+    told = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert "test" not in told["scores"] and "validation" in told["scores"]
+    assert "test: 2 images, none of which has a labelled pixel: not scored" in capsys.readouterr().out
+
+
+def test_a_run_that_checks_nothing_still_refuses_masks_of_one_class(tmp_path):
+    """--no_check_data or --streaming let a run report 100 % of the class that 0 stands for."""
+    for split in ("train", "validation"):
+        for i in range(2):
+            picture(tmp_path / "data" / split / "images" / f"{i}.jpg", i)
+            save(tmp_path / "data" / split / "masks" / f"{i}.png", ids(0, 255))
+    options = ["--dataset_name", str(tmp_path / "data"), "--class_names", "ground", "disc", "--no_check_data"]
+    with pytest.raises(ValueError, match=r"hold ground alone, of 2 classes.*--label_map 255:1"):
+        prepare(parse_arguments("", [*TINY, *options, "--output_dir", str(tmp_path / "run")]))

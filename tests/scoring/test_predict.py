@@ -112,3 +112,11 @@ def test_weights_that_are_a_pickle_with_code_do_not_run_it(tmp_path):
     with pytest.raises(OSError, match="a pickle that holds more than tensors"):
         load_for_inference(str(folder))
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F", "RGBA"])
+def test_pixels_that_8_bit_rgb_cannot_hold_are_refused(vit, mode):
+    """They were clipped to white or black, and every pixel got one class."""
+    image = PIL.Image.new(mode, (40, 30))
+    with pytest.raises(ValueError, match=r"8 bits per channel|opaque"):
+        segment(vit.model, vit.image_processor, image)

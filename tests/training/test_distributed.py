@@ -16,6 +16,7 @@ from training.test_reliability import At, send
 from training.test_trainer import make_trainer
 
 from ctcl_hf import EvaluationTransform, MeanIoU, load_student
+from ctcl_hf.metrics import confusion_counts
 from ctcl_hf.runs import run
 from ctcl_hf.scoring.predict import class_map
 from ctcl_hf.training.checkpoints import find_checkpoint
@@ -32,12 +33,13 @@ trainer.model.register_forward_hook(lambda module, inputs, output: own.append(ou
 trainer.train()
 per_process = trainer.accelerator.gather(torch.stack(own)[None])
 scores = trainer.evaluate()
+counts = {name: own.gather().dense().tolist() for name, own in trainer.image_counts.items()}
 parameters = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 everywhere = trainer.accelerator.gather(parameters[None])
 trainer.save_model()
 if trainer.is_world_process_zero():
     logs = [log for log in trainer.state.log_history if "ce_cnn" in log]
-    facts = {"world": trainer.args.world_size, "scores": scores, "logs": logs,
+    facts = {"world": trainer.args.world_size, "scores": scores, "logs": logs, "counts": counts,
              "ce_cnn": per_process.mean(0).tolist(), "differ": bool((per_process[0] != per_process[-1]).any()),
              "equal": bool((everywhere[0] == everywhere[-1]).all())}
     print("FACTS" + json.dumps(facts))
@@ -107,7 +109,8 @@ def frozen_trainer(folder, method, images_per_process, **arguments):
 def torchrun(folder, script, *arguments):
     """The facts that a script prints on two processes."""
     (folder / "script.py").write_text(script)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*command, str(folder / "script.py"), str(folder / "out"), *arguments],
@@ -257,14 +260,18 @@ def test_five_images_on_two_processes_score_as_on_one(two_processes):
     samples = make_data(9, 5).samples("validation", EvaluationTransform((64, 96)))
     for name in ("cnn", "vit"):
         student = load_student(str(folder / name), CLASSES, (64, 96)).eval()
-        metric = MeanIoU()
+        metric, tables = MeanIoU(), []
         for sample in samples:
             with torch.no_grad():
                 prediction = class_map(student.logits(sample["pixel_values"][None]), sample["labels"].shape)
             metric.add_batch(predictions=prediction, references=sample["labels"][None])
+            tables.append(confusion_counts(prediction[0], sample["labels"], 256)[:3, :3])
         expected = metric.compute(num_labels=3, ignore_index=255)
         assert facts["scores"][f"eval_{name}_mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-6)
         assert facts["scores"][f"eval_{name}_overall_accuracy"] == pytest.approx(expected["overall_accuracy"], abs=1e-6)
+        found = torch.tensor(facts["counts"][name])  # in the data's order: shares of three and of two images
+        assert [int(table.sum()) for table in found] == [int(table.sum()) for table in tables]
+        assert (found - torch.stack(tables)).abs().sum() <= 4  # pixels of a tie, by the size of the batch
 
 
 KILLED = """

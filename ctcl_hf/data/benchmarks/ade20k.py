@@ -49,7 +49,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
     """The first name of each class that is not taken yet, from the last column of ADE20K's own table."""
     if not path.is_file():
         raise ValueError(f"{path} not found: it names the {NUM_CLASSES} classes, and is part of ADEChallengeData2016.")
-    rows = [line.split("\t") for line in path.read_text().splitlines()[1:] if line.strip()]
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
     if [row[0].strip() for row in rows] != [str(i + 1) for i in range(NUM_CLASSES)]:
         raise ValueError(f"{path} must have a line for each of the {NUM_CLASSES} classes in order, got {len(rows)}.")
     names: list[str] = []

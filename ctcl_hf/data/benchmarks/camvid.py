@@ -92,6 +92,12 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
     folder = _download() if data_dir is None else Path(data_dir)
     if data_dir is not None and not folder.is_dir():
         raise ValueError(f"--data_dir {data_dir} is no folder. Expected CamVid's train/, trainannot/, val/, ... in it.")
+    if (folder / "train_labels").is_dir():
+        raise ValueError(
+            f"--data_dir {data_dir} is a copy of CamVid in train/ and train_labels/, split and labelled otherwise than "
+            "the benchmark. It is read as data of your own, with the 32 classes of its class_dict.csv: --dataset_name "
+            f"{data_dir}."
+        )
     is_official = (folder / OFFICIAL_MASKS).is_dir()
     pairs = _official_pairs(folder) if is_official else _segnet_pairs(folder)
     splits = {}

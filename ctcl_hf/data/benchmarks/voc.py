@@ -8,7 +8,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..masks import Colour
+from ..masks import IGNORE_INDEX, Colour
 from ..pairs import existing_folder, image_files, listed, paired_rows
 from ..segmentation import SegmentationData
 
@@ -27,6 +27,9 @@ def colour_map(count: int) -> tuple[Colour, ...]:
 
 
 VOC_PALETTE = colour_map(len(VOC_CLASSES))
+VOC_IDS = {i: i for i in (*range(len(VOC_CLASSES)), IGNORE_INDEX)}  # whatever palette a copy shows them in
+# For copies that hold the colours themselves; the last is the border's, which is not scored.
+VOC_COLOURS = {colour: i for i, colour in enumerate(VOC_PALETTE)} | {colour_map(256)[255]: IGNORE_INDEX}
 
 
 def build_voc(data_dir: str | None = None) -> SegmentationData:
@@ -35,7 +38,7 @@ def build_voc(data_dir: str | None = None) -> SegmentationData:
     The training images are all with a mask but VOC's validation images. Masks: VOC's `SegmentationClass` for its own
     1,464; for the others a folder `SegmentationClassAug` in VOC2012, or SBD as it is distributed, its folder
     `benchmark_RELEASE` anywhere up to two folders above VOC2012. SBD's .mat files are written as PNG, once, into the
-    cache of `datasets` (needs scipy).
+    cache of `datasets`.
 
     Args:
         data_dir: VOC2012, or a folder up to two above it.
@@ -52,7 +55,7 @@ def build_voc(data_dir: str | None = None) -> SegmentationData:
     lists = {split: folder / "ImageSets" / "Segmentation" / f"{split}.txt" for split in ("train", "val")}
     if missing := [str(path) for path in lists.values() if not path.is_file()]:
         raise ValueError(f"{' and '.join(missing)} not found, which say what is trained on and what is scored on.")
-    names = {split: path.read_text().split() for split, path in lists.items()}
+    names = {split: path.read_text(encoding="utf-8").split() for split, path in lists.items()}
     masks = listed(names["train"], own, lists["train"])
     source = f"{len(masks)} training masks of SegmentationClass"
     added, origin = _augmented(folder)
@@ -73,6 +76,8 @@ def build_voc(data_dir: str | None = None) -> SegmentationData:
         ),
         class_names=VOC_CLASSES,
         palette=VOC_PALETTE,
+        label_map=VOC_IDS,
+        colours=VOC_COLOURS,
         image_size=(512, 512),
         protocol="centre_crop",
         source=source,
@@ -115,12 +120,9 @@ def _as_png(matrices: Path) -> Path:
 
 
 def _write_png(matrix: Path, folder: Path) -> None:
-    try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise ValueError("SBD's .mat files are read with scipy: pip install 'ctcl-hf[voc]'") from error
     from PIL import Image
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         ids = loadmat(matrix)["GTcls"]["Segmentation"][0, 0]

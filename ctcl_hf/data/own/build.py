@@ -1,23 +1,28 @@
 """Anyone's data: a data set on the Hub, one that `ctcl-hf prepare` wrote, or a folder of images and masks."""
 
+import glob
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..masks import IGNORE_INDEX
-from ..segmentation import SegmentationData
+from ..pairs import LeftOut, files_in
+from ..segmentation import BadSample, SegmentationData, SegmentationSamples
 from ..streaming import StreamedRows
+from .class_lists import LIST_FILES
 from .classes import (
     CLASSES_FILE,
     PALETTE_FILE,
     drawn_colours,
+    has_colours,
     ids_of_colours,
     read_class_names,
     read_json,
     read_palette,
 )
-from .sources import file_beside, folder_splits, hub_splits, streams
+from .layouts import WANTED, Layout
+from .sources import file_beside, hub_splits, streams
 
 if TYPE_CHECKING:
     import datasets
@@ -42,24 +47,28 @@ def build_own(
     label_map: Mapping[int, int] | None = None,
     ignore_index: int | None = None,
     reduce_labels: bool = False,
+    image_folder: str | None = None,
+    mask_folder: str | None = None,
+    mask_ending: str | None = None,
     streaming: bool = False,
     shuffle_buffer: int = 1000,
 ) -> SegmentationData:
     """Images and masks of any source as `SegmentationData`.
 
     Args:
-        name: a Hub id ("user/name"); a folder of Parquet files; or a folder of images with masks of the same names, in
-            train/images/ and train/masks/ or in images/train/ and masks/train/, and likewise validation and test.
+        name: a Hub id ("user/name"); a folder of Parquet files; or a folder of images and masks, see `Layout`.
         image_column, label_column: columns of images and of masks; found by their names if there is no doubt.
         train_split, validation_split, test_split: their names in the source; found if they are usual ones.
         validation_share: share of the training images to validate on, where there is no such split.
-        class_names: names of classes 0..K-1, or one file: `id2label.json` or a text file with a line for each. Default:
-            the names of the palette, or those that lie with the data as `id2label.json`.
-        palette: a file `palette.json` with each class's colour: to draw it, and to read masks of colours. Default: one
-            that lies with the data, or drawn colours.
+        class_names: names of classes 0..K-1, or one file: `id2label.json` or a list of any kind that
+            `read_class_list` knows. Default: those that lie with the data, or the names of the palette.
+        palette: a file `palette.json` or a list with each class's colour: to draw it, and to read masks of colours.
+            Default: one that lies with the data, or drawn colours.
         label_map: ids in the masks that stand for other ids; 255 is ignored.
         ignore_index: the id in the masks that is not scored, beside 255.
         reduce_labels: id 0 in the masks is not scored, and ids 1..K are classes 0..K-1.
+        image_folder, mask_folder, mask_ending: names of folders in a folder of images and masks, and what a mask's name
+            has beyond its image's. Default: found.
         streaming: read Parquet files where they lie, see `StreamedRows`.
         shuffle_buffer: images that are shuffled together when streaming.
 
@@ -68,18 +77,38 @@ def build_own(
         OSError: a data set that cannot be had from the Hub.
     """
     folder = Path(name) if Path(name).is_dir() else None
+    found, told = {}, ""
+    if folder is not None:
+        parquet = [path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"]
+        if streaming and not parquet:
+            raise ValueError(f"--streaming reads Parquet, and {folder} has none: prepare.py writes it.")
+        layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet)
+        found = layout.splits()
+        told = str(layout) if found else ""
+        if not found and not parquet:
+            raise ValueError(f"{folder}: found neither Parquet files nor images. {WANTED}")
+        if found and streaming:
+            raise ValueError(
+                f"--streaming reads Parquet, and {folder} holds images and masks as well: give the folder of Parquet "
+                f"in it, such as {parquet[0].parent}."
+            )
     if streaming:
         if validation_share is not None:
             raise ValueError("--validation_share cannot hold out images of a stream: give it a split of its own.")
         found = streams(name, image_column, label_column, shuffle_buffer)
-    elif folder is not None and not list(folder.rglob("*.parquet")):
-        found = folder_splits(folder)
-    else:
+    elif not found:
         found = hub_splits(name, image_column, label_column)
     wanted = {"train": train_split, "validation": validation_split, "test": test_split}
     splits = _named_splits(name, found, wanted, validation_share)
-    colours = read_palette(palette or file_beside(name, PALETTE_FILE))
-    names = read_class_names(class_names or file_beside(name, CLASSES_FILE), colours, name)
+    benchmark = file_beside(name, BENCHMARK_FILE)
+    names_file, palette_file = file_beside(name, CLASSES_FILE), file_beside(name, PALETTE_FILE)
+    exported = None if folder is None else _exported_list(folder)
+    if palette is None and palette_file is None:
+        palette_file = class_names[0] if has_colours(class_names) else exported if has_colours(exported) else None
+    is_used = exported is not None and (exported == palette_file or not (class_names or names_file))
+    lists = f", classes of {exported}" if is_used else ""
+    colours = read_palette(palette or palette_file)
+    names = read_class_names(class_names or names_file or exported, colours, name)
     if reduce_labels and (label_map or ignore_index is not None):
         raise ValueError("--reduce_labels says what id 0 is: leave --label_map and --ignore_index out.")
     mapped = dict(label_map or {})
@@ -95,10 +124,34 @@ def build_own(
         class_names=names,
         palette=drawn_colours(names, colours),
         label_map=mapped,
-        colours=ids_of_colours(colours, names),
-        source=f"from {name}",
-        **_benchmark(file_beside(name, BENCHMARK_FILE), splits["train"]),
+        # What was prepared holds ids, whose colours are for the eye.
+        colours={} if benchmark else ids_of_colours(colours, names),
+        source=f"from {name}{told}{lists}{_unused(found, wanted)}",
+        **_benchmark(benchmark, splits["train"]),
     )
+
+
+def _exported_list(folder: Path) -> str | None:
+    """The list of classes that a tool has exported with a folder, or into each split. ValueError if lists differ."""
+    for file in LIST_FILES:
+        lists = [path for path in (folder / file, *sorted(folder.glob(f"*/{glob.escape(file)}"))) if path.is_file()]
+        if lists:
+            if odd := [path for path in lists if path.read_bytes() != lists[0].read_bytes()]:
+                raise ValueError(f"{lists[0]} and {odd[0]} differ: which are the classes? Give --class_names.")
+            return str(lists[0])
+    return None
+
+
+def _unused(found: Mapping[str, "datasets.Dataset"], wanted: Mapping[str, str | None]) -> str:
+    """What is to be said of splits that have no use."""
+    used = [_source(split, found, wanted) for split in SPLITS]
+    unused = [f"{split} ({len(rows)})" for split, rows in found.items() if split not in used]
+    return f"; splits without a use: {', '.join(unused)}" if unused else ""
+
+
+def _source(split: str, found: Mapping[str, Any], wanted: Mapping[str, str | None]) -> str | None:
+    """What one of our splits is called in the source, if it is there."""
+    return wanted[split] or next((t for usual in SPLITS[split] for t in found if t.lower() == usual), None)
 
 
 def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
@@ -106,6 +159,8 @@ def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
     if path is None:
         return {"image_size": usual_size(train)}
     told = read_json(path, BENCHMARK_FILE)
+    if missing := {"image_size", "protocol", "prediction_ids"} - told.keys():
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: prepare.py writes it. Prepare the data again.")
     ids = told["prediction_ids"]
     return {
         "image_size": tuple(told["image_size"]),
@@ -118,15 +173,16 @@ def usual_size(rows: "datasets.Dataset") -> tuple[int, int]:
     """(height, width) that most of some evenly spaced images have, made smaller if a side is over LARGEST_SIDE."""
     # A stream gives the first ones soonest.
     step = 1 if isinstance(rows, StreamedRows) else max(len(rows) // SIZES_SEEN, 1)
+    samples = SegmentationSamples(rows, 1, transform=None)
     sizes: Counter[tuple[int, int]] = Counter()
-    for index in range(0, len(rows), step)[:SIZES_SEEN]:
+    problem = "there are none."
+    for index in reversed(range(0, len(rows), step)[:SIZES_SEEN]):
         try:
-            width, height = rows[index]["image"].size
-        except (OSError, SyntaxError, ValueError):
-            continue  # the check of all files will name it
-        sizes[height, width] += 1
+            sizes[samples.size(index)] += 1
+        except BadSample as error:
+            problem = str(error)  # the check of all files will name the others
     if not sizes:
-        raise ValueError("None of the training images could be read.")
+        raise ValueError(f"None of the training images could be read. The first: {problem}")
     height, width = sizes.most_common(1)[0][0]
     scale = min(LARGEST_SIDE / max(height, width), 1)
     return round(height * scale), round(width * scale)
@@ -137,8 +193,8 @@ def _named_splits(
 ) -> dict[str, "datasets.Dataset"]:
     """The splits under our names; a share of train to validate on if there is no split for that."""
     splits = {}
-    for split, usual in SPLITS.items():
-        source = wanted[split] or next((title for title in usual if title in found), None)
+    for split in SPLITS:
+        source = _source(split, found, wanted)
         if source is None:
             continue
         if source not in found:

@@ -1,11 +1,11 @@
-"""Where images and masks are found: on the Hub, in Parquet files, or in folders of pairs."""
+"""Where rows of images and masks are found: on the Hub, or in Parquet files; and what lies beside them."""
 
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..pairs import image_files, paired_rows
 from ..streaming import StreamedRows
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
 LABEL_COLUMNS = ("label", "labels", "mask", "annotation", "segmentation", "semantic_mask", "segmentation_mask")
-MASK_FOLDERS = ("masks", "labels", "annotations")
 
 
 def _local_parquet(folder: str) -> "datasets.DatasetDict":
@@ -31,6 +30,7 @@ def _parquet_files(folder: str) -> dict[str, list[str]]:
     """The Parquet files of each split, which the names of the files tell."""
     from datasets.data_files import DataFilesDict, get_data_patterns
 
+    folder = glob.escape(folder)  # a name with brackets is no pattern
     return DataFilesDict.from_patterns(get_data_patterns(folder), base_path=folder, allowed_extensions=[".parquet"])
 
 
@@ -123,34 +123,6 @@ def _chosen_columns(
     if label is None and others:
         raise ValueError(f"{name} has several columns of images: {told}. Which has the masks? Give --label_column.")
     return {image: "image"} if label is None else {image: "image", label: "label"}
-
-
-def folder_splits(folder: Path) -> dict[str, "datasets.Dataset"]:
-    """Splits of a folder of images and masks, in either of the two layouts."""
-    found = {}
-    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if (path / "images").is_dir():
-            found[path.name] = _folder_pairs(path / "images", [path / masks for masks in MASK_FOLDERS])
-        elif path.name == "images":
-            for split in sorted(part for part in path.iterdir() if part.is_dir()):
-                found[split.name] = _folder_pairs(split, [folder / masks / split.name for masks in MASK_FOLDERS])
-            if not found and folder.name in ("train", "training"):
-                raise ValueError(f"{folder} is one split of a data set: give the folder above it.")
-            if not found:
-                found["train"] = _folder_pairs(path, [folder / masks for masks in MASK_FOLDERS])
-    if not found:
-        raise ValueError(
-            f"{folder}: found neither Parquet files nor images. Expected train/images/ and train/masks/ in it (and "
-            "validation/images/, validation/masks/), with masks named as their images."
-        )
-    return found
-
-
-def _folder_pairs(images: Path, mask_folders: list[Path]) -> "datasets.Dataset":
-    masks = next((folder for folder in mask_folders if folder.is_dir()), None)
-    if masks is None:
-        raise ValueError(f"{images} has no masks beside it: expected one of {', '.join(map(str, mask_folders))}.")
-    return paired_rows(image_files(images, below=True), image_files(masks, below=True), f"{images} and {masks}")
 
 
 def file_beside(name: str, file: str) -> str | None:

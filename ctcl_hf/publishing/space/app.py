@@ -2,7 +2,8 @@
 
 python -m ctcl_hf.publishing.space.app runs/paper-ctcl/cnn runs/paper-ctcl/vit
 
-Stands alone: as a Space it needs transformers, timm and gradio, and reads its arguments from settings.json.
+Stands alone: as a Space it needs transformers, timm and gradio, reads its arguments from settings.json, and has the
+package's reader of images beside it.
 """
 
 import argparse
@@ -17,6 +18,11 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+try:
+    from ctcl_hf.data.images import read_image
+except ImportError:  # as a Space, beside which push_space.py puts the reader
+    from images import read_image
 
 HERE = Path(__file__).parent
 LONGEST_SIDE = 1280  # pixels; logits at the size of a camera's picture would fill the memory of a small machine
@@ -50,10 +56,13 @@ def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
     class_names = [labels[0][i] for i in range(len(labels[0]))]
     colours = palette(len(class_names))
 
-    def compare(image: Image.Image | None) -> list[np.ndarray]:
-        if image is None:
+    def compare(path: str | None) -> list[np.ndarray]:
+        if path is None:
             raise gr.Error("Choose an image first.")
-        image = image.convert("RGB")
+        try:
+            image = read_image(path)
+        except (ValueError, OSError) as error:
+            raise gr.Error(str(error).replace(path, Path(path).name)) from error
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
         maps = [segment(model, processor, image) for model, processor in loaded]
         pixels = np.asarray(image)
@@ -69,7 +78,8 @@ def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
             f"# {names[0]} and {names[1]}\nTwo models trained together for semantic segmentation, on one image."
         )
         with gr.Row():
-            image = gr.Image(type="pil", label="Image", elem_id="image")
+            # The file as it is: gradio would clip 16 bits to 8 without a word.
+            image = gr.Image(type="filepath", image_mode=None, label="Image", elem_id="image")
             with gr.Column():
                 button = gr.Button("Segment", variant="primary", elem_id="segment")
                 gr.Examples([[str(path)] for path in sorted((HERE / "images").iterdir())], image, label="Examples")

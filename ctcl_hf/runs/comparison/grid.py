@@ -1,20 +1,27 @@
 """A grid of runs, method x pair x seed: what it is made of, and running what of it is not finished yet."""
 
+import hashlib
 import json
 import re
 import shlex
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...arguments.recipes import arguments_of
 from ...training.checkpoints import checkpoints_of, problem_of
+from ...training.locks import lock_folder, write_whole
 from .paper import VANILLA, Row, students_of
 
 CELL_FILE = "cell.json"  # in the folder of a finished cell: how it was run
-GRID_FILE = "config.json"  # in a grid's folder: what it is made of
+GRID_FILE = "grid.json"  # in a grid's folder: what it is made of
+OLD_GRID_FILE = "config.json"  # what it was called once, which made the folder look like a model's
+COMMON = "arguments of every run"  # in either
+# What says where a run lies and how it is run, and not what it is.
+CIRCUMSTANCES = {"--output_dir", "--resume_from_checkpoint", "--control", "--teachers", "--cpu_threads", "--hub_token"}
+LONGEST_NAME = 120  # characters of a file or folder
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,16 @@ class Cell:
 
     @property
     def is_finished(self) -> bool:
-        return (self.folder / CELL_FILE).is_file()
+        """Whether a grid has run it to its end, or `ctcl-hf train` has by itself."""
+        if (self.folder / CELL_FILE).is_file():
+            return True
+        command = self._command_of_results()
+        return command is not None and _identity(arguments_of(command)) == _identity(self.arguments)
+
+    @property
+    def log_file(self) -> Path:
+        """What a run in a process of its own prints: beside its folder, which is the run's alone."""
+        return self.folder.parent / f"{self.folder.name}.log"
 
     @property
     def has_checkpoint(self) -> bool:
@@ -43,10 +59,54 @@ class Cell:
         """A JSON file of the cell: results.json, trainer_state.json, cell.json."""
         return json.loads((self.folder / file).read_text())
 
+    def student_names(self) -> tuple[str, str]:
+        """The names of the students in a finished cell's results, in order."""
+        first, second = names_in(next(iter(self.read("results.json")["scores"].values())))
+        return first, second
+
     def command(self) -> str:
         """The command line that runs this cell alone."""
         options = [*self.arguments, "--output_dir", str(self.folder)]
         return f"ctcl-hf train {shlex.join(options)}"
+
+    def run_arguments(self) -> list[str]:
+        """The arguments of `ctcl-hf train` that run this cell, or go on with it from its last checkpoint."""
+        resume = ("--resume_from_checkpoint", "auto") if self.has_checkpoint else ()
+        return [*self.arguments, "--output_dir", str(self.folder), *resume]
+
+    def finish(self, minutes: float, resumed: bool, jobs: int) -> None:
+        """Marks the run as the finished one of this cell, and deletes its checkpoints: the students are saved.
+
+        Whoever calls this holds the folder's lock.
+        """
+        facts = {"command": self.command(), "minutes": minutes, "resumed": resumed, "jobs": jobs}
+        write_whole(self.folder / CELL_FILE, json.dumps(facts, indent=2) + "\n")
+        for checkpoint in checkpoints_of(self.folder):
+            shutil.rmtree(checkpoint)  # those of a large grid would fill the disk
+
+    def check(self) -> None:
+        """ValueError if the folder holds the results of another run, which no grid has marked as this cell's."""
+        command = None if (self.folder / CELL_FILE).is_file() else self._command_of_results()
+        if command is not None and _identity(arguments_of(command)) != _identity(self.arguments):
+            raise ValueError(
+                f"{self.folder} holds a finished run of other arguments ({command}) than this grid's "
+                f"({shlex.join(self.arguments)}). Move it away, or give another --output_dir."
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """How the cell was run: its "command", "minutes", whether it was "resumed", and "jobs" beside each other.
+
+        Of a run that no grid has marked, the minutes are those of its training, as far as it was not interrupted.
+        """
+        if (self.folder / CELL_FILE).is_file():
+            return {"jobs": 1} | self.read(CELL_FILE)
+        history = self.read("trainer_state.json")["log_history"]
+        runtimes = [log["train_runtime"] for log in history if "train_runtime" in log]
+        return {"command": self.command(), "minutes": sum(runtimes[-1:]) / 60, "resumed": True, "jobs": 1}
+
+    def _command_of_results(self) -> str | None:
+        """The command line that the results in the folder are of; None if there are none."""
+        return self.read("results.json")["command"] if (self.folder / "results.json").is_file() else None
 
 
 @dataclass(frozen=True)
@@ -54,7 +114,7 @@ class Grid:
     """Rows x pairs x seeds, in the order in which they run: vanilla first, which teaches and is the control.
 
     Args:
-        folder: where all goes; a cell is in PAIR/seed-SEED/ROW.
+        folder: where all goes, and nothing outside it; a cell is in PAIR/seed-SEED/ROW.
         rows: the methods, of distinct titles, the first of them vanilla.
         common: arguments of every run, such as --recipe and --data_dir.
     """
@@ -82,7 +142,8 @@ class Grid:
                     yield self.cell(row, pair, seed)
 
     def cell(self, row: Row, pair: str, seed: int) -> Cell:
-        folders = {row: self.folder / pair / f"seed-{seed}" / folder_name(row) for row in (row, VANILLA)}
+        of_seed = self.folder / safe_name(pair) / f"seed-{seed}"
+        folders = {row: of_seed / folder_name(row) for row in (row, VANILLA)}
         own = shlex.split(row.arguments)
         if "offline_kd" in own and "--teachers" not in own:
             own += ["--teachers", str(folders[VANILLA])]
@@ -91,41 +152,81 @@ class Grid:
         arguments = (*self.common, "--students", *students_of(pair), "--seed", str(seed), *own)
         return Cell(row, pair, seed, folders[row], arguments)
 
+    def control_of(self, cell: Cell) -> Cell:
+        """The vanilla run of the same pair and seed."""
+        return self.cell(VANILLA, cell.pair, cell.seed)
+
     def save(self, **facts: Any) -> None:
         """Writes down what the grid is made of. ValueError if the folder holds one of other runs."""
-        path = self.folder / GRID_FILE
         config = {
             "methods": {row.title: row.arguments for row in self.rows},
             "pairs": self.pairs,
             "seeds": self.seeds,
-            "arguments of every run": self.common,
+            COMMON: self.common,
             **facts,
         }
-        if path.is_file() and any(self.folder.glob("*/seed-*")):
-            before = json.loads(path.read_text())["arguments of every run"]
-            if before != list(self.common):
+        with lock_folder(self.folder, timeout=10):
+            before = self._recorded()
+            if before is not None and before != _options(self.common) and any(self.folder.glob("**/seed-*")):
+                words = [word for option in before for word in option]
                 raise ValueError(
-                    f"{self.folder} holds a grid of other runs: {shlex.join(before) or 'no arguments'}, here "
+                    f"{self.folder} holds a grid of other runs: {shlex.join(words) or 'no arguments'}, here "
                     f"{shlex.join(self.common) or 'none'}. Give those, or another --output_dir."
                 )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(config, indent=2) + "\n")
+            write_whole(self.folder / GRID_FILE, json.dumps(config, indent=2) + "\n")
+            if _common_in(self.folder / OLD_GRID_FILE) is not None:
+                (self.folder / OLD_GRID_FILE).unlink()
+
+    def _recorded(self) -> list[tuple[str, ...]] | None:
+        """The common arguments of the grid in the folder; None if it holds none."""
+        recorded = _common_in(self.folder / GRID_FILE)
+        return _common_in(self.folder / OLD_GRID_FILE) if recorded is None else recorded
+
+
+def _common_in(path: Path) -> list[tuple[str, ...]] | None:
+    """The common arguments in a grid's file, without the token that old ones may hold; None if it is no grid's."""
+    if not path.is_file():
+        return None
+    try:
+        common = json.loads(path.read_text()).get(COMMON)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}). Move it away, or give another --output_dir.") from None
+    return None if common is None else [option for option in _options(common) if option[0] != "--hub_token"]
+
+
+def names_in(scores: Mapping[str, float]) -> list[str]:
+    """The students that scores are of, in order."""
+    return [key.removesuffix("_mean_iou") for key in scores if key.endswith("_mean_iou")]
 
 
 def folder_name(row: Row) -> str:
     """`--method ctcl --kl_direction reverse` -> `ctcl-kl_direction-reverse`."""
-    return re.sub(r"[^\w.]+", "-", row.arguments.replace("--method", "").replace("--", "")).strip("-")
+    name = re.sub(r"[^\w.]+", "-", row.arguments.replace("--method", "").replace("--", "")).strip("-")
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{_digest(row.arguments)}"
 
 
-def run_cell(cell: Cell, run: Callable[[Sequence[str]], None], is_main_process: bool) -> None:
-    """Runs a cell, from its last checkpoint if it has one. `run` is given the arguments of `ctcl-hf train`."""
-    resumes = cell.has_checkpoint
-    if is_main_process and not resumes and cell.folder.is_dir():
-        shutil.rmtree(cell.folder)  # it ended before its first checkpoint: there is nothing to go on from
-    start = time.monotonic()
-    run([*cell.arguments, "--output_dir", str(cell.folder), *(("--resume_from_checkpoint", "auto") if resumes else ())])
-    if is_main_process:
-        facts = {"command": cell.command(), "minutes": (time.monotonic() - start) / 60, "resumed": resumes}
-        (cell.folder / CELL_FILE).write_text(json.dumps(facts, indent=2) + "\n")
-        for checkpoint in cell.folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)  # the students are saved; those of a large grid would fill the disk
+def safe_name(text: str) -> str:
+    """A name for a file or folder that is no path: `a/b+c` -> `a-b+c-` and a hash, by which it differs from `a-b+c`."""
+    name = re.sub(r"[^\w.+-]+", "-", text, flags=re.ASCII).strip("-.")
+    return name if name == text and len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _options(arguments: Sequence[str]) -> list[tuple[str, ...]]:
+    """`--size 4 6 --lr=0.1` -> `("--size", "4", "6"), ("--lr", "0.1")`."""
+    options: list[tuple[str, ...]] = []
+    for word in arguments:
+        if word.startswith("--") or not options:
+            name, is_set, value = word.partition("=")
+            options.append((name, value) if is_set else (name,))
+        else:
+            options[-1] += (word,)
+    return options
+
+
+def _identity(arguments: Sequence[str]) -> list[tuple[str, ...]]:
+    """What says which run it is, in an order of its own."""
+    return sorted(option for option in _options(arguments) if option[0] not in CIRCUMSTANCES)

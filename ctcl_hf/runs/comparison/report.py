@@ -1,6 +1,7 @@
 """What a grid has shown so far: tables in the paper's layout, curves, and predictions side by side."""
 
 import csv
+import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arguments.data import DataArguments
-from ...figures import grid_curves_figure, methods_figure, save_figure
+from ...figures import class_gains_figure, grid_curves_figure, methods_figure, save_figure
+from ...scoring.image_counts import COUNTS_FILE
 from ...scoring.predict import load_for_inference, segment
 from ...tables import markdown_table
-from .grid import Cell, Grid
+from ...training.locks import write_whole
+from .checklist import checklist
+from .evidence import Evidence, evidence_of, gains_table, lost_table, seconds_table
+from .grid import Grid, safe_name
 from .paper import VANILLA, Row, Table
+from .recount import recount
 
 # The paper's set-up, where an argument says it: group in results.json, argument, what it is called, value.
 PAPER_SETUP = (
@@ -56,13 +62,6 @@ class Line(NamedTuple):
     resumed: bool
 
 
-def student_names(cell: Cell) -> tuple[str, str]:
-    """The names of the students in a finished cell's results, in order."""
-    scores = next(iter(cell.read("results.json")["scores"].values()))
-    first, second = (key.removesuffix("_mean_iou") for key in scores if key.endswith("_mean_iou"))
-    return first, second
-
-
 def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line]:
     """The lines of all methods of which a cell is finished.
 
@@ -73,7 +72,7 @@ def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line
     by_row: dict[Row, dict[int, tuple[float, float]]] = {}
     cells = {(cell.row, cell.seed): cell for cell in grid.cells() if cell.pair == pair and cell.is_finished}
     for (row, seed), cell in cells.items():
-        names = student_names(cell)
+        names = cell.student_names()
         if best:
             history = cell.read("trainer_state.json")["log_history"]
             curves = ([log[f"eval_{name}_mean_iou"] for log in history if "eval_loss" in log] for name in names)
@@ -90,7 +89,7 @@ def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line
         control = by_row.get(VANILLA, {})
         shared = [seed for seed in by_seed if seed in control]
         gains = [[by_seed[seed][i] - control[seed][i] for seed in shared] for i in (0, 1)]
-        facts = [cells[row, seed].read("cell.json") for seed in by_seed]
+        facts = [cells[row, seed].facts() for seed in by_seed]
         lines.append(
             Line(
                 row,
@@ -156,8 +155,24 @@ def _plain(value: Any) -> str:
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def write_tables(grid: Grid, paper: Table | None) -> str:
-    """Writes table.md and table.csv into the grid's folder; returns the Markdown."""
+def make_counts(grid: Grid) -> list[str]:
+    """Counts the images of finished cells that kept no counts, on all processes. Returns what failed, and why."""
+    problems = []
+    for cell in grid.cells():
+        if cell.is_finished and not (cell.folder / COUNTS_FILE).is_file():
+            try:
+                recount(cell.folder)
+            except (OSError, ValueError, TypeError, KeyError) as error:  # of a run of an older version, too
+                problems.append(f"The images of {cell.title} could not be counted: {error}")
+    return problems
+
+
+def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
+    """Writes table.md and table.csv into the grid's folder; returns the Markdown.
+
+    Args:
+        block_length: consecutive images that the intervals over images draw together.
+    """
     finished = [cell for cell in grid.cells() if cell.is_finished]
     parts, records = [], []
     if paper:
@@ -175,29 +190,37 @@ def write_tables(grid: Grid, paper: Table | None) -> str:
             images = first["scores"][split]["images"]
             parts.append(f"**{pair}, {split}** ({images} images), mIoU in percent of the last weights")
             parts.append(table_of(grid, pair, split, paper if split == "validation" else None))
-            records += _records(grid, pair, split, paper)
+            found = evidence_of(grid, pair, split, block_length)
+            if found:
+                parts += [gains_table(found, pair, block_length), lost_table(found)]
+            records += _records(grid, pair, split, paper, found)
         if any("eval_loss" in log for log in cells[0].read("trainer_state.json")["log_history"]):
             parts.append(f"**{pair}, validation**, the best evaluation of each student during training")
             parts.append(table_of(grid, pair, "validation", None, best=True))
+            if seconds := seconds_table(evidence_of(grid, pair, "validation", block_length), pair):
+                parts += [f"**{pair}, validation**, when the faster of each two runs had ended", seconds]
         steps = cells[0].read("trainer_state.json")["global_step"]
         seeds = len({cell.seed for cell in cells})
         parts.append(
             "What differs from the paper's set-up: " + "; ".join(differences(first, steps, seeds, paper)) + ".\n"
             "Δ is the sum of both students' gains over vanilla of the same seed. "
             + ("± is the standard deviation over seeds." if seeds > 1 else "With one seed, differences may be chance.")
+            + " A class is lost that vanilla of the same seed knows (IoU above 5 %) and the method less than half."
         )
+        parts.append(f"Check list, {pair}:\n\n{checklist(grid, cells, block_length)}")
     text = "\n\n".join(parts) + "\n"
-    (grid.folder / "table.md").write_text(text)
-    with (grid.folder / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(records[0]) if records else ["pair"])
-        writer.writeheader()
-        writer.writerows(records)
+    write_whole(grid.folder / "table.md", text)
+    rows = io.StringIO()
+    writer = csv.DictWriter(rows, fieldnames=list(records[0]) if records else ["pair"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_whole(grid.folder / "table.csv", rows.getvalue())
     return text
 
 
-def _records(grid: Grid, pair: str, split: str, paper: Table | None) -> list[dict[str, Any]]:
+def _records(grid: Grid, pair: str, split: str, paper: Table | None, found: Sequence[Evidence]) -> list[dict[str, Any]]:
     """The lines of a table for table.csv; a student's columns are called first and second."""
-    records = []
+    records, by_row = [], {evidence.row: evidence for evidence in found}
     printed = paper.scores.get(pair, {}) if paper and split == "validation" else {}
     for line in lines_of(grid, pair, split):
         theirs = printed.get(line.row.title, (None, None))
@@ -212,6 +235,13 @@ def _records(grid: Grid, pair: str, split: str, paper: Table | None) -> list[dic
             }
         record["sum_of_gains"] = line.sum_of_gains and line.sum_of_gains.mean
         record |= {"seeds": " ".join(map(str, line.seeds)), "minutes": line.minutes}
+        evidence = by_row.get(line.row)
+        for over in ("seeds", "images"):
+            intervals = (evidence and getattr(evidence, f"over_{over}")) or (None,) * 3
+            for which, interval in zip(("first_gain", "second_gain", "sum_of_gains"), intervals, strict=True):
+                record[f"{which}_low_over_{over}"] = interval and interval.low
+                record[f"{which}_high_over_{over}"] = interval and interval.high
+        record["lost_classes"] = evidence and evidence.lost()
         records.append(record)
     return records
 
@@ -225,8 +255,27 @@ def write_curves(grid: Grid) -> list[Path]:
             histories = {}
             for cell in cells:
                 histories.setdefault(cell.row.title, []).append(cell.read("trainer_state.json")["log_history"])
-            written.append(grid.folder / f"curves-{pair}.png")
-            save_figure(grid_curves_figure(histories, student_names(cells[0])), written[-1])
+            written.append(grid.folder / f"curves-{safe_name(pair)}.png")
+            save_figure(grid_curves_figure(histories, cells[0].student_names()), written[-1])
+    return written
+
+
+def write_class_gains(grid: Grid, block_length: int) -> list[Path]:
+    """Writes a PNG for each pair: what each method adds to the IoU of each class, of both students, on each split."""
+    written = []
+    for pair in grid.pairs:
+        cells = [cell for cell in grid.cells() if cell.is_finished and cell.pair == pair]
+        gains: dict[str, dict[str, np.ndarray]] = {}
+        names: tuple[str, ...] = ()
+        for split in [split for split in cells[0].read("results.json")["scores"] if split != "eval"] if cells else []:
+            for evidence in evidence_of(grid, pair, split, block_length):
+                names = evidence.class_names
+                for i, student in enumerate(evidence.students):
+                    of = 100 * (evidence.ious[:, i] - evidence.control_ious[:, i])
+                    gains.setdefault(evidence.row.title, {})[f"{student}, {split}"] = of
+        if gains:
+            written.append(grid.folder / f"classes-{safe_name(pair)}.png")
+            save_figure(class_gains_figure(gains, names), written[-1])
     return written
 
 
@@ -242,15 +291,14 @@ def write_predictions(grid: Grid) -> list[Path]:
         rows = data.splits["validation"]
         chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
         samples = data.samples("validation", transform=None)
-        images = [rows[index]["image"].convert("RGB") for index in chosen]
+        images, truths = zip(*(samples.read_picture(index) for index in chosen), strict=True)
         predictions: dict[str, dict[str, list[np.ndarray]]] = {}
         for cell in cells:
-            for name in student_names(cell):
+            for name in cell.student_names():
                 model, image_processor = load_for_inference(str(cell.folder / name))
                 maps = [segment(model, image_processor, image) for image in images]
                 predictions.setdefault(cell.row.title, {})[name] = maps
-        truths = [samples.read(index)[1].numpy() for index in chosen]
         pixels = [np.asarray(image) for image in images]
-        written.append(grid.folder / f"figure-{pair}.png")
+        written.append(grid.folder / f"figure-{safe_name(pair)}.png")
         save_figure(methods_figure(pixels, truths, predictions, data.class_names, data.palette), written[-1])
     return written

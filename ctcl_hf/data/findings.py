@@ -1,0 +1,63 @@
+"""What a check of a data set finds in its samples, and says of them."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from .masks import Colour
+
+
+class Finding(NamedTuple):
+    """What there is to be said of a sample."""
+
+    problem: str | None  # why it cannot be used; then nothing else is known
+    ids: Collection[int] = ()  # in its labels
+    is_turned: bool = False  # by its image's EXIF tag
+    digest: bytes | None = None  # of its image's file
+    colours: Mapping[Colour, int] = MappingProxyType({})  # in which its mask shows the ids that it holds
+
+
+class Told:
+    """What is not wrong with samples, but may not be as it was meant."""
+
+    def __init__(self):
+        self.ids: dict[Colour, int] = {}  # the id that masks show in a colour
+        self.moved: tuple[Colour, int, int] | None = None  # the first colour that stands for two ids
+        self.turned: Counter[str] = Counter()  # images by split
+        self.places: dict[bytes, tuple[str, int]] = {}  # split and number of the image that was first of its content
+        self.copies: Counter[tuple[str, str]] = Counter()  # images by their split and that of the first
+
+    def add(self, split: str, index: int, finding: Finding) -> None:
+        self.turned[split] += finding.is_turned
+        for colour, class_id in finding.colours.items():
+            if self.ids.setdefault(colour, class_id) != class_id and self.moved is None:
+                self.moved = (colour, self.ids[colour], class_id)
+        if finding.digest is not None:
+            first, _ = self.places.setdefault(finding.digest, (split, index))
+            self.copies[split, first] += self.places[finding.digest] != (split, index)
+
+    def sentences(self) -> list[str]:
+        told = [
+            f"{count} images of {split} are turned by their EXIF tag: their masks must be drawn on the turned image."
+            for split, count in self.turned.items()
+            if count
+        ]
+        if self.moved is not None:
+            colour, first, second = self.moved
+            told.append(
+                f"Masks show id {first} and id {second} in one colour, {colour}: if they hold colours, numbered anew "
+                "in every file, say what the colours mean: --palette."
+            )
+        return told + [
+            f"{count} images of {split} are the same files as images of {first}."
+            + (" What is scored has been trained on." if split != first else "")
+            for (split, first), count in self.copies.items()
+            if count
+        ]
+
+
+def digest_of(content: bytes) -> bytes:
+    """What tells a file from others, in 16 bytes."""
+    return hashlib.blake2b(content, digest_size=16).digest()

@@ -1,0 +1,206 @@
+"""How people lay out images and masks in folders, and what lies there that is not taken."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..pairs import LeftOut, image_files, listed, paired_rows
+
+if TYPE_CHECKING:
+    import datasets
+
+# Names of folders, in any case.
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
+MASK_FOLDERS = (
+    *("masks", "labels", "annotations", "mask", "label", "annotation", "gt", "segmentationclass"),
+    "segmentationclasspng",
+)
+# Of a folder of masks beside a split's own: train/ and train_labels/, or trainannot/.
+MASK_FOLDER_ENDINGS = ("_labels", "_label", "_masks", "_mask", "_annotations", "_annot", "annot", "_gt")
+LISTS = Path("ImageSets", "Segmentation")  # of VOC, and of tools that export as it does: a file of names for each split
+WANTED = (
+    "Expected train/images/ and train/masks/ in it (and validation/images/, validation/masks/), with masks named as "
+    "their images; or another of the layouts in docs/data.md."
+)
+
+
+class Layout:
+    """The splits of a folder of images and masks, and what was left out of them.
+
+    Args:
+        folder: with the splits.
+        image_folder, mask_folder, mask_ending: names of the folders, and what a mask's name has beyond its image's.
+            Default: found.
+        parquet: files of another kind that lie below, and are left out if there are images and masks.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        image_folder: str | None = None,
+        mask_folder: str | None = None,
+        mask_ending: str | None = None,
+        parquet: Iterable[Path] = (),
+    ):
+        self.folder = folder
+        self.image_folders = (image_folder.lower(),) if image_folder else IMAGE_FOLDERS
+        self.mask_folders = (mask_folder.lower(),) if mask_folder else MASK_FOLDERS
+        self.mask_ending = mask_ending
+        self.parquet = list(parquet)
+        self.left_out = LeftOut(folder)
+        self.endings: set[str] = set()  # of masks that were found
+
+    def __str__(self) -> str:
+        """What is to be known of it."""
+        ending = f", masks end in {', '.join(sorted(self.endings))}" if self.endings else ""
+        return f"{ending}{self.left_out}"
+
+    def splits(self) -> dict[str, "datasets.Dataset"]:
+        """Rows by the splits' own names; none if there are no images and masks. ValueError names what does not pair."""
+        found = self._listed() or self._in_split_folders() or self._beside_each_other() or self._in_one_folder()
+        if found:
+            for path in self.parquet:
+                self.left_out.add("Parquet", path)
+        return found
+
+    def _listed(self) -> dict[str, "datasets.Dataset"]:
+        """JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/*.txt."""
+        lists = sorted((self.folder / LISTS).glob("*.txt"))
+        images, masks = self._first(self.folder, self.image_folders), self._masks_of(self.folder)
+        if not lists or images is None or masks is None:
+            return {}
+        names = {path.stem: path.read_text(encoding="utf-8-sig").split() for path in lists}
+        names = {split: own for split, own in names.items() if own}
+        if {"train", "val"} <= {split.lower() for split in names}:
+            names = {split: own for split, own in names.items() if split.lower() != "trainval"}
+        if len(names) == 1:  # "default", or "trainval"
+            names = {"train": next(iter(names.values()))}
+        files = {kind: self._files(path) for kind, path in (("image", images), ("mask", masks))}
+        for name in sorted(files["image"].keys() - {name for own in names.values() for name in own}):
+            self.left_out.add("in no list", Path(files["image"][name]))
+        return {
+            split: paired_rows(
+                listed(own, files["image"], self.folder / LISTS / f"{split}.txt"),
+                listed(own, files["mask"], self.folder / LISTS / f"{split}.txt"),
+                f"{split} of {self.folder}",
+            )
+            for split, own in names.items()
+        }
+
+    def _in_split_folders(self) -> dict[str, "datasets.Dataset"]:
+        """SPLIT/images/ and SPLIT/masks/; images/SPLIT/ and masks/SPLIT/; or images/ and masks/."""
+        found: dict[str, datasets.Dataset] = {}
+        for path in self._folders(self.folder):
+            images = self._first(path, self.image_folders)
+            if images is not None:
+                self._pair(found, path.name, images, self._masks_of(path), path)
+            elif path.name.lower() in self.image_folders:
+                masks, splits = self._masks_of(self.folder), self._folders(path)
+                if splits and not image_files(path, unique=False):
+                    for split in splits:
+                        self._pair(found, split.name, split, masks and masks / split.name, self.folder)
+                elif self.folder.name in ("train", "training"):
+                    raise ValueError(f"{self.folder} is one split of a data set: give the folder above it.")
+                else:
+                    self._pair(found, "train", path, masks, self.folder)
+        return found
+
+    def _beside_each_other(self) -> dict[str, "datasets.Dataset"]:
+        """SPLIT/ and SPLIT_labels/."""
+        found = {}
+        for path in self._folders(self.folder):
+            masks = next((m for end in MASK_FOLDER_ENDINGS if (m := path.with_name(path.name + end)).is_dir()), None)
+            if masks is not None:
+                self._pair(found, path.name, path, masks, self.folder)
+        return found
+
+    def _in_one_folder(self) -> dict[str, "datasets.Dataset"]:
+        """NAME.jpg and NAME_mask.png together, in a folder for each split or in one."""
+        found = {}
+        for path in (self.folder, *self._folders(self.folder)):
+            suffixes = self._images_and_masks_by_suffix(path)
+            if suffixes is None:
+                files = image_files(path, left_out=self.left_out)
+                ending = self.mask_ending or _ending_within(files)
+                if ending is None:
+                    continue
+                masks = {name.removesuffix(ending): file for name, file in files.items() if name.endswith(ending)}
+                images = {name: file for name, file in files.items() if not name.endswith(ending)}
+                self.endings.add(ending)
+            else:
+                images, masks = suffixes
+            split = "train" if path == self.folder else path.name
+            found[split] = paired_rows(images, masks, f"{path}")
+        return found
+
+    def _images_and_masks_by_suffix(self, folder: Path) -> tuple[dict[str, str], dict[str, str]] | None:
+        """NAME.jpg and NAME.png: photos are JPEG, and masks cannot be."""
+        by_kind: dict[bool, dict[str, str]] = {True: {}, False: {}}
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith("."):
+                by_kind[path.suffix.lower() == ".png"][path.stem] = str(path)
+        return (
+            (by_kind[False], by_kind[True]) if by_kind[True] and by_kind[True].keys() == by_kind[False].keys() else None
+        )
+
+    def _pair(self, found: dict, split: str, images: Path, masks: Path | None, beside: Path) -> None:
+        if masks is None or not masks.is_dir():
+            if self.parquet:  # pictures of a card, beside the data
+                self.left_out.add("without masks", images)
+                return
+            expected = ", ".join(str(beside / name) for name in self.mask_folders)
+            raise ValueError(f"{images} has no masks beside it: expected one of {expected}.")
+        image_paths, mask_paths = self._files(images), self._files(masks)
+        ending = self.mask_ending or _ending_between(image_paths, mask_paths)
+        if ending:
+            self.endings.add(ending)
+            mask_paths = {name.removesuffix(ending): path for name, path in mask_paths.items()}
+        found[split] = paired_rows(image_paths, mask_paths, f"{images} and {masks}")
+
+    def _files(self, folder: Path) -> dict[str, str]:
+        return image_files(folder, below=True, left_out=self.left_out)
+
+    def _folders(self, folder: Path) -> list[Path]:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def _named(self, folder: Path, names: Sequence[str]) -> list[Path]:
+        """The folders in a folder that have one of the names, in their order."""
+        there = [path for path in self._folders(folder) if path.name.lower() in names]
+        return sorted(there, key=lambda path: names.index(path.name.lower()))
+
+    def _first(self, folder: Path, names: Sequence[str]) -> Path | None:
+        return next(iter(self._named(folder, names)), None)
+
+    def _masks_of(self, folder: Path) -> Path | None:
+        """The folder of masks in a folder. ValueError if several hold some."""
+        there = self._named(folder, self.mask_folders)
+        holding = [path for path in there if image_files(path, below=True, unique=False)]
+        if len(holding) > 1:
+            raise ValueError(
+                f"{' and '.join(map(str, holding))} hold images: which are the masks? Give --mask_folder "
+                f"{holding[0].name} or --mask_folder {holding[1].name}."
+            )
+        return next(iter(holding or there), None)
+
+
+def _ending_between(images: Mapping[str, str], masks: Mapping[str, str]) -> str:
+    """What most masks' names have beyond their images', such as "_mask"; nothing if some are equal."""
+    if images.keys() & masks.keys():
+        return ""
+    endings: Counter[str] = Counter()
+    for mask in masks:
+        cut = next((cut for cut in range(len(mask) - 1, 0, -1) if mask[:cut] in images), None)
+        if cut is not None:
+            endings[mask[cut:]] += 1
+    ending, count = endings.most_common(1)[0] if endings else ("", 0)
+    return ending if 2 * count > len(masks) else ""
+
+
+def _ending_within(names: Mapping[str, str]) -> str | None:
+    """The ending of masks that lie among their images: of about half of all names, which without it are others."""
+    endings = Counter(
+        name[cut:] for name in names for cut in range(1, len(name)) if name[cut] in "_-. " and name[:cut] in names
+    )
+    ending, count = endings.most_common(1)[0] if endings else (None, 0)
+    return ending if count and 3 * count >= len(names) else None

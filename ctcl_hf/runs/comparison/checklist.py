@@ -1,0 +1,118 @@
+"""The check list at the end of a table: what a reader must know to believe it, or to make it again."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ...arguments.data import DataArguments
+from ...data import SegmentationSamples
+from ...publishing.card import RECORD_FILE
+from .grid import Cell, Grid
+
+
+def fingerprint(samples: SegmentationSamples) -> str:
+    """SHA-256 of the images' file names, widths and heights in order, the first 16 digits. Reads no pixels."""
+    digest = hashlib.sha256()
+    for index in range(len(samples)):
+        stored = samples.stored(index)["image"]
+        with Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] else stored["path"]) as image:
+            name = Path(stored["path"]).name if stored["path"] else str(index)
+            digest.update(f"{name} {image.width} {image.height}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@lru_cache
+def _splits(arguments: str) -> str:
+    """The splits of the data that JSON arguments name, as they lie there now; a table is written many times."""
+    try:
+        data = DataArguments(**json.loads(arguments)).load()
+        if data.is_streamed:
+            return f"{data}; streamed, and therefore not hashed"
+        hashes = (
+            f"{split} {len(rows)} images, {fingerprint(data.samples(split, transform=None))}"
+            for split, rows in data.splits.items()
+        )
+        return f"{'; '.join(hashes)} (SHA-256 of names and sizes)"
+    except (OSError, ValueError, TypeError) as error:
+        return f"not at hand for a hash ({error})"
+
+
+def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
+    """Markdown: what the finished cells of one pair were trained on, how they were scored, and what intervals cover."""
+    facts = cells[0].read("results.json")
+    data, training = facts["data"], facts["training"]
+    names = [key.partition("_iou_")[2] for key in next(iter(facts["scores"].values())) if "_iou_" in key]
+    classes = list(dict.fromkeys(names))
+    masks = {key: data[key] for key in ("label_map", "ignore_index", "reduce_labels", "palette") if data.get(key)}
+    mapped = json.dumps(masks) if masks else "as stored"
+    size = "x".join(map(str, data["image_size"])) if data["image_size"] else "the data's own size"
+    state = cells[0].read("trainer_state.json")
+    rows = {row: [cell for cell in cells if cell.row == row] for row in grid.rows}
+    rows = {row: own for row, own in rows.items() if own}
+    by_seed = {row.title: ", ".join(str(cell.seed) for cell in own) for row, own in rows.items()}
+    same_seeds = len(set(by_seed.values())) == 1
+    lines = {
+        "data": f"{data['dataset_name'] or data['dataset']}; {_splits(json.dumps(data, sort_keys=True))}",
+        "class map": f"{len(classes)} classes: {', '.join(classes)}; masks {mapped}",
+        "resolution": f"trained on crops of {'x'.join(map(str, data['crop_size']))} from images scaled about {size} "
+        f"(height x width); scored: {facts['protocol']}",
+        "checkpoint": _selection(training, state["global_step"]),
+        "seeds": next(iter(by_seed.values())) if same_seeds else "; ".join(f"{k}: {v}" for k, v in by_seed.items()),
+        "intervals": "95 %. Over seeds: Student's t of differences paired by seed; covers weights, order and "
+        f"augmentation, on these images. Over images: bootstrap over blocks of {block_length} consecutive images, mIoU "
+        "from summed counts, methods paired on the same blocks and seeds; covers the choice of images, for these "
+        "students. Neither covers other data, nor that the best of several methods was picked",
+        "equal seconds": "both runs of a seed at their last validation within the shorter one's training time; against "
+        "the slower run, whose learning rate has not decayed to its end there",
+        "hardware": _of_all(cells, lambda cell: cell.read("results.json")["machine"]),
+        "precision": "bfloat16" if training["bf16"] else "float16" if training["fp16"] else "float32",
+        "versions": _of_all(cells, lambda cell: _listed(cell.read("results.json")["versions"])),
+        "time": ", ".join(
+            f"{row.title} {sum(cell.facts()['minutes'] for cell in own) / len(own):.1f}" for row, own in rows.items()
+        )
+        + " minutes a run, with its report; runs at a time: "
+        + _of_all(cells, lambda cell: str(cell.facts()["jobs"])),
+    }
+    text = [f"- **{what}**: {value}" for what, value in lines.items()]
+    text += [f"- **{row.title}** ran `{row.arguments}`: {_loss(own)}" for row, own in rows.items()]
+    return "\n".join(text)
+
+
+def _selection(training: Mapping[str, Any], steps: int) -> str:
+    if training.get("load_best_model_at_end"):
+        return f"of {steps} steps, the best by {training['metric_for_best_model']} on validation, which is not held out"
+    return f"the last of {steps} steps; nothing is selected by validation or test"
+
+
+def _of_all(cells: Sequence[Cell], read) -> str:
+    """What all cells have in common, or each of what they have."""
+    return " / ".join(dict.fromkeys(read(cell) for cell in cells))
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _loss(cells: Sequence[Cell]) -> str:
+    """Terms, weights and options that the runs recorded for their cards; those that differ by seed are told apart."""
+    found: dict[str, list[int]] = {}
+    for cell in cells:
+        found.setdefault(_recorded_loss(cell), []).append(cell.seed)
+    if len(found) == 1:
+        return next(iter(found))
+    return "NOT THE SAME WITH EVERY SEED: " + " / ".join(f"seeds {seeds}: {loss}" for loss, seeds in found.items())
+
+
+def _recorded_loss(cell: Cell) -> str:
+    if not (cell.folder / RECORD_FILE).is_file():
+        return "what it ran was not recorded"
+    by_student = {name: dict(own["training"]) for name, own in cell.read(RECORD_FILE).items()}
+    parts = [f"{name} {rows['loss, by term and weight']}" for name, rows in by_student.items()]
+    options = next(iter(by_student.values())).get("options of the method")
+    return "; ".join([*parts, f"options: {options}"] if options else parts)

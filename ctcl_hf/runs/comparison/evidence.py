@@ -1,0 +1,172 @@
+"""What a grid's results say of each method against vanilla: gains with intervals, lost classes, equal seconds."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...scoring.image_counts import SplitCounts, load_counts
+from ...tables import markdown_table
+from .grid import Cell, Grid, names_in
+from .paper import VANILLA, Row
+from .statistics import (
+    EqualSeconds,
+    Interval,
+    at_equal_seconds,
+    block_bootstrap,
+    block_tallies,
+    lost_classes,
+    t_interval,
+)
+
+
+class Evidence(NamedTuple):
+    """A method against vanilla on one pair and split, paired by seed. Of each seed, the students in their order.
+
+    over_seeds: gains in mIoU points, and last their sum, with t intervals.
+    over_images: the same with intervals over blocks of images; None where a run kept no counts.
+    ious, control_ious: (seeds, 2, K) shares, NaN where a class does not occur.
+    equal_seconds: by seed, on validation; None where it cannot be read.
+    """
+
+    row: Row
+    seeds: tuple[int, ...]
+    students: tuple[str, str]
+    class_names: tuple[str, ...]
+    over_seeds: tuple[Interval, ...]
+    over_images: tuple[Interval, ...] | None
+    ious: np.ndarray
+    control_ious: np.ndarray
+    equal_seconds: tuple[EqualSeconds | None, ...]
+
+    def lost(self) -> str:
+        """`cnn: Fence 2/5, Pole 1/5; vit: none of 9`: classes lost, each in how many of the seeds.
+
+        Lost is what the control of the same seed knows (IoU above 5 %) and the method has less than half of; "of 9" are
+        the classes that the control knows with any seed.
+        """
+        parts = []
+        known, lost = lost_classes(self.ious, self.control_ious)
+        for i, student in enumerate(self.students):
+            times = lost[:, i].sum(0)
+            names = [f"{self.class_names[k]} {times[k]}/{len(self.seeds)}" for k in np.flatnonzero(times)]
+            parts.append(f"{student}: {', '.join(names) or f'none of {known[:, i].any(0).sum()}'}")
+        return "; ".join(parts)
+
+
+class Paired(NamedTuple):
+    """A method's run and the vanilla run of the same seed, with what each scored on a split."""
+
+    own: Cell
+    control: Cell
+    scores: Mapping[str, float]
+    control_scores: Mapping[str, float]
+
+
+def evidence_of(grid: Grid, pair: str, split: str, block_length: int) -> list[Evidence]:
+    """Every method but vanilla that has a seed in common with it, in the grid's order.
+
+    ValueError if two runs of a seed were scored on other images or labels.
+    """
+    found = []
+    for row in grid.rows[1:]:
+        runs = []
+        for seed in grid.seeds:
+            own, control = (grid.cell(of, pair, seed) for of in (row, VANILLA))
+            if own.is_finished and control.is_finished:
+                scores, control_scores = (cell.read("results.json")["scores"].get(split) for cell in (own, control))
+                if scores and control_scores:
+                    runs.append(Paired(own, control, scores, control_scores))
+        if runs:
+            found.append(_evidence(row, runs, split, block_length))
+    return found
+
+
+def _evidence(row: Row, runs: Sequence[Paired], split: str, block_length: int) -> Evidence:
+    students = names_in(runs[0].scores)
+    start = f"{students[0]}_iou_"
+    class_names = tuple(key.removeprefix(start) for key in runs[0].scores if key.startswith(start))
+    mean_ious, control_mean_ious = (
+        100 * np.array([[scores[f"{name}_mean_iou"] for name in students] for scores in of])
+        for of in ([run.scores for run in runs], [run.control_scores for run in runs])
+    )
+    gains = mean_ious - control_mean_ious
+    return Evidence(
+        row,
+        tuple(run.own.seed for run in runs),
+        tuple(students),
+        class_names,
+        tuple(t_interval(column) for column in [*gains.T.tolist(), gains.sum(1).tolist()]),
+        _over_images(runs, students, split, block_length),
+        _class_ious([run.scores for run in runs], students, class_names),
+        _class_ious([run.control_scores for run in runs], students, class_names),
+        tuple(_equal_seconds(run, students) for run in runs),
+    )
+
+
+def _class_ious(scores: Sequence[Mapping[str, float]], students: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    return np.array([[[of[f"{student}_iou_{name}"] for name in names] for student in students] for of in scores], float)
+
+
+def _over_images(
+    runs: Sequence[Paired], students: Sequence[str], split: str, block_length: int
+) -> tuple[Interval, ...] | None:
+    methods, controls = [], []
+    for run in runs:
+        try:
+            counts = [load_counts(cell.folder)[1][split] for cell in (run.own, run.control)]
+        except (FileNotFoundError, KeyError):
+            return None
+        _check_paired(run.own, run.control, *counts, split)
+        for tallies, of in zip((methods, controls), counts, strict=True):
+            tallies.append([block_tallies(of.students[name], block_length) for name in students])
+    return block_bootstrap(np.array(methods), np.array(controls))
+
+
+def _check_paired(own: Cell, control: Cell, counts: SplitCounts, control_counts: SplitCounts, split: str) -> None:
+    labelled = [next(iter(of.students.values())).sum(-1) for of in (counts, control_counts)]
+    if counts.images != control_counts.images or not np.array_equal(*labelled):
+        raise ValueError(
+            f"{own.folder} and its control {control.folder} were scored on other images or labels of {split}: they "
+            "cannot be compared. Move the one that is wrong away, and run it again."
+        )
+
+
+def _equal_seconds(run: Paired, students: Sequence[str]) -> EqualSeconds | None:
+    if run.own.facts()["resumed"] or run.control.facts()["resumed"]:  # the seconds are those of the last part
+        return None
+    return at_equal_seconds(
+        *(cell.read("trainer_state.json")["log_history"] for cell in (run.own, run.control)), students
+    )
+
+
+def gains_table(found: Sequence[Evidence], pair: str, block_length: int) -> str:
+    """Markdown: of each method the gains and their sum, with the interval over seeds, and with that over images."""
+    lines = [["gain over vanilla", "95 % interval over", *pair.split("+"), "Δ"]]
+    for evidence in found:
+        seeds = len(evidence.seeds)
+        lines.append(
+            [evidence.row.title, f"{seeds} {'seed' if seeds == 1 else 'seeds'}", *map(str, evidence.over_seeds)]
+        )
+        if evidence.over_images is not None:
+            blocks = f"{evidence.over_images[0].count} blocks of {block_length} images"
+            lines.append([evidence.row.title, blocks, *map(str, evidence.over_images)])
+    return markdown_table(lines)
+
+
+def lost_table(found: Sequence[Evidence]) -> str:
+    """Markdown: which classes each student has lost by each method."""
+    return markdown_table([["method", "lost classes"], *([evidence.row.title, evidence.lost()] for evidence in found)])
+
+
+def seconds_table(found: Sequence[Evidence], pair: str) -> str | None:
+    """Markdown: gains over vanilla when the faster of each two runs had ended (`at_equal_seconds`), if any is known."""
+    lines = [["gain at equal seconds", *pair.split("+"), "Δ", "of its steps", "seeds"]]
+    for evidence in found:
+        read = [reading for reading in evidence.equal_seconds if reading is not None]
+        if read:
+            gains = np.array([np.subtract(reading.method, reading.control) for reading in read])
+            share = 100 * np.mean([reading.share for reading in read])
+            cells = [str(t_interval(column)) for column in [*gains.T.tolist(), gains.sum(1).tolist()]]
+            lines.append([evidence.row.title, *cells, f"{share:.0f} %", str(len(read))])
+    return markdown_table(lines) if len(lines) > 1 else None

@@ -1,0 +1,75 @@
+"""The counts of a finished run that kept none, from its saved students: nothing is trained again."""
+
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+
+from ...arguments.data import DataArguments
+from ...data import SegmentationData
+from ...scoring.image_counts import SplitCounts, save_counts
+from ...scoring.protocols import Protocol
+from ...scoring.scorer import Scorer
+from ...training.cpu import prepare_cpu
+from ...training.locks import lock_folder
+from .grid import names_in
+
+TOLERANCE = 0.002  # of mIoU, to what the run reported: another machine rounds otherwise
+
+
+def recount(folder: Path) -> None:
+    """Scores the students of a finished run as it did, and writes what every image adds to counts.npz in its folder.
+
+    Every process of a run may call it; they share the images.
+
+    Raises:
+        OSError: data or students are not there, or another run writes to the folder.
+        ValueError: the students do not score what the run reported: the data, the weights or the package are others.
+    """
+    facts = json.loads((folder / "results.json").read_text())
+    training = facts["training"]
+    if training["cpu_threads"]:
+        prepare_cpu(training["cpu_threads"])
+    accelerator = Accelerator(cpu=training["use_cpu"], mixed_precision=_precision(training))
+    arguments = DataArguments(**facts["data"])
+    data = arguments.load()
+    size = tuple(arguments.image_size or data.image_size)
+    protocol = arguments.build_protocol(data.protocol, size, tuple(arguments.crop_size))
+    if str(protocol) != facts["protocol"]:
+        raise ValueError(f"{folder} was scored by {facts['protocol']}, which is now called {protocol}.")
+    with lock_folder(folder) if accelerator.is_main_process else nullcontext():
+        splits = {}
+        for split, reported in _scored(facts).items():
+            students = {
+                name: _count(folder / name, split, protocol, data, accelerator, reported[f"{name}_mean_iou"])
+                for name in names_in(reported)
+            }
+            splits[split] = SplitCounts(data.samples(split, transform=None).names(), students)
+        if accelerator.is_main_process:
+            save_counts(folder, data.class_names, splits)
+
+
+def _count(
+    student: Path, split: str, protocol: Protocol, data: SegmentationData, accelerator: Accelerator, reported: float
+) -> np.ndarray:
+    """The counts of a saved student, uint32 (N, K, K). ValueError if its mIoU is not what was reported."""
+    scores, counts = Scorer(str(student), data, accelerator).score(split, protocol)
+    if abs(scores["mean_iou"] - reported) > TOLERANCE:
+        raise ValueError(
+            f"{student} scores {100 * scores['mean_iou']:.2f} % on {split}, but its run reported "
+            f"{100 * reported:.2f} %. Is {data} what it was scored on?"
+        )
+    return counts.dense()
+
+
+def _scored(facts: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """The scores that a run reported at its end, by split; "eval" are those of the validation set while it trained."""
+    return {split: scores for split, scores in facts["scores"].items() if split != "eval"}
+
+
+def _precision(training: Mapping[str, Any]) -> str:
+    return "bf16" if training["bf16"] else "fp16" if training["fp16"] else "no"

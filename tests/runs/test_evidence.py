@@ -1,0 +1,195 @@
+"""From the files of a grid's runs to what they say: gains, intervals, lost classes, equal seconds, the check list."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from ctcl_hf.figures import class_gains_figure
+from ctcl_hf.metrics import scores_from_counts
+from ctcl_hf.runs.comparison import report
+from ctcl_hf.runs.comparison.checklist import checklist, fingerprint
+from ctcl_hf.runs.comparison.evidence import evidence_of, gains_table, lost_table, seconds_table
+from ctcl_hf.runs.comparison.grid import Grid
+from ctcl_hf.runs.comparison.paper import DML, VANILLA, Row
+from ctcl_hf.scoring.image_counts import SplitCounts, load_counts, save_counts
+
+CLASSES = ("sky", "road", "pole")
+IMAGES = tuple(f"frame-{i}" for i in range(7))
+LABELLED = np.random.default_rng(0).integers(20, 60, (len(IMAGES), len(CLASSES)))
+
+
+def write_run(cell, quality, seconds=100.0, poles=None, options="alpha 1.0", **changes):
+    """A finished run of two students whose pixels are right with a probability of `quality`; of poles, of `poles`."""
+    rng = np.random.default_rng(cell.seed)
+    students = {}
+    for name in ("cnn", "vit"):
+        table = np.zeros((len(IMAGES), 3, 3), dtype=np.uint32)
+        for i, k in np.ndindex(len(IMAGES), 3):
+            right = quality if k < 2 or poles is None else poles
+            chances = np.full(3, (1 - right) / 2)
+            chances[k] = right
+            table[i, k] = rng.multinomial(LABELLED[i, k], chances)
+        students[name] = table
+    cell.folder.mkdir(parents=True)
+    save_counts(cell.folder, CLASSES, {"validation": SplitCounts(IMAGES, students)})
+    scores = {"images": len(IMAGES)}
+    for name, table in students.items():
+        found = scores_from_counts(torch.from_numpy(table.sum(0, dtype=np.int64)), 3, None)
+        scores[f"{name}_mean_iou"] = float(found["mean_iou"])
+        scores |= {f"{name}_iou_{c}": float(v) for c, v in zip(CLASSES, found["per_category_iou"], strict=True)}
+    facts = {
+        "command": "run_ctcl.py",
+        "scores": {"eval": scores, "validation": scores},
+        "data": {"dataset": "synthetic", "dataset_name": None, "image_size": [60, 80], "crop_size": [32, 32],
+                 "scale_range": [0.5, 2.0]},
+        "students": {"from_scratch": True, "aspp_channels": 128, "output_stride": 16},
+        "training": {"bf16": True, "fp16": False, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1,
+                     "cnn_lr": 0.1, "vit_lr": 0.1},
+        "protocol": "whole images at 60x80",
+        "machine": "1 x 2 threads",
+        "versions": {"torch": "2.15"},
+    } | changes  # fmt: skip
+    (cell.folder / "results.json").write_text(json.dumps(facts))
+    logs = [
+        {"step": step, "eval_loss": 1.0} | {f"eval_{n}_mean_iou": scores[f"{n}_mean_iou"] * step / 4 for n in students}
+        for step in (1, 2, 3, 4)
+    ]
+    history = [*logs, {"step": 4, "train_runtime": seconds}]
+    (cell.folder / "trainer_state.json").write_text(json.dumps({"log_history": history, "global_step": 4}))
+    training = [["method", "X"], ["loss, by term and weight", "ce 1, kl 1"], ["options of the method", options]]
+    (cell.folder / "cards.json").write_text(json.dumps({name: {"training": training} for name in students}))
+    (cell.folder / "cell.json").write_text(json.dumps({"command": "", "minutes": seconds / 60, "resumed": False}))
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """Three seeds of vanilla and of two methods, of which one has run with two seeds and loses the poles."""
+    loses = Row("Loses", "--method ctcl")
+    grid = Grid(tmp_path, (VANILLA, DML, loses), ("a+b",), (1, 2, 3), ("--recipe", "demo"))
+    for seed in grid.seeds:
+        write_run(grid.cell(VANILLA, "a+b", seed), 0.6)
+        write_run(grid.cell(DML, "a+b", seed), 0.6 + 0.05 * seed, seconds=150.0)
+        if seed < 3:
+            write_run(grid.cell(loses, "a+b", seed), 0.7, seconds=100.0, poles=0.05)
+    return grid
+
+
+def test_gains_are_paired_by_seed_and_their_sum_is_of_both_students(grid):
+    dml, loses = evidence_of(grid, "a+b", "validation", 2)
+    assert dml.seeds == (1, 2, 3) and loses.seeds == (1, 2)
+    scores = {
+        (row, seed, name): grid.cell(row, "a+b", seed).read("results.json")["scores"]["validation"][f"{name}_mean_iou"]
+        for row in (VANILLA, DML)
+        for seed in grid.seeds
+        for name in ("cnn", "vit")
+    }
+    gains = [[100 * (scores[DML, s, name] - scores[VANILLA, s, name]) for s in grid.seeds] for name in ("cnn", "vit")]
+    assert [interval.mean for interval in dml.over_seeds[:2]] == pytest.approx([np.mean(gain) for gain in gains])
+    assert dml.over_seeds[2].mean == pytest.approx(np.mean(gains) * 2)
+    for by_seed, by_image in zip(dml.over_seeds, dml.over_images, strict=True):
+        assert by_image.mean == pytest.approx(by_seed.mean)  # the counts add up to the scores
+        assert by_image.low < by_image.mean < by_image.high and by_image.count == 4
+    text = gains_table([dml, loses], "a+b", 2)
+    assert f"| DML | 3 seeds | {dml.over_seeds[0]} | {dml.over_seeds[1]} |" in " ".join(text.split())
+    assert "4 blocks of 2 images" in text
+
+
+def test_classes_that_a_student_has_lost_are_named_with_how_often(grid):
+    dml, loses = evidence_of(grid, "a+b", "validation", 2)
+    assert dml.lost() == "cnn: none of 3; vit: none of 3"
+    assert loses.lost() == "cnn: pole 2/2; vit: pole 2/2"
+    assert "| Loses | cnn: pole 2/2; vit: pole 2/2 |" in " ".join(lost_table([dml, loses]).split())
+
+
+def test_at_equal_seconds_the_slower_method_is_read_where_vanilla_had_ended(grid):
+    dml, loses = evidence_of(grid, "a+b", "validation", 2)
+    assert [reading.share for reading in dml.equal_seconds] == [0.5] * 3  # 100 of 150 seconds: 2.67 of 4 steps
+    assert [reading.share for reading in loses.equal_seconds] == [1.0] * 2
+    table = seconds_table([dml, loses], "a+b")
+    assert "50 %" in table and "100 %" in table
+    cell = grid.cell(DML, "a+b", 1)
+    (cell.folder / "cell.json").write_text(json.dumps(cell.facts() | {"resumed": True}))
+    assert evidence_of(grid, "a+b", "validation", 2)[0].equal_seconds[0] is None
+
+
+def test_without_counts_there_is_no_interval_over_images_and_all_else_is_there(grid):
+    (grid.cell(VANILLA, "a+b", 2).folder / "counts.npz").unlink()
+    dml, loses = evidence_of(grid, "a+b", "validation", 2)
+    assert dml.over_images is loses.over_images is None and dml.over_seeds[0].low is not None
+    assert "blocks" not in gains_table([dml, loses], "a+b", 2)
+
+
+@pytest.mark.parametrize("wrong", ["images", "labels"])
+def test_runs_that_were_scored_on_other_images_or_labels_are_not_compared(grid, wrong):
+    folder = grid.cell(VANILLA, "a+b", 2).folder
+    counts = load_counts(folder)[1]["validation"]
+    images, students = counts.images, dict(counts.students)
+    if wrong == "images":
+        images = images[1:] + images[:1]
+    else:
+        students = {name: table + np.uint32(1) for name, table in students.items()}
+    save_counts(folder, CLASSES, {"validation": SplitCounts(images, students)})
+    with pytest.raises(ValueError, match="were scored on other images or labels of validation"):
+        evidence_of(grid, "a+b", "validation", 2)
+
+
+def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(grid):
+    cells = [cell for cell in grid.cells() if cell.is_finished]
+    text = checklist(grid, cells, 2)
+    for expected in (
+        "3 classes: sky, road, pole; masks as stored",
+        "crops of 32x32 from images scaled about 60x80",
+        "the last of 4 steps; nothing is selected by validation or test",
+        "**seeds**: Vanilla: 1, 2, 3; DML: 1, 2, 3; Loses: 1, 2",
+        "blocks of 2 consecutive images",
+        "Vanilla 1.7, DML 2.5, Loses 1.7 minutes a run",
+        "bfloat16",
+        "- **DML** ran `--method dml`: cnn ce 1, kl 1; vit ce 1, kl 1; options: alpha 1.0",
+    ):
+        assert expected in text, expected
+    path = grid.cell(DML, "a+b", 3).folder / "cards.json"
+    path.write_text(path.read_text().replace("alpha 1.0", "alpha 2.0"))
+    assert "NOT THE SAME WITH EVERY SEED: seeds [1, 2]: cnn ce 1" in checklist(grid, cells, 2)
+
+
+def test_a_fingerprint_changes_with_names_sizes_and_order_alone(halves, tmp_path):
+    from datasets import Dataset, Features, Image
+
+    from ctcl_hf.data import SegmentationSamples
+
+    def samples(files):
+        rows = {"image": [str(file) for file in files], "label": [str(file) for file in files]}
+        return SegmentationSamples(Dataset.from_dict(rows, Features(image=Image(), label=Image())), 3, None)
+
+    def picture(name, size, colour=0):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        PIL.Image.new("L", size, colour).save(path)
+        return path
+
+    first, second = picture("a.png", (8, 6)), picture("b.png", (8, 6))
+    given = fingerprint(samples([first, second]))
+    assert given == fingerprint(samples([picture("copy/a.png", (8, 6), 7), picture("copy/b.png", (8, 6), 9)]))
+    assert len({given, fingerprint(samples([second, first])), fingerprint(samples([first])),
+                fingerprint(samples([first, picture("other/b.png", (6, 8))]))}) == 4  # fmt: skip
+    assert len(fingerprint(halves.samples("validation", None))) == 16  # embedded, without names
+
+
+def test_tables_and_the_chart_of_classes_are_written_into_the_grids_folder(grid):
+    text = report.write_tables(grid, None, 2)
+    assert (grid.folder / "table.md").read_text() == text
+    assert text.index("| gain over vanilla") < text.index("lost classes") < text.index("Check list, a+b")
+    (path,) = report.write_class_gains(grid, 2)
+    assert path == grid.folder / "classes-a+b.png" and PIL.Image.open(path).size[0] > 400
+    assert sorted(path.name for path in grid.folder.iterdir()) == ["a+b", "classes-a+b.png", "table.csv", "table.md"]
+
+
+def test_of_many_classes_those_that_change_most_are_drawn():
+    gains = np.zeros((2, 50))
+    gains[:, 7], gains[:, 31], gains[:, 40] = 3.0, -4.0, np.nan
+    figure = class_gains_figure({"dml": {"cnn": gains, "vit": gains}}, [f"class {k}" for k in range(50)], most=2)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert sorted(labels) == ["class 31", "class 7"]
