@@ -222,7 +222,7 @@ def test_every_flag_in_the_documents_is_one():
     parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, CTCLArguments])
     known = {option for action in parser._actions for option in action.option_strings}
     known |= {"--recipe", "--config_file", "--shutdown-timeout", "--signals-to-handle"}  # the last three of launchers
-    for script in (*root.glob("examples/**/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
+    for script in (*root.glob("ctcl_hf/cli/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
         for node in ast.walk(ast.parse(script.read_text())):
             if isinstance(node, ast.AnnAssign):  # a field of a dataclass of arguments
                 known.add(f"--{ast.unparse(node.target)}")
