@@ -1,10 +1,13 @@
 """Names that are imported when they are first used, so that asking for help need not wait for torch."""
 
+import ast
 import importlib
+import importlib.util
 import sys
 from collections import UserDict
 from collections.abc import Callable, Mapping
 from importlib.abc import MetaPathFinder
+from pathlib import Path
 from typing import Any
 
 
@@ -32,6 +35,28 @@ class LazyDict(UserDict):
             module, name = value.split(":")
             value = self[key] = getattr(importlib.import_module(f".{module}", self.package), name)
         return value
+
+
+def class_alone(package: str, module: str, name: str) -> type:
+    """A class of a package's module without running the module: its statement, and the imports of what that names.
+
+    ValueError if the module has no such class; NameError if the class needs what the module does not import.
+    """
+    spec = importlib.util.find_spec(f".{module}", package)
+    statements = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    found = [node for node in statements if isinstance(node, ast.ClassDef) and node.name == name]
+    if not found:
+        raise ValueError(f"{spec.origin} has no class {name}.")
+    used = {node.id for node in ast.walk(found[0]) if isinstance(node, ast.Name)}
+    imports = [
+        node
+        for node in statements
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        and used & {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    ]
+    namespace: dict[str, Any] = {"__name__": spec.name, "__package__": package}
+    exec(compile(ast.Module([*imports, found[0]], type_ignores=[]), spec.origin, "exec"), namespace)
+    return namespace[name]
 
 
 class AfterImport(MetaPathFinder):

@@ -1,7 +1,7 @@
 """Pictures of segmentations and of training runs (matplotlib, without a display)."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,32 +79,27 @@ def comparison_figure(
     return figure
 
 
-# What is logged of each student -> its title. Trainer's key, with {} for the student's name.
-QUANTITIES = {
-    "eval_{}_mean_iou": "mIoU on validation",
-    "ce_{}": "cross entropy (nats)",
-    "hfd_{}": "HFD, Eq. 2",
-    "region_{}": "region BSD, Eq. 3",
-    "pixel_{}": "pixel BSD, Eq. 4 (nats)",
-    "kl_{}": "KL to the peer or target (nats)",
-    "ifv_{}": "intra-class variation",
-    "channel_{}": "channel-wise KL (nats)",
-    "teaches_pixels_{}": "share of pixels it teaches",
-    "teaches_regions_{}": "share of regions it teaches",
-    "groups_{}": "groups of classes that it is taught",
-    "region_spread_{}": "spread of the projected features",
-}
-LOSS_TERMS = ("ce_{}", "hfd_{}", "region_{}", "pixel_{}", "kl_{}", "ifv_{}", "channel_{}")
+# Of each student, in Trainer's log: the keys of its score and of a method's terms and statistics, by their titles.
+SCORE = {"eval_{}_mean_iou": "mIoU on validation"}
 
 
-def history_figure(log_history: Sequence[Mapping[str, float]], names: Sequence[str]) -> Figure:
-    """Curves of a run from Trainer's log history: mIoU, cross entropy, distillation terms, and who teaches how much."""
+def _keys(titles: Mapping[str, str]) -> dict[str, str]:
+    return SCORE | {f"{term}_{{}}": title for term, title in titles.items()}
+
+
+def history_figure(
+    log_history: Sequence[Mapping[str, float]], names: Sequence[str], titles: Mapping[str, str]
+) -> Figure:
+    """Curves of a run from Trainer's log history: mIoU, and what the method logs of each student.
+
+    titles: of what is logged as "TERM_STUDENT", by term. What the history does not hold is left out.
+    """
     curves = {
         title: {
             name: [(log["step"], log[key.format(name)]) for log in log_history if key.format(name) in log]
             for name in names
         }
-        for key, title in QUANTITIES.items()
+        for key, title in _keys(titles).items()
     }
     curves = {title: by_name for title, by_name in curves.items() if any(by_name.values())}
     figure = Figure(figsize=(4 * min(len(curves), 3), 3 * -(-len(curves) // 3)), layout="constrained")
@@ -182,13 +177,18 @@ def methods_figure(
 
 
 def grid_curves_figure(
-    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], names: Sequence[str]
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
+    names: Sequence[str],
+    titles: Mapping[str, str],
+    losses: Collection[str],
 ) -> Figure:
     """Curves of many runs: a row per quantity, a column per student, a line per method (the mean over its seeds).
 
-    histories: by method, then by seed, Trainer's log history.
+    histories: by method, then by seed, Trainer's log history. titles: as of `history_figure`. losses: the terms whose
+    axes are logarithmic.
     """
-    quantities = {key: title for key, title in QUANTITIES.items() if _points(histories, key, names)}
+    quantities = {key: title for key, title in _keys(titles).items() if _points(histories, key, names)}
+    logarithmic = {f"{term}_{{}}" for term in losses}
     figure = Figure(figsize=(6 * len(names), 2.6 * len(quantities) + 0.6), layout="constrained")
     grid = figure.subplots(len(quantities), len(names), squeeze=False)
     colours = {method: f"C{i}" for i, method in enumerate(histories)}
@@ -199,7 +199,7 @@ def grid_curves_figure(
                 axis.plot(steps, [np.mean(points[step]) for step in steps], label=method, color=colours[method])
             axis.set_title(f"{name}: {title}", fontsize=10)
             axis.grid(alpha=0.3)
-            axis.set_yscale("log" if key in LOSS_TERMS else "linear")
+            axis.set_yscale("log" if key in logarithmic else "linear")
     for axis in grid[-1]:
         axis.set_xlabel("step")
     handles = [Line2D([], [], color=colour, label=method) for method, colour in colours.items()]
@@ -229,8 +229,8 @@ def blind_classes_figure(
             group = next(members for members in changes[-1][1][name]["groups"] if label in members)
             together = [other for other in group if other != label]
             if together:
-                told = f"with {together[0]}" + (f" and {len(together) - 1} more" if len(together) > 1 else "")
-                axis.text(1.01, place, told, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
+                others = f"with {together[0]}" + (f" and {len(together) - 1} more" if len(together) > 1 else "")
+                axis.text(1.01, place, others, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
         axis.set(yticks=range(len(class_names)), yticklabels=class_names, xlabel="step", xlim=(0, last_step))
         axis.set_ylim(len(class_names) - 0.5, -0.5)
         axis.set_title(f"{name}: classes that its peer is blind to", fontsize=10)

@@ -204,18 +204,19 @@ def pixel_bsd(learner_logits, peer_logits, peer_teaches, direction, temperature)
 
 
 def grouped_kl_map(learner_logits, peer_logits, groups, direction, temperature):
-    """T^2 KL between the distributions over groups of classes, P_g = sum of p_k over the k in g, at every pixel.
+    """T^2 KL between the distributions over groups of classes at every pixel, proportional to P_g^(1/T), P_g = sum p_k.
 
     groups: lists of class ids that together are 0..K-1. (B, K, H, W) twice -> (B, H, W). Gradient: learner only.
     """
     batch, _, height, width = learner_logits.shape
     values = []
     for b, y, x in product(range(batch), range(height), range(width)):
-        p = torch.exp(_log_softmax(learner_logits[b, :, y, x] / temperature))
-        q = torch.exp(_log_softmax(peer_logits[b, :, y, x].detach() / temperature))
+        p = torch.exp(_log_softmax(learner_logits[b, :, y, x]))
+        q = torch.exp(_log_softmax(peer_logits[b, :, y, x].detach()))
+        p_groups, q_groups = ([sum(v[k] for k in group) ** (1 / temperature) for group in groups] for v in (p, q))
         total = learner_logits[b, 0, y, x] * 0
-        for group in groups:
-            p_group, q_group = sum(p[k] for k in group), sum(q[k] for k in group)
+        for p_group, q_group in zip(p_groups, q_groups, strict=True):
+            p_group, q_group = p_group / sum(p_groups), q_group / sum(q_groups)
             if direction == "reverse":
                 total = total + p_group * torch.log(p_group / q_group)
             else:

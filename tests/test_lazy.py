@@ -41,7 +41,6 @@ except SystemExit as end:
     assert "--cnn-lr" not in shown and "[FROM_SCRATCH]" not in shown
 
 
-@pytest.mark.xfail(reason="MethodArguments imports the method, and torch with it, to know its options", strict=True)
 def test_a_mistyped_flag_is_answered_without_torch():
     """It took twelve seconds: Trainer's arguments were imported first."""
     code = f"""

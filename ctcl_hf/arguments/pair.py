@@ -1,32 +1,12 @@
-"""Arguments about students, methods, optimisation and publishing, each documented once.
+"""Arguments about students, optimisation and publishing, each documented once.
 
 Imported without torch, so that --help answers at once.
 """
 
-import dataclasses
-import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
-
-from ..choices import Divisor, KDCLTarget, KLDirection, PixelClasses, RegionProjection
-from ..methods import METHODS
-
-if TYPE_CHECKING:
-    from ..methods import Objective
-    from ..students import Student
-
+from typing import Literal
 
 OPTIMIZERS = ("sgd", "adamw")
-
-# CTCL's open choices as the paper prints them (Eqs. 3 and 4).
-AS_PRINTED = {
-    "kl_direction": "reverse",
-    "pixel_divisor": "taught",
-    "pixel_classes": "all",
-    "region_divisor": "taught",
-    "region_projection": "both",
-}
 
 
 @dataclass
@@ -164,126 +144,3 @@ class StudentArguments:
     def __post_init__(self):
         if self.students is not None and len(self.students) != 2:
             raise ValueError(f"--students {' '.join(self.students)}: expected two.")
-
-
-@dataclass
-class MethodArguments:
-    """How the students learn from each other."""
-
-    _argument_group_name = "method"
-
-    method: str = field(default="ctcl", metadata={"help": "Training method.", "choices": list(METHODS)})
-    alpha: float = field(default=1.0, metadata={"help": "Weight of pixel-wise BSD within BSD (Eq. 5, Table 7)."})
-    beta: float = field(default=0.1, metadata={"help": "Weight of HFD in each student's loss (Eq. 6, Table 8)."})
-    gamma: float = field(default=1.0, metadata={"help": "Weight of BSD in each student's loss (Eq. 6, Table 9)."})
-    hfd: bool = field(default=True, metadata={"help": "Heterogeneous feature distillation (Eq. 2, Table 4)."})
-    region_bsd: bool = field(default=True, metadata={"help": "Region-wise selective distillation (Eq. 3, Table 5)."})
-    pixel_bsd: bool = field(default=True, metadata={"help": "Pixel-wise selective distillation (Eq. 4, Table 5)."})
-    kl_direction: KLDirection = field(
-        default="forward",
-        metadata={"help": "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."},
-    )
-    pixel_divisor: Divisor = field(
-        default="labelled",
-        metadata={"help": "What Eq. 4 divides by: all labelled pixels, or those that are taught, as printed."},
-    )
-    region_divisor: Divisor = field(
-        default="taught",
-        metadata={"help": "The same of Eq. 3, in regions: those taught, as printed, or all labelled ones."},
-    )
-    pixel_classes: PixelClasses | None = field(
-        default=None,
-        metadata={
-            "help": "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot "
-            "tell apart are merged, so that it cannot make a student forget them. Default: grouped; of others than "
-            "ctcl all."
-        },
-    )
-    temperature: float | None = field(
-        default=None, metadata={"help": "Temperature of the distributions compared. Default: 1; kdcl 2, cwd 4."}
-    )
-    region_projection: RegionProjection = field(
-        default="both",
-        metadata={"help": "Who is projected in Eq. 3: both students, as printed, or the learner onto the peer."},
-    )
-    distillation_weight: float | None = field(
-        default=None,
-        metadata={"help": "Weight of what a student learns from its peer. Default: 1; ifvd 20, cwd 3."},
-    )
-    kdcl_target: KDCLTarget = field(
-        default="minlogit",
-        metadata={
-            "help": "KDCL's target: smallest logits, the better student, the best mixture of the batch, or the best on "
-            "held-out (evaluation) images."
-        },
-    )
-    teachers: str | None = field(
-        default=None,
-        metadata={
-            "help": "Output folder of a finished --method vanilla run, whose frozen students teach (offline_kd; ifvd "
-            "and cwd, which without it learn from each other)."
-        },
-    )
-    as_printed: bool = field(
-        default=False,
-        metadata={"help": "CTCL exactly as the paper prints Eqs. 3 and 4, whatever the options of BSD say."},
-    )
-    distillation_warmup: float = field(
-        default=0.0,
-        metadata={"help": "Share of the training, 0 to 1, over which the weights of distillation rise from 0."},
-    )
-
-    def __post_init__(self):
-        problems = []
-        if self.method not in METHODS:
-            problems.append(f"--method {self.method}: expected one of {', '.join(METHODS)}.")
-        else:
-            if self.as_printed:
-                problems += self._set_as_printed()
-            for option in dataclasses.fields(self):
-                is_set = getattr(self, option.name) != option.default
-                if option.name not in ("method", "as_printed") and is_set and option.name not in self._accepted():
-                    problems.append(f"--{option.name} has no effect on --method {self.method}.")
-            wanted = self._accepted().get("teachers")
-            if wanted is not None and wanted.default is inspect.Parameter.empty and self.teachers is None:
-                problems.append(
-                    f"--method {self.method} needs --teachers FOLDER: students that were trained before. This trains "
-                    "them: run_ctcl.py --method vanilla --output_dir FOLDER, on the same data."
-                )
-        for weight in ("alpha", "beta", "gamma", "distillation_weight"):
-            if (getattr(self, weight) or 0) < 0:
-                problems.append(f"--{weight} {getattr(self, weight)}: a weight must not be negative.")
-        if not 0 <= self.distillation_warmup <= 1:
-            problems.append(f"--distillation_warmup {self.distillation_warmup}: expected a share, 0 to 1.")
-        if self.temperature is not None and self.temperature <= 0:
-            problems.append(f"--temperature {self.temperature}: must be positive.")
-        if problems:
-            raise ValueError("\n".join(problems))
-
-    def _set_as_printed(self) -> list[str]:
-        """Sets the options of the paper's equations; what was asked for beside them, or cannot be, as problems."""
-        if self.method != "ctcl":
-            return [f"--as_printed has no effect on --method {self.method}."]
-        defaults = {option.name: option.default for option in dataclasses.fields(self)}
-        asked = [
-            f"--{name} {getattr(self, name)} is not as printed ({printed}): leave out one of the two."
-            for name, printed in AS_PRINTED.items()
-            if getattr(self, name) not in (printed, defaults[name])
-        ]
-        for name, printed in AS_PRINTED.items():
-            setattr(self, name, printed)
-        return asked
-
-    def _accepted(self) -> Mapping[str, inspect.Parameter]:
-        """The parameters of the method's class."""
-        return inspect.signature(METHODS[self.method]).parameters
-
-    def options(self) -> dict[str, Any]:
-        """The fields that the method's class takes by keyword, but for teachers; None is left to its default."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in self._accepted()}
-        return {name: value for name, value in fields.items() if value is not None and name != "teachers"}
-
-    def build(self, a: "Student", b: "Student", teachers: "tuple[Student, Student] | None" = None) -> "Objective":
-        """The objective for these two students; `teachers` are the models that --teachers names, of a's peer first."""
-        frozen = {} if teachers is None else {"teachers": teachers}
-        return METHODS[self.method](a, b, **self.options(), **frozen)

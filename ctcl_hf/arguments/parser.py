@@ -3,11 +3,13 @@
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
+
+from ..methods import MethodOptions
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -37,13 +39,27 @@ class ArgumentsParser(HfArgumentParser):
 
     def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
         self.problems: list[str] = []
+        self.without_effect: dict[str, str] = {}  # names of arguments -> on what
         super().__init__(*args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
         for action in self._actions:
             if action.type is string_to_bool and action.nargs is None:  # of a field that may be None as well
                 action.nargs, action.const = "?", True
-        for leaving in [action for action in self._actions if isinstance(action, argparse._StoreFalseAction)]:
+        self._show_what_leaves_out(self._actions)
+
+    def _show_what_leaves_out(self, actions: Sequence[argparse.Action]) -> None:
+        for leaving in [action for action in actions if isinstance(action, argparse._StoreFalseAction)]:
             leaving.help = f"Leave out {leaving.help[0].lower()}{leaving.help[1:]}"
             self._option_string_actions[f"--{leaving.dest}"].help = argparse.SUPPRESS
+
+    def add_without_effect(self, kind: type, choice: str) -> None:
+        """Takes the arguments of a dataclass for the help alone: where one is given, it has no effect on `choice`."""
+        known = set(self._actions)
+        self._add_dataclass_arguments(kind)
+        added = [action for action in self._actions if action not in known]
+        self._show_what_leaves_out(added)
+        for action in added:
+            action.default = argparse.SUPPRESS
+            self.without_effect[action.dest] = choice
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         try:
@@ -83,6 +99,11 @@ class ArgumentsParser(HfArgumentParser):
             self.problems.append(f"unrecognized arguments: {option}" + (f" (did you mean {near}?)" if near else ""))
         if unknown and not unknown[0].startswith("-"):
             self.problems.append(f"unrecognized arguments: {unknown[0]}")
+        self.problems += [
+            f"--{name} has no effect on {choice}."
+            for name, choice in self.without_effect.items()
+            if hasattr(namespace, name)
+        ]
         parsed = []
         for kind in self.dataclass_types:
             names = [field.name for field in dataclasses.fields(kind) if field.init]
@@ -93,8 +114,10 @@ class ArgumentsParser(HfArgumentParser):
                     if not self.problems:
                         raise
                     continue  # of a value that is told already
-                # The fields' own checks may repeat what a choice has said.
-                self.problems += [line for line in str(error).split("\n") if not self._is_told(line)]
+                # Options of methods are told of by name, not as flags. Checks may repeat what a choice has said.
+                dashes = "--" if issubclass(kind, MethodOptions) else ""
+                lines = [dashes + line for line in str(error).split("\n")]
+                self.problems += [line for line in lines if not self._is_told(line)]
         if self.problems:
             self.error("\n".join(self.problems))
         return [*parsed, namespace]

@@ -6,13 +6,10 @@ import sys
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..methods import METHODS, MethodOptions
 from .data import DataArguments
-from .pair import (
-    MethodArguments,
-    OptimizationArguments,
-    PublishingArguments,
-    StudentArguments,
-)
+from .method import MethodArguments, options_of_others, own_options
+from .pair import OptimizationArguments, PublishingArguments, StudentArguments
 from .parser import ArgumentsParser
 from .trainer import TrainerArguments, names_of_trainer
 
@@ -99,6 +96,7 @@ class Arguments(NamedTuple):
     students: StudentArguments
     data: DataArguments
     method: MethodArguments
+    options: MethodOptions
     training: "CTCLArguments"
     command: str
 
@@ -112,7 +110,7 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     """The command line (or `argv`) over the recipe that it names. Exits with a message on a bad argument."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="paper")
-    first.add_argument("--method", default="ctcl")
+    first.add_argument("--method", default=MethodArguments.method)
     for what in ("eval", "save"):
         first.add_argument(f"--{what}_steps", f"--{what}-steps", nargs="?")
     told = first.parse_known_args(argv)[0]
@@ -122,10 +120,12 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
 
     def read(*of_training: type, **other: Any) -> list[Any]:
         parser = ArgumentsParser(
-            [StudentArguments, DataArguments, MethodArguments, *of_training],
+            [StudentArguments, DataArguments, MethodArguments, own_options(method), *of_training],
             description=description,
             epilog=TRAINER_ARGUMENTS,
         )
+        if method in METHODS:
+            parser.add_without_effect(options_of_others(method), f"--method {method}")
         parser.add_argument("--recipe", default="paper", choices=list(RECIPES), help=RECIPE_HELP)
         parser.set_defaults(**defaults)
         return parser.parse(argv, **other)
@@ -134,6 +134,6 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     read(OptimizationArguments, PublishingArguments, TrainerArguments, others=names_of_trainer(), synonyms=SYNONYMS)
     from .training import CTCLArguments
 
-    students, data, method_arguments, training, *_ = read(CTCLArguments)
-    given = sys.argv[1:] if argv is None else argv
-    return Arguments(recipe, students, data, method_arguments, training, shlex.join(["ctcl-hf", "train", *given]))
+    students, data, method_arguments, options, training, *_ = read(CTCLArguments)
+    command = shlex.join(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
+    return Arguments(recipe, students, data, method_arguments, options, training, command)

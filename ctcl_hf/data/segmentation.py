@@ -184,6 +184,7 @@ class SegmentationSamples(Dataset):
         self._encoded = undecoded(rows)
         self.num_classes = num_classes
         self.transform = transform
+        self.label_map, self.colours = dict(label_map or {}), dict(colours or {})
         self.read_mask = MaskReader(num_classes, label_map, colours)
 
     def __len__(self) -> int:

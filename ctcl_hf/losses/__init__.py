@@ -6,7 +6,7 @@ same plainly on full-resolution logits: its reference in the tests, and building
 
 from .channel import channel_distillation
 from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
-from .groups import ClassGroups, groups_of, merged_log_probabilities, place_of_classes
+from .groups import ClassGroups, Groups, groups_of, merged_log_probabilities, place_of_classes
 from .hfd import as_constant, hfd
 from .pixel import cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
 from .region import average_pool, cosine_distance, region_bsd, region_sums, spread, teaching_directions
@@ -16,6 +16,7 @@ from .variation import intra_class_variation
 
 __all__ = [
     "ClassGroups",
+    "Groups",
     "PixelLosses",
     "PixelTeaching",
     "across_processes",

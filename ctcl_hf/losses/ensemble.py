@@ -53,7 +53,7 @@ def linear_share(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Ten
         for phase in upsampling:
             of_a, of_b = phase.pixels()
             valid = labelled[phase.place]
-            target = torch.where(valid, labels[phase.place], 0).unsqueeze(1)
+            target = torch.where(valid, labels[phase.place], 0).unsqueeze(1).long()
             difference = of_a - of_b
             expected = (F.softmax(torch.lerp(of_b, of_a, share), dim=1) * difference).sum(1)
             slope += torch.where(valid, expected - difference.gather(1, target).squeeze(1), 0).sum()
@@ -66,14 +66,15 @@ def linear_share(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Ten
 def error_products(a: Tensor, b: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     """Sums over labelled pixels of the students' errors e = softmax(z) - onehot(y): <e_a, e_a>, <e_b, e_b>, <e_a, e_b>.
 
-    Shapes: logits (B, K, H, W) twice, labels (B, H, W) -> (3,), float64.
+    Shapes: logits (B, K, H, W) twice, labels (B, H, W) -> (3,), float64 on the CPU.
     """
     labelled = labels != ignore_index
-    target = torch.where(labelled, labels, 0).unsqueeze(1)
+    target = torch.where(labelled, labels, 0).unsqueeze(1).long()
     one = a.new_ones(()).expand(target.shape)
     errors = [torch.softmax(z.detach(), dim=1).scatter_add(1, target, -one) for z in (a, b)]
     pairs = ((0, 0), (1, 1), (0, 1))
-    return torch.stack([((errors[i] * errors[j]).sum(1) * labelled).sum(dtype=torch.float64) for i, j in pairs])
+    of_images = [((errors[i] * errors[j]).sum(1) * labelled).sum((1, 2)) for i, j in pairs]
+    return torch.stack(of_images).cpu().double().sum(1)  # not on the device: Apple's GPUs know no float64
 
 
 def general_share(products: Tensor) -> Tensor:

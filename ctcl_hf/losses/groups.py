@@ -39,8 +39,8 @@ def groups_of(blind: Sequence[int], confusion: Tensor) -> Groups:
 
     Args:
         blind: ids of classes.
-        confusion: (K, K) counts of pixels, rows by label, columns by what the peer says. A class that was never seen
-            is left alone; where no pixel at all was seen, all classes are one group, in which nothing is taught.
+        confusion: (K, K) counts of pixels, rows by label, columns by what the peer says. A class of which no pixel was
+            missed is left alone; where no pixel at all was seen, all classes are one group, in which nothing is taught.
     """
     num_classes = len(confusion)
     if not bool(confusion.any()):
@@ -60,6 +60,7 @@ class ClassGroups(nn.Module):
 
     To a learner L, its peer P is blind to a class where IoU_P < ratio IoU_L or IoU_P < floor, until it exceeds both
     bounds by the factor RECOVERY; IoU is that of the counts, a moving sum over steps. Groups are those of `groups_of`.
+    Counts are in float32, which must not be made narrower.
     Part of a checkpoint; the same on all processes.
 
     Args:
@@ -99,11 +100,12 @@ class ClassGroups(nn.Module):
         self.confusion.mul_(self.memory).add_(self.counted)
         self.counted.zero_()
         correct = self.confusion.diagonal(dim1=1, dim2=2)
-        iou = correct / (self.confusion.sum(1) + self.confusion.sum(2) - correct).clamp_min(torch.finfo().tiny)
+        union = self.confusion.sum(1) + self.confusion.sum(2) - correct
+        iou = correct / union.clamp_min(torch.finfo(union.dtype).tiny)
         for learner, peer in enumerate(self.peers):
             bound = (self.ratio * iou[learner]).clamp_min(self.floor)
             bound = torch.where(self.blind[learner], RECOVERY * bound, bound)
-            self.blind[learner] = iou[peer] < bound
+            self.blind[learner] = (iou[peer] < bound) & (self.confusion[peer].sum(1) > 0)  # of classes that were seen
 
     def blind_classes(self, learner: int) -> list[int]:
         """The classes that the learner's peer is blind to."""

@@ -33,8 +33,8 @@ LARGEST_FACTOR_CPU = math.inf
 class PixelTeaching(NamedTuple):
     """What each of n students is taught at a pixel, by whom and where.
 
-    `T^2 KL`, in nats, between the class distributions of learner and peer, both softened by T, summed over the pixels
-    at which the learner is taught and divided as `divisor` says. The peer is a constant.
+    `T^2 KL`, in nats, between the class distributions of learner and peer, each softened to softmax(log P / T), summed
+    over the pixels at which the learner is taught and divided as `divisor` says. The peer is a constant.
 
     peers: of each student, its peer's place among all that is predicted: the students, the teachers, and the target.
     selective: a student is taught only where its peer, the other one of two students, has the lower cross entropy (Eq.
@@ -42,7 +42,8 @@ class PixelTeaching(NamedTuple):
     direction: "forward" is KL(peer || learner), "reverse" KL(learner || peer), as Eq. 4 is printed.
     divisor: "taught": the number of pixels at which this student is taught, as printed; "labelled": of all labelled
         ones, as cross entropy's, so that what one pixel weighs does not grow as fewer are taught.
-    groups: of each student, the groups of classes whose summed probabilities are compared; None: all classes alone.
+    groups: of each student, the groups of classes whose summed probabilities P are compared, or None for all classes
+        alone; for all students at once None, too, where nothing is to be counted either.
     target: logits of one more peer, made pointwise of those of all students and teachers and the labels; given those,
         (b, K, n, m) each, and the labels with 0 where ignored, (b, 1, n, m).
     """
@@ -52,7 +53,7 @@ class PixelTeaching(NamedTuple):
     direction: KLDirection = "forward"
     temperature: float = 1.0
     divisor: Divisor = "labelled"
-    groups: tuple[Groups, ...] | None = None
+    groups: tuple[Groups | None, ...] | None = None
     target: Callable[[Sequence[Tensor], Tensor], Tensor] | None = None
 
 
@@ -151,15 +152,9 @@ class _PixelLosses(torch.autograd.Function):
                 for own, mask in zip(teaches, masks, strict=True):
                     own[phase.place] = mask
             taught = [mask.unsqueeze(1).to(p[0].dtype) for mask in taught]
-            if teaching.temperature != 1:
-                logits = [values / teaching.temperature for values in logits]
-                log_p, p = [], []
-            for values in logits[len(log_p) :]:
-                log_p.append(F.log_softmax(values, dim=1))
-                p.append(log_p[-1].exp())
-            one_pass = teaching.selective and all(len(own) == num_classes for own in teaching.groups or ())
-            lessons = _exchanged_lessons if one_pass else _lessons
-            for i, divergence, gradient, sign in lessons(teaching, log_p, p, taught):
+            log_p += [F.log_softmax(values, dim=1) for values in logits[n:]]
+            lessons = _exchanged_lessons if teaching.selective and not any(teaching.groups or ()) else _lessons
+            for i, divergence, gradient, sign in lessons(teaching, log_p, taught):
                 divergences[i] += (divergence * taught[i]).sum() * (sign * teaching.temperature**2)
                 if with_gradient:
                     phase.add_gradient(i, TAUGHT, gradient * (taught[i] * (sign * teaching.temperature)))  # T^2 / T
@@ -203,7 +198,7 @@ def _count(counts: Tensor, logits: Sequence[Tensor], target: Tensor, valid: Tens
     num_classes = logits[0].shape[1]
     row = torch.where(valid, target.squeeze(1) * num_classes, num_classes**2)  # the ignored ones beyond the counts
     for own, values in zip(counts, logits, strict=True):
-        cells = (row + values.argmax(1)).flatten()
+        cells = (row + values.max(1).indices).flatten()  # on a CPU a tenth of argmax's time at few classes
         own += torch.bincount(cells, minlength=num_classes**2 + num_classes)[: num_classes**2]
 
 
@@ -211,43 +206,41 @@ def _count(counts: Tensor, logits: Sequence[Tensor], target: Tensor, valid: Tens
 Lesson = tuple[int, Tensor, Tensor, int]
 
 
-def _lessons(
-    teaching: PixelTeaching, log_p: Sequence[Tensor], p: Sequence[Tensor], taught: Sequence[Tensor]
-) -> Iterator[Lesson]:
+def _lessons(teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[Tensor]) -> Iterator[Lesson]:
     """Each student on its own. In a single group there is nothing to learn."""
     for i, j in enumerate(teaching.peers):
-        groups = teaching.groups and teaching.groups[i]
-        if not groups or len(groups) == log_p[i].shape[1]:
-            yield i, *_divergence_and_gradient(log_p[i], log_p[j], p[i], p[j], teaching.direction), 1
+        learner, peer = log_p[i], log_p[j]
+        groups = teaching.groups[i] if teaching.groups else None
+        if groups is None:
+            yield i, *_divergence_and_gradient(learner, peer, teaching), 1
         elif len(groups) > 1:
-            log_own, log_peer = (merged_log_probabilities(values, groups) for values in (log_p[i], log_p[j]))
-            divergence, gradient = _divergence_and_gradient(
-                log_own, log_peer, log_own.exp(), log_peer.exp(), teaching.direction
-            )
-            # The chain rule from a group's log-sum-exp to the logits of its classes: each one's share of the group.
+            learner, peer = (merged_log_probabilities(values, groups) for values in (learner, peer))
+            divergence, gradient = _divergence_and_gradient(learner, peer, teaching)
+            # The chain rule from the logarithm of a group's probability to the logits of its classes: each one's share
+            # of the group. That all groups' probabilities sum up to 1 adds nothing, since such a gradient sums up to 0.
             places = place_of_classes(groups)
-            share = (log_p[i] - log_own[:, places]).exp_()
+            share = (log_p[i] - learner[:, places]).exp_()
             yield i, divergence, share.mul_(gradient[:, places]), 1
 
 
-def _divergence_and_gradient(
-    log_learner: Tensor, log_peer: Tensor, learner: Tensor, peer: Tensor, direction: KLDirection
-) -> tuple[Tensor, Tensor]:
-    """KL (b, 1, n, m), and its gradient to the learner's logits (b, K, n, m)."""
+def _divergence_and_gradient(log_learner: Tensor, log_peer: Tensor, teaching: PixelTeaching) -> tuple[Tensor, Tensor]:
+    """KL (b, 1, n, m) of the softened distributions, and its gradient to the learner's softened logits (b, K, n, m)."""
+    log_learner, log_peer = (_softened(values, teaching.temperature) for values in (log_learner, log_peer))
     log_ratio = log_learner - log_peer
-    if direction == "reverse":
+    learner, peer = log_learner.exp(), log_peer.exp()
+    if teaching.direction == "reverse":
         divergence = (learner * log_ratio).sum(1, keepdim=True)
         return divergence, log_ratio.sub_(divergence).mul_(learner)
     return -log_ratio.mul_(peer).sum(1, keepdim=True), learner - peer
 
 
-def _exchanged_lessons(
-    teaching: PixelTeaching, log_p: Sequence[Tensor], p: Sequence[Tensor], taught: Sequence[Tensor]
-) -> Iterator[Lesson]:
+def _exchanged_lessons(teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[Tensor]) -> Iterator[Lesson]:
     """`_lessons` of two students, a pixel of whom has one learner, in one pass: between them only a sign differs.
 
     taught: (b, 1, n, m), 0 or 1 and never both 1.
     """
+    log_p = [_softened(values, teaching.temperature) for values in log_p]
+    p = [values.exp() for values in log_p]
     log_ratio = log_p[0] - log_p[1]
     if teaching.direction == "reverse":
         learner = (p[0] * taught[0]).addcmul_(p[1], taught[1])
@@ -259,3 +252,7 @@ def _exchanged_lessons(
         gradient = p[0] - p[1]
     yield 0, divergence, gradient, 1
     yield 1, divergence, gradient, -1
+
+
+def _softened(log_p: Tensor, temperature: float) -> Tensor:
+    return log_p if temperature == 1 else F.log_softmax(log_p / temperature, dim=1)

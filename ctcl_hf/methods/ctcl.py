@@ -1,12 +1,76 @@
 """CTCL: collaborative learning of a CNN and a ViT (Zhu et al., ICCV 2023, Eqs. 1-6)."""
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 from torch import Tensor, nn
 
 from .. import losses
 from ..choices import Divisor, KLDirection, PixelClasses, RegionProjection
 from ..students import Student, StudentOutput
 from .objective import StudentTerms
+from .options import SoftenedOptions, Weight, option
+from .paper import Paper
 from .pixelwise import PixelwiseObjective
+
+
+@dataclass(kw_only=True)
+class CTCLOptions(SoftenedOptions):
+    """Options of CTCL: its weights, its parts, and what its paper leaves open (docs/fidelity.md)."""
+
+    AS_PRINTED: ClassVar[dict[str, str]] = {  # Eqs. 3 and 4
+        "kl_direction": "reverse",
+        "pixel_divisor": "taught",
+        "pixel_classes": "all",
+        "region_divisor": "taught",
+        "region_projection": "both",
+    }
+
+    alpha: Weight = option(1.0, "Weight of pixel-wise BSD within BSD (Eq. 5, Table 7).")
+    beta: Weight = option(0.1, "Weight of HFD in each student's loss (Eq. 6, Table 8).")
+    gamma: Weight = option(1.0, "Weight of BSD in each student's loss (Eq. 6, Table 9).")
+    hfd: bool = option(True, "Heterogeneous feature distillation (Eq. 2, Table 4).")
+    region_bsd: bool = option(True, "Region-wise selective distillation (Eq. 3, Table 5).")
+    pixel_bsd: bool = option(True, "Pixel-wise selective distillation (Eq. 4, Table 5).")
+    kl_direction: KLDirection = option(
+        "forward", "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."
+    )
+    pixel_divisor: Divisor = option(
+        "labelled", "What Eq. 4 divides by: all labelled pixels, or those that are taught, as printed."
+    )
+    pixel_classes: PixelClasses = option(
+        "grouped",
+        "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot tell apart "
+        "are merged, so that among them the labels alone decide.",
+    )
+    region_divisor: Divisor = option(
+        "taught", "The same of Eq. 3, in regions: those taught, as printed, or all labelled ones."
+    )
+    region_projection: RegionProjection = option(
+        "both", "Who is projected in Eq. 3: both students, as printed, or the learner onto the peer."
+    )
+    as_printed: bool = option(False, "CTCL exactly as the paper prints Eqs. 3 and 4, whatever the options of BSD say.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.as_printed:
+            for name, printed in self.AS_PRINTED.items():
+                setattr(self, name, printed)
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if self.as_printed:
+            # A value that equals the default may not have been asked for.
+            found += [
+                f"{name} {getattr(self, name)} is not as printed ({printed}): leave out one of the two."
+                for name, printed in self.AS_PRINTED.items()
+                if getattr(self, name) not in (printed, getattr(type(self), name))
+            ]
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """As recorded: what `as_printed` stands for is there under its own names."""
+        return {name: value for name, value in super().values().items() if name != "as_printed"}
 
 
 class Projection(nn.Conv2d):
@@ -27,75 +91,68 @@ class CTCL(PixelwiseObjective):
     learner and applied both ways. Gradient contract: a student's terms move that student and its own projections; the
     peer's features, logits and borrowed stage are constants.
 
-    Args:
-        alpha, beta, gamma: weights of pixel BSD within BSD, of HFD, and of BSD (paper: 1, 0.1, 1; Tables 7-9).
-        hfd, region_bsd, pixel_bsd: which parts there are (Tables 4 and 5). Without HFD and region BSD no features are
-            read, so that any two segmentation models will do.
-        kl_direction: order of the divergence in Eq. 4. "forward" is KL(peer || learner), as distillation usually has it
-            and as did better on CamVid (docs/results-all-classes.md); "reverse" is KL(learner || peer), as printed.
-        pixel_divisor: of a student's pixel BSD. "labelled": all labelled pixels, as cross entropy's. "taught", as Eq. 4
-            is printed: those at which this student is taught, so that the fewer they are, the more each weighs against
-            its cross entropy.
-        pixel_classes: what pixel BSD compares. "grouped": groups of classes that the peer tells apart, so that it
-            cannot make a student forget the others (docs/fidelity.md); see `PixelwiseObjective`. "all", as printed.
-        region_divisor: the same of region BSD, in regions; "taught" as printed in Eq. 3.
-        temperature: softens both distributions in Eq. 4, whose value is then scaled by T^2. The paper names none: 1.
-        region_projection: who is projected in Eq. 3. "both", as printed: both students' last features, to the narrower
-            one's channels; "learner": only the learner's, onto the peer's own features.
-        distillation_warmup: see `Objective`.
+    Without HFD and region BSD no features are read, so that any two segmentation models will do. What the paper leaves
+    open is chosen where it matters (docs/fidelity.md): all labelled pixels divide pixel BSD, since of taught ones each
+    weighs more, the fewer they are; classes are grouped, so that among those that a peer cannot tell apart the labels
+    alone decide.
     """
 
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        *,
-        alpha: float = 1.0,
-        beta: float = 0.1,
-        gamma: float = 1.0,
-        hfd: bool = True,
-        region_bsd: bool = True,
-        pixel_bsd: bool = True,
-        kl_direction: KLDirection = "forward",
-        pixel_divisor: Divisor = "labelled",
-        pixel_classes: PixelClasses = "grouped",
-        region_divisor: Divisor = "taught",
-        temperature: float = 1.0,
-        region_projection: RegionProjection = "both",
-        distillation_warmup: float = 0.0,
-    ):
-        super().__init__(a, b, (1, 0), pixel_classes if pixel_bsd else "all", distillation_warmup=distillation_warmup)
-        self.hfd, self.region_bsd, self.pixel_bsd = hfd, region_bsd, pixel_bsd
+    Options = CTCLOptions
+    TERMS: ClassVar[dict[str, str]] = {
+        "hfd": "HFD, Eq. 2",
+        "region": "region BSD, Eq. 3",
+        "pixel": "pixel BSD, Eq. 4 (nats)",
+    }
+    STATISTICS: ClassVar[dict[str, str]] = {
+        "teaches_pixels": "share of pixels it teaches",
+        "teaches_regions": "share of regions it teaches",
+        **PixelwiseObjective.STATISTICS,
+        "region_spread": "spread of the projected features",
+    }
+    PAPER = Paper(
+        key="zhu2023good",
+        title="A Good Student is Cooperative and Reliable: {CNN}-Transformer Collaborative Learning for Semantic "
+        "Segmentation",
+        authors="Zhu, Jinjing and Luo, Yunhao and Zheng, Xu and Wang, Hao and Wang, Lin",
+        venue="Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)",
+        year=2023,
+        url="https://vlistlab22.github.io/CTCL/",
+    )
+
+    def __init__(self, a: Student, b: Student, **options: Any):
+        super().__init__(a, b, (1, 0), **options)
+        told = self.options
+        if not told.pixel_bsd:
+            self.class_groups = None  # nothing is compared pixel by pixel
         self.teaching = losses.PixelTeaching(
             peers=self.peers,
             selective=True,
-            direction=kl_direction,
-            temperature=temperature,
-            divisor=pixel_divisor,
+            direction=told.kl_direction,
+            temperature=told.temperature,
+            divisor=told.pixel_divisor,
         )
-        self.region_projection, self.region_divisor = region_projection, region_divisor
         for weights, modules, learner, peer in zip(self.weights, self.projections, (a, b), (b, a), strict=True):
             # What a student lacks is said here, not at the first step.
-            if hfd:
+            if told.hfd:
                 _ = peer.second_stage
-                weights["hfd"] = beta
+                weights["hfd"] = told.beta
                 modules["low"] = Projection(learner.low_channels, peer.low_channels)
-            if region_bsd:
-                weights["region"] = gamma
+            if told.region_bsd:
+                weights["region"] = told.gamma
                 shared_channels = min(learner.last_channels, peer.last_channels)
                 modules["last"] = Projection(
-                    learner.last_channels, shared_channels if region_projection == "both" else peer.last_channels
+                    learner.last_channels, shared_channels if told.region_projection == "both" else peer.last_channels
                 )
-            if pixel_bsd:
-                weights["pixel"] = gamma * alpha
+            if told.pixel_bsd:
+                weights["pixel"] = told.gamma * told.alpha
 
     def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
         students = (a, b)
-        if not (self.region_bsd or self.pixel_bsd):
+        if not (self.options.region_bsd or self.options.pixel_bsd):
             terms = [StudentTerms(self.segmentation_terms(student, labels), {}) for student in students]
         else:
             terms = self._selective_terms(a, b, labels)
-        if self.hfd:
+        if self.options.hfd:
             for i, j in ((0, 1), (1, 0)):
                 learner, peer = students[i], students[j]
                 transformed = peer.second_stage(self.projections[i]["low"](learner.low, peer.low.shape[-2:]))
@@ -109,11 +166,11 @@ class CTCL(PixelwiseObjective):
         (labelled_pixels,) = losses.divisors(labelled.sum())
         terms = []
         for i, student in enumerate((a, b)):
-            taught = {"pixel": on_pixels.pixel[i]} if self.pixel_bsd else {}
+            taught = {"pixel": on_pixels.pixel[i]} if self.options.pixel_bsd else {}
             teaches = {"teaches_pixels": on_pixels.teaches[i].sum() / labelled_pixels, **self.group_statistics(i)}
             own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels)}
             terms.append(StudentTerms(own | taught, teaches))
-        if not self.region_bsd:
+        if not self.options.region_bsd:
             return terms
 
         # Regions are the cells of the coarser of the two last feature grids.
@@ -122,11 +179,11 @@ class CTCL(PixelwiseObjective):
         teaches = losses.teaching_directions(*(losses.region_sums(ce, grid) for ce in on_pixels.ce_maps), has_label)
         projected = [own["last"](student.last, grid) for own, student in zip(self.projections, (a, b), strict=True)]
         targets = projected
-        if self.region_projection == "learner":
+        if self.options.region_projection == "learner":
             targets = [losses.average_pool(student.last, grid) for student in (a, b)]
         (labelled_regions,) = losses.divisors(has_label.sum())
         for i, j in ((0, 1), (1, 0)):  # learner, peer
-            divided_by = teaches[j] if self.region_divisor == "taught" else has_label
+            divided_by = teaches[j] if self.options.region_divisor == "taught" else has_label
             terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j], divided_by)
             terms[i].statistics["teaches_regions"] = teaches[i].sum() / labelled_regions
             terms[i].statistics["region_spread"] = losses.spread(projected[i].detach())

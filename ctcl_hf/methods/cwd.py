@@ -1,36 +1,40 @@
 """Channel-wise distillation (Shu et al., ICCV 2021), between students. Not in CTCL's tables."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor
 
 from ..losses import channel_distillation
-from ..students import Student, StudentOutput
+from ..students import StudentOutput
+from .options import DistillationOptions, Positive, Weight, option
+from .paper import Paper
 from .peers import PeerDistillation
 
 
+@dataclass(kw_only=True)
+class CWDOptions(DistillationOptions):
+    """Options of channel-wise distillation."""
+
+    TEACHERS = "optional"
+
+    distillation_weight: Weight = option(3.0, "Weight w of what a student learns from its peer (paper: 3 for logits).")
+    temperature: Positive = option(4.0, "Temperature T of the distributions over positions (paper: 4).")
+
+
 class CWD(PeerDistillation):
-    """L = CE + w T^2 / (B K) sum KL(peer || learner) over the B K channels of the logits, as softmax over positions.
+    """L = CE + w T^2 / (B K) sum KL(peer || learner) over the B K channels of the logits, as softmax over positions."""
 
-    Args:
-        distillation_weight: w (paper: 3 for logits).
-        temperature: T (paper: 4).
-        teachers: frozen peers, of a's peer and of b's; None: the other student as it is.
-        distillation_warmup: see `Objective`.
-    """
-
-    TERM = "channel"
-
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        *,
-        distillation_weight: float = 3.0,
-        temperature: float = 4.0,
-        teachers: tuple[Student, Student] | None = None,
-        distillation_warmup: float = 0.0,
-    ):
-        super().__init__(a, b, distillation_weight, teachers, distillation_warmup)
-        self.temperature = temperature
+    Options = CWDOptions
+    TERMS: ClassVar[dict[str, str]] = {"channel": "channel-wise KL (nats)"}
+    PAPER = Paper(
+        key="shu2021channel",
+        title="Channel-wise Knowledge Distillation for Dense Prediction",
+        authors="Shu, Changyong and Liu, Yifan and Gao, Jianfei and Yan, Zheng and Shen, Chunhua",
+        venue="Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)",
+        year=2021,
+        url="https://arxiv.org/abs/2011.13256",
+    )
 
     def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
-        return channel_distillation(learner.logits, peer.logits, self.temperature)
+        return channel_distillation(learner.logits, peer.logits, self.options.temperature)

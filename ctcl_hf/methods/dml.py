@@ -1,28 +1,28 @@
 """Deep mutual learning (Zhang et al., CVPR 2018)."""
 
-from ..choices import PixelClasses
-from ..students import Student
+from dataclasses import dataclass
+
+from .options import SoftenedOptions, Weight, option
+from .paper import Paper
 from .pixelwise import LogitDistillation
 
 
+@dataclass(kw_only=True)
+class DMLOptions(SoftenedOptions):
+    """Options of deep mutual learning."""
+
+    distillation_weight: Weight = option(1.0, "Weight w of what a student learns from its peer (paper: 1).")
+
+
 class DML(LogitDistillation):
-    """`LogitDistillation` from the other student as it is.
+    """`LogitDistillation` from the other student as it is."""
 
-    Args:
-        distillation_weight: w (paper: 1).
-        temperature: T (paper: 1).
-        pixel_classes: see `PixelwiseObjective`.
-        distillation_warmup: see `Objective`.
-    """
-
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        *,
-        distillation_weight: float = 1.0,
-        temperature: float = 1.0,
-        pixel_classes: PixelClasses = "all",
-        distillation_warmup: float = 0.0,
-    ):
-        super().__init__(a, b, distillation_weight, temperature, pixel_classes, None, distillation_warmup)
+    Options = DMLOptions
+    PAPER = Paper(
+        key="zhang2018deep",
+        title="Deep Mutual Learning",
+        authors="Zhang, Ying and Xiang, Tao and Hospedales, Timothy M. and Lu, Huchuan",
+        venue="Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition (CVPR)",
+        year=2018,
+        url="https://arxiv.org/abs/1706.00384",
+    )

@@ -1,10 +1,26 @@
 """Intra-class feature variation distillation (Wang et al., ECCV 2020), between students."""
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 from torch import Tensor
 
 from ..losses import intra_class_variation
 from ..students import Student, StudentOutput
+from .options import DistillationOptions, Weight, option
+from .paper import Paper
 from .peers import PeerDistillation
+
+
+@dataclass(kw_only=True)
+class IFVDOptions(DistillationOptions):
+    """Options of intra-class variation."""
+
+    TEACHERS = "optional"
+
+    distillation_weight: Weight = option(
+        20.0, "Weight w of what a student learns from its peer (20 or 200 in published runs)."
+    )
 
 
 class IFVD(PeerDistillation):
@@ -13,24 +29,22 @@ class IFVD(PeerDistillation):
     The mean is over labelled positions of the coarser of both last grids. The public code lets the gradient into the
     teacher (a detach whose result is dropped); here the peer is a constant.
 
-    Args:
-        distillation_weight: w (20 or 200 in published runs).
-        teachers: frozen peers, of a's peer and of b's; None: the other student as it is.
-        distillation_warmup: see `Objective`.
+    Raises:
+        ValueError: a student, or a teacher, whose features are not known.
     """
 
-    TERM = "ifv"
+    Options = IFVDOptions
+    TERMS: ClassVar[dict[str, str]] = {"ifv": "intra-class variation"}
+    PAPER = Paper(
+        key="wang2020intra",
+        title="Intra-class Feature Variation Distillation for Semantic Segmentation",
+        authors="Wang, Yukang and Zhou, Wei and Jiang, Tao and Bai, Xiang and Xu, Yongchao",
+        venue="Proceedings of the European Conference on Computer Vision (ECCV)",
+        year=2020,
+    )
 
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        *,
-        distillation_weight: float = 20.0,
-        teachers: tuple[Student, Student] | None = None,
-        distillation_warmup: float = 0.0,
-    ):
-        super().__init__(a, b, distillation_weight, teachers, distillation_warmup)
+    def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
+        super().__init__(a, b, teachers, **options)
         self.num_classes = a.config.num_labels
         for student in (a, b, *self.teachers):
             _ = student.last_channels  # says now, not at the first step, that features are missing

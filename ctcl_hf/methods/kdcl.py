@@ -1,55 +1,65 @@
 """Knowledge distillation via collaborative learning (Guo et al., CVPR 2020)."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..choices import KDCLTarget, PixelClasses
+from ..choices import KDCLTarget
 from ..losses import PixelTeaching, error_products, general_share, linear_share, minimum_target, naive_share
 from ..students import Student, StudentOutput
 from .objective import StudentTerms
+from .options import Positive, SoftenedOptions, Weight, option
+from .paper import Paper
 from .pixelwise import PixelwiseObjective
 
 SHARES = {"naive": naive_share, "linear": linear_share}  # of a in the mixture, from a batch
 HELD_OUT_IMAGES = 32  # of the evaluation set, that "general" is measured on
 
 
+@dataclass(kw_only=True)
+class KDCLOptions(SoftenedOptions):
+    """Options of KDCL."""
+
+    kdcl_target: KDCLTarget = option(
+        "minlogit",
+        "What the target z_t is. minlogit: the minimum over students of z - z_y; naive: the logits of the student with "
+        "the lower cross entropy over the batch; linear: the mixture of both with the lowest; general: the mixture "
+        "with the least squared error on held-out (evaluation) images, measured before every epoch.",
+    )
+    distillation_weight: Weight = option(1.0, "Weight w of what a student learns from the target.")
+    temperature: Positive = option(2.0, "Temperature T of the distributions compared (paper: 2).")
+
+
 class KDCL(PixelwiseObjective):
     """L = CE + w T^2 KL(softmax(z_t / T) || softmax(z / T)), the mean over labelled pixels; one target z_t for both.
 
     Gradient contract: a student's term moves that student; the target is a constant, whichever student it is made of.
-    Both students see the same augmentation; in the original each has its own.
-
-    Args:
-        kdcl_target: what z_t is. "minlogit": the minimum over students of z - z_y; "naive": the logits of the student
-            with the lower cross entropy over the batch; "linear": the mixture of both with the lowest; "general": the
-            mixture with the least squared error on held-out images, measured before every epoch: see `observe`.
-        distillation_weight: w.
-        temperature: T (paper: 2).
-        pixel_classes: see `PixelwiseObjective`; the target's blind classes are counted as a student's.
-        distillation_warmup: see `Objective`.
+    Both students see the same augmentation; in the original each has its own. Where classes are grouped, the target's
+    blind classes are counted as a student's.
     """
 
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        *,
-        kdcl_target: KDCLTarget = "minlogit",
-        distillation_weight: float = 1.0,
-        temperature: float = 2.0,
-        pixel_classes: PixelClasses = "all",
-        distillation_warmup: float = 0.0,
-    ):
-        super().__init__(a, b, (2, 2), pixel_classes, predicted=3, distillation_warmup=distillation_warmup)
-        self.kdcl_target = kdcl_target
-        self.teaching = PixelTeaching(peers=self.peers, temperature=temperature)
-        if kdcl_target == "general":
+    Options = KDCLOptions
+    TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
+    PAPER = Paper(
+        key="guo2020online",
+        title="Online Knowledge Distillation via Collaborative Learning",
+        authors="Guo, Qiushan and Wang, Xinjiang and Wu, Yichao and Yu, Zhipeng and Liang, Ding and Hu, Xiaolin and "
+        "Luo, Ping",
+        venue="Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)",
+        year=2020,
+    )
+
+    def __init__(self, a: Student, b: Student, **options: Any):
+        super().__init__(a, b, (2, 2), predicted=3, **options)
+        self.teaching = PixelTeaching(peers=self.peers, temperature=self.options.temperature)
+        if self.options.kdcl_target == "general":
             self.held_out_images = HELD_OUT_IMAGES
             self.register_buffer("share", torch.tensor(0.5))  # of a in the mixture
         for weights in self.weights:
-            weights["kl"] = distillation_weight
+            weights["kl"] = self.options.distillation_weight
 
     def observe(self, held_out: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
         self.share.copy_(general_share(sum(error_products(*views, self.ignore_index) for views in held_out)))
@@ -65,10 +75,10 @@ class KDCL(PixelwiseObjective):
 
     def _target(self, a: Tensor, b: Tensor, labels: Tensor) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
         """How the target's logits at some pixels are made of the students': see `PixelTeaching`."""
-        if self.kdcl_target == "minlogit":
+        if self.options.kdcl_target == "minlogit":
             return minimum_target
-        if self.kdcl_target == "general":
+        if self.options.kdcl_target == "general":
             share = self.share
         else:
-            share = SHARES[self.kdcl_target](a, b, labels, self.ignore_index)
+            share = SHARES[self.options.kdcl_target](a, b, labels, self.ignore_index)
         return lambda logits, _: torch.lerp(logits[1], logits[0], share.to(logits[0].dtype))

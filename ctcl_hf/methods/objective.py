@@ -1,13 +1,15 @@
 """What every training method is: a function of two students' outputs that returns named loss terms for each."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..losses import ClassGroups, cross_entropy_loss
 from ..students import Student, StudentOutput
+from .options import MethodOptions
+from .paper import Paper
 
 
 class StudentTerms(NamedTuple):
@@ -23,22 +25,38 @@ class Objective(nn.Module):
     `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted; `weights[0]` and `weights[1]`
     say once by how much each counts in the loss of student a and b. Trainable parts that only training needs
     live in `projections[0]` and `projections[1]`, go to that student's optimizer, and are never saved in it. Frozen
-    models that it learns from (`set_teachers`) are not saved at all. `held_out_images` says on how many images of the
-    evaluation set it wants to `observe` the students before every epoch.
+    teachers, with whose outputs `forward` is called after the students', are not saved at all. `held_out_images` says
+    on how many images of the evaluation set it wants to `observe` the students before every epoch.
+
+    What a method is told beside its students is a dataclass beside it, its `Options`: keywords here, flags on the
+    command line, and recorded with a run, which cannot be resumed with others.
 
     Args:
         a, b: the students, of the same classes.
-        distillation_warmup: share of the training over which the weights of what a student learns from its peer (all
-            terms but OWN_TERMS) rise linearly from 0. The paper names none: 0.
+        teachers: frozen models to learn from, of a method that does so (`Options.TEACHERS`): of a's peer, and of b's.
+        options: see `Options`.
+
+    Raises:
+        ValueError: students of different classes, options that are not taken, or teachers that are missing or unused.
     """
 
-    OWN_TERMS = ("ce", "aux")  # what a student has on its own
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
+    # What is logged of each student -> its title in curves: the terms that it has on its own, at any point of a
+    # warm-up; those that the method adds; and what else it tells.
+    OWN_TERMS: ClassVar[Mapping[str, str]] = {"ce": "cross entropy (nats)", "aux": "auxiliary cross entropy (nats)"}
+    TERMS: ClassVar[Mapping[str, str]] = {}
+    STATISTICS: ClassVar[Mapping[str, str]] = {}
+    PAPER: ClassVar[Paper | None] = None
     held_out_images = 0
     micro_batch = 0  # of the optimizer step, which batch this is: more than 0 only where gradients are accumulated
 
-    def __init__(self, a: Student, b: Student, distillation_warmup: float = 0.0):
+    def __init__(self, a: Student, b: Student, teachers: Sequence[Student] | None = None, **options: Any):
         super().__init__()
-        self.distillation_warmup = distillation_warmup
+        self.options = self.Options(**options)
+        if teachers is None and self.Options.TEACHERS == "needed":
+            raise ValueError(f"{type(self).__name__} needs teachers: two trained models, of a's peer and of b's.")
+        if teachers is not None and self.Options.TEACHERS == "none":
+            raise ValueError(f"{type(self).__name__} learns from no teachers.")
         # A tensor, so that a compiled step does not take it for a constant.
         self.register_buffer("ramp", torch.ones(()), persistent=False)
         if a.ignore_index != b.ignore_index or a.config.num_labels != b.config.num_labels:
@@ -46,18 +64,19 @@ class Objective(nn.Module):
                 f"Both students must have the same classes: got {a.config.num_labels} (ignore index {a.ignore_index}) "
                 f"and {b.config.num_labels} (ignore index {b.ignore_index})."
             )
-        self.ignore_index = a.ignore_index
+        self.ignore_index, self.num_labels = a.ignore_index, a.config.num_labels
         self.weights: tuple[dict[str, float], dict[str, float]] = ({"ce": 1.0}, {"ce": 1.0})
         for student, weights in zip((a, b), self.weights, strict=True):
             if student.auxiliary_weight is not None:
                 weights["aux"] = student.auxiliary_weight
         self.projections = nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()])
         self.class_groups: ClassGroups | None = None  # of a method that compares groups of classes
-        self.teachers = nn.ModuleList()
-
-    def set_teachers(self, teachers: Sequence[Student]) -> None:
-        """Makes `forward` be called with the outputs of these frozen models too, after the students'."""
-        self.teachers = nn.ModuleList(teachers).requires_grad_(False).eval()
+        self.teachers = nn.ModuleList(teachers or ()).requires_grad_(False).eval()
+        for teacher in self.teachers:
+            if teacher.config.num_labels != self.num_labels:
+                raise ValueError(
+                    f"A teacher must have the students' classes: got {teacher.config.num_labels} for {self.num_labels}."
+                )
 
     @torch.no_grad()
     def teacher_outputs(self, pixel_values: Tensor) -> list[StudentOutput]:
@@ -78,9 +97,14 @@ class Objective(nn.Module):
         return self
 
     def set_progress(self, progress: float) -> None:
-        """Tells how much of the training is behind, 0 to 1: see `distillation_warmup`."""
-        if self.distillation_warmup:
-            self.ramp.fill_(min(progress / self.distillation_warmup, 1.0))
+        """Tells how much of the training is behind, 0 to 1, for the option `distillation_warmup`."""
+        if self.options.distillation_warmup:
+            self.ramp.fill_(min(progress / self.options.distillation_warmup, 1.0))
+
+    @classmethod
+    def titles(cls) -> dict[str, str]:
+        """Everything that is logged of a student, with its title."""
+        return {**cls.OWN_TERMS, **cls.TERMS, **cls.STATISTICS}
 
     def loss(self, student: int, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of a student's terms at this point of the training."""
@@ -89,7 +113,7 @@ class Objective(nn.Module):
             # 0 times a gradient still costs a backward, and adds up in another order. With projections it is kept:
             # distributed training wants every parameter in every step's graph.
             losses = {term: value for term, value in losses.items() if weights[term] or term in self.OWN_TERMS}
-        if not self.distillation_warmup:
+        if not self.options.distillation_warmup:
             return sum(weights[term] * value for term, value in losses.items())
         return sum(
             (weights[term] if term in self.OWN_TERMS else weights[term] * self.ramp) * value

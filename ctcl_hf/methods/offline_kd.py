@@ -1,30 +1,31 @@
 """Offline knowledge distillation (Hinton et al., 2015): from a peer that was trained before."""
 
-from ..choices import PixelClasses
-from ..students import Student
+from dataclasses import dataclass
+
+from .options import SoftenedOptions, Weight, option
+from .paper import Paper
 from .pixelwise import LogitDistillation
 
 
+@dataclass(kw_only=True)
+class OfflineKDOptions(SoftenedOptions):
+    """Options of offline distillation."""
+
+    TEACHERS = "needed"
+
+    distillation_weight: Weight = option(1.0, "Weight w of what a student learns from its teacher.")
+
+
 class OfflineKD(LogitDistillation):
-    """`LogitDistillation` from frozen, trained peers.
+    """`LogitDistillation` from frozen, trained peers: `teachers` are one of b's kind for a, and one of a's for b."""
 
-    Args:
-        teachers: a trained model of b's kind for a to learn from, and one of a's kind for b.
-        distillation_weight: w.
-        temperature: T.
-        pixel_classes: see `PixelwiseObjective`.
-        distillation_warmup: see `Objective`.
-    """
-
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        *,
-        teachers: tuple[Student, Student],
-        distillation_weight: float = 1.0,
-        temperature: float = 1.0,
-        pixel_classes: PixelClasses = "all",
-        distillation_warmup: float = 0.0,
-    ):
-        super().__init__(a, b, distillation_weight, temperature, pixel_classes, teachers, distillation_warmup)
+    Options = OfflineKDOptions
+    PAPER = Paper(
+        key="hinton2015distilling",
+        title="Distilling the Knowledge in a Neural Network",
+        authors="Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff",
+        venue="arXiv:1503.02531",
+        year=2015,
+        url="https://arxiv.org/abs/1503.02531",
+        kind="misc",
+    )

@@ -1,5 +1,7 @@
 """What methods share in which each student learns one thing from one peer."""
 
+from typing import Any
+
 from torch import Tensor
 
 from ..students import Student, StudentOutput
@@ -9,28 +11,19 @@ from .objective import Objective, StudentTerms
 class PeerDistillation(Objective):
     """L = CE + w D(learner, peer) for each student.
 
-    The peer is the other student as it is, or, with `teachers`, a frozen model. A subclass names TERM, under which D
-    is logged, and computes it. Gradient contract: D moves the learner alone.
+    The peer is the other student as it is, or, with `teachers`, a frozen model. A subclass names one term in TERMS,
+    under which D is logged, and computes it; w is its option `distillation_weight`. Gradient contract: D moves the
+    learner alone.
 
     Args:
-        distillation_weight: w.
-        teachers: frozen models, of a's peer and of b's; None for live peers.
+        teachers, options: see `Objective`.
     """
 
-    TERM: str
-
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        distillation_weight: float,
-        teachers: tuple[Student, Student] | None = None,
-        distillation_warmup: float = 0.0,
-    ):
-        super().__init__(a, b, distillation_warmup)
+    def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
+        super().__init__(a, b, teachers, **options)
+        (self.term,) = self.TERMS
         for weights in self.weights:
-            weights[self.TERM] = distillation_weight
-        self.set_teachers(teachers or ())
+            weights[self.term] = self.options.distillation_weight
 
     def forward(
         self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
@@ -38,7 +31,7 @@ class PeerDistillation(Objective):
         terms = []
         for learner, peer in zip((a, b), teachers or (b, a), strict=True):
             losses = self.segmentation_terms(learner, labels)
-            losses[self.TERM] = self.distill(learner, peer, labels)
+            losses[self.term] = self.distill(learner, peer, labels)
             terms.append(StudentTerms(losses, {}))
         return terms[0], terms[1]
 

@@ -1,12 +1,12 @@
 """What methods share that compare class distributions pixel by pixel: which classes are compared."""
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..choices import PixelClasses
-from ..losses import ClassGroups, PixelLosses, PixelTeaching, pixel_losses
+from ..losses import ClassGroups, Groups, PixelLosses, PixelTeaching, pixel_losses
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
 
@@ -14,27 +14,23 @@ from .objective import Objective, StudentTerms
 class PixelwiseObjective(Objective):
     """An objective whose `pixel_losses` teaches all classes, or groups of those that the peer tells apart.
 
+    Its option `pixel_classes` says which. "all": every class's probability is compared, as the papers print it.
+    "grouped": the summed probabilities of groups of classes, so that among those that a peer cannot tell apart the
+    labels alone decide. The groups are those that `ClassGroups` counts on the training pixels of the steps before.
+
     Args:
         peers: of each student, its peer's place among all that is predicted: the students, teachers, a target.
-        pixel_classes: "all": every class's probability is compared, as the papers print it. "grouped": the summed
-            probabilities of groups of classes, so that what a peer cannot tell apart is left to the labels. The groups
-            are those that `ClassGroups` counts on the training pixels of the steps before.
         predicted: how many students, teachers and targets there are.
-        distillation_warmup: see `Objective`.
+        options: see the method's `Options`.
     """
 
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        peers: tuple[int, int],
-        pixel_classes: PixelClasses,
-        predicted: int = 2,
-        distillation_warmup: float = 0.0,
-    ):
-        super().__init__(a, b, distillation_warmup)
+    STATISTICS: ClassVar[dict[str, str]] = {"groups": "groups of classes that it is taught"}
+
+    def __init__(self, a: Student, b: Student, peers: tuple[int, int], predicted: int = 2, **options: Any):
+        super().__init__(a, b, **options)
         self.peers = peers
-        if pixel_classes == "grouped":
+        self.compared: list[Groups] = []  # of each student, the groups of the last step
+        if self.options.pixel_classes == "grouped":
             self.class_groups = ClassGroups(a.config.num_labels, peers, predicted)
 
     @torch.compiler.disable  # groups are numbers of the host's
@@ -49,49 +45,40 @@ class PixelwiseObjective(Objective):
             return pixel_losses(students, labels, self.ignore_index, teaching, teachers)
         if self.training and self.micro_batch == 0:
             self.class_groups.advance()
-        groups = tuple(self.class_groups.of_learner(i) for i in range(len(students)))
+        self.compared = [self.class_groups.of_learner(i) for i in range(len(students))]
+        groups = tuple(None if len(own) == self.num_labels else own for own in self.compared)
         losses = pixel_losses(students, labels, self.ignore_index, teaching._replace(groups=groups), teachers)
         if self.training:
             self.class_groups.count(losses.confusion)
         return losses
 
+    @torch.compiler.disable  # as `pixel_losses`, whose groups it tells
     def group_statistics(self, learner: int) -> dict[str, Tensor]:
         """ "groups": on how many groups of classes the learner is compared with its peer."""
         if self.class_groups is None:
             return {}
-        return {"groups": torch.tensor(float(len(self.class_groups.of_learner(learner))))}
+        return {"groups": torch.tensor(float(len(self.compared[learner])))}
 
 
 class LogitDistillation(PixelwiseObjective):
     """L = CE + w T^2 KL(p_peer || p_learner) for each student, both softened by T: the mean over labelled pixels.
 
-    The peer is the other student as it is, or, with `teachers`, a frozen model. Published codes divide by pixels, by
-    pixels x classes or by images, so that their weights are not comparable.
+    The peer is the other student as it is, or, with `teachers`, a frozen model. w and T are the options
+    `distillation_weight` and `temperature`. Published codes divide by pixels, by pixels x classes or by images, so that
+    their weights are not comparable.
 
     Args:
-        distillation_weight: w.
-        temperature: T.
-        pixel_classes: see `PixelwiseObjective`.
-        teachers: frozen models, of a's peer and of b's; None for live peers.
-        distillation_warmup: see `Objective`.
+        teachers, options: see `Objective`.
     """
 
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        distillation_weight: float,
-        temperature: float,
-        pixel_classes: PixelClasses,
-        teachers: tuple[Student, Student] | None = None,
-        distillation_warmup: float = 0.0,
-    ):
+    TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
+
+    def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
         peers, predicted = ((1, 0), 2) if teachers is None else ((2, 3), 4)
-        super().__init__(a, b, peers, pixel_classes, predicted, distillation_warmup)
-        self.teaching = PixelTeaching(peers=peers, temperature=temperature)
+        super().__init__(a, b, peers, predicted, teachers=teachers, **options)
+        self.teaching = PixelTeaching(peers=peers, temperature=self.options.temperature)
         for weights in self.weights:
-            weights["kl"] = distillation_weight
-        self.set_teachers(teachers or ())
+            weights["kl"] = self.options.distillation_weight
 
     def forward(
         self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput

@@ -8,16 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
+from transformers.utils import logging
 
+from ..methods.paper import Paper
 from .hub import Repository
+from .rows import values_of_card
 
-RECORD_FILE = "cards.json"  # beside the students' folders
+RECORD_FILE = "run.json"  # beside the students' folders: all that is known of their run
+RECORD_FORMAT = 1
+OLDER_RECORD_FILE = "cards.json"  # what older versions wrote in its place: what their cards said
+
+logger = logging.get_logger(__name__)
 FIGURE_FILE = "figure.png"  # beside each card
 
 
-def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Repository]) -> ModelCard:
-    """The card of the student NAME, linked to where its sibling is published too."""
-    recorded = _on_one_line(recorded)
+def render(record: Mapping[str, Any], name: str, repositories: Mapping[str, Repository]) -> ModelCard:
+    """The card of the student NAME from its run's record, linked to where its sibling is published too."""
+    recorded = _on_one_line(values_of_card(record, name))
     own, sibling = repositories.get(name), repositories.get(recorded["sibling"])
     title = own.repo_id.split("/")[1] if own else f"{recorded['method']}-{recorded['dataset'] or 'student'}-{name}"
     link = recorded["sibling_description"]
@@ -51,7 +58,7 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
         "per_class": [[_cell(text) for text in row] for row in recorded["per_class"]],
         "training": [[_cell(text) for text in row] for row in recorded["training"]],
     }
-    apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", *tables)
+    apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", "paper", *tables)
     return ModelCard.from_template(
         card_data,
         template_str=files(__package__).joinpath("student.md").read_text(),
@@ -60,6 +67,7 @@ def render(recorded: Mapping[str, Any], name: str, repositories: Mapping[str, Re
         sibling_link=f"[{link}]({constants.ENDPOINT}/{sibling.repo_id})" if sibling else link,
         figure=FIGURE_FILE if recorded["has_figure"] else None,
         dataset_title=recorded["dataset_title"] or "",
+        citation=Paper(**recorded["paper"]).bibtex if recorded["paper"] else None,
         **tables,
         **{key: value for key, value in recorded.items() if key not in apart},
     )
@@ -79,13 +87,18 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Writes a run's record into its folder."""
+    (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+
+
 def write_cards(
-    folder: Path, recorded: Mapping[str, Mapping], repositories: Mapping[str, Repository], figure: Path | None = None
+    folder: Path, record: Mapping[str, Any], repositories: Mapping[str, Repository], figure: Path | None = None
 ) -> None:
     """Writes README.md, and the figure, into the folder of each student, and what they were rendered from beside."""
-    (folder / RECORD_FILE).write_text(json.dumps(recorded, indent=2))
-    for name, own in recorded.items():
-        render(own, name, repositories).save(folder / name / "README.md")
+    write_record(folder, record)
+    for name in record["students"]:
+        render(record, name, repositories).save(folder / name / "README.md")
         if figure is not None:
             shutil.copyfile(figure, folder / name / FIGURE_FILE)
 
@@ -93,12 +106,16 @@ def write_cards(
 def default_name(folder: Path) -> str:
     """METHOD-DATASET of the run in a folder, to name repositories after; the folder's own name if it recorded none."""
     path = folder / RECORD_FILE
-    recorded = next(iter(json.loads(path.read_text()).values())) if path.is_file() else {}
-    return f"{recorded['method']}-{recorded['dataset']}" if recorded.get("dataset") else folder.resolve().name
+    record = json.loads(path.read_text()) if path.is_file() else None
+    if record is None or record["data"]["dataset"] is None:
+        return folder.resolve().name
+    return f"{record['method']['name'].lower()}-{record['data']['dataset']}"
 
 
 def rewrite_cards(folder: Path, repositories: Mapping[str, Repository]) -> None:
     """Renders the cards in a run's folder again, for other repositories. A folder without a record is left alone."""
     path = folder / RECORD_FILE
+    if not path.is_file() and (folder / OLDER_RECORD_FILE).is_file():
+        logger.warning(f"The cards in {folder} stay as they are: an older version wrote them, without {RECORD_FILE}.")
     if path.is_file():
         write_cards(folder, json.loads(path.read_text()), repositories)

@@ -16,6 +16,7 @@ from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
 from ..figures import blind_classes_figure, comparison_figure, history_figure, save_figure
+from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, save_counts
@@ -24,14 +25,13 @@ from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student
 from ..tables import markdown_table
 from ..training.checkpoints import find_checkpoint
-from ..training.classes import GROUPS, groups_text, lost_classes
+from ..training.classes import GROUPS, groups_text, still_lost
 from ..training.locks import write_whole
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import RunFacts, machine, versions
 from ..training.trainer import CTCLTrainer
 
 FIGURE_IMAGES = 4
-AUGMENTATION = ("image_size", "crop_size", "scale_range", "photometric")  # of DataArguments, what a card tells
 
 
 class Run(NamedTuple):
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
-    _, students, data_arguments, method, training, command = arguments
+    _, students, data_arguments, method, options, training, command = arguments
     checkpoint = _same_everywhere(find_checkpoint(training.output_dir, training.resume_from_checkpoint), training)
     data = data_arguments.load()
     if training.process_index == 0:
@@ -67,11 +67,12 @@ def prepare(arguments: Arguments) -> Run:
     control = _control(training.control, data_arguments) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
     # Each learns from a trained student of the other's kind.
-    teachers = None
+    teachers = {}
     if method.teachers is not None:
         peers = reversed(pair_students)
-        teachers = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in peers)
-    pair = StudentPair(pair_students, method.build(*pair_students.values(), teachers))
+        teachers["teachers"] = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in peers)
+    objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
+    pair = StudentPair(pair_students, objective)
     augment = TrainingTransform(
         image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric
     )
@@ -84,9 +85,6 @@ def prepare(arguments: Arguments) -> Run:
             dataset=data.name,
             dataset_title=data.title,
             dataset_id=data.hub_id,
-            training_images=len(data.splits["train"]),
-            data={key: value for key, value in vars(data_arguments).items() if key in AUGMENTATION},
-            method=method.options(),
             recipe=arguments.recipe,
             command=command.replace(training.hub_token, "<HUB_TOKEN>") if training.hub_token else command,
             control=control,
@@ -225,14 +223,14 @@ def report(run: Run) -> None:
     history = trainer.state.log_history
     if any(f"eval_{names[0]}_mean_iou" in log for log in history):
         tables.append(_best_table(history, names))
-    tables += [text for text in (groups_text(history), "\n".join(map(str, lost_classes(history, names)))) if text]
+    tables += [text for text in (groups_text(history), "\n".join(map(str, still_lost(history, names)))) if text]
     trainer.save_state()
     save_counts(folder, data.class_names, counts)
     facts = {
         "recipe": run.arguments.recipe,
         "students": vars(run.arguments.students),
         "data": vars(run.arguments.data),
-        "method": vars(run.arguments.method),
+        "method": vars(run.arguments.method) | run.arguments.options.values(),
         "training": trainer.args.to_dict(),
         "metrics": metrics,
         "scores": trainer.scores,
@@ -249,7 +247,9 @@ def report(run: Run) -> None:
     trainer.create_model_card()
     written = {"figure": "figure.png", **{name: name for name in names}}
     if any("loss" in log for log in history):
-        save_figure(history_figure(history, names), folder / "curves.png")
+        objective = trainer.model.objective
+        terms = {term: term for weights in objective.weights for term in weights}  # of a method that gives no titles
+        save_figure(history_figure(history, names, terms | objective.titles()), folder / "curves.png")
         written["curves"] = "curves.png"
     changes = [(log["step"], log[GROUPS]) for log in history if GROUPS in log]
     if changes:

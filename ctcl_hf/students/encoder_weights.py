@@ -32,9 +32,9 @@ def read_local_config(name: str) -> tuple[str, dict[str, Sequence[float]]]:
     path = Path(name.removeprefix(LOCAL_DIR)) / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        told = config.get("pretrained_cfg", {})
+        told = config.get("pretrained_cfg") or {}
         return config["architecture"], {key: told[key] for key in ("mean", "std") if key in told}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{name}: a folder as timm saves one holds a config.json that names its architecture, but {path} cannot "
             f"be read ({error!r})."
@@ -45,7 +45,7 @@ def read_encoder_weights(source: str, architecture: str) -> EncoderWeights:
     """A classification network's weights for timm's `architecture`.
 
     They are matched by name or, where a file of another origin has other names, by order: then every tensor must have
-    the shape of timm's at its place, so that only the same network under other names is taken.
+    the shape of timm's at its place, and the same last part of the name (weight, bias, running_mean, ...).
 
     Args:
         source: a .pth, .bin or .safetensors file, or a folder with one, as timm saves it.
@@ -58,7 +58,7 @@ def read_encoder_weights(source: str, architecture: str) -> EncoderWeights:
         raise FileNotFoundError(f"{path}: no such file or folder with an encoder's weights (--encoder_weights).")
     try:
         found = load_state_dict_from_path(path) if path.is_dir() else load_state_dict(str(path))
-        found = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+        found = {key: value for key, value in found.items() if isinstance(value, Tensor) and value.is_floating_point()}
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise OSError(
             f"{path} cannot be read as weights ({type(error).__name__}: {error}). Expected a file of tensors by name, "

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from transformers import AutoConfig
@@ -15,7 +17,8 @@ from ..methods.pair import StudentPair
 logger = logging.get_logger(__name__)
 
 OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's `training_state`
-MANIFEST_FILE = "manifest.json"  # in a checkpoint: its files and their sizes; written last
+MANIFEST_FILE = "manifest.json"  # in a checkpoint: its files, their sizes, and hashes of TENSORS; written last
+TENSORS = {".safetensors", ".pt", ".pth"}  # names end so
 STAGING = ".saving"  # in an output folder: a checkpoint that is being written
 
 # What may differ between the configuration of a checkpoint and that of the student it is loaded into.
@@ -28,9 +31,12 @@ NOT_ARCHITECTURE = {"architectures", "auto_map", "dtype", "torch_dtype", "transf
 def complete_checkpoint(staged: Path, final: Path) -> None:
     """Makes a checkpoint of a folder that is fully written: with a manifest, synced, and all at once under its name."""
     files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
-    sizes = {str(path.relative_to(staged)): path.stat().st_size for path in files}
+    facts = {path.relative_to(staged).as_posix(): {"size": path.stat().st_size} for path in files}
+    for name, fact in facts.items():
+        if Path(name).suffix in TENSORS:
+            fact["sha256"] = _hash(staged / name)
     manifest = staged / MANIFEST_FILE
-    manifest.write_text(json.dumps(sizes, indent=2) + "\n")
+    manifest.write_text(json.dumps(facts, indent=2) + "\n")
     for path in [*files, manifest, *{path.parent for path in files}, staged]:
         _sync(path)
     # What it replaces is of the same step, and as good: it goes at once too, and until then under a name by which it is
@@ -42,6 +48,14 @@ def complete_checkpoint(staged: Path, final: Path) -> None:
     staged.rename(final)
     _sync(final.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _hash(file: Path) -> str:
+    digest = sha256()
+    with file.open("rb") as opened:
+        while part := opened.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:
@@ -78,23 +92,43 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.split("-")[-1])
 
 
-def problem_of(checkpoint: Path) -> str | None:
-    """Why a folder is no complete checkpoint, or None."""
+def problem_of(checkpoint: Path, contents: bool = False) -> str | None:
+    """Why a folder is no complete checkpoint, or None; with `contents`, weights and the like are read and compared."""
     if not checkpoint.is_dir():
         return "no such folder"
     try:
-        sizes = json.loads((checkpoint / MANIFEST_FILE).read_text())
-        for file, size in sizes.items():
+        manifest = _manifest(checkpoint)
+        for file, fact in manifest.items():
             found = checkpoint / file
             if not found.is_file():
                 return f"{file} is missing"
-            if found.stat().st_size != size:
-                return f"{file} has {found.stat().st_size} bytes instead of {size}"
+            if found.stat().st_size != fact["size"]:
+                return f"{file} has {found.stat().st_size} bytes instead of {fact['size']}"
+        return _changed(checkpoint, manifest) if contents else None
     except FileNotFoundError:
         return f"{MANIFEST_FILE}, which a checkpoint of this package ends with, is missing"
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         return f"{MANIFEST_FILE} cannot be read: {error}"
+
+
+def _manifest(checkpoint: Path) -> dict[str, dict[str, Any]]:
+    """By file, its size, and maybe its hash. Before there were hashes, the size stood alone."""
+    facts = json.loads((checkpoint / MANIFEST_FILE).read_text())
+    return {file: {"size": fact} if isinstance(fact, int) else fact for file, fact in facts.items()}
+
+
+def _changed(checkpoint: Path, manifest: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Which file does not hold what was saved, or None. Files that are not there are not looked at."""
+    for file, fact in manifest.items():
+        if "sha256" in fact and (checkpoint / file).is_file() and _hash(checkpoint / file) != fact["sha256"]:
+            return f"{file} is damaged: its bytes are not those that were saved"
     return None
+
+
+def check_contents(checkpoint: Path) -> None:
+    """ValueError if weights, or states of optimizers, are not those that were saved, as far as a manifest says."""
+    if (checkpoint / MANIFEST_FILE).is_file() and (changed := _changed(checkpoint, _manifest(checkpoint))):
+        raise ValueError(f"{checkpoint}: {changed}. Go on from an earlier checkpoint.")
 
 
 def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
@@ -110,7 +144,7 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
             return str(last)
         resume = None
     if resume is not None:
-        problem = problem_of(Path(resume))
+        problem = problem_of(Path(resume), contents=True)
         if problem is not None:
             raise ValueError(
                 f"--resume_from_checkpoint {resume}: {problem}. Give a folder like {output_dir}/checkpoint-100, not "
@@ -134,7 +168,7 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
 
 def _complete_from_last(folder: Path, warn: bool) -> Iterator[Path]:
     for path in reversed(checkpoints_of(folder)):
-        problem = problem_of(path)
+        problem = problem_of(path, contents=True)
         if problem is None:
             yield path
         elif warn:

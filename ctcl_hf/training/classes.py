@@ -33,23 +33,35 @@ class LostClass(NamedTuple):
 
 
 def lost_classes(history: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[LostClass]:
-    """Classes that are lost at the last evaluation of a log history, by student.
+    """Every loss of a class over the evaluations of a log history: the first of each class, in order.
 
-    Lost is below LOST times the best IoU of an evaluation before, if that was above KNOWN. It need not be a fault of
-    the method: classes of few pixels come and go in training alone, too.
+    A class is lost below LOST times the best IoU of an evaluation before, if that was above KNOWN. It need not be a
+    fault of the method: classes of few pixels come and go in training alone, too.
     """
+    best: dict[tuple[str, str], tuple[float, int]] = {}  # by student and class: IoU, and the step
+    lost: dict[tuple[str, str], LostClass] = {}
+    for log in history:
+        for name in names:
+            start = f"eval_{name}_iou_"
+            for label in (key.removeprefix(start) for key in log if key.startswith(start)):
+                iou, place = log[f"{start}{label}"], (name, label)
+                known, known_step = best.get(place, (0.0, 0))
+                if known > KNOWN and iou < LOST * known and place not in lost:
+                    lost[place] = LostClass(name, label, known, known_step, iou, log["step"])
+                best[place] = max(best.get(place, (0.0, 0)), (iou, log["step"]))
+    return list(lost.values())
+
+
+def still_lost(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[LostClass]:
+    """`lost_classes` that the last evaluation has not found again, with its IoU."""
     evaluations = [log for log in history if f"eval_{names[0]}_mean_iou" in log]
     found = []
-    for name in names:
-        start = f"eval_{name}_iou_"
-        for key in (key for key in (evaluations or [{}])[-1] if key.startswith(start)):
-            curve = [(log[key], log["step"]) for log in evaluations if key in log and log[key] == log[key]]
-            if not curve:
-                continue
-            best, best_step = max(curve)
-            now, step = curve[-1]
-            if best > KNOWN and now < LOST * best:
-                found.append(LostClass(name, key.removeprefix(start), best, best_step, now, step))
+    for lost in lost_classes(evaluations, names):
+        key = f"eval_{lost.student}_iou_{lost.label}"
+        curve = [(log[key], log["step"]) for log in evaluations if key in log]
+        (best, best_step), (now, step) = max(curve), curve[-1]
+        if now < LOST * best:
+            found.append(lost._replace(best=best, best_step=best_step, now=now, step=step))
     return found
 
 
@@ -97,10 +109,6 @@ class ClassWatch(TrainerCallback):
         names = self.pair.names
         if not state.is_world_process_zero or f"eval_{names[0]}_mean_iou" not in (metrics or {}):
             return
-        evaluations = [log for log in state.log_history if f"eval_{names[0]}_mean_iou" in log]
-        told = set()
-        for seen in range(1, len(evaluations)):
-            told |= {(lost.student, lost.label) for lost in lost_classes(evaluations[:seen], names)}
-        for lost in lost_classes(evaluations, names):
-            if (lost.student, lost.label) not in told:
+        for lost in lost_classes(state.log_history, names):
+            if lost.step == state.global_step:
                 logger.warning(str(lost))

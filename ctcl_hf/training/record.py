@@ -1,23 +1,32 @@
-"""What a run records of itself: what its students' cards say, and nothing but that."""
+"""What a run records of itself, as raw values: what its cards are rendered from, and what a resumed run must share."""
 
+import json
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import TrainerCallback
 
 from .. import __version__
 from ..arguments.training import CTCLArguments
+from ..data import SegmentationSamples, TrainingTransform
+from ..data.fingerprint import fingerprint
+from ..data.streaming import StreamedRows
 from ..methods.pair import StudentPair
+from ..publishing.card import RECORD_FILE, RECORD_FORMAT, write_record
+from ..students import Student
 from .optim import settings_for
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "timm")
-PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}  # by accelerate's names
-# Scores of an evaluation -> the Hub's names of metrics.
-METRICS = {"mean_iou": ("mean_iou", "mIoU"), "overall_accuracy": ("accuracy", "pixel accuracy")}
+# The parts of a record that a resumed run must share. Its length may change, and the number of its processes.
+FIXED = ("method", "data", "optimization", "training")
 
 
 @dataclass
@@ -27,8 +36,6 @@ class RunFacts:
     dataset: its name.
     dataset_title: what it is called in a sentence, where its name is not enough.
     dataset_id: "user/name", if it comes from the Hub, to which the card then links.
-    training_images: how many there are.
-    data, method: options by name, of the data's augmentation and of the method.
     control: scores of a run that trained the same students alone, as `CTCLTrainer.scores`.
     license: an identifier of the Hub's; "unknown" where the publisher has not chosen one.
     figure: file of a picture that each card shows.
@@ -38,9 +45,6 @@ class RunFacts:
     dataset: str | None = None
     dataset_title: str | None = None
     dataset_id: str | None = None
-    training_images: int | None = None
-    data: Mapping[str, Any] | None = None
-    method: Mapping[str, Any] | None = None
     recipe: str | None = None
     command: str | None = None
     control: Mapping[str, Mapping[str, float]] | None = None
@@ -62,103 +66,171 @@ def machine(device: torch.device, processes: int) -> str:
     return f"{processes} x {torch.get_num_threads()} threads of a {platform.machine()} {device.type.upper()}"
 
 
+# ---- what is recorded ----
+
+
 def record(
-    pair: StudentPair, args: CTCLArguments, steps: int, scores: Mapping[str, Mapping[str, float]], facts: RunFacts
-) -> dict[str, dict[str, Any]]:
-    """What the card of each student will say, by the student's name, as JSON holds it.
+    pair: StudentPair,
+    args: CTCLArguments,
+    inputs: Mapping[str, Any],
+    facts: RunFacts,
+    steps: int = 0,
+    scores: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, Any]:
+    """Everything that is known of a run, as JSON holds it.
 
     Args:
+        inputs: see `record_of_inputs`.
         steps: optimizer steps behind the weights.
         scores: by split, then by "STUDENT_mean_iou", "STUDENT_iou_CLASS", ... and "images": of these very weights.
     """
-    # Scores during training are of the same images as the final ones, if those are known.
-    final = {split: values for split, values in scores.items() if split != "eval" and not split.startswith("eval_")}
-    scores = final or scores
-    return {name: _record(name, pair, args, steps, scores, facts) for name in pair.names}
-
-
-def _record(
-    name: str, pair: StudentPair, args: CTCLArguments, steps: int, scores: Mapping, facts: RunFacts
-) -> dict[str, Any]:
-    student, sibling = pair.students[name], next(other for other in pair.names if other != name)
-    classes = [student.config.id2label[i] for i in range(student.config.num_labels)]
-    return {
-        "description": student.description,
-        "parameters": f"{sum(parameter.numel() for parameter in student.model.parameters()) / 1e6:.2f} M",
-        "sibling": sibling,
-        "sibling_description": pair.students[sibling].description,
-        "method": type(pair.objective).__name__.lower(),
-        "dataset": facts.dataset,
+    recorded = {
+        "format": RECORD_FORMAT,
+        "method": _method(pair) | {"teachers": inputs["teachers"]},
+        "data": {"dataset": facts.dataset, **inputs["data"]},
+        "optimization": {name: asdict(settings) for name, settings in settings_for(pair, args).items()},
+        "training": {
+            "seed": args.seed,
+            "data_seed": args.seed if args.data_seed is None else args.data_seed,
+            "per_device_train_batch_size": args.per_device_train_batch_size,
+            "gradient_accumulation_steps": args.gradient_accumulation_steps,
+            "dataloader_drop_last": args.dataloader_drop_last,
+            "max_grad_norm": args.max_grad_norm,
+            "precision": args.mixed_precision,
+        },
+        "paper": pair.objective.PAPER and pair.objective.PAPER._asdict(),
+        "students": {name: _student(student) for name, student in pair.students.items()},
         "dataset_title": facts.dataset_title or facts.dataset,
         "dataset_id": facts.dataset_id,
-        "classes": classes,
-        "height": student.image_processor.size["height"],
-        "width": student.image_processor.size["width"],
+        "recipe": facts.recipe,
+        "command": facts.command,
+        "license": facts.license,
+        "protocol": facts.protocol,
+        "has_figure": facts.figure is not None,
+        "processes": args.world_size,
+        "machine": machine(args.device, args.world_size),
+        "versions": versions(),
+        "steps": steps,
+        "scores": scores or {},
+        "control": facts.control or {},
+    }
+    return json.loads(json.dumps(recorded))
+
+
+def _method(pair: StudentPair) -> dict[str, Any]:
+    objective = pair.objective
+    return {
+        "name": type(objective).__name__,
+        "options": objective.options.values(),
+        "weights": dict(zip(pair.names, objective.weights, strict=True)),
+    }
+
+
+def _student(student: Student) -> dict[str, Any]:
+    return {
+        "description": student.description,
+        "parameters": sum(parameter.numel() for parameter in student.model.parameters()),
+        "image_size": [student.image_processor.size["height"], student.image_processor.size["width"]],
         "origin": student.origin,
         "custom_code": bool(type(student.model)._auto_class),
-        "license": facts.license,
-        "has_figure": facts.figure is not None,
-        "protocol": facts.protocol,
-        "results": [
-            {"split": _split_name(split), "metric": metric, "title": title, "value": values[f"{name}_{key}"]}
-            for split, values in scores.items()
-            for key, (metric, title) in METRICS.items()
-        ],
-        "scores": _score_rows(name, sibling, scores, facts.control or {}),
-        "splits": [_split_name(split) for split in scores],
-        "per_class": [[label, *(_percent(v.get(f"{name}_iou_{label}")) for v in scores.values())] for label in classes],
-        "training": _training(name, pair, args, steps, facts),
     }
 
 
-def _split_name(prefix: str) -> str:
-    return "validation" if prefix == "eval" else prefix.removeprefix("eval_")  # of several by name
+def hash_of_weights(module: nn.Module) -> str:
+    """16 hexadecimal digits of a module's parameters and buffers."""
+    digest = sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
-def _percent(share: float | None) -> str:
-    return "does not occur" if share is None or share != share else f"{100 * share:.2f}"
+def record_of_inputs(pair: StudentPair, train: Dataset | None, evaluation: Any) -> dict[str, Any]:
+    """The part of a record that takes a while: "data", what a run trains on and observes, and "teachers", as hashes.
 
-
-def _score_rows(name: str, sibling: str, scores: Mapping, control: Mapping) -> list[list[str]]:
-    """Rows of what, images, mIoU, pixel accuracy and mean accuracy."""
-    rows = []
-    for split, values in scores.items():
-        sources = [(f"**{name}**", name, values), (f"its sibling {sibling}", sibling, values)]
-        if split in control:
-            sources += [(f"{own} trained alone", own, control[split]) for own in (name, sibling)]
-        for what, own, found in sources:
-            shown = [_percent(found[f"{own}_{key}"]) for key in ("mean_iou", "overall_accuracy", "mean_accuracy")]
-            rows.append([f"{what}, {_split_name(split)}", str(values["images"]), *shown])
-    return rows
-
-
-def _training(name: str, pair: StudentPair, args: CTCLArguments, steps: int, facts: RunFacts) -> list[tuple[str, str]]:
-    """What was recorded of the training, as (what, value)."""
-    settings = settings_for(pair, args)[name]
-    kind = "AdamW" if settings.momentum is None else f"SGD with momentum {settings.momentum:g}"
-    head = f" (head and projections {settings.head_lr_multiplier:g} times)" if settings.head_lr_multiplier != 1 else ""
-    images = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-    weights = pair.objective.weights[pair.names.index(name)]
-    rows = {
-        "method": type(pair.objective).__name__,
-        "loss, by term and weight": ", ".join(f"{term} {weight:g}" for term, weight in weights.items()),
-        "options of the method": _listed(facts.method),
-        "started from": pair.students[name].origin,
-        "training images": facts.training_images and str(facts.training_images),
-        "steps": f"{steps} of {images} images" if steps else None,
-        "optimizer": f"{kind}, weight decay {settings.weight_decay:g}",
-        "learning rate": f"{settings.lr:g}{head}, to decay to 0 with power {settings.power:g} after "
-        f"{settings.warmup_steps} steps of warm-up",
-        "data": _listed(facts.data),
-        "recipe": facts.recipe,
-        "seed": str(args.seed),
-        "precision": PRECISIONS[args.mixed_precision],
-        "hardware": machine(args.device, args.world_size),
-        "versions": ", ".join(f"{package} {number}" for package, number in versions().items()),
-        "command": f"`{facts.command}`" if facts.command else None,
+    Of data that are no `SegmentationSamples` it knows the kind and the number of images. What scores alone depend on is
+    not part of it.
+    """
+    config = next(iter(pair.students.values())).config
+    data = {
+        "classes": [config.id2label[i] for i in range(config.num_labels)],
+        "ignore_index": pair.objective.ignore_index,
+        "train": None if train is None else _samples(train, with_transform=True),
+        "validation": None if evaluation is None else _samples(evaluation, with_transform=False),
     }
-    return [(key, value) for key, value in rows.items() if value]
+    return {"data": data, "teachers": [hash_of_weights(teacher) for teacher in pair.objective.teachers]}
 
 
-def _listed(options: Mapping[str, Any] | None) -> str | None:
-    return options and ", ".join(f"{key} {value}" for key, value in options.items() if value is not None)
+def _samples(dataset: Any, with_transform: bool) -> dict[str, Any]:
+    if isinstance(dataset, dict):
+        return {name: _samples(one, with_transform) for name, one in dataset.items()}
+    if not isinstance(dataset, SegmentationSamples):
+        return {"kind": type(dataset).__name__, "images": len(dataset)}
+    rows = dataset.rows
+    told = {
+        "images": len(dataset),
+        "fingerprint": fingerprint(dataset),
+        "shuffle_buffer": rows.shuffle_buffer if isinstance(rows, StreamedRows) else None,
+        "label_map": {str(old): new for old, new in dataset.label_map.items()},
+        "colours": {",".join(map(str, colour)): class_id for colour, class_id in dataset.colours.items()},
+    }
+    if with_transform:
+        told["augmentation"] = _augmentation(dataset.transform)
+    return told
+
+
+def _augmentation(transform: Any) -> dict[str, Any]:
+    if not isinstance(transform, TrainingTransform):
+        return {"kind": type(transform).__name__}
+    return {
+        "image_size": list(transform.image_size),
+        "crop_size": list(transform.crop_size),
+        "scale_range": list(transform.scale_range),
+        "photometric": transform.photometric is not None,
+    }
+
+
+class RecordAtStart(TrainerCallback):
+    """Writes what is known of a run into its output folder before the first step, when nothing refuses it any more."""
+
+    def __init__(self, record: Callable[[], dict[str, Any]]):
+        self.record = record
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if args.should_save:
+            write_record(Path(args.output_dir), self.record())
+
+
+# ---- what a resumed run must share ----
+
+
+def differences(checkpoint: Path, now: Mapping[str, Any]) -> list[str]:
+    """Each field that a checkpoint's run must not have changed: its name, its value before and its value now.
+
+    ValueError if the checkpoint has no record that can be compared.
+    """
+    begin_anew = "Start another run from its students: --students A B, with their folders."
+    path = checkpoint / RECORD_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"{checkpoint} holds no {RECORD_FILE}: the version of ctcl_hf that wrote it did not record what a run must "
+            f"not change, so that nothing can go on from it exactly. {begin_anew}"
+        )
+    before = json.loads(path.read_text())
+    if before.get("format") != RECORD_FORMAT:
+        raise ValueError(
+            f"{path} is of format {before.get('format')}, and this version of ctcl_hf reads format {RECORD_FORMAT}. "
+            f"{begin_anew}"
+        )
+    return [found for part in FIXED for found in _differences(part, before[part], now[part])]
+
+
+_ABSENT = "not there"
+
+
+def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            yield from _differences(f"{name}.{key}", before.get(key, _ABSENT), now.get(key, _ABSENT))
+    elif before != now:
+        yield f"{name}: {before} before, {now} now"

@@ -17,12 +17,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
 from ..methods.pair import StudentPair
-from ..publishing.card import RECORD_FILE
 from ..scoring.predict import load_whole_model
 from .checkpoints import (
     OBJECTIVE_FILE,
     STAGING,
     check_checkpoint,
+    check_contents,
     check_training_state,
     complete_checkpoint,
     delete_old_checkpoints,
@@ -30,7 +30,7 @@ from .checkpoints import (
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.workers import WorkerDeaths
 from .locks import lock_folder
-from .record import RunFacts, record
+from .record import RunFacts, differences
 
 logger = logging.get_logger(__name__)
 
@@ -45,9 +45,6 @@ LOST_PROCESS = (
     "ncclRemoteError",
     "collective operation timeout",
 )
-# Of what a card tells of the training, what may not change when a run goes on. Its length may.
-FIXED = ("method", "loss, by term and weight", "options of the method", "training images", "optimizer", "learning rate",
-         "data", "seed")  # fmt: skip
 
 
 class PairCheckpoints:
@@ -161,28 +158,14 @@ class PairCheckpoints:
             self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
     def check_resumption(self, checkpoint: Path) -> None:
-        """ValueError unless this run is the one that wrote the checkpoint: its pair, its method and its arguments.
+        """ValueError unless this run is the one that wrote the checkpoint: its pair, method, data and arguments.
 
         Optimizers and schedules would go on with the rates that they had, whatever is asked for now, and the students'
         cards would tell of arguments that no step was made with.
         """
         check_checkpoint(checkpoint, self.model)
         check_training_state(checkpoint)
-        ours = record(self.model, self.args, self.state.global_step, {}, self.facts)
-        theirs = json.loads((checkpoint / RECORD_FILE).read_text())
-        found = [
-            f"{what} of {name}: {before.get(what)}, and now {now.get(what)}"
-            for name in self.model.names
-            for before, now in [(dict(theirs[name]["training"]), dict(ours[name]["training"]))]
-            for what in FIXED
-            if before.get(what) != now.get(what)
-        ]
-        arguments = json.loads((checkpoint / ARGUMENTS_FILE).read_text())
-        found += [
-            f"--{name} {arguments[name]}, and now {getattr(self.args, name)}"
-            for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
-            if arguments[name] != getattr(self.args, name)
-        ]
+        found = differences(checkpoint, self.record())
         if found:
             raise ValueError(
                 f"{checkpoint} was written with other arguments ({'; '.join(found)}). Resume with those of the run "
@@ -228,6 +211,7 @@ class PairCheckpoints:
         """The weights of both students and of the method. ValueError names what does not fit this pair."""
         folder = Path(resume_from_checkpoint)
         check_checkpoint(folder, self.model)
+        check_contents(folder)
         self.scores.clear()
         for name, student in self.model.students.items():
             student.model.load_state_dict(load_whole_model(str(folder / name)).state_dict())

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from .guards.trackers import guard_trackers
 from .guards.workers import WorkerDeaths, shield_workers
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates, settings_for
 from .progress import PairProgress
-from .record import RunFacts, record
+from .record import RecordAtStart, RunFacts, record, record_of_inputs
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .samples import samples_for
 from .saving import PairCheckpoints
@@ -125,6 +125,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             held_out = samples_for(model, several[0])  # of several data sets the first
             self.add_callback(HeldOutCallback(model, held_out, args.eval_batch_size, self.accelerator))
         self.add_callback(ClassWatch(model))
+        self.add_callback(RecordAtStart(self.record))
         self._term_sums: dict[str, Tensor] = defaultdict(float)
         self._terms_seen = 0
         self._step_facts: dict[str, float] = {}
@@ -365,14 +366,21 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             "each in a loop, or let `ctcl-hf compare` run a grid."
         )
 
-    # ---- publishing ----
+    # ---- recording and publishing ----
+
+    @cached_property
+    def _inputs(self) -> dict[str, Any]:
+        return record_of_inputs(self.model, self.train_dataset, self.eval_dataset)
+
+    def record(self) -> dict[str, Any]:
+        """What is known of this run, as `run.json` holds it: see `ctcl_hf.training.record`."""
+        return record(self.model, self.args, self._inputs, self.facts, self.state.global_step, self.scores)
 
     def create_model_card(self, folder: str | Path | None = None, **of_trainer: Any) -> None:
         """Writes README.md into the folder of each student, within `folder` or the output folder."""
         refuse("create_model_card", of_trainer, CARD)
         folder = Path(folder or self.args.output_dir)
-        recorded = record(self.model, self.args, self.state.global_step, self.scores, self.facts)
-        write_cards(folder, recorded, self.publisher.repositories, self.facts.figure)
+        write_cards(folder, self.record(), self.publisher.repositories, self.facts.figure)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Decides each student's repository, and makes sure that it can be written to. OSError says what is missing."""

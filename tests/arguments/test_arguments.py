@@ -10,13 +10,14 @@ from conftest import make_cnn, make_vit
 from transformers import TrainingArguments
 from transformers.hf_argparser import string_to_bool
 
-from ctcl_hf import CTCL, CTCLArguments, StudentPair, Vanilla
+from ctcl_hf import CTCLArguments, StudentPair, Vanilla
 from ctcl_hf.arguments.data import DataArguments
-from ctcl_hf.arguments.pair import MethodArguments, StudentArguments
+from ctcl_hf.arguments.method import MethodArguments, options_of_others, own_options
+from ctcl_hf.arguments.pair import StudentArguments
 from ctcl_hf.arguments.parser import ArgumentsParser
 from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
 from ctcl_hf.arguments.trainer import TrainerArguments, names_of_trainer
-from ctcl_hf.training.record import PRECISIONS, RunFacts, record
+from ctcl_hf.training.record import RunFacts, record, record_of_inputs
 
 
 def parse(*argv):
@@ -32,12 +33,12 @@ def refused(capsys, *argv):
 
 def test_the_defaults_are_the_papers():
     arguments = parse()
-    training, data, method = arguments.training, arguments.data, arguments.method
+    training, data, options = arguments.training, arguments.data, arguments.options
     assert (arguments.students.cnn, arguments.students.vit) == ("mobilenetv2_100", "nvidia/mit-b1")
     assert (training.cnn_lr, training.cnn_momentum, training.cnn_weight_decay) == (0.0025, 0.9, 5e-4)
     assert (training.vit_lr, training.vit_weight_decay) == (6e-5, 0.01)
     assert (training.per_device_train_batch_size, data.crop_size, training.num_train_epochs) == (4, [512, 512], 60)
-    assert (method.method, method.alpha, method.beta, method.gamma) == ("ctcl", 1.0, 0.1, 1.0)
+    assert (arguments.method.method, options.alpha, options.beta, options.gamma) == ("ctcl", 1.0, 0.1, 1.0)
     assert training.output_dir == "runs/paper-ctcl"
 
 
@@ -142,15 +143,6 @@ def test_a_number_of_steps_alone_says_when_to_save_and_to_evaluate():
     assert (asked.save_strategy, asked.eval_strategy) == ("no", "epoch")
 
 
-def test_method_arguments_build_the_objective_they_name():
-    cnn, vit = make_cnn(), make_vit()
-    objective = MethodArguments(method="ctcl", alpha=2.0, gamma=0.5, kl_direction="reverse").build(cnn, vit)
-    assert isinstance(objective, CTCL)
-    assert objective.weights[1] == {"ce": 1.0, "hfd": 0.1, "region": 0.5, "pixel": 1.0}
-    assert objective.teaching.direction == "reverse"
-    assert isinstance(MethodArguments(method="vanilla").build(cnn, vit), Vanilla)
-
-
 def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path):
     args = CTCLArguments(str(tmp_path), use_cpu=True)
     with pytest.raises(ValueError, match="3 training images per process do not fill one batch of 4"):
@@ -176,16 +168,34 @@ def test_the_best_model_is_chosen_by_mean_iou(tmp_path):
     assert args.greater_is_better
 
 
-def test_one_switch_sets_all_of_ctcl_as_printed():
-    options = MethodArguments(as_printed=True).options()
+def test_one_switch_sets_all_of_ctcl_as_printed(capsys):
+    options = parse("--as_printed").options.values()
     printed = {"kl_direction": "reverse", "pixel_divisor": "taught", "region_divisor": "taught"}
     printed |= {"pixel_classes": "all", "region_projection": "both"}
     assert printed.items() <= options.items()
     assert "as_printed" not in options
-    with pytest.raises(ValueError, match="--region_projection learner is not as printed"):
-        MethodArguments(as_printed=True, region_projection="learner")
-    with pytest.raises(ValueError, match="--as_printed has no effect on --method dml"):
-        MethodArguments(method="dml", as_printed=True)
+    said = refused(capsys, "--as_printed", "--region_projection", "learner")
+    assert "--region_projection learner is not as printed (both): leave out one of the two" in said
+    assert "--as_printed has no effect on --method dml" in refused(capsys, "--method", "dml", "--as_printed")
+
+
+def test_an_option_is_read_with_the_default_of_the_method_that_has_it():
+    defaults = {"dml": 1.0, "kdcl": 2.0, "cwd": 4.0}
+    assert {name: parse("--method", name).options.temperature for name in defaults} == defaults
+    assert parse("--method", "kdcl", "--temperature", "3").options.temperature == 3.0
+
+
+def test_an_option_without_effect_is_refused_even_if_it_is_given_the_default(capsys):
+    assert "--alpha has no effect on --method dml" in refused(capsys, "--method", "dml", "--alpha", "1.0")
+
+
+def test_the_help_of_a_method_shows_its_options_and_whose_the_others_are(capsys):
+    with pytest.raises(SystemExit):
+        parse("--method", "kdcl", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    own, others = shown.split("options of --method kdcl:")[1].split("options of other methods:")
+    assert "--temperature" in own and "(default: 2.0)" in own and "--alpha" not in own
+    assert "Weight of HFD in each student's loss (Eq. 6, Table 8). (ctcl: 0.1)" in others
 
 
 @pytest.mark.parametrize(
@@ -197,8 +207,8 @@ def test_the_precision_that_accelerate_was_told_is_the_runs(chosen, bf16, fp16, 
     arguments = CTCLArguments("out", use_cpu=True)
     assert (arguments.bf16, arguments.fp16, arguments.mixed_precision) == (bf16, fp16, chosen)
     pair = StudentPair({"cnn": make_cnn(), "vit": make_vit()}, Vanilla(make_cnn(), make_vit()))
-    facts = record(pair, arguments, 1, {}, RunFacts())
-    assert dict(facts["cnn"]["training"])["precision"] == PRECISIONS[chosen]
+    recorded = record(pair, arguments, record_of_inputs(pair, None, None), RunFacts())
+    assert recorded["training"]["precision"] == chosen
 
 
 def test_a_precision_that_no_test_covers_is_refused(monkeypatch):
@@ -207,10 +217,16 @@ def test_a_precision_that_no_test_covers_is_refused(monkeypatch):
         CTCLArguments("out", use_cpu=True)
 
 
+def whole_parser():
+    parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, own_options("ctcl"), CTCLArguments])
+    parser.add_without_effect(options_of_others("ctcl"), "--method ctcl")
+    return parser
+
+
 def test_every_flag_that_says_yes_or_no_may_be_given_bare():
     """`--hub_private_repo`, as docs/publishing.md writes it, was refused: what may be None too wanted a value."""
     assert parse("--hub_private_repo").training.hub_private_repo is True
-    parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, CTCLArguments])
+    parser = whole_parser()
     flags = [action.option_strings[0] for action in parser._actions if action.type is string_to_bool]
     assert {"--hub_private_repo", "--bf16", "--tf32", "--hfd", "--from_scratch"} <= set(flags)
     namespace, unknown = parser.parse_known_args(flags)
@@ -219,9 +235,10 @@ def test_every_flag_that_says_yes_or_no_may_be_given_bare():
 
 def test_every_flag_in_the_documents_is_one():
     root = Path(__file__).parents[2]
-    parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, CTCLArguments])
+    parser = whole_parser()
     known = {option for action in parser._actions for option in action.option_strings}
-    known |= {"--recipe", "--config_file", "--shutdown-timeout", "--signals-to-handle"}  # the last three of launchers
+    known |= {"--recipe", "--no-deps"}  # the last of pip
+    known |= {"--config_file", "--shutdown-timeout", "--signals-to-handle"}  # of launchers
     for script in (*root.glob("ctcl_hf/cli/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
         for node in ast.walk(ast.parse(script.read_text())):
             if isinstance(node, ast.AnnAssign):  # a field of a dataclass of arguments

@@ -37,14 +37,11 @@ def plain(logits, labels, teaching, teachers=()):
     ce, pixel = tuple(masked_mean(values, valid) for values in maps), []
     for i, j in enumerate(teaching.peers):
         learner, peer = upsampled[i], upsampled[j].detach()
-        if teaching.groups is not None:
+        groups = teaching.groups and teaching.groups[i]
+        if groups is not None:
             learner, peer = (
-                torch.stack(
-                    [torch.softmax(z / teaching.temperature, 1)[:, list(group)].sum(1) for group in own], 1
-                ).log()
-                * teaching.temperature
+                torch.stack([torch.softmax(z, 1)[:, list(group)].sum(1) for group in groups], 1).log()
                 for z in (learner, peer)
-                for own in [teaching.groups[i]]
             )
         divergence = kl_map(learner, peer, teaching.direction, teaching.temperature)
         taught = teaches[1 - i] if teaching.selective else valid
@@ -153,7 +150,7 @@ def test_float32_and_bfloat16_logits_equal_the_plain_losses_to_rounding():
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 @pytest.mark.parametrize("divisor", ["taught", "labelled"])
-@pytest.mark.parametrize("groups", [None, (SOME, ALL), (NONE, SOME), (((0, 1, 2, 3), (4,)), NONE)])
+@pytest.mark.parametrize("groups", [None, (SOME, ALL), (NONE, SOME), (((0, 1, 2, 3), (4,)), None)])
 def test_divisors_and_groups_equal_the_plain_losses(direction, divisor, groups):
     logits, labels = random_case((8, 6), (4, 3), (32, 24))
     assert_equal_to_plain(logits, labels, SELECTIVE._replace(direction=direction, divisor=divisor, groups=groups))
@@ -187,6 +184,21 @@ def test_grouped_pixel_bsd_equals_the_loops(direction, divisor):
         assert not found[j].any()
 
 
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("direction", ["reverse", "forward"])
+def test_within_a_group_the_gradient_keeps_the_shares_of_the_classes(direction, temperature):
+    """So the labels alone decide there: what a group gains or loses, its classes gain or lose by their shares."""
+    logits, labels = random_case((8, 6), (8, 6), (8, 6), ignored=0.0)  # nothing to upsample: a pixel's own gradient
+    teaching = PixelTeaching((1, 0), direction=direction, temperature=temperature, groups=(SOME, SOME))
+    logits = [values.requires_grad_() for values in logits]
+    (gradient,) = torch.autograd.grad(strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0], logits[0])
+    p = torch.softmax(logits[0].detach(), 1)
+    for group in SOME:
+        pull = gradient[:, list(group)] / p[:, list(group)]
+        assert torch.allclose(pull, pull[:, :1].expand_as(pull), rtol=1e-6, atol=1e-12)
+    assert (gradient.abs().sum(1) > 0).all()
+
+
 def test_frozen_teachers_and_a_target_equal_the_plain_losses_and_get_no_gradient():
     logits, labels = random_case((8, 6), (4, 3), (32, 24))
     teachers, _ = random_case((8, 6), (2, 3), (32, 24))
@@ -207,7 +219,7 @@ def test_no_class_merged_is_eq_4_bit_for_bit_and_all_merged_teaches_nothing():
     logits, labels = random_case((8, 6), (8, 6), (32, 24), dtype=torch.float32)
     phased = lambda own, y, how: strips.pixel_losses(own, y, IGNORE, how)  # noqa: E731
     printed, printed_gradients = results(phased, logits, labels, SELECTIVE)
-    alone, alone_gradients = results(phased, logits, labels, SELECTIVE._replace(groups=(NONE, NONE)))
+    alone, alone_gradients = results(phased, logits, labels, SELECTIVE._replace(groups=(None, None)))
     assert all(torch.equal(*pair) for pair in zip(printed.ce + printed.pixel, alone.ce + alone.pixel, strict=True))
     assert all(torch.equal(*pair) for pair in zip(printed_gradients, alone_gradients, strict=True))
 

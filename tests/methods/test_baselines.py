@@ -73,19 +73,6 @@ def test_each_students_term_moves_that_student_alone(name, kinds):
         assert all(p.grad is None for p in pair.objective.teachers.parameters())
 
 
-@pytest.mark.parametrize("name", TERMS)
-def test_with_a_weight_of_zero_a_method_is_vanilla_bit_for_bit(name):
-    images, labels = batch()
-    losses, gradients = [], []
-    for pair in (make_pair(name, distillation_weight=0.0), make_pair("vanilla")):
-        torch.manual_seed(7)
-        losses.append(pair(images, labels).loss)
-        losses[-1].backward()
-        gradients.append([parameter.grad for parameter in pair.students.parameters()])
-    assert torch.equal(*losses)
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*gradients, strict=True))
-
-
 def test_the_first_cross_entropies_of_all_methods_are_equal_bit_for_bit():
     images, labels = batch()
     found = []
@@ -150,17 +137,6 @@ def test_teachers_are_frozen_in_evaluation_mode_and_not_saved(name):
     assert not pair.objective.projections.state_dict()
 
 
-@pytest.mark.parametrize("name", TERMS)
-def test_a_batch_without_labels_is_finite(name):
-    pair = make_pair(name)
-    images, labels = batch()
-    output = pair(images, torch.full_like(labels, IGNORE))
-    output.loss.backward()
-    assert torch.isfinite(output.loss)
-    gradients = [parameter.grad for parameter in pair.students.parameters()]
-    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
-
-
 def test_all_are_exported_by_name():
     assert [METHODS[name] for name in ("vanilla", "offline_kd", "dml", "kdcl", "ifvd", "cwd", "ctcl")] == [
         *(Vanilla, OfflineKD, DML, KDCL, IFVD, CWD, CTCL)
@@ -221,6 +197,13 @@ def test_methods_that_match_logits_compare_groups_of_classes_if_asked_to(name):
     pair.train()
     pair(images, labels)
     assert groups.counted.sum() == len(groups.confusion) * (labels != IGNORE).sum()
+
+
+def test_teachers_of_other_classes_are_refused():
+    """Grouped, their divergences would be negative; ungrouped, shapes would clash at the first step."""
+    teachers = tuple(make(num_labels).double() for make, num_labels in ((make_vit, 6), (make_cnn, 6)))
+    with pytest.raises(ValueError, match="A teacher must have the students' classes: got 6 for 3"):
+        make_pair("offline_kd", teachers=teachers)
 
 
 @pytest.mark.parametrize("target", ["naive", "linear"])

@@ -13,7 +13,7 @@ from conftest import make_cnn, make_data, make_vit
 from huggingface_hub import ModelCard
 
 import ctcl_hf
-from ctcl_hf import CTCL, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
+from ctcl_hf import CTCL, DML, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
 from ctcl_hf.publishing.card import default_name, rewrite_cards
 from ctcl_hf.publishing.hub import Repository
 from ctcl_hf.training.record import RunFacts
@@ -39,8 +39,6 @@ def trained(tmp_path_factory):
         dataset="halves",
         dataset_title="drawn halves",
         dataset_id="artist/halves",
-        training_images=12,
-        method={"alpha": 1.0, "kl_direction": "reverse"},
         recipe="tiny",
         command="run_ctcl.py --recipe tiny",
         license="mit",
@@ -80,13 +78,13 @@ def test_the_text_holds_what_was_recorded(trained):
     assert "trained together with SegFormer" in text
     assert "| steps | 1 of 4 images |" in text
     assert "| seed | 42 |" in text and "| recipe | tiny |" in text and "torch 2" in text
-    assert "hfd 0.1" in text and "kl_direction reverse" in text
+    assert "hfd 0.1" in text and "kl_direction forward" in text
     iou = 100 * trainer.scores["test"]["cnn_mean_iou"]
     assert f"| **cnn**, test | 5 | {iou:.2f} |" in text
     assert f"| cnn trained alone, test | 5 | {iou / 2:.2f} |" in text
     assert f"| dot | {100 * trainer.scores['test']['cnn_iou_dot']:.2f} |" in text
     assert "](figure.png)" in text and (folder / "cnn" / "figure.png").is_file()
-    assert "zhu2023good" in text
+    assert "@inproceedings{zhu2023good," in text
     assert "{{" not in text and "None" not in text
 
 
@@ -109,6 +107,15 @@ def test_what_was_not_recorded_is_not_said(tmp_path):
     assert "The publisher has not stated a license." in card.text
 
 
+def test_a_card_cites_the_paper_of_its_method(tmp_path):
+    """Cards of every method cited CTCL alone."""
+    trainer = make_trainer(tmp_path, method=DML)
+    trainer.save_model()
+    text = (tmp_path / "cnn" / "README.md").read_text()
+    assert "@inproceedings{zhang2018deep,\n  title     = {Deep Mutual Learning},\n" in text
+    assert "zhu2023good" not in text
+
+
 def test_scores_are_of_the_saved_weights_or_not_there(tmp_path):
     trainer = make_trainer(tmp_path, facts=RunFacts(dataset="halves"))
     trainer.evaluate()
@@ -128,6 +135,13 @@ def test_a_card_can_be_rendered_again_for_another_repository(trained):
     assert default_name(folder) == "ctcl-halves" and default_name(folder / "cnn") == "cnn"
     rewrite_cards(folder, {})
     assert (folder / "cnn" / "README.md").read_text() == before
+
+
+def test_cards_of_an_older_version_are_left_as_they_are_and_this_is_told(tmp_path, caplog):
+    (tmp_path / "cards.json").write_text("{}")
+    rewrite_cards(tmp_path, {"cnn": Repository("me/a")})
+    assert "stay as they are: an older version wrote them, without run.json" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["cards.json"]
 
 
 @pytest.mark.parametrize("name", ["cnn", "vit"])

@@ -15,7 +15,8 @@ import torch
 from conftest import make_cnn, make_vit
 from test_examples import EXAMPLES, SMALL, TINY, run
 
-from ctcl_hf.arguments.pair import MethodArguments
+from ctcl_hf import METHODS
+from ctcl_hf.arguments.method import MethodArguments
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.runs.comparison import report
 from ctcl_hf.runs.comparison.grid import Grid, folder_name
@@ -64,8 +65,9 @@ def test_every_row_of_the_papers_tables_is_a_command_line(table, tmp_path):
 
 def test_ablations_train_the_terms_of_their_table():
     def terms(arguments):
-        method = parse_arguments("test", [*arguments.split(), "--use_cpu"]).method
-        return {k: v for k, v in method.build(make_cnn(), make_vit()).weights[1].items() if k != "ce"}
+        told = parse_arguments("test", [*arguments.split(), "--use_cpu"])
+        objective = METHODS[told.method.method](make_cnn(), make_vit(), **told.options.values())
+        return {k: v for k, v in objective.weights[1].items() if k != "ce"}
 
     assert [terms(row.arguments) for row in TABLES["4"].rows] == [
         {},

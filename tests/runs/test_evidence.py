@@ -21,7 +21,7 @@ IMAGES = tuple(f"frame-{i}" for i in range(7))
 LABELLED = np.random.default_rng(0).integers(20, 60, (len(IMAGES), len(CLASSES)))
 
 
-def write_run(cell, quality, seconds=100.0, poles=None, options="alpha 1.0", **changes):
+def write_run(cell, quality, seconds=100.0, poles=None, options=("alpha", 1.0), **changes):
     """A finished run of two students whose pixels are right with a probability of `quality`; of poles, of `poles`."""
     rng = np.random.default_rng(cell.seed)
     students = {}
@@ -59,8 +59,8 @@ def write_run(cell, quality, seconds=100.0, poles=None, options="alpha 1.0", **c
     ]
     history = [*logs, {"step": 4, "train_runtime": seconds}]
     (cell.folder / "trainer_state.json").write_text(json.dumps({"log_history": history, "global_step": 4}))
-    training = [["method", "X"], ["loss, by term and weight", "ce 1, kl 1"], ["options of the method", options]]
-    (cell.folder / "cards.json").write_text(json.dumps({name: {"training": training} for name in students}))
+    method = {"weights": {name: {"ce": 1.0, "kl": 1.0} for name in students}, "options": dict([options])}
+    (cell.folder / "run.json").write_text(json.dumps({"method": method}))
     (cell.folder / "cell.json").write_text(json.dumps({"command": "", "minutes": seconds / 60, "resumed": False}))
 
 
@@ -150,8 +150,8 @@ def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(
         "- **DML** ran `--method dml`: cnn ce 1, kl 1; vit ce 1, kl 1; options: alpha 1.0",
     ):
         assert expected in text, expected
-    path = grid.cell(DML, "a+b", 3).folder / "cards.json"
-    path.write_text(path.read_text().replace("alpha 1.0", "alpha 2.0"))
+    path = grid.cell(DML, "a+b", 3).folder / "run.json"
+    path.write_text(path.read_text().replace('"alpha": 1.0', '"alpha": 2.0'))
     assert "NOT THE SAME WITH EVERY SEED: seeds [1, 2]: cnn ce 1" in checklist(grid, cells, 2)
 
 

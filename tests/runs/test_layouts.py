@@ -150,7 +150,7 @@ def test_a_split_without_labels_and_an_absent_class_leave_no_nan_behind(tmp_path
         assert ".nan" not in path.read_text() and "| nan" not in path.read_text()
         if path.suffix == ".json":
             json.loads(path.read_text(), parse_constant=refuse_constant)
-    assert {"results.json", "trainer_state.json", "cards.json", "README.md"} <= {path.name for path in files}
+    assert {"results.json", "trainer_state.json", "run.json", "README.md"} <= {path.name for path in files}
     told = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "test" not in told["scores"] and "validation" in told["scores"]
     assert "test: 2 images, none of which has a labelled pixel: not scored" in capsys.readouterr().out

@@ -110,6 +110,10 @@ def test_a_missing_file_an_empty_folder_and_a_folder_without_a_config_are_told(t
         student(tmp_path)
     with pytest.raises(ValueError, match=r"config.json that names its architecture"):
         load_student(f"local-dir:{tmp_path}", CLASSES, SIZE)
+    for content in ("[]", '{"architecture": 3}', "{"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=r"config.json that names its architecture|no encoder of timm's"):
+            load_student(f"local-dir:{tmp_path}", CLASSES, SIZE)
     with pytest.raises(ValueError, match="is a whole model or a Hub id"):
         student(tmp_path / "none.pth", "nvidia/mit-b0")
 

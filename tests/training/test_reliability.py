@@ -237,6 +237,7 @@ def test_a_pickle_with_code_in_it_is_not_run(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_trainer(tmp_path, max_steps=1, **SAVES).train()
     (tmp_path / "checkpoint-1" / file).write_bytes(pickle.dumps(Evil()))
+    (tmp_path / "checkpoint-1" / MANIFEST_FILE).unlink()  # whose hashes would have refused it
     with pytest.raises((pickle.UnpicklingError, RuntimeError, ValueError)):
         make_trainer(tmp_path, max_steps=2).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
     assert not (tmp_path / "owned").exists()

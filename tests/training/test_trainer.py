@@ -28,6 +28,7 @@ from ctcl_hf import (
     build_synthetic,
 )
 from ctcl_hf.data.benchmarks.synthetic import SCENE_CLASSES
+from ctcl_hf.methods import DistillationOptions
 from ctcl_hf.scoring.predict import class_map
 from ctcl_hf.training.reproducibility import seed_micro_batch
 
@@ -195,6 +196,8 @@ def taught_offline(a, b):
 
 class Agreement(Objective):
     """A user's own method: the students' logits approach each other."""
+
+    Options = DistillationOptions
 
     def __init__(self, a, b):
         super().__init__(a, b, distillation_warmup=0.5)
@@ -410,10 +413,10 @@ def _edit(folder, key, value):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"cnn_lr": 1.0}, "learning rate of cnn: 0.0025, .*, and now 1, "),
-        ({"seed": 4}, "seed of cnn: 3, and now 4"),
-        ({"per_device_train_batch_size": 2}, "--per_device_train_batch_size 4, and now 2"),
-        ({"objective": lambda a, b: CTCL(a, b, alpha=0.5)}, "loss, by term and weight of cnn: .*pixel 1.*pixel 0.5"),
+        ({"cnn_lr": 1.0}, r"optimization\.cnn\.lr: 0\.0025 before, 1\.0 now"),
+        ({"seed": 4}, r"training\.seed: 3 before, 4 now"),
+        ({"per_device_train_batch_size": 2}, r"training\.per_device_train_batch_size: 4 before, 2 now"),
+        ({"objective": lambda a, b: CTCL(a, b, alpha=0.5)}, r"method\.options\.alpha: 1\.0 before, 0\.5 now"),
     ],
 )
 def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(tmp_path, other, message):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ...arguments.data import DataArguments
 from ...data import SegmentationSamples
-from ...publishing.card import RECORD_FILE
+from ...publishing.card import OLDER_RECORD_FILE, RECORD_FILE
 from .grid import Cell, Grid
 
 
@@ -95,8 +95,8 @@ def _of_all(cells: Sequence[Cell], read) -> str:
     return " / ".join(dict.fromkeys(read(cell) for cell in cells))
 
 
-def _listed(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _loss(cells: Sequence[Cell]) -> str:
@@ -110,9 +110,18 @@ def _loss(cells: Sequence[Cell]) -> str:
 
 
 def _recorded_loss(cell: Cell) -> str:
-    if not (cell.folder / RECORD_FILE).is_file():
+    if (cell.folder / RECORD_FILE).is_file():
+        method = cell.read(RECORD_FILE)["method"]
+        losses = {
+            name: _listed({term: f"{weight:g}" for term, weight in of.items()})
+            for name, of in method["weights"].items()
+        }
+        options = _listed(method["options"])
+    elif (cell.folder / OLDER_RECORD_FILE).is_file():
+        by_student = {name: dict(own["training"]) for name, own in cell.read(OLDER_RECORD_FILE).items()}
+        losses = {name: rows["loss, by term and weight"] for name, rows in by_student.items()}
+        options = next(iter(by_student.values())).get("options of the method")
+    else:
         return "what it ran was not recorded"
-    by_student = {name: dict(own["training"]) for name, own in cell.read(RECORD_FILE).items()}
-    parts = [f"{name} {rows['loss, by term and weight']}" for name, rows in by_student.items()]
-    options = next(iter(by_student.values())).get("options of the method")
+    parts = [f"{name} {loss}" for name, loss in losses.items()]
     return "; ".join([*parts, f"options: {options}"] if options else parts)

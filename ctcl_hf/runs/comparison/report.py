@@ -11,6 +11,7 @@ import numpy as np
 
 from ...arguments.data import DataArguments
 from ...figures import class_gains_figure, grid_curves_figure, methods_figure, save_figure
+from ...methods import METHODS
 from ...scoring.image_counts import COUNTS_FILE
 from ...scoring.predict import load_for_inference, segment
 from ...tables import markdown_table
@@ -256,7 +257,13 @@ def write_curves(grid: Grid) -> list[Path]:
             for cell in cells:
                 histories.setdefault(cell.row.title, []).append(cell.read("trainer_state.json")["log_history"])
             written.append(grid.folder / f"curves-{safe_name(pair)}.png")
-            save_figure(grid_curves_figure(histories, cells[0].student_names()), written[-1])
+            methods = [
+                METHODS[name] for name in {cell.read("results.json")["method"]["method"]: None for cell in cells}
+            ]
+            titles = {term: title for method in methods for term, title in method.titles().items()}
+            losses = {term for method in methods for term in (*method.OWN_TERMS, *method.TERMS)}
+            figure = grid_curves_figure(histories, cells[0].student_names(), titles, losses)
+            save_figure(figure, written[-1])
     return written
 
 

@@ -1,0 +1,70 @@
+"""Arguments about methods: which one, who teaches, and every method's own options as flags.
+
+What options there are stands beside each method, in `methods/`. Imported without torch, so that --help answers at once.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field, make_dataclass
+from typing import get_type_hints
+
+from ..methods import METHODS, MethodOptions, options_of
+
+
+def _learning_from(teachers: str) -> list[str]:
+    return [method for method in METHODS if teachers == options_of(method).TEACHERS]
+
+
+@dataclass
+class MethodArguments:
+    """How the students learn from each other."""
+
+    _argument_group_name = "method"
+
+    method: str = field(default="ctcl", metadata={"help": "Training method.", "choices": METHODS.keys()})
+    teachers: str | None = field(
+        default=None,
+        metadata={
+            "help": "Output folder of a finished --method vanilla run, whose frozen students teach "
+            f"({', '.join(_learning_from('needed'))}; {', '.join(_learning_from('optional'))}, which without it learn "
+            "from each other)."
+        },
+    )
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ValueError(f"--method {self.method}: expected one of {', '.join(METHODS)}.")
+        learns_from = options_of(self.method).TEACHERS
+        if learns_from == "none" and self.teachers is not None:
+            raise ValueError(f"--teachers has no effect on --method {self.method}.")
+        if learns_from == "needed" and self.teachers is None:
+            raise ValueError(
+                f"--method {self.method} needs --teachers FOLDER: students that were trained before. This trains "
+                "them: ctcl-hf train --method vanilla --output_dir FOLDER, on the same data."
+            )
+
+
+def own_options(method: str) -> type[MethodOptions]:
+    """The method's options as a group of arguments; none of a method that there is not."""
+    kind = options_of(method) if method in METHODS else MethodOptions
+    return make_dataclass(
+        kind.__name__, [], bases=(kind,), namespace={"_argument_group_name": f"options of --method {method}"}
+    )
+
+
+def options_of_others(method: str) -> type:
+    """A group of the options that only other methods have. The help of each says whose they are, by default."""
+    own = {option.name for option in dataclasses.fields(own_options(method))}
+    declared: dict[str, tuple[type, dataclasses.Field]] = {}
+    owners: dict[str, dict[str, list[str]]] = {}  # by option, then by default
+    for other in METHODS:
+        hints = get_type_hints(options_of(other))
+        for option in dataclasses.fields(options_of(other)):
+            if option.name not in own:
+                declared.setdefault(option.name, (hints[option.name], option))
+                owners.setdefault(option.name, {}).setdefault(str(option.default), []).append(other)
+    fields = []
+    for name, (hint, option) in declared.items():
+        defaults = "; ".join(f"{', '.join(methods)}: {default}" for default, methods in owners[name].items())
+        metadata = {"help": f"{option.metadata['help']} ({defaults})"}
+        fields.append((name, hint, field(default=option.default, metadata=metadata)))
+    return make_dataclass("OptionsOfOthers", fields, namespace={"_argument_group_name": "options of other methods"})

@@ -1,0 +1,86 @@
+"""Options of a method, declared once: for Python, for the command line, and for what a run records.
+
+Imported without torch, as every class of options is: see `options_of`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from ..choices import PixelClasses
+
+
+class Check(NamedTuple):
+    """What a value must be, beyond its type."""
+
+    holds: Callable[[Any], bool]
+    otherwise: str
+
+
+Weight = Annotated[float, Check(lambda value: value >= 0, "a weight must not be negative")]
+Share = Annotated[float, Check(lambda value: 0 <= value <= 1, "expected a share, 0 to 1")]
+Positive = Annotated[float, Check(lambda value: value > 0, "must be positive")]
+
+
+def option(default: Any, help: str) -> Any:
+    """A field of a class of options, with its one default and its one description."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass(kw_only=True)
+class MethodOptions:
+    """Base of all options: of a method that has none.
+
+    A field's annotation says what is taken: a type, `Weight`, `Share`, `Positive`, or a Literal of choices.
+
+    Raises:
+        ValueError: values that are not taken, a line each, "NAME VALUE: why".
+    """
+
+    # Whether the method learns from frozen models, which it is then given as `teachers`.
+    TEACHERS: ClassVar[Literal["none", "optional", "needed"]] = "none"
+    distillation_warmup: ClassVar[float] = 0.0
+
+    def __post_init__(self):
+        if problems := self.problems():
+            raise ValueError("\n".join(problems))
+
+    def problems(self) -> list[str]:
+        """What is wrong with single values."""
+        found = []
+        hints = get_type_hints(type(self), include_extras=True)
+        for name, value in self.values().items():
+            if get_origin(hints[name]) is Annotated:
+                _, check = get_args(hints[name])
+                found += [] if check.holds(value) else [f"{name} {value}: {check.otherwise}."]
+            elif get_origin(hints[name]) is Literal and value not in get_args(hints[name]):
+                found.append(f"{name} {value}: expected one of {', '.join(map(str, get_args(hints[name])))}.")
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """Every option by name, as a run records it."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(kw_only=True)
+class DistillationOptions(MethodOptions):
+    """Options of every method by which a student learns from a peer."""
+
+    distillation_warmup: Share = option(
+        0.0,
+        "Share of the training, 0 to 1, over which the weights of what a student learns from its peer rise linearly "
+        "from 0. The papers name none.",
+    )
+
+
+@dataclass(kw_only=True)
+class SoftenedOptions(DistillationOptions):
+    """Options of methods that compare softened class distributions pixel by pixel."""
+
+    temperature: Positive = option(1.0, "Temperature T of the distributions compared; the term is scaled by T^2.")
+    pixel_classes: PixelClasses = option(
+        "all",
+        "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot tell apart "
+        "are merged, so that among them the labels alone decide.",
+    )

@@ -1,0 +1,115 @@
+"""What every method must keep to: an entry of METHODS is tested by being registered."""
+
+import pytest
+import torch
+from conftest import make_cnn, make_vit
+
+from ctcl_hf import METHODS, Objective, StudentPair
+from ctcl_hf.figures import history_figure
+
+IGNORE = 255
+
+
+def make_pair(name, **options):
+    torch.manual_seed(3)
+    teachers = (make_vit(), make_cnn())
+    torch.manual_seed(0)
+    cnn, vit = make_cnn(), make_vit()
+    if METHODS[name].Options.TEACHERS == "needed":
+        options["teachers"] = teachers
+    return StudentPair({"cnn": cnn, "vit": vit}, METHODS[name](cnn, vit, **options)).double().train()
+
+
+def batch(ignored=0.1):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (2, 3, 64, 96), generator=generator)
+    labels = torch.randint(0, 3, (2, 64, 96), generator=generator)
+    labels[torch.rand(labels.shape, generator=generator) < ignored] = IGNORE
+    return images, labels
+
+
+def step(pair, images, labels):
+    torch.manual_seed(7)
+    output = pair(images, labels)
+    output.loss.backward()
+    return output
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """One step of the control: its terms, and the gradients of all weights."""
+    pair = make_pair("vanilla")
+    output = step(pair, *batch())
+    return output, [parameter.grad for parameter in pair.students.parameters()]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_whose_terms_weigh_nothing_is_vanilla_bit_for_bit(name, alone):
+    pair = make_pair(name)
+    for weights in pair.objective.weights:
+        weights.update({term: 0.0 for term in weights if term not in pair.objective.OWN_TERMS})
+    output = step(pair, *batch())
+    assert torch.equal(output.loss, alone[0].loss)
+    for ours, theirs in zip(pair.students.parameters(), alone[1], strict=True):
+        assert torch.equal(ours.grad, theirs)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_students_terms_move_that_student_and_its_projections_alone(name):
+    images, labels = batch()
+    pair = make_pair(name)
+    for learner in (0, 1):
+        pair.zero_grad()
+        torch.manual_seed(7)
+        outputs = [student(images) for student in pair.students.values()]
+        terms = pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
+        sum(terms[learner].losses.values()).backward()
+        own, peer = pair.names[learner], pair.names[1 - learner]
+        for module in (pair.students[own], pair.projections(own)):
+            assert all(parameter.grad is not None for parameter in module.parameters())
+        for module in (pair.students[peer], pair.projections(peer), pair.objective.teachers):
+            assert all(p.grad is None or not p.grad.any() for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_without_labels_is_finite_and_reaches_every_weight(name):
+    images, labels = batch()
+    pair = make_pair(name)
+    output = step(pair, images, torch.full_like(labels, IGNORE))
+    assert torch.isfinite(output.loss)
+    for parameter in [*pair.students.parameters(), *pair.objective.projections.parameters()]:
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_logs_has_a_title_and_what_it_weighs_is_a_term(name):
+    pair = make_pair(name)
+    method = METHODS[name]
+    with torch.no_grad():
+        logged = {term.rsplit("_", 1)[0] for term in pair(*batch()).terms}
+    assert logged <= set(method.titles())
+    for weights in pair.objective.weights:
+        assert set(weights) <= {*method.OWN_TERMS, *method.TERMS}
+    assert len(set(method.titles().values())) == len(method.titles())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_what_it_is_and_which_paper_it_is_from(name):
+    method = METHODS[name]
+    assert method.__doc__ and method.Options.__doc__
+    if name != "vanilla":
+        assert method.PAPER.bibtex.startswith(f"@{method.PAPER.kind}{{{method.PAPER.key},\n")
+
+
+class Mutual(Objective):
+    TERMS = {"mutual": "KL from the peer (nats)"}  # noqa: RUF012
+
+
+def test_a_method_of_ones_own_has_curves_under_its_titles():
+    """The terms that curves show were a list of the package's own."""
+    history = [{"step": step, "ce_cnn": 1.0, "mutual_cnn": 2.0 / step, "mutual_vit": 3.0} for step in (1, 2)]
+    figure = history_figure(history, ["cnn", "vit"], Mutual.titles())
+    assert [axes.get_title() for axes in figure.axes if axes.lines] == [
+        "cross entropy (nats)",
+        "KL from the peer (nats)",
+    ]
