@@ -6,7 +6,7 @@ Names are imported when they are first used.
 from . import models
 from ._lazy import lazy_names
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "CTCL": "methods",

@@ -1,4 +1,4 @@
-"""A data set written once as Parquet shards, every file checked: what `examples/prepare.py` does."""
+"""A data set written once as Parquet shards, every file checked: what `ctcl-hf prepare` does."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Anyone's data: a data set on the Hub, one that `examples/prepare.py` wrote, or a folder of images and masks."""
+"""Anyone's data: a data set on the Hub, one that `ctcl-hf prepare` wrote, or a folder of images and masks."""
 
 import glob
 from collections import Counter
