@@ -28,8 +28,9 @@ class DatasetArguments:
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "Data of your own in place of --dataset: a Hub id, a folder that prepare.py wrote, or one with "
-            "train/images/, train/masks/, validation/images/, validation/masks/. What follows is for such data alone."
+            "help": "Data of your own in place of --dataset: a Hub id, a folder that `ctcl-hf prepare` wrote, or one "
+            "with train/images/, train/masks/, validation/images/, validation/masks/. What follows is for such data "
+            "alone."
         },
     )
     image_column: str | None = field(default=None, metadata={"help": "Column of images. Default: found by its name."})

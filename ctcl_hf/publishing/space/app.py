@@ -21,7 +21,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 try:
     from ctcl_hf.data.images import read_image
-except ImportError:  # as a Space, beside which push_space.py puts the reader
+except ImportError:  # as a Space, beside which `ctcl-hf space` puts the reader
     from images import read_image
 
 HERE = Path(__file__).parent
