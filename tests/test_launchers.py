@@ -1,4 +1,4 @@
-"""A signal that only the launcher is sent still ends in a checkpoint of the step in which it came."""
+"""A signal to the launcher alone, and Ctrl-C at a terminal, end in a checkpoint of the step in which they came."""
 
 import os
 import re
@@ -64,3 +64,36 @@ def test_a_signal_to_the_launcher_alone_saves_and_stops_within_the_step(launcher
     stopped = int(re.search(r"Stopped after step (\d+) by a signal", output.read_text())[1])
     assert seen <= stopped <= seen + 2  # a step's log may come after it
     assert find_checkpoint(str(tmp_path / "out"), "auto") == str(tmp_path / "out" / f"checkpoint-{stopped}")
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_once_saves_and_says_how_to_go_on_and_twice_ends_at_once(presses, tmp_path):
+    """It was a traceback, and what was trained since the last checkpoint was lost."""
+    options = ["--max_steps", "500", "--save_strategy", "no", "--eval_strategy", "no", "--dataloader_num_workers", "1"]
+    command = [sys.executable, EXAMPLES / "run_ctcl.py", *TINY, *options, "--output_dir", tmp_path / "out"]
+    output = tmp_path / "output.txt"
+
+    def wait_for(text, times):
+        deadline = time.monotonic() + 200
+        while output.read_text().count(text) < times:
+            assert time.monotonic() < deadline and running.poll() is None, output.read_text()
+            time.sleep(0.01)
+
+    with output.open("w") as file:
+        running = subprocess.Popen(
+            command,
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # as a terminal does, Ctrl-C tells the workers too
+        )
+    wait_for("cnn lr", 2)
+    for press in range(1, presses + 1):
+        os.killpg(running.pid, signal.SIGINT)
+        if press == 1:
+            wait_for("Once more, and the process ends at once", 1)
+    assert running.wait(60) == (0 if presses == 1 else -signal.SIGINT)
+    told = output.read_text()
+    assert "Traceback" not in told
+    assert ("With --resume_from_checkpoint auto, the same command goes on" in told) == (presses == 1)
+    assert (find_checkpoint(str(tmp_path / "out"), "auto") is not None) == (presses == 1)

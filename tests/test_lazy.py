@@ -38,6 +38,21 @@ except SystemExit as end:
     assert last == "0 []"
     for option in ("--dataset {camvid", "--method {vanilla", "--cnn_lr", "--recipe {paper", "TrainingArguments"):
         assert option in shown
+    assert "Leave out heterogeneous feature distillation" in shown and "--hfd" not in shown  # which is on anyway
+    assert "--cnn-lr" not in shown and "[FROM_SCRATCH]" not in shown
+
+
+def test_a_mistyped_flag_is_answered_without_torch():
+    """It took twelve seconds: Trainer's arguments were imported first."""
+    code = f"""
+import runpy, sys
+sys.argv = ["run_ctcl.py", "--epochs", "3"]
+try:
+    runpy.run_path({str(EXAMPLE)!r}, run_name="__main__")
+except SystemExit as end:
+    print(end.code, [name for name in {SLOW} if name in sys.modules])
+"""
+    assert python(code) == "2 []"
 
 
 def test_the_configuration_is_known_before_any_model_class_is_imported():

@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import yaml
 from conftest import make_cnn, make_data, make_vit
 
 import ctcl_hf
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def test_the_python_example_runs_as_written(tmp_path, monkeypatch, capsys):
@@ -32,3 +34,9 @@ def test_every_public_name_exists_and_has_a_docstring():
         value = getattr(ctcl_hf, name)
         if not isinstance(value, dict):
             assert value.__doc__ and value.__doc__.strip(), name
+
+
+def test_the_citation_and_the_changelog_are_of_this_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == ctcl_hf.__version__
+    latest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert latest[1] == ctcl_hf.__version__

@@ -28,8 +28,9 @@ class DatasetArguments:
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "Data of your own in place of --dataset: a Hub id, a folder that prepare.py wrote, or one with "
-            "train/images/, train/masks/, validation/images/, validation/masks/. What follows is for such data alone."
+            "help": "Data of your own in place of --dataset: a Hub id, a folder that `ctcl-hf prepare` wrote, or one "
+            "with train/images/, train/masks/, validation/images/, validation/masks/. What follows is for such data "
+            "alone."
         },
     )
     image_column: str | None = field(default=None, metadata={"help": "Column of images. Default: found by its name."})
@@ -190,6 +191,8 @@ class ProtocolArguments:
 class DataArguments(ProtocolArguments, DatasetArguments):
     """Which data, how it is augmented, and how it is scored."""
 
+    _argument_group_name = "data: which, how it is scored, how it is augmented"
+
     image_size: list[int] | None = field(
         default=None,
         metadata={"help": "HEIGHT WIDTH in pixels to which images are resized (scale 1). Default: the data set's own."},
@@ -202,7 +205,13 @@ class DataArguments(ProtocolArguments, DatasetArguments):
         default_factory=lambda: [0.5, 2.0], metadata={"help": "Smallest and largest scale of training images."}
     )
     photometric: bool = field(default=False, metadata={"help": "Jitter brightness, contrast, saturation and hue."})
-    check_data: bool = field(default=True, metadata={"help": "Read every file once before training."})
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Training images to use, spread evenly over all, for a quick try."}
+    )
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "The same of every split that is scored. Its numbers are then no benchmark's."}
+    )
+    check_data: bool = field(default=True, metadata={"help": "The reading of every file once before training."})
 
     def __post_init__(self):
         if len(self.crop_size) == 1:
@@ -224,5 +233,20 @@ class DataArguments(ProtocolArguments, DatasetArguments):
                     len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1],
                     f"--scale_range {' '.join(map(str, self.scale_range))}: expected 0 < MIN <= MAX.",
                 ),
+                *self._checks_of_numbers(),
             ]
         )
+
+    def _checks_of_numbers(self) -> list[tuple[bool, str]]:
+        given = {name: getattr(self, name) for name in ("max_train_samples", "max_eval_samples")}
+        checks = [
+            (number is not None and number < 1, f"--{name} {number}: at least 1.") for name, number in given.items()
+        ]
+        streams = self.streaming and any(number is not None for number in given.values())
+        return [*checks, (streams, "--max_train_samples and --max_eval_samples do not go with --streaming.")]
+
+    def load(self) -> "SegmentationData":
+        """The data, of each split as many images as are to be used. ValueError or OSError as in `DatasetArguments`."""
+        data = super().load()
+        wanted = {split: self.max_train_samples if split == "train" else self.max_eval_samples for split in data.splits}
+        return data.part({split: number for split, number in wanted.items() if number is not None})

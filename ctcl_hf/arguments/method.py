@@ -18,6 +18,8 @@ def _learning_from(teachers: str) -> list[str]:
 class MethodArguments:
     """How the students learn from each other."""
 
+    _argument_group_name = "method"
+
     method: str = field(default="ctcl", metadata={"help": "Training method.", "choices": METHODS.keys()})
     teachers: str | None = field(
         default=None,
@@ -37,7 +39,7 @@ class MethodArguments:
         if learns_from == "needed" and self.teachers is None:
             raise ValueError(
                 f"--method {self.method} needs --teachers FOLDER: students that were trained before. This trains "
-                "them: run_ctcl.py --method vanilla --output_dir FOLDER, on the same data."
+                "them: ctcl-hf train --method vanilla --output_dir FOLDER, on the same data."
             )
 
 

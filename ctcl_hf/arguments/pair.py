@@ -16,6 +16,8 @@ class OptimizationArguments:
     What is named after CNNs is for every student that SGD trains, and what is named after ViTs for AdamW's.
     """
 
+    _argument_group_name = "optimisation"
+
     cnn_lr: float = field(default=0.0025, metadata={"help": "Peak learning rate of a CNN (SGD)."})
     cnn_momentum: float = field(default=0.9, metadata={"help": "Momentum of a CNN's SGD."})
     cnn_weight_decay: float = field(default=5e-4, metadata={"help": "Weight decay of a CNN."})
@@ -58,10 +60,30 @@ class OptimizationArguments:
         },
     )
 
+    def __post_init__(self):
+        if problems := self.optimization_problems():
+            raise ValueError("\n".join(problems))
+
+    def optimization_problems(self) -> list[str]:
+        """What is wrong with these arguments, a sentence each."""
+        problems = []
+        for name in ("optimizers", "learning_rates", "warmups", "powers"):
+            given = getattr(self, name)
+            if given is not None and len(given) != 2:
+                problems.append(f"--{name} {' '.join(map(str, given))}: expected two, one for each student.")
+        for kind in self.optimizers or ():
+            if kind not in OPTIMIZERS:
+                problems.append(f"--optimizers {kind}: expected one of {', '.join(OPTIMIZERS)}.")
+        if self.cpu_threads is not None and self.cpu_threads < 1:
+            problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
+        return problems
+
 
 @dataclass
 class PublishingArguments:
     """Where the students are published, and what their cards say that no run can know. See --push_to_hub."""
+
+    _argument_group_name = "publishing, with --push_to_hub"
 
     cnn_hub_model_id: str | None = field(
         default=None,
@@ -85,6 +107,8 @@ class PublishingArguments:
 @dataclass
 class StudentArguments:
     """Which two students."""
+
+    _argument_group_name = "students"
 
     cnn: str = field(
         default="mobilenetv2_100",

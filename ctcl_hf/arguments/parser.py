@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from transformers import HfArgumentParser
@@ -12,11 +13,29 @@ from ..methods import MethodOptions
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Descriptions as they are written, and every default."""
+    """Descriptions as they are written, one spelling of each option, and every default that says something."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or isinstance(action, argparse._HelpAction):
+            return super()._format_action_invocation(action)
+        name = action.option_strings[0]  # the others write it with hyphens
+        if action.nargs in (0, "?"):  # a switch
+            return name
+        return f"{name} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.default is None or action.default is False or "Default:" in action.help:
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
 
 
 class ArgumentsParser(HfArgumentParser):
-    """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and not the first."""
+    """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and not the first.
+
+    A field that is on unless told is shown as --no_FIELD, "Leave out" what its help names.
+    """
 
     def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
         self.problems: list[str] = []
@@ -25,15 +44,22 @@ class ArgumentsParser(HfArgumentParser):
         for action in self._actions:
             if action.type is string_to_bool and action.nargs is None:  # of a field that may be None as well
                 action.nargs, action.const = "?", True
+        self._show_what_leaves_out(self._actions)
+
+    def _show_what_leaves_out(self, actions: Sequence[argparse.Action]) -> None:
+        for leaving in [action for action in actions if isinstance(action, argparse._StoreFalseAction)]:
+            leaving.help = f"Leave out {leaving.help[0].lower()}{leaving.help[1:]}"
+            self._option_string_actions[f"--{leaving.dest}"].help = argparse.SUPPRESS
 
     def add_without_effect(self, kind: type, choice: str) -> None:
         """Takes the arguments of a dataclass for the help alone: where one is given, it has no effect on `choice`."""
         known = set(self._actions)
         self._add_dataclass_arguments(kind)
-        for action in self._actions:
-            if action not in known:
-                action.default = argparse.SUPPRESS
-                self.without_effect[action.dest] = choice
+        added = [action for action in self._actions if action not in known]
+        self._show_what_leaves_out(added)
+        for action in added:
+            action.default = argparse.SUPPRESS
+            self.without_effect[action.dest] = choice
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         try:
@@ -51,17 +77,26 @@ class ArgumentsParser(HfArgumentParser):
                 + (f" Did you mean {near[0]}?" if near else "")
             )
 
-    def parse(self, argv: list[str] | None) -> list[Any]:
+    def parse(
+        self, argv: list[str] | None, others: Collection[str] = (), synonyms: Mapping[str, str] | None = None
+    ) -> list[Any]:
         """An instance of each dataclass, and a namespace of everything that was given.
 
         Exits with every problem, of single values and of their combinations.
+
+        Args:
+            others: names of options that are read elsewhere.
+            synonyms: of options that are often asked for by another name, what to say.
         """
         namespace, unknown = self.parse_known_args(argv)
-        known = [option for action in self._actions for option in action.option_strings]
-        for option in (option for option in unknown if option.startswith("-")):
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            self.problems.append(f"unrecognized arguments: {option}{hint}")
+        known = [action.option_strings[0] for action in self._actions if action.option_strings]
+        known += [f"--{name}" for name in others]
+        for option in (word.partition("=")[0] for word in unknown if word.startswith("-") and not _is_number(word)):
+            spelled = f"--{option.lstrip('-').replace('-', '_')}"
+            if option.startswith("--") and (spelled in known or spelled.replace("--no_", "--", 1) in known):
+                continue
+            near = (synonyms or {}).get(spelled) or next(iter(difflib.get_close_matches(spelled, known, n=1)), None)
+            self.problems.append(f"unrecognized arguments: {option}" + (f" (did you mean {near}?)" if near else ""))
         if unknown and not unknown[0].startswith("-"):
             self.problems.append(f"unrecognized arguments: {unknown[0]}")
         self.problems += [
@@ -89,3 +124,11 @@ class ArgumentsParser(HfArgumentParser):
 
     def _is_told(self, problem: str) -> bool:
         return any(told.partition(":")[0] == problem.partition(":")[0] for told in self.problems)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..methods import METHODS, MethodOptions
@@ -10,6 +11,7 @@ from .data import DataArguments
 from .method import MethodArguments, options_of_others, own_options
 from .pair import OptimizationArguments, PublishingArguments, StudentArguments
 from .parser import ArgumentsParser
+from .trainer import TrainerArguments, names_of_trainer
 
 if TYPE_CHECKING:
     from .training import CTCLArguments
@@ -62,12 +64,29 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+RECIPE_HELP = (
+    "What is set together, and replaced by what else is told (--recipe NAME --help shows it). paper: the published "
+    "recipe on ImageNet weights, 60 epochs. cpu: a quarter of the pixels and of the width, from random weights, 16 "
+    "epochs, half an hour on two cores. demo: drawn street scenes and smaller students, four minutes."
+)
 TRAINER_ARGUMENTS = """\
-Every argument of transformers' TrainingArguments is taken as well: --output_dir, --num_train_epochs,
---per_device_train_batch_size, --gradient_accumulation_steps, --seed, --bf16, --resume_from_checkpoint, --report_to,
---push_to_hub, --hub_model_id, --hub_strategy, ...
+Every other argument of transformers' TrainingArguments is taken as well:
 https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments lists them.
 """
+# What other programs call arguments -> what they are called here.
+SYNONYMS = {
+    "--epochs": "--num_train_epochs",
+    "--steps": "--max_steps",
+    "--batch_size": "--per_device_train_batch_size",
+    "--lr": "--cnn_lr and --vit_lr",
+    "--device": "--use_cpu, or CUDA_VISIBLE_DEVICES=0 before the command to choose a GPU",
+    "--workers": "--dataloader_num_workers",
+    "--num_workers": "--dataloader_num_workers",
+    "--resume": "--resume_from_checkpoint auto",
+    "--name": "--output_dir FOLDER, or --run_name for trackers",
+    "--data": "--dataset NAME, or --dataset_name FOLDER for data of your own",
+    "--model": "--cnn and --vit",
+}
 
 
 class Arguments(NamedTuple):
@@ -82,26 +101,39 @@ class Arguments(NamedTuple):
     command: str
 
 
+def arguments_of(command: str) -> list[str]:
+    """Those in a run's recorded command line, `ctcl-hf train --seed 1` (of older runs, `run_ctcl.py --seed 1`)."""
+    return list(dropwhile(lambda word: not word.startswith("-"), shlex.split(command)))
+
+
 def parse_arguments(description: str, argv: list[str] | None = None) -> Arguments:
     """The command line (or `argv`) over the recipe that it names. Exits with a message on a bad argument."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="paper")
     first.add_argument("--method", default=MethodArguments.method)
-    first.add_argument("-h", "--help", action="store_true")
-    recipe, method, needs_help = vars(first.parse_known_args(argv)[0]).values()
-    kinds = [StudentArguments, DataArguments, MethodArguments, own_options(method)]
-    if needs_help:
-        kinds += [OptimizationArguments, PublishingArguments]
-    else:
-        from .training import CTCLArguments
+    for what in ("eval", "save"):
+        first.add_argument(f"--{what}_steps", f"--{what}-steps", nargs="?")
+    told = first.parse_known_args(argv)[0]
+    recipe, method = told.recipe, told.method
+    defaults = {"output_dir": f"runs/{recipe}-{method}"} | RECIPES.get(recipe, {})
+    defaults |= {f"{what}_strategy": "steps" for what in ("eval", "save") if vars(told)[f"{what}_steps"] is not None}
 
-        kinds.append(CTCLArguments)
-    parser = ArgumentsParser(kinds, description=description, epilog=TRAINER_ARGUMENTS)
-    if method in METHODS:
-        parser.add_without_effect(options_of_others(method), f"--method {method}")
-    parser.add_argument("--recipe", default="paper", choices=list(RECIPES), help="Arguments set together.")
-    parser.set_defaults(output_dir=f"runs/{recipe}-{method}", **RECIPES.get(recipe, {}))
-    students, data, method_arguments, options, training, *_ = parser.parse(argv)
-    given = sys.argv[1:] if argv is None else argv
-    command = shlex.join(["run_ctcl.py", *given])
+    def read(*of_training: type, **other: Any) -> list[Any]:
+        parser = ArgumentsParser(
+            [StudentArguments, DataArguments, MethodArguments, own_options(method), *of_training],
+            description=description,
+            epilog=TRAINER_ARGUMENTS,
+        )
+        if method in METHODS:
+            parser.add_without_effect(options_of_others(method), f"--method {method}")
+        parser.add_argument("--recipe", default="paper", choices=list(RECIPES), help=RECIPE_HELP)
+        parser.set_defaults(**defaults)
+        return parser.parse(argv, **other)
+
+    # First without Trainer's arguments, whose import takes seconds: help and most mistakes are told at once.
+    read(OptimizationArguments, PublishingArguments, TrainerArguments, others=names_of_trainer(), synonyms=SYNONYMS)
+    from .training import CTCLArguments
+
+    students, data, method_arguments, options, training, *_ = read(CTCLArguments)
+    command = shlex.join(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
     return Arguments(recipe, students, data, method_arguments, options, training, command)

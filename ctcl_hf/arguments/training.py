@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from accelerate.utils import str_to_bool
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
 
-from .pair import OPTIMIZERS, OptimizationArguments, PublishingArguments
+from .pair import OptimizationArguments, PublishingArguments
 
 NO_PREDICTIONS = "nothing: evaluation counts pixels, always, and keeps no predictions"
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
@@ -42,6 +46,19 @@ REFUSED = {
     "deepspeed": "`accelerate launch --multi_gpu`: DeepSpeed drives one optimizer, a pair has two",
     "fsdp": "`accelerate launch --multi_gpu`: FSDP is not tested with a pair",
 }
+
+# Trackers whose platform brings what they need.
+OF_PLATFORMS = ("azure_ml", "flyte", "kubeflow")
+
+
+def _problem_of_tracker(name: str) -> str | None:
+    """What is wrong with a name in --report_to. Trainer would say so once data and students are built."""
+    if name not in INTEGRATION_TO_CALLBACK:
+        return f"--report_to {name}: expected one of {', '.join(INTEGRATION_TO_CALLBACK)}, all, none."
+    if name in (*OF_PLATFORMS, *get_available_reporting_integrations()):
+        return None
+    line = "'ctcl-hf[track]'" if name == "tensorboard" else name
+    return f"--report_to {name}: {name} is not installed: pip install {line}."
 
 
 @dataclass
@@ -78,15 +95,7 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
                 f"--per_device_train_batch_size {self.per_device_train_batch_size}: BatchNorm after image pooling "
                 "needs at least 2 images per process; --gradient_accumulation_steps cannot stand in for them."
             )
-        for name in ("optimizers", "learning_rates", "warmups", "powers"):
-            given = getattr(self, name)
-            if given is not None and len(given) != 2:
-                problems.append(f"--{name} {' '.join(map(str, given))}: expected two, one for each student.")
-        for kind in self.optimizers or ():
-            if kind not in OPTIMIZERS:
-                problems.append(f"--optimizers {kind}: expected one of {', '.join(OPTIMIZERS)}.")
-        if self.cpu_threads is not None and self.cpu_threads < 1:
-            problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
+        problems += self.optimization_problems()
         if self.remove_unused_columns:
             problems.append("--remove_unused_columns must stay off.")
         for engine, switch in (("FSDP", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")):
@@ -104,7 +113,9 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
             self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
-        super().__post_init__()
+        TrainingArguments.__post_init__(self)
+        if problems := [problem for name in self.report_to if (problem := _problem_of_tracker(name))]:
+            raise ValueError("\n".join(problems))
         if self.n_gpu > 1:
             raise ValueError(
                 f"{self.n_gpu} GPUs are visible to one process, which would mean DataParallel. Use "

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,15 @@ class SegmentationData:
     def samples(self, split: str, transform: Callable) -> "SegmentationSamples":
         """The split as a map-style data set of transformed samples."""
         return SegmentationSamples(self.splits[split], len(self.class_names), transform, self.label_map, self.colours)
+
+    def part(self, numbers: Mapping[str, int]) -> "SegmentationData":
+        """The same with at most so many images in these splits, spread evenly: neighbours may be frames of a film."""
+        splits = dict(self.splits)
+        for split, number in numbers.items():
+            total = len(splits[split])
+            if number < total:
+                splits[split] = splits[split].select([i * total // number for i in range(number)])
+        return replace(self, splits=splits)
 
     @property
     def is_streamed(self) -> bool:

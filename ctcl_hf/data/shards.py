@@ -1,4 +1,4 @@
-"""A data set written once as Parquet shards, every file checked: what `examples/prepare.py` does."""
+"""A data set written once as Parquet shards, every file checked: what `ctcl-hf prepare` does."""
 
 import io
 import json
@@ -90,7 +90,7 @@ def write_shards(
     if folder.exists():
         raise ValueError(f"{folder} exists already. Give a new folder, or delete it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own: nobody else's is touched, and another prepare.py may write to the same name.
+    # A folder of its own: nobody else's is touched, and another `ctcl-hf prepare` may write to the same name.
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     report = Report(data)
     try:

@@ -71,7 +71,7 @@ class Publisher:
             return push_students(own, self.folder, message, token or self.token)
         except PushError as error:
             raise PushError(
-                f"{error}\nBoth students are in {self.folder}; `python examples/push.py {self.folder}` goes on."
+                f"{error}\nBoth students are in {self.folder}; `ctcl-hf push {self.folder}` goes on."
             ) from error
 
     def push_checkpoint(self, checkpoint: Path, step: int) -> None:

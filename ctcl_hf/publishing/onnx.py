@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..extras import require
+
 # Of the largest logit: rounding in float32 through about a hundred layers, whose sums run in another order.
 TOLERANCE = 1e-3
 
@@ -17,6 +19,11 @@ class _Logits(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         return self.model(pixel_values=pixel_values).logits
+
+
+def check_exporter() -> None:
+    """ImportError, with the line that installs them, if what `export_onnx` needs is missing."""
+    require("export", "onnx", "onnxruntime", "onnxscript")
 
 
 def export_onnx(model: PreTrainedModel, size: tuple[int, int], output: Path) -> float:
@@ -31,14 +38,11 @@ def export_onnx(model: PreTrainedModel, size: tuple[int, int], output: Path) -> 
         The largest difference from PyTorch's logits, relative to the largest logit.
 
     Raises:
-        ImportError: onnxscript or onnxruntime is missing; says how to install them.
+        ImportError: see `check_exporter`.
         ValueError: the difference is above `TOLERANCE`; nothing was written.
     """
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401 - torch's exporter needs it
-    except ImportError as error:
-        raise ImportError(f"{error}: pip install 'ctcl-hf[export]'") from error
+    check_exporter()
+    import onnxruntime
 
     # Two images in the example: a dimension of one would be taken for a constant. Another number in the check.
     pixels = torch.randn(3, 3, *size, generator=torch.Generator().manual_seed(0)).to(model.device)

@@ -50,8 +50,6 @@ def prepare(arguments: Arguments) -> Run:
     data = data_arguments.load()
     if training.process_index == 0:
         print(data)
-    if training.local_process_index == 0:
-        _check(data, data_arguments)
     image_size = tuple(data_arguments.image_size or data.image_size)
     protocol = data_arguments.build_protocol(data.protocol, image_size, tuple(data_arguments.crop_size))
     if training.process_index == 0:
@@ -63,6 +61,9 @@ def prepare(arguments: Arguments) -> Run:
     for student in pair_students.values():
         for size in {tuple(data_arguments.crop_size), image_size}:
             student.check_size(size)
+    # After the students: that the Hub does not answer is told sooner than every file can be read.
+    if training.local_process_index == 0:
+        _check(data, data_arguments)
     control = _control(training.control, data_arguments) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
     # Each learns from a trained student of the other's kind.

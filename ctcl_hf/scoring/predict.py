@@ -1,6 +1,7 @@
 """Prediction with any model of transformers that returns semantic-segmentation logits."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -14,6 +15,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, P
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.images import as_rgb
+from ..hub_access import from_cache_unless_hub_answers
 from ..losses import upsample
 
 # Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of the whole image.
@@ -29,9 +31,15 @@ def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
         raise OSError(f"{name} is the folder of a run. Did you mean {' or '.join(f'{name}/{s}' for s in students)}?")
     model = load_whole_model(name).eval()
     try:
-        return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        with _asked(name):
+            return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     except (ValueError, OSError) as error:
         raise OSError(f"{name} has no image processor that can be read: {error}") from error
+
+
+def _asked(name: str) -> AbstractContextManager[None]:
+    """Where a model is read: a folder, or the Hub if it answers, else its cache."""
+    return nullcontext() if Path(name).is_dir() else from_cache_unless_hub_answers()
 
 
 def load_whole_model(name: str) -> PreTrainedModel:
@@ -47,9 +55,10 @@ def load_whole_model(name: str) -> PreTrainedModel:
         OSError: no such model, or not the whole of it.
     """
     try:
-        model, told = AutoModelForSemanticSegmentation.from_pretrained(
-            name, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
-        )
+        with _asked(name):
+            model, told = AutoModelForSemanticSegmentation.from_pretrained(
+                name, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except UnpicklingError as error:  # torch reads tensors from a pickle, and nothing else
         raise OSError(f"The weights of {name} are a pickle that holds more than tensors. It was not run.") from error
     except (RuntimeError, EOFError, SafetensorError) as error:

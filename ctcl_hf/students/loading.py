@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForSemanticSegmentation,
     PreTrainedConfig,
+    PreTrainedModel,
     SegformerConfig,
     SegformerImageProcessor,
 )
@@ -21,6 +23,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..data import IGNORE_INDEX
+from ..hub_access import from_cache_unless_hub_answers
 from ..models import DeepLabV3PlusForSemanticSegmentation
 from . import STUDENTS, Student, as_student
 from .encoder_weights import LOCAL_DIR, read_encoder_weights, read_local_config
@@ -96,16 +99,17 @@ def load_student(
         if config.get("output_stride") is None:
             config["output_stride"] = OUTPUT_STRIDE.get(name.split("_")[0], DEFAULT_OUTPUT_STRIDE)
         weights = None if encoder_weights is None else read_encoder_weights(encoder_weights, _known_encoder(name))
+        asks_hub = weights is None and not from_scratch
         try:
-            model = DeepLabV3PlusForSemanticSegmentation.from_timm(
-                name,
-                pretrained=weights is not None or not from_scratch,
-                weights=None if weights is None else weights.tensors,
-                **config,
-            )
+            with from_cache_unless_hub_answers() if asks_hub else nullcontext():
+                model = _new_deeplab(
+                    name,
+                    pretrained=weights is not None or not from_scratch,
+                    weights=None if weights is None else weights.tensors,
+                    **config,
+                )
         except OSError as error:
-            # The cause alone: the model's own error goes on with the ways on from Python.
-            raise OSError(f"Cannot load the encoder {name!r}: {error.__cause__}\n{WAYS_ON}") from error
+            raise OSError(f"Cannot load the encoder {name!r}: {error}\n{WAYS_ON}") from error
         pretrained = timm.get_pretrained_cfg(name)
         normalization = {"mean": pretrained.mean, "std": pretrained.std} | normalization
         student = as_student(model, image_processor(image_size, **normalization))
@@ -153,6 +157,13 @@ def image_processor(
     )
 
 
+def _new_deeplab(name: str, **options: Any) -> DeepLabV3PlusForSemanticSegmentation:
+    try:
+        return DeepLabV3PlusForSemanticSegmentation.from_timm(name, **options)
+    except OSError as error:
+        raise error.__cause__ or error from None  # the model's own error goes on with the ways on from Python
+
+
 def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool, config: dict) -> Student:
     """A model in transformers' format: a folder's weights, or a Hub id's weights or, from scratch, its architecture."""
     is_folder = Path(source).is_dir()
@@ -164,21 +175,9 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
         hint = f" Did you mean one of its folders: {', '.join(students)}?" if students else ""
         raise ValueError(f"{source} holds no saved model: config.json is missing.{hint}")
     try:
-        saved: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        if saved.model_type not in STUDENTS:
-            # Its loss is not used, nor any head that only that loss trains.
-            config |= {"use_auxiliary_head": False}
-        config = {
-            key: value for key, value in config.items() if key in saved.to_dict() or key in ("id2label", "label2id")
-        }
-        architecture: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **config)
-        if from_scratch and not is_folder:
-            model = AutoModelForSemanticSegmentation.from_config(architecture)
-        else:
-            model = AutoModelForSemanticSegmentation.from_pretrained(
-                source, config=architecture, ignore_mismatched_sizes=True, trust_remote_code=False
-            )
-            model = model.to(torch.promote_types(model.dtype, torch.float32))  # autocast decides, not the file
+        with nullcontext() if is_folder else from_cache_unless_hub_answers():
+            saved, architecture, model = _saved_model(source, from_scratch and not is_folder, config)
+            processor = _saved_processor(source, image_size)
     except (OSError, ValueError, SafetensorError) as error:
         nearest = difflib.get_close_matches(source, MIT_VARIANTS, cutoff=0.4)
         nearest = f" (known: {', '.join(nearest)})" if nearest else ""
@@ -189,7 +188,26 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
             is_head = "classifier" in module_name or "head" in module_name
             if is_head and isinstance(module, nn.Conv2d) and module.out_channels == len(architecture.id2label):
                 module.reset_parameters()
-    return as_student(model, _saved_processor(source, image_size))
+    return as_student(model, processor)
+
+
+def _saved_model(
+    source: str, from_scratch: bool, config: dict
+) -> tuple[PreTrainedConfig, PreTrainedConfig, PreTrainedModel]:
+    """The configuration as saved, the one of these classes, and its model."""
+    saved = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    if saved.model_type not in STUDENTS:
+        # Its loss is not used, nor any head that only that loss trains.
+        config |= {"use_auxiliary_head": False}
+    config = {key: value for key, value in config.items() if key in saved.to_dict() or key in ("id2label", "label2id")}
+    architecture = AutoConfig.from_pretrained(source, trust_remote_code=False, **config)
+    if from_scratch:
+        return saved, architecture, AutoModelForSemanticSegmentation.from_config(architecture)
+    model = AutoModelForSemanticSegmentation.from_pretrained(
+        source, config=architecture, ignore_mismatched_sizes=True, trust_remote_code=False
+    )
+    # Autocast decides, not the file.
+    return saved, architecture, model.to(torch.promote_types(model.dtype, torch.float32))
 
 
 def _saved_processor(source: str, size: tuple[int, int]) -> BaseImageProcessor:

@@ -363,7 +363,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """Not for a pair, which has no `model_init` that would draw it anew for each trial."""
         raise NotImplementedError(
             "CTCLTrainer has no hyperparameter_search: each trial needs new students. Build a pair and a trainer for "
-            "each in a loop, or let examples/compare.py run a grid."
+            "each in a loop, or let `ctcl-hf compare` run a grid."
         )
 
     # ---- recording and publishing ----
@@ -399,7 +399,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """Saves both students to the output folder and pushes each to its own repository, in one commit each.
 
         Returns the commits by student on the main process, None on others. PushError (an OSError) if one failed: the
-        other is pushed all the same, everything is in the output folder, and `examples/push.py` finishes it.
+        other is pushed all the same, everything is in the output folder, and `ctcl-hf push` finishes it.
         """
         refuse("push_to_hub", of_trainer, CARD)
         if not blocking:

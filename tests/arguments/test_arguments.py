@@ -1,11 +1,13 @@
 """The command line: recipes, overrides, and wrong values that say all at once what is wrong."""
 
 import ast
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 from conftest import make_cnn, make_vit
+from transformers import TrainingArguments
 from transformers.hf_argparser import string_to_bool
 
 from ctcl_hf import CTCLArguments, StudentPair, Vanilla
@@ -14,6 +16,7 @@ from ctcl_hf.arguments.method import MethodArguments, options_of_others, own_opt
 from ctcl_hf.arguments.pair import StudentArguments
 from ctcl_hf.arguments.parser import ArgumentsParser
 from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
+from ctcl_hf.arguments.trainer import TrainerArguments, names_of_trainer
 from ctcl_hf.training.record import RunFacts, record, record_of_inputs
 
 
@@ -70,8 +73,11 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--per_device_train_batch_size", "1"), "needs at least 2 images per process"),
         (("--learning_rate", "0.1"), "--learning_rate 0.1 does not work for a pair of students; use --cnn_lr and"),
         (("--weight_decay", "0.1"), "--cnn_weight_decay and --vit_weight_decay"),
+        (("--report_to", "tensorbord"), "--report_to tensorbord: expected one of azure_ml"),
         (("--label_smoothing_factor", "0.1"), "each method says what its loss is"),
         (("--cpu_threads", "0"), "--cpu_threads 0: at least 1"),
+        (("--max_train_samples", "0"), "--max_train_samples 0: at least 1"),
+        (("--dataset_name", "x", "--streaming", "--max_eval_samples", "9"), "do not go with --streaming"),
         (("--method", "offline_kd"), "--method offline_kd needs --teachers FOLDER"),
         (("--method", "dml", "--teachers", "runs/x"), "--teachers has no effect on --method dml"),
         (("--method", "cwd", "--kdcl_target", "naive"), "--kdcl_target has no effect on --method cwd"),
@@ -83,10 +89,23 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--method", "dml", "--no_hfd"), "--hfd has no effect on --method dml"),
         (("--crop_size", "wide", "64"), "--crop_size wide: invalid int value: 'wide'"),
         (("--crop", "64"), "unrecognized arguments: --crop (did you mean --crop_size?)"),
+        (("--crop-sise", "64"), "unrecognized arguments: --crop-sise (did you mean --crop_size?)"),
+        (("--epochs", "3"), "unrecognized arguments: --epochs (did you mean --num_train_epochs?)"),
+        (("--lr=3",), "unrecognized arguments: --lr (did you mean --cnn_lr and --vit_lr?)"),
+        (("--device", "cuda:1"), "(did you mean --use_cpu, or CUDA_VISIBLE_DEVICES=0 before"),
+        (("--dataloader_num_worker", "3"), "(did you mean --dataloader_num_workers?)"),
+        (("-e", "3"), "unrecognized arguments: -e"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
     assert message in refused(capsys, *argv)
+
+
+def test_a_tracker_that_is_not_installed_is_told_with_the_line_that_installs_it(capsys, monkeypatch):
+    """Trainer says so in a traceback, once data and models are built."""
+    monkeypatch.setattr(f"{CTCLArguments.__module__}.get_available_reporting_integrations", list)
+    for name, line in (("tensorboard", "'ctcl-hf[track]'"), ("mlflow", "mlflow")):
+        assert f"{name} is not installed: pip install {line}." in refused(capsys, "--report_to", name)
 
 
 def test_all_mistakes_are_told_at_once_with_the_nearest_valid_choice(capsys):
@@ -106,6 +125,22 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_valid_choice(capsys):
         "unrecognized arguments: --gama (did you mean --gamma?)",
     ):
         assert said.count(told) == 1, told
+
+
+def test_what_is_known_of_trainers_arguments_before_they_are_imported_is_true_of_them():
+    assert names_of_trainer() == {option.name for option in dataclasses.fields(TrainingArguments) if option.init}
+    true = {option.name: option.default for option in dataclasses.fields(CTCLArguments)}
+    for option in dataclasses.fields(TrainerArguments):
+        assert option.default == true[option.name], option.name
+
+
+def test_a_number_of_steps_alone_says_when_to_save_and_to_evaluate():
+    """It was ignored where the recipe says otherwise."""
+    training = parse("--recipe", "cpu", "--save_steps", "7", "--eval-steps=5").training
+    assert (training.save_strategy, training.save_steps) == ("steps", 7)
+    assert (training.eval_strategy, training.eval_steps) == ("steps", 5)
+    asked = parse("--recipe", "cpu", "--save_steps", "7", "--save_strategy", "no").training
+    assert (asked.save_strategy, asked.eval_strategy) == ("no", "epoch")
 
 
 def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path):
@@ -204,7 +239,7 @@ def test_every_flag_in_the_documents_is_one():
     known = {option for action in parser._actions for option in action.option_strings}
     known |= {"--recipe", "--no-deps"}  # the last of pip
     known |= {"--config_file", "--shutdown-timeout", "--signals-to-handle"}  # of launchers
-    for script in (*root.glob("examples/**/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
+    for script in (*root.glob("ctcl_hf/cli/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
         for node in ast.walk(ast.parse(script.read_text())):
             if isinstance(node, ast.AnnAssign):  # a field of a dataclass of arguments
                 known.add(f"--{ast.unparse(node.target)}")

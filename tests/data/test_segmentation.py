@@ -191,3 +191,20 @@ def test_evaluation_resizes_the_image_and_leaves_the_labels(halves):
     batch = collate_for_evaluation([samples[0], samples[1]])
     assert batch["pixel_values"].shape == (2, 3, 32, 48)
     assert [labels.shape for labels in batch["labels"]] == [(64, 96)] * 2
+
+
+def test_a_part_is_spread_over_the_split_and_others_stay_whole(halves):
+    part = halves.part({"train": 3, "validation": 10**6})
+    numbers = range(len(halves.splits["train"]))
+    expected = [numbers[i * len(numbers) // 3] for i in range(3)]
+    assert [part.splits["train"][i]["image"].tobytes() for i in range(3)] == [
+        halves.splits["train"][number]["image"].tobytes() for number in expected
+    ]
+    assert len(part.splits["train"]) == 3 and len(part.splits["validation"]) == len(halves.splits["validation"])
+
+
+def test_the_command_line_uses_as_many_images_as_it_is_told():
+    from ctcl_hf.arguments.data import DataArguments
+
+    data = DataArguments(dataset="synthetic", crop_size=[32], max_train_samples=5, max_eval_samples=2).load()
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 5, "validation": 2}

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
+from ctcl_hf.cli import export as command
 from ctcl_hf.publishing import onnx as module
 from ctcl_hf.publishing.onnx import export_onnx
 
@@ -31,6 +32,14 @@ def test_a_file_that_fails_the_check_is_not_left_behind(cnn, tmp_path, monkeypat
     with pytest.raises(ValueError, match="differ from PyTorch's"):
         export_onnx(cnn.model, (64, 64), tmp_path / "student.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_is_told_before_the_model_is_loaded(monkeypatch):
+    monkeypatch.setattr("ctcl_hf.extras.find_spec", lambda module: None if module == "onnxscript" else module)
+    monkeypatch.setattr("sys.argv", ["ctcl-hf export", "nowhere", "--output", "x.onnx"])
+    message = r"ctcl-hf export: error: onnxscript not installed: pip install 'ctcl-hf\[export\]'"
+    with pytest.raises(SystemExit, match=message):
+        command.main()
 
 
 def test_the_example_names_what_it_cannot_load(tmp_path):

@@ -21,6 +21,7 @@ from gradio.data_classes import ImageData
 from publishing.client import EXAMPLES, environment, run
 from publishing.server import Hub, Repo
 
+APP = EXAMPLES.parent / "ctcl_hf" / "publishing" / "space" / "app.py"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 # The last three keep Chromium from looking for Google's servers at every start.
 FLAGS = (
@@ -46,7 +47,7 @@ def page(tmp_path_factory):
     }
     log = folder / "log"
     app = subprocess.Popen(
-        [sys.executable, EXAMPLES / "space" / "app.py", folder / "cnn", folder / "vit", "--port", str(port)],
+        [sys.executable, APP, folder / "cnn", folder / "vit", "--port", str(port)],
         env=own,
         stdout=log.open("w"),
         stderr=subprocess.STDOUT,
@@ -99,16 +100,14 @@ def test_an_example_is_segmented_by_both_students(page, tmp_path):
 def test_students_of_different_classes_are_refused(tmp_path):
     make_cnn().save_pretrained(str(tmp_path / "cnn"))
     make_vit(num_labels=2).save_pretrained(str(tmp_path / "vit"))
-    done = run(
-        EXAMPLES / "space" / "app.py", tmp_path / "cnn", tmp_path / "vit", env=os.environ | {"HF_HUB_OFFLINE": "1"}
-    )
+    done = run(APP, tmp_path / "cnn", tmp_path / "vit", env=os.environ | {"HF_HUB_OFFLINE": "1"})
     assert done.returncode == 1
     assert "know different classes" in done.stderr
 
 
 def test_the_space_refuses_an_image_that_it_would_not_see_as_it_is(tmp_path):
     """gradio and Pillow clipped 16 bits to white, and every pixel got one class."""
-    app = runpy.run_path(str(EXAMPLES / "space" / "app.py"))
+    app = runpy.run_path(str(APP))
     for student in (make_cnn(), make_vit()):
         student.save_pretrained(str(tmp_path / student.family))
     page = app["demo"]([str(tmp_path / "cnn"), str(tmp_path / "vit")])
@@ -143,9 +142,9 @@ def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
     assert missing.returncode == 1 and "has no model tester/nosuch: publish" in missing.stderr
     assert refused.returncode == 1 and "may not write" in refused.stderr
     assert json.loads(files["settings.json"]) == {"students": students, "trust_remote_code": True}
-    reader = Path(__file__).parents[1] / "ctcl_hf" / "data" / "images.py"
+    reader = Path(__file__).parents[2] / "ctcl_hf" / "data" / "images.py"
     assert files["images.py"] == reader.read_bytes()  # which app.py imports where the package is not installed
-    assert files["app.py"] == (EXAMPLES / "space" / "app.py").read_bytes()
+    assert files["app.py"] == APP.read_bytes()
     card = yaml.safe_load(files["README.md"].decode().split("---")[1])
     assert (card["sdk"], card["app_file"], card["models"]) == ("gradio", "app.py", students)
     assert any(path.startswith("images/") for path in files)

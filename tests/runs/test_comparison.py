@@ -174,8 +174,8 @@ def test_a_cell_is_the_run_that_its_command_says(compared, tmp_path):
     folder, _, _ = compared
     cell = folder / "mobilenetv2_035+mit-b0/seed-42/ctcl-kl_direction-reverse"
     command = shlex.split(json.loads((cell / "cell.json").read_text())["command"])
-    assert command[:3] == ["accelerate", "launch", "examples/run_ctcl.py"]
-    done = run("run_ctcl.py", *command[3:-1], str(tmp_path / "alone"))
+    assert command[:2] == ["ctcl-hf", "train"]
+    done = run("run_ctcl.py", *command[2:-1], str(tmp_path / "alone"))
     assert done.returncode == 0, done.stderr
     assert logs_of(tmp_path / "alone") == logs_of(cell)
     for name in ("cnn", "vit"):
@@ -262,7 +262,7 @@ def test_what_a_table_takes_at_full_scale_is_printed_and_not_run(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    commands = [line for line in done.stdout.splitlines() if line.startswith("accelerate launch examples/run_ctcl.py")]
+    commands = [line for line in done.stdout.splitlines() if line.startswith("ctcl-hf train ")]
     assert len(commands) == 2 * 2 * 2
     assert "158,700 steps (60 epochs)" in done.stdout and "an assumption, not a measurement" in done.stdout
     assert not list(tmp_path.iterdir())

@@ -247,7 +247,7 @@ def test_cells_run_side_by_side_each_after_its_vanilla_run_and_print_into_a_file
         most.append(len(running))
         ended.extend([cell] if cell else [])
 
-    assert run_apart(grid, list(grid.cells()), 3, script, on_change) == {}
+    assert run_apart(grid, list(grid.cells()), 3, (sys.executable, script), on_change) == {}
     assert max(most) == 3 and len(ended) == 9
     assert all(cell.is_finished for cell in grid.cells())
     for cell in grid.cells():
@@ -262,13 +262,14 @@ def test_what_cannot_run_is_told_and_all_else_is_run(tmp_path, script):
     cells = list(grid.cells())
     locked = cells[3]
     with lock_folder(locked.folder):
-        failures = run_apart(grid, cells, 2, script, lambda running, cell: None)
+        failures = run_apart(grid, cells, 2, (sys.executable, script), lambda running, cell: None)
     told = {(cell.row.title, cell.seed): problem for cell, problem in failures.items()}
     assert told["fails", 1].startswith("ended with status 3: ") and told["fails", 1].endswith("fail.log says why")
     assert told["Vanilla", 2].startswith("Another run is writing to")
     assert told["fails", 2] == told["CTCL", 2] == "its vanilla run is not finished"
     assert len(told) == 4 and cells[2].is_finished
-    assert run_apart(grid, [locked], 2, script, lambda running, cell: None) == {}  # the same command goes on
+    again = run_apart(grid, [locked], 2, (sys.executable, script), lambda running, cell: None)
+    assert again == {}  # the same command goes on
 
 
 def test_interrupted_it_stops_those_that_run(tmp_path, script):
@@ -280,7 +281,7 @@ def test_interrupted_it_stops_those_that_run(tmp_path, script):
 
     started = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        run_apart(grid, list(grid.cells()), 2, script, interrupt)
+        run_apart(grid, list(grid.cells()), 2, (sys.executable, script), interrupt)
     assert threading.active_count() == started
     assert not any((cell.folder / CELL_FILE).exists() for cell in grid.cells())
 

@@ -1,4 +1,4 @@
-"""`evaluate.py`: any model on any data by any protocol, what it writes, and that it hides no library."""
+"""`ctcl-hf evaluate`: any model on any data by any protocol, what it writes, and that it hides no library."""
 
 import dataclasses
 import json
@@ -12,6 +12,7 @@ import pytest
 from accelerate import Accelerator
 from conftest import CLASSES, make_cnn, make_data, make_other, make_vit
 
+from ctcl_hf.cli import evaluate as command
 from ctcl_hf.data.shards import write_shards
 from ctcl_hf.scoring.protocols import Protocol
 from ctcl_hf.scoring.scorer import Scorer, class_order
@@ -37,7 +38,7 @@ def folder(tmp_path_factory, data):
 
 
 def evaluate(*arguments):
-    command = [sys.executable, str(ROOT / "examples" / "evaluate.py"), *map(str, arguments)]
+    command = [sys.executable, str(ROOT / "examples" / "score.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -88,16 +89,10 @@ def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_pa
     ],
 )
 def test_what_cannot_be_evaluated_ends_in_one_sentence(folder, monkeypatch, capsys, arguments, message):
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("evaluate_example", ROOT / "examples" / "evaluate.py")
-    example = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "evaluate_example", example)  # where its dataclasses look for their types
-    spec.loader.exec_module(example)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments, "--use_cpu", "--workers", "0"])
+    monkeypatch.setattr(sys, "argv", ["score.py", *arguments, "--use_cpu", "--workers", "0"])
     with pytest.raises(SystemExit) as ended:
-        example.main()
+        command.main()
     assert message in f"{ended.value}{capsys.readouterr().err}"
 
 
@@ -196,7 +191,7 @@ def test_a_split_without_labels_is_predicted(folder, data, tmp_path):
 
 
 def test_scripts_beside_the_example_still_find_the_library_of_its_name():
-    """examples/evaluate.py is found before the library `evaluate` by every script in its folder."""
+    """A file examples/evaluate.py was found before the library `evaluate` by every script in its folder."""
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "examples")!r})
@@ -207,3 +202,9 @@ print(issubclass(MeanIoU, evaluate.Metric))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "True", done.stderr
+
+
+def test_the_old_spelling_of_the_script_names_the_new_one():
+    done = subprocess.run([sys.executable, ROOT / "examples" / "evaluate.py", "cnn"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "examples/score.py now" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -313,7 +313,7 @@ def test_logs_too_go_on_from_within_their_interval(workers, tmp_path):
     assert_equal_weights(weights(resumed), weights(undisturbed))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("objective", [CTCL, general_kdcl])
 def test_a_signal_saves_and_stops_after_the_step_and_the_run_goes_on_as_if_nothing_had_happened(
     number, objective, tmp_path

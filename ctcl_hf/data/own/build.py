@@ -1,4 +1,4 @@
-"""Anyone's data: a data set on the Hub, one that `examples/prepare.py` wrote, or a folder of images and masks."""
+"""Anyone's data: a data set on the Hub, one that `ctcl-hf prepare` wrote, or a folder of images and masks."""
 
 import glob
 from collections import Counter
@@ -27,7 +27,7 @@ from .sources import file_beside, hub_splits, streams
 if TYPE_CHECKING:
     import datasets
 
-BENCHMARK_FILE = "benchmark.json"  # what `prepare.py` keeps of a benchmark: how it is scored and handed in
+BENCHMARK_FILE = "benchmark.json"  # what `ctcl-hf prepare` keeps of a benchmark: how it is scored and handed in
 SPLITS = {"train": ("train", "training"), "validation": ("validation", "val", "valid", "dev"), "test": ("test",)}
 SIZES_SEEN = 50  # images whose sizes the usual one is taken from
 LARGEST_SIDE = 1024  # of the usual size, in pixels
@@ -81,7 +81,7 @@ def build_own(
     if folder is not None:
         parquet = [path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"]
         if streaming and not parquet:
-            raise ValueError(f"--streaming reads Parquet, and {folder} has none: prepare.py writes it.")
+            raise ValueError(f"--streaming reads Parquet, and {folder} has none: `ctcl-hf prepare` writes it.")
         layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet)
         found = layout.splits()
         told = str(layout) if found else ""
@@ -160,7 +160,9 @@ def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
         return {"image_size": usual_size(train)}
     told = read_json(path, BENCHMARK_FILE)
     if missing := {"image_size", "protocol", "prediction_ids"} - told.keys():
-        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: prepare.py writes it. Prepare the data again.")
+        raise ValueError(
+            f"{path} lacks {', '.join(sorted(missing))}: `ctcl-hf prepare` writes it. Prepare the data again."
+        )
     ids = told["prediction_ids"]
     return {
         "image_size": tuple(told["image_size"]),

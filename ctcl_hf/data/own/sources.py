@@ -63,7 +63,7 @@ def streams(
         columns = _chosen_columns(features, name, image_column, label_column)
         streams[str(split)] = StreamedRows([str(path) for path in paths], columns, shuffle_buffer)
     if not streams:
-        raise ValueError(f"--streaming reads Parquet, and {name} has none: prepare.py writes it.")
+        raise ValueError(f"--streaming reads Parquet, and {name} has none: `ctcl-hf prepare` writes it.")
     return streams
 
 

@@ -2,12 +2,10 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from pathlib import Path
 
 from ...arguments.recipes import parse_arguments
 from ...training.locks import lock_folder
@@ -39,7 +37,11 @@ def run_here(cell: Cell) -> bool:
 
 
 def run_apart(
-    grid: Grid, cells: Sequence[Cell], jobs: int, script: Path, on_change: Callable[[Sequence[Cell], Cell | None], None]
+    grid: Grid,
+    cells: Sequence[Cell],
+    jobs: int,
+    program: Sequence[str],
+    on_change: Callable[[Sequence[Cell], Cell | None], None],
 ) -> dict[Cell, str]:
     """Runs cells in processes of their own, `jobs` at a time, and each after the vanilla run of its pair and seed.
 
@@ -48,7 +50,7 @@ def run_apart(
 
     Args:
         cells: those to run, of the grid.
-        script: run_ctcl.py.
+        program: the words of a command line that trains, before the arguments of the run.
         on_change: is given the cells that are running, and the one that has just ended.
 
     Returns:
@@ -66,7 +68,7 @@ def run_apart(
                         failures[cell] = "its vanilla run is not finished"
                         waiting.remove(cell)
                     elif len(running) < jobs and (cell.row == VANILLA or control.is_finished):
-                        process = Process(cell, jobs, threads, script)
+                        process = Process(cell, jobs, threads, program)
                         running[pool.submit(process.popen.wait)] = process
                         waiting.remove(cell)
                 on_change([process.cell for process in running.values()], None)
@@ -85,7 +87,7 @@ def run_apart(
 class Process:
     """A cell that runs in a process of its own."""
 
-    def __init__(self, cell: Cell, jobs: int, threads: int, script: Path):
+    def __init__(self, cell: Cell, jobs: int, threads: int, program: Sequence[str]):
         self.cell = cell
         self.jobs = jobs
         self.told = cell  # what its command says
@@ -96,7 +98,7 @@ class Process:
         cell.log_file.parent.mkdir(parents=True, exist_ok=True)
         with cell.log_file.open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, str(script), *self.told.run_arguments()],
+                [*program, *self.told.run_arguments()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,7 +1,6 @@
 """How much each term of a method moves a student over a training, against its cross entropy."""
 
 import json
-import shlex
 from collections import defaultdict
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...arguments.recipes import parse_arguments
+from ...arguments.recipes import arguments_of, parse_arguments
 from ...methods import StudentTerms
 from ...methods.pair import StudentPair
 from ...training.reproducibility import seed_micro_batch
@@ -42,7 +41,7 @@ def measure(run: Path, scratch: Path, batches: int) -> dict[int, dict[str, dict[
     checkpoints = {int(path.name.split("-")[1]): path for path in run.glob("checkpoint-*")}
     if not checkpoints:
         raise ValueError(f"{run} kept no checkpoints: train with --save_strategy epoch and a large --save_total_limit.")
-    argv = shlex.split(json.loads((run / "results.json").read_text())["command"])[1:]
+    argv = arguments_of(json.loads((run / "results.json").read_text())["command"])
     # The last of an argument counts.
     trainer = prepare(parse_arguments("", [*argv, "--output_dir", str(scratch), "--report_to", "none"])).trainer
     pair = trainer.model.train().to(trainer.args.device)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...arguments.recipes import arguments_of
 from ...training.checkpoints import checkpoints_of, problem_of
 from ...training.locks import lock_folder, write_whole
 from .paper import VANILLA, Row, students_of
@@ -31,7 +32,7 @@ class Cell:
     pair: str
     seed: int
     folder: Path
-    arguments: tuple[str, ...]  # of run_ctcl.py, but for --output_dir and --resume_from_checkpoint
+    arguments: tuple[str, ...]  # of `ctcl-hf train`, but for --output_dir and --resume_from_checkpoint
 
     @property
     def title(self) -> str:
@@ -39,11 +40,11 @@ class Cell:
 
     @property
     def is_finished(self) -> bool:
-        """Whether a grid has run it to its end, or run_ctcl.py has by itself."""
+        """Whether a grid has run it to its end, or `ctcl-hf train` has by itself."""
         if (self.folder / CELL_FILE).is_file():
             return True
         command = self._command_of_results()
-        return bool(command) and _identity(command[1:]) == _identity(self.arguments)
+        return command is not None and _identity(arguments_of(command)) == _identity(self.arguments)
 
     @property
     def log_file(self) -> Path:
@@ -66,10 +67,10 @@ class Cell:
     def command(self) -> str:
         """The command line that runs this cell alone."""
         options = [*self.arguments, "--output_dir", str(self.folder)]
-        return f"accelerate launch examples/run_ctcl.py {shlex.join(options)}"
+        return f"ctcl-hf train {shlex.join(options)}"
 
     def run_arguments(self) -> list[str]:
-        """The arguments of run_ctcl.py that run this cell, or go on with it from its last checkpoint."""
+        """The arguments of `ctcl-hf train` that run this cell, or go on with it from its last checkpoint."""
         resume = ("--resume_from_checkpoint", "auto") if self.has_checkpoint else ()
         return [*self.arguments, "--output_dir", str(self.folder), *resume]
 
@@ -85,10 +86,10 @@ class Cell:
 
     def check(self) -> None:
         """ValueError if the folder holds the results of another run, which no grid has marked as this cell's."""
-        command = [] if (self.folder / CELL_FILE).is_file() else self._command_of_results()
-        if command and _identity(command[1:]) != _identity(self.arguments):
+        command = None if (self.folder / CELL_FILE).is_file() else self._command_of_results()
+        if command is not None and _identity(arguments_of(command)) != _identity(self.arguments):
             raise ValueError(
-                f"{self.folder} holds a finished run of other arguments ({shlex.join(command)}) than this grid's "
+                f"{self.folder} holds a finished run of other arguments ({command}) than this grid's "
                 f"({shlex.join(self.arguments)}). Move it away, or give another --output_dir."
             )
 
@@ -103,11 +104,9 @@ class Cell:
         runtimes = [log["train_runtime"] for log in history if "train_runtime" in log]
         return {"command": self.command(), "minutes": sum(runtimes[-1:]) / 60, "resumed": True, "jobs": 1}
 
-    def _command_of_results(self) -> list[str]:
-        """The command line that the results in the folder are of; empty if there are none."""
-        if not (self.folder / "results.json").is_file():
-            return []
-        return shlex.split(self.read("results.json")["command"])
+    def _command_of_results(self) -> str | None:
+        """The command line that the results in the folder are of; None if there are none."""
+        return self.read("results.json")["command"] if (self.folder / "results.json").is_file() else None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # Windows has one
+# Windows has no SIGUSR1.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+INTERRUPTED = b"\nInterrupted: a checkpoint is saved after the present step. Once more, and the process ends at once.\n"
 # Either is set only by a launcher: by accelerate's, by torchrun.
 LAUNCHED = ("ACCELERATE_DYNAMO_MODE", "TORCHELASTIC_RUN_ID")
 
@@ -22,7 +24,9 @@ class EvaluationInterrupted(Exception):
 
 
 class Preemption(TrainerCallback):
-    """On SIGTERM or SIGUSR1, to any process of the run, saves a checkpoint after the present step and stops.
+    """On Ctrl-C, SIGTERM or SIGUSR1, to any process of the run, saves a checkpoint after the present step and stops.
+
+    A second Ctrl-C ends the process at once, as the system does it; no file of a checkpoint is then half there.
 
     So it does when the process's launcher has ended: `accelerate launch` of one process, and torchrun on a SIGUSR1,
     die of a signal without passing it on. An evaluation that was due at that step is owed: the resumed run begins with
@@ -54,7 +58,10 @@ class Preemption(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self.stopped = False
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            heard = set(SIGNALS)
+            if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a job in the background: Ctrl-C is not for it
+                heard.remove(signal.SIGINT)
+            self._handlers = {number: signal.signal(number, self._handle) for number in heard}
         if self.owes_evaluation:
             self.owes_evaluation = False
             self.pay()
@@ -82,6 +89,10 @@ class Preemption(TrainerCallback):
 
     def _handle(self, number, frame):
         self.signalled = True
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if self.accelerator.is_main_process:
+                os.write(2, INTERRUPTED)  # a print here may be within a print
 
     def _requested(self) -> bool:
         return self.signalled or self.launcher not in (None, os.getppid())

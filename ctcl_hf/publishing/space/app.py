@@ -1,6 +1,6 @@
 """Two students side by side on an image of yours: what each sees, and where they disagree.
 
-python examples/space/app.py runs/paper-ctcl/cnn runs/paper-ctcl/vit
+python -m ctcl_hf.publishing.space.app runs/paper-ctcl/cnn runs/paper-ctcl/vit
 
 Stands alone: as a Space it needs transformers, timm and gradio, reads its arguments from settings.json, and has the
 package's reader of images beside it.
@@ -21,7 +21,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 try:
     from ctcl_hf.data.images import read_image
-except ImportError:  # as a Space, beside which push_space.py puts the reader
+except ImportError:  # as a Space, beside which `ctcl-hf space` puts the reader
     from images import read_image
 
 HERE = Path(__file__).parent

@@ -1,25 +1,18 @@
 """Score a released or local model on a data set, by the benchmark's own protocol or another.
 
-python examples/evaluate.py runs/paper-ctcl/cnn --dataset camvid
-python examples/evaluate.py nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir ADEChallengeData2016
+ctcl-hf evaluate runs/paper-ctcl/cnn --dataset camvid
+ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir ADEChallengeData2016
 """
 
-import importlib
 import json
 import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-if __name__ == "evaluate":
-    # Python looks beside a script first, so `import evaluate` in any script of this folder finds this file, and not
-    # the library: that one takes its place.
-    del sys.modules[__name__]
-    sys.path = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
-    importlib.import_module(__name__)
-
-from ctcl_hf.arguments.data import DatasetArguments, ProtocolArguments
-from ctcl_hf.arguments.parser import ArgumentsParser
+from ..arguments.data import DatasetArguments, ProtocolArguments
+from ..arguments.parser import ArgumentsParser
+from .ending import fail, told
 
 WINDOW = 512  # pixels of a side of the centre crop and the sliding window, unless told or larger than the image
 
@@ -65,11 +58,12 @@ def main() -> None:
     parser.add_argument("model", help="Folder of a student, or the Hub id of any semantic-segmentation model.")
     arguments, dataset, protocol, given = parser.parse(None)
     try:
-        evaluate(given.model, arguments, dataset, protocol)
+        with told():
+            evaluate(given.model, arguments, dataset, protocol)
     except (ValueError, OSError) as error:
-        from ctcl_hf.data import reason_of
+        from ..data import reason_of
 
-        sys.exit(f"{Path(__file__).name}: error: {reason_of(error)}.")
+        fail(f"{reason_of(error)}.")
 
 
 def evaluate(
@@ -77,10 +71,10 @@ def evaluate(
 ) -> None:
     from accelerate import Accelerator
 
-    from ctcl_hf.figures import save_figure
-    from ctcl_hf.scoring.scorer import Scorer
-    from ctcl_hf.tables import markdown_table
-    from ctcl_hf.training.record import PRECISIONS, machine, versions
+    from ..figures import save_figure
+    from ..scoring.scorer import Scorer
+    from ..tables import markdown_table
+    from ..training.record import PRECISIONS, machine, versions
 
     accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None)
     data = dataset.load()
@@ -112,7 +106,7 @@ def evaluate(
         "scores": scores,
         "versions": versions(),
         "machine": machine(accelerator.device, accelerator.num_processes),
-        "command": shlex.join(["evaluate.py", *sys.argv[1:]]),
+        "command": shlex.join(["ctcl-hf", "evaluate", *sys.argv[1:]]),
     }
     (folder / "results.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
     rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
@@ -134,5 +128,6 @@ def evaluate(
         print(predictions)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.evaluate`
+    sys.argv[0] = "ctcl-hf evaluate"
     main()

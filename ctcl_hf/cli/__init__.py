@@ -1,0 +1,57 @@
+"""The command line: `ctcl-hf COMMAND`, `python -m ctcl_hf COMMAND`, or a script of examples/. A module is a command."""
+
+import importlib
+import sys
+from typing import NoReturn
+
+COMMANDS = {
+    "train": "train two students together, evaluate both, and save each as a model of its own",
+    "compare": "run methods, pairs and seeds side by side, and tabulate them as the paper does",
+    "evaluate": "score any segmentation model on a data set, by the benchmark's own protocol or another",
+    "predict": "segment images, and draw the result over each with a legend",
+    "export": "write a student as an ONNX file, checked against PyTorch",
+    "prepare": "check a data set file by file, and write it once as Parquet",
+    "push": "publish the students of a finished run, or finish a push that failed",
+    "space": "publish a Space in which anyone can try two released students",
+    "gradients": "measure how much each term of a run's method moved its students",
+}
+
+
+def main() -> None:
+    """Runs the command that the command line names; Python's own imports are all that its --help waits for."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(_usage())
+    elif name == "--version":
+        from .. import __version__
+
+        print(f"ctcl-hf {__version__}")
+    elif name in COMMANDS:
+        sys.argv = [f"ctcl-hf {name}", *arguments]  # what a command calls itself in its messages
+        importlib.import_module(f".{name}", __name__).main()
+    else:
+        _refuse(name)
+
+
+def _usage() -> str:
+    lines = [f"  {name:10} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ctcl-hf COMMAND [options]",
+            "",
+            "Train a CNN and a vision transformer together for semantic segmentation (CTCL), and release both.",
+            "",
+            *lines,
+            "",
+            "ctcl-hf COMMAND --help tells each command's options; ctcl-hf --version, the version.",
+        ]
+    )
+
+
+def _refuse(name: str) -> NoReturn:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    print(f"ctcl-hf: error: {name}: expected one of {', '.join(COMMANDS)}.{hint}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,175 @@
+"""Run methods, pairs and seeds side by side, and tabulate them as the paper does. Run again, it goes on.
+
+ctcl-hf compare --table 3 --recipe cpu --seeds 3
+ctcl-hf compare --methods dml "ctcl --no_hfd" --pair resnet18+mit-b0 --recipe demo
+ctcl-hf compare --paper_table 3
+
+Every argument of `ctcl-hf train` is taken as well, and goes to every run.
+"""
+
+import argparse
+import gc
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from ..runs.comparison.execution import run_apart, run_here
+from ..runs.comparison.grid import Cell, Grid
+from ..runs.comparison.paper import TABLES, VANILLA, Row
+from .ending import fail, program, told
+
+# What runs a cell in a process of its own.
+TRAIN = (sys.executable, "-m", "ctcl_hf.cli.train")
+
+# Arguments of `ctcl-hf train` that say what a grid says itself -> how.
+PUSH = "every run would be published under one name. Push those that are finished: ctcl-hf push FOLDER"
+NOT_FOR_A_GRID = {
+    "--method": "give --methods, or --table",
+    **dict.fromkeys(("--cnn", "--vit", "--students"), "give --pair A+B"),
+    "--hub_token": "a grid publishes nothing, and writes down what it is given. Log in: hf auth login",
+    **dict.fromkeys(("--push_to_hub", "--hub_model_id", "--cnn_hub_model_id", "--vit_hub_model_id"), PUSH),
+}
+
+
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--table", choices=list(TABLES), help="The rows, and the pair, of a table of the paper.")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="METHOD",
+        help="Rows after the table's, each a method with its options in quotes. Vanilla is always there.",
+    )
+    parser.add_argument("--pair", nargs="+", help="Pairs of students, A+B. Default: the table's first.")
+    parser.add_argument("--seeds", type=int, default=1, help="How many, from --seed on.")
+    parser.add_argument("--seed", type=int, default=42, help="The first seed.")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="Runs at a time, each a process of its own that prints into ROW.log."
+    )
+    parser.add_argument(
+        "--block_length",
+        type=int,
+        default=10,
+        help="Consecutive images that the interval over images draws together, such as frames of a video; 1 for "
+        "images that are independent.",
+    )
+    parser.add_argument("--output_dir", type=Path, help="Default: runs/table-TABLE or runs/compare.")
+    parser.add_argument("--report_only", action="store_true", help="Write tables and figures of what is finished.")
+    parser.add_argument("--paper_table", choices=list(TABLES), help="Print what it takes at full scale; run nothing.")
+    parser.add_argument("--sustained_tflops", type=float, default=10.0, help="Of the GPU, for --paper_table.")
+    options, common = parser.parse_known_args()
+    for name in ("seeds", "jobs", "block_length"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} {getattr(options, name)}: at least 1.")
+    if options.jobs > 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        parser.error(f"--jobs {options.jobs}: every run is one process. Start the grid as one, without a launcher.")
+    for argument in [*common, *(word for method in options.methods for word in shlex.split(method))]:
+        name = argument.partition("=")[0]
+        if name in NOT_FOR_A_GRID:
+            parser.error(f"{name}: {NOT_FOR_A_GRID[name]}.")
+    return options, common
+
+
+def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
+    """Runs cells in this process, one after the other."""
+    for cell in cells:
+        if not cell.is_finished:  # by another grid, meanwhile
+            progress.set_description(cell.title)
+            with told(ValueError, OSError, FloatingPointError, ImportError):
+                if not run_here(cell):
+                    sys.exit(0)
+            gc.collect()
+        progress.update()
+        report()
+
+
+def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqdm, report) -> None:
+    """Runs cells in processes of their own. Exits with what went wrong, once all that could be run has been."""
+
+    def on_change(running: Sequence[Cell], ended: Cell | None) -> None:
+        progress.set_description(f"running {'; '.join(cell.title for cell in running)}" if running else "grid")
+        if ended is not None:
+            progress.update(ended.is_finished)
+            report()
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # which stops the others first
+    failures = run_apart(grid, cells, jobs, TRAIN, on_change)
+    if failures:
+        progress.close()
+        lines = "\n".join(f"{cell.title}: {problem}" for cell, problem in failures.items())
+        fail(f"{len(failures)} of {len(cells)} runs are not finished.\n{lines}")
+
+
+@told()
+def main() -> None:
+    """Runs what is missing of the grid that the command line says, and reports on all of it."""
+    options, common = parse()
+    from transformers.utils import logging
+
+    from ..arguments.recipes import parse_arguments
+    from ..runs.comparison import budget, report
+    from ..training.record import versions
+
+    logging.disable_progress_bar()  # of files read and written, which would break the grid's
+    named = options.table or options.paper_table
+    folder = options.output_dir or Path(f"runs/table-{named}" if named else "runs/compare")
+    seeds = tuple(range(options.seed, options.seed + options.seeds))
+    if options.paper_table:
+        table = TABLES[options.paper_table]
+        print(budget.requirements(table, folder, tuple(common), seeds, options.sustained_tflops))
+        return
+
+    table = TABLES.get(options.table)
+    rows = [*(table.rows if table else (VANILLA,)), *(Row(given, f"--method {given}") for given in options.methods)]
+    rows = [rows[0], *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments)]
+    pairs = options.pair or ([next(iter(table.scores))] if table else ["mobilenetv2+mit-b1"])
+    if table and not {"--dataset", "--dataset_name"} & {argument.partition("=")[0] for argument in common}:
+        common = ["--dataset", table.dataset, *common]
+    is_main_process = int(os.environ.get("RANK", 0)) == 0
+    try:
+        grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
+        for row in grid.rows:  # a mistyped argument of the last method should not wait for the others
+            parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
+        cells = list(grid.cells())
+        if options.report_only and not any(cell.is_finished for cell in cells):
+            raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
+        for cell in () if options.report_only else cells:
+            cell.check()
+        if is_main_process:
+            grid.save(table=options.table, versions=versions())
+    except (ValueError, OSError) as error:
+        fail(error)
+
+    def write_report() -> str | None:
+        try:
+            return report.write_tables(grid, table, options.block_length) if is_main_process else None
+        except ValueError as error:  # runs that cannot be compared
+            fail(error)
+
+    pending = [] if options.report_only else [cell for cell in cells if not cell.is_finished]
+    finished = sum(cell.is_finished for cell in cells)
+    with tqdm(total=len(cells), initial=finished, unit="run", desc="grid", disable=not is_main_process) as progress:
+        if options.jobs > 1:
+            run_side_by_side(grid, pending, options.jobs, progress, write_report)
+        else:
+            run_in_turn(pending, progress, write_report)
+    for problem in report.make_counts(grid):
+        print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
+    if is_main_process:
+        print(f"\n{write_report()}")
+        drawn = report.write_class_gains(grid, options.block_length)
+        for path in [*report.write_curves(grid), *drawn, *report.write_predictions(grid)]:
+            print(path)
+
+
+if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.compare`
+    sys.argv[0] = "ctcl-hf compare"
+    main()

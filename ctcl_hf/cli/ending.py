@@ -1,0 +1,30 @@
+"""How every command ends where its user can mend what is wrong: in one sentence, and not in a traceback."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+INTERRUPTED = 130  # as shells call a process that Ctrl-C has ended
+
+
+def program() -> str:
+    """What the user called: `ctcl-hf train`, or `run_ctcl.py`."""
+    return Path(sys.argv[0]).name
+
+
+def fail(error: Exception | str) -> NoReturn:
+    sys.exit(f"{program()}: error: {error}")
+
+
+@contextmanager
+def told(*errors: type[Exception]) -> Iterator[None]:
+    """These errors end the process with their message and exit code 1; Ctrl-C with a word, and 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\n{program()}: interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except errors as error:
+        fail(error)

@@ -1,0 +1,48 @@
+"""Measure how much each term of a finished run's method moved its students, against their cross entropy.
+
+ctcl-hf train --recipe cpu --method ctcl --save_total_limit 100 --output_dir runs/ctcl
+ctcl-hf gradients runs/ctcl
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from ..tables import markdown_table
+from .ending import program, told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("run", type=Path, help="Output folder of a finished run that kept its checkpoints.")
+    parser.add_argument("--batches", type=int, default=4, help="Training batches per checkpoint.")
+    arguments = parser.parse_args()
+    with told(ValueError, OSError), tempfile.TemporaryDirectory() as scratch:
+        from ..figures import pulls_figure, save_figure
+        from ..runs.comparison.gradients import measure
+
+        found = measure(arguments.run, Path(scratch), arguments.batches)
+    as_json = {
+        step: {name: {term: pull._asdict() for term, pull in terms.items()} for name, terms in students.items()}
+        for step, students in found.items()
+    }
+    (arguments.run / "gradients.json").write_text(json.dumps(as_json, indent=2) + "\n")
+    for name in next(iter(found.values())):
+        terms = [term for term in next(iter(found.values()))[name] if term != "ce"]
+        lines = [[f"{name}: share of CE's gradient (cosine)", *terms]]
+        for step, students in found.items():
+            pulls = [students[name][term] for term in terms]
+            lines.append([f"step {step}", *(f"{pull.ratio:.3f} ({pull.cosine:+.2f})" for pull in pulls)])
+        print(f"\n{markdown_table(lines)}")
+    figure = arguments.run / "gradients.png"
+    save_figure(pulls_figure(as_json), figure)
+    print(f"\n{figure}")
+
+
+if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.gradients`
+    sys.argv[0] = "ctcl-hf gradients"
+    main()

@@ -1,0 +1,79 @@
+"""Check a data set file by file, and write it once as Parquet shards, from which training reads.
+
+ctcl-hf prepare cityscapes --data_dir Cityscapes --out shards/cityscapes
+ctcl-hf prepare photos --class_names road car --out shards/photos --push_to_hub user/photos
+ctcl-hf train --dataset_name shards/cityscapes
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..arguments.data import DatasetArguments
+from ..arguments.parser import ArgumentsParser
+from ..data import DATASETS
+from .ending import told
+
+
+@dataclass
+class PreparationArguments:
+    out: str = field(metadata={"help": "The folder to write, a new one."})
+    resize: list[int] | None = field(
+        default=None, metadata={"help": "HEIGHT WIDTH in pixels of what is written. Default: as it is."}
+    )
+    skip_bad: bool = field(default=False, metadata={"help": "Leave bad files out, instead of writing nothing."})
+    push_to_hub: str | None = field(default=None, metadata={"help": "USER/NAME of a data set to push the folder to."})
+    private: bool = field(default=False, metadata={"help": "Whether a data set that --push_to_hub makes is private."})
+
+    def __post_init__(self):
+        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) <= 0):
+            raise ValueError(f"--resize {' '.join(map(str, self.resize))}: expected HEIGHT WIDTH.")
+
+
+def main() -> None:
+    parser = ArgumentsParser(
+        [PreparationArguments, DatasetArguments],
+        description=__doc__,
+        usage=f"%(prog)s NAME --out FOLDER [options]\n\nNAME: {', '.join(DATASETS)}, a Hub id, or a folder",
+    )
+    argv = sys.argv[1:]
+    if argv and not argv[0].startswith("-"):
+        argv[:1] = ["--dataset" if argv[0] in DATASETS else "--dataset_name", argv[0]]
+    arguments, dataset, _ = parser.parse(argv)
+    with told(ValueError, OSError):
+        prepare(arguments, dataset)
+
+
+def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
+    from ..data.shards import write_shards
+
+    folder = Path(arguments.out)
+    data = dataset.load()
+    print(data)
+    size = tuple(arguments.resize) if arguments.resize else None
+    report = write_shards(data, folder, size, arguments.skip_bad)
+    print(f"\n{report}")
+    if report.problems and not arguments.skip_bad:
+        raise ValueError(
+            f"{len(report.problems)} bad files, listed above: nothing was written. Mend them, or leave them out with "
+            "--skip_bad."
+        )
+    command = shlex.join(["ctcl-hf", "train", "--dataset_name", str(folder)])
+    print(f"{folder}: {len(report.shards)} shards. To train on them: {command}")
+    if arguments.push_to_hub:
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+        repository = api.create_repo(
+            arguments.push_to_hub, repo_type="dataset", private=arguments.private or None, exist_ok=True
+        )
+        api.upload_folder(
+            repo_id=repository.repo_id, repo_type="dataset", folder_path=folder, commit_message=f"Add {data.name}"
+        )
+        print(repository)
+
+
+if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.prepare`
+    sys.argv[0] = "ctcl-hf prepare"
+    main()

@@ -1,0 +1,73 @@
+"""Publish a Space in which anyone can try two released students (pip install 'ctcl-hf[space]').
+
+ctcl-hf space me/ctcl-camvid me/ctcl-camvid-cnn me/ctcl-camvid-vit --trust_remote_code
+"""
+
+import argparse
+import json
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from ..extras import require
+from .ending import program, told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("space", metavar="USER/NAME", help="The Space; made if it does not exist.")
+    parser.add_argument("students", nargs=2, metavar="USER/STUDENT", help="The two students' repositories.")
+    parser.add_argument("--private", action="store_true", default=None, help="Make a new Space private.")
+    parser.add_argument(
+        "--trust_remote_code",
+        action="store_true",
+        help="Let the Space run the code beside the weights, which a DeepLabV3+ needs.",
+    )
+    arguments = parser.parse_args()
+    with told(ValueError, OSError, ImportError), as_file(files("ctcl_hf.publishing") / "space") as app:
+        require("space", "gradio")
+        push_space(app, arguments.space, arguments.students, arguments.private, arguments.trust_remote_code)
+
+
+def push_space(app: Path, space: str, students: list[str], private: bool | None, trust_remote_code: bool) -> None:
+    """Commits the app of a folder, its settings and its card to a Space."""
+    import gradio
+    from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData, constants
+
+    from ..data import images
+    from ..publishing.hub import Repository, check_access
+
+    check_access([Repository(space, private, kind="space")])
+    if missing := [student for student in students if not HfApi().repo_exists(student)]:
+        raise ValueError(f"{constants.ENDPOINT} has no model {' and no '.join(missing)}: publish the students first.")
+    card = SpaceCard.from_template(
+        SpaceCardData(
+            title=" and ".join(student.split("/")[-1] for student in students),
+            sdk="gradio",
+            sdk_version=gradio.__version__,
+            app_file="app.py",
+            models=students,
+        ),
+        template_str=(app / "README.md").read_text(),
+        students=students,
+    )
+    settings = {"students": students, "trust_remote_code": trust_remote_code}
+    operations = [
+        CommitOperationAdd("README.md", str(card).encode()),
+        CommitOperationAdd("images.py", images.__file__),
+        CommitOperationAdd("settings.json", json.dumps(settings, indent=2).encode()),
+        *(
+            CommitOperationAdd(path.relative_to(app).as_posix(), path)
+            for path in sorted(app.rglob("*"))
+            if path.is_file() and path.name != "README.md" and "__pycache__" not in path.parts
+        ),
+    ]
+    commit = HfApi().create_commit(space, operations, repo_type="space", commit_message="Show two students")
+    print(f"{Repository(space, kind='space').url} at commit {commit.oid[:12]}")
+
+
+if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.space`
+    sys.argv[0] = "ctcl-hf space"
+    main()

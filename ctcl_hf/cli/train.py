@@ -1,0 +1,31 @@
+"""Train two students together, evaluate both, and save each as a model of its own.
+
+ctcl-hf train --dataset camvid
+ctcl-hf train --dataset camvid --recipe cpu --method vanilla
+accelerate launch -m ctcl_hf.cli.train --dataset camvid    # on several processes
+"""
+
+import sys
+
+from ..arguments.recipes import parse_arguments
+from .ending import told
+
+
+def main() -> None:
+    """Trains, evaluates and saves what the command line says."""
+    with told(ValueError, OSError, ImportError):
+        arguments = parse_arguments(__doc__)
+        # Imported here, so that --help and a mistyped argument answer at once.
+        from ..runs.run import complete, prepare
+
+        run = prepare(arguments)
+    with told(OSError, FloatingPointError):
+        complete(run)
+    # Together: a process whose group ends while another still uses it may abort, as one that does not end it may.
+    run.trainer.accelerator.wait_for_everyone()
+    run.trainer.accelerator.end_training()
+
+
+if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.train`
+    sys.argv[0] = "ctcl-hf train"
+    main()

@@ -1,0 +1,52 @@
+"""Whether the Hugging Face Hub answers: asked once and quickly, where its client would try for a minute."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session
+
+PROBE_SECONDS = 3
+
+
+def hub_answers() -> bool:
+    """Whether the Hub gives any answer within `PROBE_SECONDS`. False where the client is told to stay offline."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
+        except Exception:  # of the client's HTTP library, which is not ours to name
+            return
+        answered.set()
+
+    if constants.is_offline_mode():
+        return False
+    # In a thread of its own, since no timeout covers the look-up of a name. What hangs there ends with the process.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PROBE_SECONDS)
+    return answered.is_set()
+
+
+@contextmanager
+def from_cache_unless_hub_answers() -> Iterator[None]:
+    """Within it the client is offline if the Hub does not answer, and gives at once what its cache holds.
+
+    OSError with the reason, in place of the client's own error, of what it does not hold.
+    """
+    before = constants.HF_HUB_OFFLINE
+    answers = hub_answers()
+    constants.HF_HUB_OFFLINE = before or not answers
+    try:
+        yield
+    except OSError as error:
+        if answers:
+            raise
+        raise OSError(
+            f"it is not in the cache, and {constants.ENDPOINT} "
+            + ("may not be asked (HF_HUB_OFFLINE)" if before else f"does not answer within {PROBE_SECONDS} s")
+        ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before

@@ -1,0 +1,43 @@
+"""`ctcl-hf`: its commands, and how all of them end."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from ctcl_hf import cli
+from ctcl_hf.cli.ending import told
+
+
+def test_every_command_is_a_module_that_tells_its_options():
+    for name in cli.COMMANDS:
+        assert callable(importlib.import_module(f"ctcl_hf.cli.{name}").main), name
+
+
+def test_the_commands_are_listed_without_anything_slow():
+    code = (
+        "import sys; sys.argv = ['ctcl-hf', '--help']; from ctcl_hf.cli import main; main(); print(sorted(sys.modules))"
+    )
+    shown, modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.rsplit("\n[", 1)
+    assert all(f"  {name} " in shown for name in cli.COMMANDS)
+    assert "'torch'" not in modules and "'transformers'" not in modules
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf", "tran", "--dataset", "camvid"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "ctcl-hf: error: tran: expected one of train, " in (said := capsys.readouterr().err)
+    assert "Did you mean train?" in said
+
+
+def test_ctrl_c_outside_of_the_training_ends_with_a_word(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf predict"])
+    with pytest.raises(SystemExit) as ended, told(OSError):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip() == "ctcl-hf predict: interrupted."

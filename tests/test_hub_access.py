@@ -1,0 +1,52 @@
+"""Where the Hub does not answer, that is told in seconds, and what the cache holds is used."""
+
+import socket
+import time
+
+import pytest
+from huggingface_hub import constants
+
+from ctcl_hf import hub_access, load_student
+from ctcl_hf.hub_access import from_cache_unless_hub_answers, hub_answers
+
+
+@pytest.fixture(params=["silent", "refused"])
+def no_hub(request, monkeypatch):
+    """An address that takes connections and never answers, or takes none."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(hub_access, "PROBE_SECONDS", 1)
+        if request.param == "refused":
+            server.close()
+        yield
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "nvidia/mit-b1", "nobody/nothing"])
+def test_a_student_that_cannot_be_fetched_names_the_ways_on_within_seconds(name, no_hub):
+    """The client tried again and again, for 66 seconds."""
+    start = time.monotonic()
+    with pytest.raises(OSError, match=r"does not answer within 1 s\n.*--cnn / --vit FOLDER.*--from_scratch"):
+        load_student(name, ("road", "sky"), (64, 64))
+    assert time.monotonic() - start < 5
+    assert constants.HF_HUB_OFFLINE is False  # the next is asked for again
+
+
+def test_what_the_cache_holds_is_read_without_the_hub(no_hub):
+    with from_cache_unless_hub_answers():
+        assert constants.is_offline_mode()
+    assert not constants.is_offline_mode()
+
+
+def test_an_error_of_a_hub_that_answers_is_its_own(monkeypatch):
+    monkeypatch.setattr(hub_access, "hub_answers", lambda: True)
+    with pytest.raises(OSError, match="no such model"), from_cache_unless_hub_answers():
+        raise OSError("no such model")
+
+
+def test_who_told_the_client_to_stay_offline_is_not_asked_for(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub_access, "get_session", lambda: pytest.fail("a connection"))
+    assert not hub_answers()
+    with pytest.raises(OSError, match=r"may not be asked \(HF_HUB_OFFLINE\)"), from_cache_unless_hub_answers():
+        raise OSError("no such file")
