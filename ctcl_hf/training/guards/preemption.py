@@ -44,6 +44,7 @@ class Preemption(TrainerCallback):
         self.stopped = False
         self.owes_evaluation = False  # a checkpoint keeps it
         self._handlers = {}
+        self.process: int | None = None  # that trains
 
     def check(self) -> None:
         """EvaluationInterrupted if the evaluation is to be left. Several processes finish it: they could not agree."""
@@ -57,6 +58,7 @@ class Preemption(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.stopped = False
+        self.process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             heard = set(SIGNALS)
             if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a job in the background: Ctrl-C is not for it
@@ -91,7 +93,7 @@ class Preemption(TrainerCallback):
         self.signalled = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            if self.accelerator.is_main_process:
+            if self.accelerator.is_main_process and os.getpid() == self.process:  # a fork of it has heard the same
                 os.write(2, INTERRUPTED)  # a print here may be within a print
 
     def _requested(self) -> bool:
