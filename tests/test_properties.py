@@ -32,8 +32,8 @@ from ctcl_hf.losses import (
 )
 from ctcl_hf.publishing.card import render
 from ctcl_hf.publishing.hub import Repository
+from ctcl_hf.publishing.rows import _listed, _percent
 from ctcl_hf.training.checkpoints import MANIFEST_FILE, problem_of
-from ctcl_hf.training.record import _listed, _percent
 
 IGNORE = 255
 LARGE = settings(max_examples=60, deadline=None)
@@ -136,7 +136,7 @@ def test_the_metric_of_any_batch_lies_between_0_and_1(batch):
 @given(st.dictionaries(st.text(max_size=9), st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=9))))
 def test_options_of_any_kind_are_listed_on_a_card(options):
     text = _listed(options)
-    assert text is None or isinstance(text, (str, dict))
+    assert isinstance(text, str) and all(key in text for key in options)
 
 
 @LARGE
@@ -219,32 +219,42 @@ shares = st.floats(0, 1) | st.just(float("nan"))
 
 @st.composite
 def records(draw):
-    """What a run may have recorded of a student, under whatever names its data set gave."""
-    classes = draw(st.lists(words, min_size=2, max_size=4))
-    splits = draw(st.lists(words, max_size=2))
+    """What a run may have recorded of its students, under whatever names its data set gave."""
+    classes = draw(st.lists(words, min_size=2, max_size=4, unique=True))
+    splits = draw(st.lists(words, max_size=2, unique=True))
+    keys = ("mean_iou", "overall_accuracy", "mean_accuracy", *(f"iou_{label}" for label in classes))
+    student = {"description": "a student", "parameters": 10**6, "image_size": (64, 96)}
+    student |= {"origin": draw(st.none() | words), "custom_code": draw(st.booleans())}
+    settings = {"momentum": None, "weight_decay": 0.01, "lr": 1e-3, "head_lr_multiplier": 1.0}
+    settings |= {"power": 1.0, "warmup_steps": 0}
     return {
-        "description": "a student",
-        "parameters": "1.00 M",
-        "sibling": "vit",
-        "sibling_description": "another",
-        "method": "ctcl",
-        "dataset": draw(st.none() | words),
+        "students": {"cnn": student, "vit": student},
+        "method": {"name": "CTCL", "weights": {"cnn": {"ce": 1.0}}, "options": draw(st.dictionaries(words, words))},
+        "paper": None,
+        "data": {"dataset": draw(st.none() | words), "classes": classes, "train": None},
         "dataset_title": draw(words),
         "dataset_id": draw(st.none() | words),
-        "classes": classes,
-        "height": 64,
-        "width": 96,
-        "origin": draw(st.none() | words),
-        "custom_code": draw(st.booleans()),
+        "optimization": {"cnn": settings},
+        "training": {
+            "per_device_train_batch_size": 4,
+            "gradient_accumulation_steps": 1,
+            "seed": 42,
+            "precision": "no",
+        },
+        "processes": 1,
+        "steps": None,
+        "recipe": None,
+        "machine": draw(words),
+        "versions": {},
+        "command": draw(words),
         "license": draw(words),
         "has_figure": draw(st.booleans()),
-        "results": [
-            {"split": split, "metric": "mean_iou", "title": "mIoU", "value": draw(st.floats(0, 1))} for split in splits
-        ],
-        "scores": [[f"**cnn**, {split}", "5", *(_percent(draw(shares)) for _ in range(3))] for split in splits],
-        "splits": splits,
-        "per_class": [[name, *(_percent(draw(shares)) for _ in splits)] for name in classes],
-        "training": [(key, draw(words)) for key in ("data", "command")],
+        "protocol": None,
+        "control": {},
+        "scores": {
+            split: {"images": 5, **{f"{name}_{key}": draw(st.floats(0, 1)) for name in ("cnn", "vit") for key in keys}}
+            for split in splits
+        },
     }
 
 
@@ -260,6 +270,8 @@ def test_a_card_of_any_names_is_read_again_and_its_tables_hold_together(recorded
     assert again.data.license == license
     assert again.data.datasets == ([dataset] if dataset else None)
     rows = [line for line in again.text.split("\n") if line.startswith("|")]
-    scored = len(recorded["splits"])
-    expected = [5] * (2 + scored) + [1 + scored] * (2 + len(recorded["classes"])) if scored else []
-    assert [len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows] == expected + [2] * 4
+    final = [split for split in recorded["scores"] if split.split("_")[0] != "eval"] or list(recorded["scores"])
+    scored = len(final)
+    expected = [5] * (2 + 2 * scored) + [1 + scored] * (2 + len(recorded["data"]["classes"])) if scored else []
+    cells = [len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows]
+    assert cells[: len(expected)] == expected and set(cells[len(expected) :]) == {2}
