@@ -36,6 +36,7 @@ bench: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -148,8 +148,9 @@ class _PixelLosses(torch.autograd.Function):
                 _count(counts, logits, target, valid)
             taught = [valid] * n
             if teaching.selective:
-                masks = teaching_directions(*(ce_map[phase.place] for ce_map in ce_maps), valid)
-                taught = masks[::-1]  # a student is taught where its peer teaches
+                ce_a, ce_b = (ce_map[phase.place] for ce_map in ce_maps)
+                masks = teaching_directions(ce_a, ce_b, valid)
+                taught = [*reversed(masks)]  # a student is taught where its peer teaches
                 for own, mask in zip(teaches, masks, strict=True):
                     own[phase.place] = mask
             taught = [mask.unsqueeze(1).to(p[0].dtype) for mask in taught]
