@@ -75,6 +75,7 @@ def test_every_public_object_can_be_unpickled_first_as_a_spawned_worker_does(fir
     """Unpickling a DeepLabV3+ failed as importing it did."""
     values = [getattr(importlib.import_module(package), name) for package, name in public_names()]
     by_module = {value.__module__: value for value in values if callable(value)}
+    by_module.pop("builtins", None)  # an alias of types, which brings none of our modules along
     pickles = {module: f"pickle.loads({pickle.dumps(value)!r})" for module, value in by_module.items()}
     assert {module: told for module, code in pickles.items() if (told := first(code))} == {}
 

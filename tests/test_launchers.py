@@ -86,6 +86,8 @@ def test_ctrl_c_once_saves_and_says_how_to_go_on_and_twice_ends_at_once(presses,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # as a terminal does, Ctrl-C tells the workers too
+            # Heard as in the foreground, where these tests are run in the background themselves.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     wait_for("cnn lr", 2)
     for press in range(1, presses + 1):

@@ -72,9 +72,10 @@ def evaluate(
     from accelerate import Accelerator
 
     from ..figures import save_figure
+    from ..publishing.rows import PRECISIONS
     from ..scoring.scorer import Scorer
     from ..tables import markdown_table
-    from ..training.record import PRECISIONS, machine, versions
+    from ..training.record import machine, versions
 
     accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None)
     data = dataset.load()

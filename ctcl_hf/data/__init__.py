@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "
     from .benchmarks.cityscapes import build_cityscapes as build_cityscapes
     from .benchmarks.synthetic import build_synthetic as build_synthetic
     from .benchmarks.voc import build_voc as build_voc
+    from .images import read_image as read_image
     from .masks import IGNORE_INDEX as IGNORE_INDEX
     from .masks import MaskReader as MaskReader
     from .masks import as_picture as as_picture

@@ -192,6 +192,8 @@ class SegmentationSamples(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int, int]) -> dict[str, torch.Tensor]:
         seed, epoch, index = key if isinstance(key, tuple) else (0, 0, key)
+        if index >= len(self):  # which ends a loop over the samples, and is no bad file
+            raise IndexError(f"There are {len(self)} samples, and none of number {index}.")
         image, labels = self.read(index)
         state = torch.get_rng_state()
         try:

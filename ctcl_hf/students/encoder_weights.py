@@ -33,7 +33,7 @@ def read_local_config(name: str) -> tuple[str, dict[str, Sequence[float]]]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         told = config.get("pretrained_cfg") or {}
-        return config["architecture"], {key: told[key] for key in ("mean", "std") if key in told}
+        return str(config["architecture"]), {key: told[key] for key in ("mean", "std") if key in told}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{name}: a folder as timm saves one holds a config.json that names its architecture, but {path} cannot "

@@ -1,7 +1,6 @@
 """Models that others saved: read whole or refused, shown whole images, and none of their code is run."""
 
 import contextlib
-import importlib.util
 import json
 from pathlib import Path
 
@@ -20,17 +19,11 @@ from transformers import (
 )
 
 from ctcl_hf import load_student, segment
+from ctcl_hf.cli.export import export
 from ctcl_hf.scoring.predict import load_for_inference, load_whole_model
 
-ROOT = Path(__file__).parents[2]
 
-
-def example(path: str):
-    """A script of examples/ as a module."""
-    spec = importlib.util.spec_from_file_location("example", ROOT / "examples" / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+SPACE, NO_SPACE = "ctcl_hf.publishing.space.app", "pip install 'ctcl-hf[space]'"
 
 
 @pytest.fixture
@@ -68,7 +61,7 @@ def test_images_that_a_processor_resizes_to_several_sizes_are_segmented_together
 
 
 def test_the_space_shows_a_model_the_whole_image_too(mobilevit):
-    app = pytest.importorskip("gradio", reason="pip install 'ctcl-hf[space]'") and example("space/app.py")
+    app = pytest.importorskip(SPACE, reason=NO_SPACE)
     image = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 192, 3), dtype=np.uint8))
     assert np.array_equal(app.segment(*mobilevit, image), segment(*mobilevit, image))
 
@@ -78,7 +71,7 @@ def test_an_export_asks_for_the_size_that_a_processor_does_not_say(mobilevit, tm
     for part in mobilevit:
         part.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="resizes to no one size: give --size HEIGHT WIDTH"):
-        example("export.py").export(str(tmp_path / "model"), tmp_path / "x.onnx", None)
+        export(str(tmp_path / "model"), tmp_path / "x.onnx", None)
 
 
 def spoil(folder: Path, change) -> None:
@@ -157,7 +150,7 @@ def test_weights_saved_in_half_precision_compute_in_float32(load, tmp_path):
 ENTRIES = {
     "load_for_inference": load_for_inference,
     "load_student": lambda folder: load_student(folder, CLASSES, (64, 64)),
-    "the Space": lambda folder: example("space/app.py").load(folder, False),
+    "the Space": lambda folder: pytest.importorskip(SPACE, reason=NO_SPACE).load(folder, False),
 }
 
 

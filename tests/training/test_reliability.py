@@ -313,10 +313,18 @@ def test_logs_too_go_on_from_within_their_interval(workers, tmp_path):
     assert_equal_weights(weights(resumed), weights(undisturbed))
 
 
+@pytest.fixture
+def hears_ctrl_c():
+    """As in the foreground: where tests are run in the background, the shell has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("objective", [CTCL, general_kdcl])
 def test_a_signal_saves_and_stops_after_the_step_and_the_run_goes_on_as_if_nothing_had_happened(
-    number, objective, tmp_path
+    number, objective, tmp_path, hears_ctrl_c
 ):
     options = {"max_steps": 6, "logging_steps": 4, "eval_strategy": "epoch", "cnn_lr": 0.05}
     undisturbed = make_trainer(tmp_path / "one", objective, **options)
@@ -574,7 +582,7 @@ class ScaledTrainer(CTCLTrainer):
 
 @pytest.fixture
 def float16_on_cpu(monkeypatch):
-    monkeypatch.setattr("test_trainer.CTCLTrainer", ScaledTrainer)
+    monkeypatch.setattr("training.test_trainer.CTCLTrainer", ScaledTrainer)
     yield
     AcceleratorState._reset_state()
 
