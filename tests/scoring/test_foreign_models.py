@@ -22,7 +22,6 @@ from ctcl_hf import load_student, segment
 from ctcl_hf.cli.export import export
 from ctcl_hf.scoring.predict import load_for_inference, load_whole_model
 
-
 SPACE, NO_SPACE = "ctcl_hf.publishing.space.app", "pip install 'ctcl-hf[space]'"
 
 
