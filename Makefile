@@ -7,7 +7,7 @@ OLDEST := .venv-oldest
 
 .PHONY: demo test test-oldest browser bench lint clean
 
-# About six minutes on two CPU cores, on drawn street scenes: both students alone, then together, with the same steps. Ends
+# About five minutes on two CPU cores, on drawn street scenes: both students alone, then together, with the same steps. Ends
 # with a table of both and of the gain in each class, and a figure, in runs/demo.
 demo: $(VENV)/installed
 	rm -rf runs/demo runs/demo-alone
