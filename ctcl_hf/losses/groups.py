@@ -65,8 +65,7 @@ class ClassGroups(nn.Module):
 
     Args:
         num_classes: K.
-        peers: of each learner, by its place among the predictors, its peer's place.
-        predictors: how many there are.
+        peers: of each learner, by its place among the predictors, its peer's place. The learners come first.
         ratio: of the peer's IoU to the learner's, below which the peer is blind to a class.
         floor: the least IoU of a class that the peer is not blind to.
         memory: what is kept of the counts from one step to the next. 0.99 looks back about 100 steps.
@@ -80,7 +79,6 @@ class ClassGroups(nn.Module):
         self,
         num_classes: int,
         peers: Sequence[int],
-        predictors: int = 2,
         ratio: float = 0.5,
         floor: float = 0.05,
         memory: float = 0.99,
@@ -88,6 +86,7 @@ class ClassGroups(nn.Module):
         super().__init__()
         self.peers = tuple(peers)
         self.ratio, self.floor, self.memory = ratio, floor, memory
+        predictors = max(len(self.peers), max(self.peers) + 1)
         self.register_buffer("confusion", torch.zeros(predictors, num_classes, num_classes))
         self.register_buffer("blind", torch.zeros(len(self.peers), num_classes, dtype=torch.bool))
         self.register_buffer("counted", torch.zeros_like(self.confusion))

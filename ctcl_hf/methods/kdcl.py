@@ -53,7 +53,7 @@ class KDCL(PixelwiseObjective):
     )
 
     def __init__(self, a: Student, b: Student, **options: Any):
-        super().__init__(a, b, (2, 2), predicted=3, **options)
+        super().__init__(a, b, (2, 2), **options)
         self.teaching = PixelTeaching(peers=self.peers, temperature=self.options.temperature)
         if self.options.kdcl_target == "general":
             self.held_out_images = HELD_OUT_IMAGES
@@ -67,11 +67,7 @@ class KDCL(PixelwiseObjective):
     def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
         students = (a.logits, b.logits)
         on_pixels = self.pixel_losses(students, labels, self.teaching._replace(target=self._target(*students, labels)))
-        terms = []
-        for i, student in enumerate((a, b)):
-            own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels), "kl": on_pixels.pixel[i]}
-            terms.append(StudentTerms(own, self.group_statistics(i)))
-        return terms[0], terms[1]
+        return self.terms_of(0, a, labels, on_pixels), self.terms_of(1, b, labels, on_pixels)
 
     def _target(self, a: Tensor, b: Tensor, labels: Tensor) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
         """How the target's logits at some pixels are made of the students': see `PixelTeaching`."""

@@ -20,18 +20,17 @@ class PixelwiseObjective(Objective):
 
     Args:
         peers: of each student, its peer's place among all that is predicted: the students, teachers, a target.
-        predicted: how many students, teachers and targets there are.
         options: see the method's `Options`.
     """
 
     STATISTICS: ClassVar[dict[str, str]] = {"groups": "groups of classes that it is taught"}
 
-    def __init__(self, a: Student, b: Student, peers: tuple[int, int], predicted: int = 2, **options: Any):
+    def __init__(self, a: Student, b: Student, peers: tuple[int, int], **options: Any):
         super().__init__(a, b, **options)
         self.peers = peers
         self.compared: list[Groups] = []  # of each student, the groups of the last step
         if self.options.pixel_classes == "grouped":
-            self.class_groups = ClassGroups(a.config.num_labels, peers, predicted)
+            self.class_groups = ClassGroups(self.num_labels, peers)
 
     @torch.compiler.disable  # groups are numbers of the host's
     def pixel_losses(
@@ -59,6 +58,11 @@ class PixelwiseObjective(Objective):
             return {}
         return {"groups": torch.tensor(float(len(self.compared[learner])))}
 
+    def terms_of(self, i: int, student: StudentOutput, labels: Tensor, on_pixels: PixelLosses) -> StudentTerms:
+        """Of student i: its cross entropies and, as "kl", what it is taught at pixels."""
+        own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels), "kl": on_pixels.pixel[i]}
+        return StudentTerms(own, self.group_statistics(i))
+
 
 class LogitDistillation(PixelwiseObjective):
     """L = CE + w T^2 KL(p_peer || p_learner) for each student, both softened by T: the mean over labelled pixels.
@@ -74,8 +78,8 @@ class LogitDistillation(PixelwiseObjective):
     TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
 
     def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
-        peers, predicted = ((1, 0), 2) if teachers is None else ((2, 3), 4)
-        super().__init__(a, b, peers, predicted, teachers=teachers, **options)
+        peers = (1, 0) if teachers is None else (2, 3)
+        super().__init__(a, b, peers, teachers=teachers, **options)
         self.teaching = PixelTeaching(peers=peers, temperature=self.options.temperature)
         for weights in self.weights:
             weights["kl"] = self.options.distillation_weight
@@ -86,8 +90,4 @@ class LogitDistillation(PixelwiseObjective):
         on_pixels = self.pixel_losses(
             (a.logits, b.logits), labels, self.teaching, [teacher.logits for teacher in teachers]
         )
-        terms = []
-        for i, student in enumerate((a, b)):
-            own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels), "kl": on_pixels.pixel[i]}
-            terms.append(StudentTerms(own, self.group_statistics(i)))
-        return terms[0], terms[1]
+        return self.terms_of(0, a, labels, on_pixels), self.terms_of(1, b, labels, on_pixels)
