@@ -6,4 +6,6 @@ from importlib.util import find_spec
 def require(extra: str, *modules: str) -> None:
     """ImportError, with the line that installs them, if some of an extra's modules are not there."""
     if missing := [module for module in modules if find_spec(module) is None]:
-        raise ImportError(f"{', '.join(missing)} not installed: pip install 'ctcl-hf[{extra}]'")
+        raise ImportError(
+            f"{', '.join(missing)} not installed: pip install 'ctcl-hf[{extra}]', or in a checkout pip install '.[{extra}]'"
+        )
