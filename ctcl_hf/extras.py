@@ -7,5 +7,5 @@ def require(extra: str, *modules: str) -> None:
     """ImportError, with the line that installs them, if some of an extra's modules are not there."""
     if missing := [module for module in modules if find_spec(module) is None]:
         raise ImportError(
-            f"{', '.join(missing)} not installed: pip install 'ctcl-hf[{extra}]', or in a checkout pip install '.[{extra}]'"
+            f"{', '.join(missing)} not installed: pip install 'ctcl-hf[{extra}]' ('.[{extra}]' in a checkout)"
         )
