@@ -7,10 +7,12 @@ import PIL.Image
 import pytest
 import torch
 
+from ctcl_hf.data import build_synthetic
+from ctcl_hf.data.fingerprint import fingerprint
 from ctcl_hf.figures import class_gains_figure
 from ctcl_hf.metrics import scores_from_counts
 from ctcl_hf.runs.comparison import report
-from ctcl_hf.runs.comparison.checklist import checklist, fingerprint
+from ctcl_hf.runs.comparison.checklist import checklist
 from ctcl_hf.runs.comparison.evidence import evidence_of, gains_table, lost_table, seconds_table
 from ctcl_hf.runs.comparison.grid import Grid
 from ctcl_hf.runs.comparison.paper import DML, VANILLA, Row
@@ -139,7 +141,9 @@ def test_runs_that_were_scored_on_other_images_or_labels_are_not_compared(grid, 
 def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(grid):
     cells = [cell for cell in grid.cells() if cell.is_finished]
     text = checklist(grid, cells, 2)
+    validation = build_synthetic().samples("validation", None)
     for expected in (
+        f"validation {len(validation)} images, {fingerprint(validation)} (fingerprints, as in run.json)",
         "3 classes: sky, road, pole; masks as stored",
         "crops of 32x32 from images scaled about 60x80",
         "the last of 4 steps; nothing is selected by validation or test",
@@ -153,29 +157,6 @@ def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(
     path = grid.cell(DML, "a+b", 3).folder / "run.json"
     path.write_text(path.read_text().replace('"alpha": 1.0', '"alpha": 2.0'))
     assert "NOT THE SAME WITH EVERY SEED: seeds [1, 2]: cnn ce 1" in checklist(grid, cells, 2)
-
-
-def test_a_fingerprint_changes_with_names_sizes_and_order_alone(halves, tmp_path):
-    from datasets import Dataset, Features, Image
-
-    from ctcl_hf.data import SegmentationSamples
-
-    def samples(files):
-        rows = {"image": [str(file) for file in files], "label": [str(file) for file in files]}
-        return SegmentationSamples(Dataset.from_dict(rows, Features(image=Image(), label=Image())), 3, None)
-
-    def picture(name, size, colour=0):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        PIL.Image.new("L", size, colour).save(path)
-        return path
-
-    first, second = picture("a.png", (8, 6)), picture("b.png", (8, 6))
-    given = fingerprint(samples([first, second]))
-    assert given == fingerprint(samples([picture("copy/a.png", (8, 6), 7), picture("copy/b.png", (8, 6), 9)]))
-    assert len({given, fingerprint(samples([second, first])), fingerprint(samples([first])),
-                fingerprint(samples([first, picture("other/b.png", (6, 8))]))}) == 4  # fmt: skip
-    assert len(fingerprint(halves.samples("validation", None))) == 16  # embedded, without names
 
 
 def test_tables_and_the_chart_of_classes_are_written_into_the_grids_folder(grid):
