@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from .data import IGNORE_INDEX
 from .data.palettes import Palette
+from .metrics.scores import metric_name
 
 DISAGREEMENT = (230, 30, 120)
 
@@ -80,7 +81,7 @@ def comparison_figure(
 
 
 # Of each student, in Trainer's log: the keys of its score and of a method's terms and statistics, by their titles.
-SCORE = {"eval_{}_mean_iou": "mIoU on validation"}
+SCORE = {metric_name("eval", "{}", "mean_iou"): "mIoU on validation"}
 
 
 def _keys(titles: Mapping[str, str]) -> dict[str, str]:

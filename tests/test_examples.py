@@ -149,7 +149,10 @@ def test_cards_show_the_control_beside_the_run(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     alone = json.loads((tmp_path / "alone" / "results.json").read_text())["scores"]["validation"]
     card = (tmp_path / "ctcl" / "vit" / "README.md").read_text()
-    assert f"| vit trained alone, validation | {alone['images']} | {100 * alone['vit_mean_iou']:.2f} |" in card
+    assert (
+        f"| vit trained alone, validation | {alone['images']} | {100 * alone['students']['vit']['mean_iou']:.2f} |"
+        in card
+    )
     assert f"| **vit**, validation | {alone['images']} |" in card
     for control, message in ((folder, "a run of --method ctcl"), (tmp_path, "no results.json there")):
         refused = run("run_ctcl.py", *TINY, "--control", str(control), "--output_dir", str(tmp_path / "x"))

@@ -15,13 +15,14 @@ from tqdm.auto import tqdm
 
 from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
 from ..figures import mistakes_figure
+from ..metrics.scores import Scores
 from ..students import as_student
 from .evaluate import NothingToScore, evaluate_predictors
 from .image_counts import ImageCounts
 from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
 
-NAME = "model"  # of the one predictor, in the keys of its scores
+NAME = "model"  # of the one predictor
 
 
 class Scorer:
@@ -56,10 +57,8 @@ class Scorer:
 
     def score(
         self, split: str, protocol: Protocol, batch_size: int = 4, workers: int = 0, predictions: Path | None = None
-    ) -> tuple[dict[str, float], ImageCounts]:
-        """Scores by "mean_iou", "overall_accuracy", "mean_accuracy", "loss", "iou_CLASS"; and counts of all images.
-
-        Of images without labels there are none.
+    ) -> tuple[Scores | None, ImageCounts]:
+        """Scores, None where no image has a label; and counts of all images.
 
         Args:
             predictions: folder for a PNG of every image's prediction, in the benchmark's own ids. ValueError if two
@@ -82,7 +81,7 @@ class Scorer:
 
         batches = tqdm(loader, f"Scoring {split}", disable=not accelerator.is_local_main_process)
         try:
-            scores, _, counts = evaluate_predictors(
+            evaluation, counts = evaluate_predictors(
                 {NAME: self.predict},
                 (send_to_device(batch, accelerator.device) for batch in batches),
                 self.data.class_names,
@@ -92,8 +91,8 @@ class Scorer:
                 after_image=after_image,
             )
         except NothingToScore as nothing:  # a benchmark's images without labels, whose predictions are wanted
-            return {}, nothing.counts[NAME].gather()
-        return {key.removeprefix(f"{NAME}_"): value for key, value in scores.items()}, counts[NAME].gather()
+            return None, nothing.counts[NAME].gather()
+        return evaluation.students[NAME], counts[NAME].gather()
 
     @torch.no_grad()
     def worst_figure(self, split: str, protocol: Protocol, worst: Sequence[tuple[int, float]]) -> Figure:

@@ -115,7 +115,7 @@ def test_a_layout_trains_and_its_students_score_as_the_run_said(layout, tmp_path
     for name in ("cnn", "vit"):
         scorer = Scorer(str(tmp_path / "run" / name), data, Accelerator(cpu=True))
         scores, images = scorer.score("validation", protocol, predictions=tmp_path / "png")
-        assert scores["mean_iou"] == pytest.approx(told["scores"]["validation"][f"{name}_mean_iou"], abs=1e-9)
+        assert scores.mean_iou == pytest.approx(told["scores"]["validation"]["students"][name]["mean_iou"], abs=1e-9)
         assert images.labelled_pixels > 0
     shutil.rmtree(tmp_path / "run")
 

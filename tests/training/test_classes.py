@@ -7,6 +7,7 @@ from ctcl_hf.figures import blind_classes_figure
 from ctcl_hf.training.classes import GROUPS, ClassWatch, groups_text, still_lost
 
 NAMES = ("cnn", "vit")
+LABELS = ("Sky", "Fence", "Wall")
 
 
 def evaluation(step, fence, sky=0.9):
@@ -28,13 +29,13 @@ def evaluation(step, fence, sky=0.9):
 )
 def test_a_class_is_lost_below_half_of_the_best_that_it_was_known_at(fences, lost):
     history = [evaluation(10 * i, fence) for i, fence in enumerate(fences)]
-    found = still_lost([{"step": 0, "loss": 1.0}, *history], NAMES)
+    found = still_lost([{"step": 0, "loss": 1.0}, *history], NAMES, LABELS)
     assert [(one.student, one.label) for one in found] == ([("cnn", "Fence")] if lost else [])
 
 
 def test_a_class_that_does_not_occur_any_more_is_not_lost():
     absent = {key: value for key, value in evaluation(10, 0.0).items() if "Fence" not in key}
-    assert not still_lost([evaluation(0, 0.4), absent], NAMES)
+    assert not still_lost([evaluation(0, 0.4), absent], NAMES, LABELS)
 
 
 def watched(pair, history):
@@ -49,7 +50,7 @@ class Pair:
     names = NAMES
 
     def __init__(self, groups=None):
-        labels = {0: "Sky", 1: "Fence", 2: "Wall"}
+        labels = dict(enumerate(LABELS))
         config = type("Config", (), {"id2label": labels})
         self.students = {name: type("Student", (), {"config": config}) for name in NAMES}
         self.objective = type("Objective", (), {"class_groups": groups})
@@ -95,7 +96,7 @@ def test_groups_are_logged_when_they_change_and_told_in_a_line_per_student():
     assert second == "vit is taught on 3 groups of 3 classes: its peer is blind to no class; merged none."
     assert groups_text([{"step": 1, "loss": 2.0}]) == ""
     changes = [(log["step"], log[GROUPS]) for log in state.log_history]
-    figure = blind_classes_figure(changes, 40, ("Sky", "Fence", "Wall"))
+    figure = blind_classes_figure(changes, 40, LABELS)
     (bars,) = [c for c in figure.axes[0].collections if len(c.get_paths())]
     assert bars.get_paths()[0].get_extents().x0 == 10 and bars.get_paths()[0].get_extents().x1 == 30
 

@@ -32,8 +32,8 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
     """Markdown: what the finished cells of one pair were trained on, how they were scored, and what intervals cover."""
     facts = cells[0].read("results.json")
     data, training = facts["data"], facts["training"]
-    names = [key.partition("_iou_")[2] for key in next(iter(facts["scores"].values())) if "_iou_" in key]
-    classes = list(dict.fromkeys(names))
+    scores = next(iter(cells[0].evaluations().values())).students.values()
+    classes = list(dict.fromkeys(label for of in scores for label in of.ious))
     masks = {key: data[key] for key in ("label_map", "ignore_index", "reduce_labels", "palette") if data.get(key)}
     mapped = json.dumps(masks) if masks else "as stored"
     size = "x".join(map(str, data["image_size"])) if data["image_size"] else "the data's own size"

@@ -12,6 +12,7 @@ import numpy as np
 from ...arguments.data import DataArguments
 from ...figures import class_gains_figure, grid_curves_figure, methods_figure, save_figure
 from ...methods import METHODS
+from ...metrics.scores import curve
 from ...scoring.image_counts import COUNTS_FILE
 from ...scoring.predict import load_for_inference, segment
 from ...tables import markdown_table
@@ -76,13 +77,13 @@ def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line
         names = cell.student_names()
         if best:
             history = cell.read("trainer_state.json")["log_history"]
-            curves = ([log[f"eval_{name}_mean_iou"] for log in history if "eval_loss" in log] for name in names)
-            scores = tuple(100 * max(curve, default=float("nan")) for curve in curves)
+            curves = ([score for _, score in curve(history, name)] for name in names)
+            scores = tuple(100 * max(points, default=float("nan")) for points in curves)
         else:
-            own = cell.read("results.json")["scores"].get(split)
+            own = cell.evaluations().get(split)
             if own is None:
                 continue
-            scores = tuple(100 * own[f"{name}_mean_iou"] for name in names)
+            scores = tuple(100 * own.students[name].mean_iou for name in names)
         by_row.setdefault(row, {})[seed] = scores
     lines = []
     for row in (row for row in grid.rows if row in by_row):
