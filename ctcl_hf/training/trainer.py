@@ -1,6 +1,5 @@
 """The training loop: transformers' Trainer around a pair of students."""
 
-import math
 from collections import defaultdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -221,19 +220,8 @@ class CTCLTrainer(PairCheckpoints, Trainer):
 
     def _images_of_step(self) -> list[str]:
         """The training images of this process's batches of the present step: files, or numbers in other data sets."""
-        args, data = self.args, self.train_dataset
-        together = args.train_batch_size * args.world_size
-        batches = len(data) // together if args.dataloader_drop_last else math.ceil(len(data) / together)
-        steps = math.ceil(batches / args.gradient_accumulation_steps)
-        first = self._place[0] % steps * args.gradient_accumulation_steps
-        numbers = [
-            number
-            for i in range(len(self._step_batches))
-            for number in self.train_sampler.batch(
-                (first + i) * args.world_size + args.process_index, args.train_batch_size
-            )
-        ]
-        return [samples_for(self.model, data).name(number) for number in numbers]
+        samples = samples_for(self.model, self.train_dataset)
+        return [samples.name(index) for batch in self._step_batches for index in batch["index"].tolist()]
 
     def get_train_dataloader(self) -> DataLoader:
         if self.train_dataset is None:
@@ -289,7 +277,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(**inputs)
+        outputs = model(pixel_values=inputs["pixel_values"], labels=inputs["labels"])
         self._step_terms.append(outputs["terms"])
         self._step_batches.append(inputs)
         for name, value in (outputs["terms"] | {"loss": outputs["loss"].detach()}).items():

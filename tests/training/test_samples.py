@@ -75,6 +75,18 @@ def test_what_is_indexed_by_number_is_trained_and_evaluated_on(kind, tmp_path):
     assert trainer.evaluate()["eval_cnn_loss"] > 0
 
 
+def test_a_batch_says_which_samples_it_is_of(tmp_path):
+    """They were worked out from the sampler's order, as accelerate was thought to share it out."""
+    data = make_data(5, 1, SIZE).samples("train", EvaluationTransform(SIZE))
+    samples = ConcatDataset([plain(2), Subset(data, [4, 2, 3])])
+    trainer = make_trainer(tmp_path, samples)
+    batches = list(trainer.get_train_dataloader())
+    assert len({index for batch in batches for index in batch["index"].tolist()}) == 4  # of 5, two a batch
+    for batch in batches:
+        for index, labels in zip(batch["index"].tolist(), batch["labels"], strict=True):
+            assert torch.equal(labels, samples[index]["labels"])
+
+
 @pytest.mark.parametrize("stream", [Stream, lambda: arrow().to_iterable_dataset(), lambda: iter(plain())])
 def test_what_is_not_indexed_by_number_is_refused_in_a_sentence(stream, tmp_path):
     for given in ({"train_dataset": stream()}, {"train_dataset": plain(), "eval_dataset": stream()}):
