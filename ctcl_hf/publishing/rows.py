@@ -1,6 +1,6 @@
 """A run's record in words: what a student's card says, value by value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..metrics.scores import Evaluation, evaluations_from_json
@@ -27,7 +27,7 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "dataset": dataset,
         "dataset_title": record["dataset_title"],
         "dataset_id": record["dataset_id"],
-        "classes": data["classes"],
+        "classes": _with_colours(data["classes"], own.get("palette")),  # which records of older versions lack
         "height": height,
         "width": width,
         "origin": own["origin"],
@@ -49,6 +49,13 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         ],
         "training": _training(record, name),
     }
+
+
+def _with_colours(classes: Sequence[str], palette: Sequence[Sequence[int]] | None) -> list[str]:
+    """`road (#804080)`, where the colours that the student keeps are known."""
+    if palette is None:
+        return list(classes)
+    return [f"{name} (#{''.join(f'{c:02x}' for c in colour)})" for name, colour in zip(classes, palette, strict=True)]
 
 
 def _split_name(prefix: str) -> str:

@@ -58,7 +58,7 @@ def prepare(arguments: Arguments) -> Run:
         print(f"Trained: on crops of {crop} from images scaled about {whole} (height x width). Scored: {protocol}.")
     logging.disable_progress_bar()  # of single files read and written, which would break the training bar
     set_seed(training.seed)
-    pair_students = _students(students, data.class_names, image_size)
+    pair_students = _students(students, data, image_size)
     for student in pair_students.values():
         for size in {tuple(data_arguments.crop_size), image_size}:
             student.check_size(size)
@@ -128,20 +128,21 @@ def _check(data: SegmentationData, arguments: DataArguments) -> None:
         ) from None
 
 
-def _students(arguments: StudentArguments, class_names: tuple[str, ...], size: tuple[int, int]) -> dict[str, Student]:
+def _students(arguments: StudentArguments, data: SegmentationData, size: tuple[int, int]) -> dict[str, Student]:
     """Both students by name: their families, numbered where they are of one."""
     families = ("cnn", "vit") if arguments.students is None else (None, None)
     sources = arguments.students or (arguments.cnn, arguments.vit)
     loaded = [
         load_student(
             name,
-            class_names,
+            data.class_names,
             size,
             family=family,
             from_scratch=arguments.from_scratch,
             encoder_weights=weights,
             aspp_channels=arguments.aspp_channels,
             output_stride=arguments.output_stride,
+            palette=data.palette,
         )
         for name, family, weights in zip(sources, families, _weights_of(sources, arguments), strict=True)
     ]

@@ -22,7 +22,8 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from ..data import IGNORE_INDEX
+from ..data import IGNORE_INDEX, palette_of
+from ..data.masks import Colour
 from ..hub_access import from_cache_unless_hub_answers
 from ..models import DeepLabV3PlusForSemanticSegmentation
 from . import STUDENTS, Student, as_student
@@ -58,6 +59,7 @@ def load_student(
     family: str | None = None,
     from_scratch: bool = False,
     encoder_weights: str | None = None,
+    palette: Sequence[Colour] | None = None,
     **deeplab_config: Any,
 ) -> Student:
     """A student for these classes.
@@ -72,6 +74,8 @@ def load_student(
         from_scratch: random weights instead of pretrained ones. A local folder always gives its weights.
         encoder_weights: a local file with the timm encoder's weights, which are then not downloaded; whatever
             `from_scratch` says. See `read_encoder_weights`.
+        palette: RGB of each class, in which the student is drawn wherever it goes: its configuration keeps them.
+            Default: a saved student's own, if it knows these classes, else `palette_for` them.
         deeplab_config: fields of `DeepLabV3PlusConfig` for a new DeepLabV3+; a saved model keeps its own. An
             output_stride of None is the encoder's usual one.
 
@@ -118,6 +122,7 @@ def load_student(
             student.origin = weights.origin
         elif from_scratch:
             student.origin = "random weights"
+    student.config.palette = [list(colour) for colour in palette or palette_of(student.config)]
     if family is not None and student.family not in (family, "hybrid"):
         raise ValueError(
             f"{name_or_path!r} is a {student.config.model_type}, a student of the {student.family!r} family; a "
@@ -183,6 +188,7 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
         nearest = f" (known: {', '.join(nearest)})" if nearest else ""
         raise OSError(f"Cannot load {source!r}{nearest}: {error}\n{WAYS_ON}") from error
     if saved.id2label != architecture.id2label:
+        architecture.palette = None  # it is of other classes
         # As many classes, but others: the loaded classifiers would go on under wrong names.
         for module_name, module in model.named_modules():
             is_head = "classifier" in module_name or "head" in module_name

@@ -134,6 +134,7 @@ def _student(student: Student) -> dict[str, Any]:
         "image_size": [student.image_processor.size["height"], student.image_processor.size["width"]],
         "origin": student.origin,
         "custom_code": bool(type(student.model)._auto_class),
+        "palette": student.config.to_dict().get("palette"),
     }
 
 

@@ -358,3 +358,27 @@ def test_the_usual_size_is_that_of_most_images_and_never_huge():
 def test_the_unused_split_of_a_hub_data_set_does_no_harm(tmp_path, rows):
     name = parquet(tmp_path / "more", rows, splits=("train", "validation", "extra"))
     assert set(build_own(name, class_names=NAMES).splits) == {"train", "validation"}
+
+
+def shown_in(folder, palette, **told):
+    """Data whose masks are PNGs with a palette of the first colours."""
+    for path in folder.glob("*/masks/*.png"):
+        mask = PIL.Image.fromarray(np.asarray(PIL.Image.open(path)) % 3)
+        mask.putpalette([channel for colour in palette for channel in colour])
+        mask.save(path)
+    return build_own(str(folder), class_names=NAMES, **told).palette
+
+
+COLOURS = ((0, 0, 0), (10, 200, 30), (90, 90, 250))
+
+
+def test_classes_are_drawn_in_the_colours_that_masks_with_a_palette_show(folder):
+    """They were drawn in colours of our own, whatever an annotator had chosen."""
+    assert shown_in(folder, COLOURS) == COLOURS
+    assert shown_in(folder, COLOURS, label_map={1: 2, 2: 1}) == (COLOURS[0], COLOURS[2], COLOURS[1])
+
+
+@pytest.mark.parametrize("palette", [[(i, i, i) for i in range(256)], [(200, 0, 0)] * 256, COLOURS[:2]])
+def test_a_palette_that_tells_no_classes_apart_is_not_drawn_in(folder, palette):
+    without = build_own(str(folder), class_names=NAMES).palette
+    assert shown_in(folder, palette) == without

@@ -47,6 +47,7 @@ def trained(tmp_path_factory):
     trainer = make_trainer(folder, facts=facts)
     trainer.train()
     trainer.model.students["vit"].origin = "nvidia/mit-b1"
+    trainer.model.students["cnn"].config.palette = [[0, 0, 90], [200, 200, 0], [255, 0, 0]]
     trainer.evaluate()
     trainer.evaluate(trainer.eval_dataset, metric_key_prefix="test")
     found = trainer.scores["test"]
@@ -85,6 +86,8 @@ def test_the_text_holds_what_was_recorded(trained):
     assert f"| **cnn**, test | 5 | {iou:.2f} |" in text
     assert f"| cnn trained alone, test | 5 | {iou / 2:.2f} |" in text
     assert f"| dot | {100 * scores.ious['dot']:.2f} |" in text
+    assert "Classes: left (#00005a), right (#c8c800), dot (#ff0000)." in text
+    assert "Classes: left, right, dot." in (folder / "vit" / "README.md").read_text()  # whose colours nobody said
     assert "](figure.png)" in text and (folder / "cnn" / "figure.png").is_file()
     assert "@inproceedings{zhu2023good," in text
     assert "{{" not in text and "None" not in text

@@ -10,6 +10,7 @@ from conftest import make_cnn, make_vit
 from transformers import pipeline
 
 from ctcl_hf import EvaluationTransform, segment
+from ctcl_hf.cli.predict import predict
 from ctcl_hf.losses import upsample
 from ctcl_hf.scoring.predict import class_map, load_for_inference, sliding_window_logits
 
@@ -30,6 +31,17 @@ def test_pipeline_gives_the_masks_that_evaluation_scores(make, tmp_path, halves,
     for part in found:
         painted[np.asarray(part["mask"]) > 0] = student.config.label2id[part["label"]]
     assert np.array_equal(painted, evaluated)
+
+
+def test_a_picture_is_drawn_in_the_students_own_colours(tmp_path, monkeypatch):
+    student = make_vit()
+    student.config.palette = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    student.save_pretrained(str(tmp_path / "vit"))
+    PIL.Image.new("RGB", (40, 30)).save(tmp_path / "street.png")
+    drawn = []
+    monkeypatch.setattr("ctcl_hf.figures.overlay", lambda image, labels, palette: drawn.append(palette) or image)
+    predict([tmp_path / "street.png"], str(tmp_path / "vit"), tmp_path)
+    assert drawn == [[(1, 2, 3), (4, 5, 6), (7, 8, 9)]]
 
 
 def test_an_image_is_segmented_at_its_own_size():
