@@ -40,7 +40,7 @@ class MethodOptions:
 
     # Whether the method learns from frozen models, which it is then given as `teachers`.
     TEACHERS: ClassVar[Literal["none", "optional", "needed"]] = "none"
-    distillation_warmup: ClassVar[float] = 0.0
+    distillation_warmup = 0.0  # of a method that teaches nothing; no field: others make it an option
 
     def __post_init__(self):
         if problems := self.problems():
@@ -75,6 +75,13 @@ class DistillationOptions(MethodOptions):
 
 
 @dataclass(kw_only=True)
+class WeightedOptions(DistillationOptions):
+    """Options of methods by which a student learns one thing from its peer, with one weight."""
+
+    distillation_weight: Weight  # each method has its own default
+
+
+@dataclass(kw_only=True)
 class SoftenedOptions(DistillationOptions):
     """Options of methods that compare softened class distributions pixel by pixel."""
 
@@ -84,3 +91,8 @@ class SoftenedOptions(DistillationOptions):
         "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot tell apart "
         "are merged, so that among them the labels alone decide.",
     )
+
+
+@dataclass(kw_only=True)
+class SoftenedWeightedOptions(SoftenedOptions, WeightedOptions):
+    """Options of methods that compare softened distributions, with one weight."""

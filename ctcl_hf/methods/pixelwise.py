@@ -9,6 +9,7 @@ from torch import Tensor
 from ..losses import ClassGroups, Groups, PixelLosses, PixelTeaching, pixel_losses
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
+from .options import SoftenedOptions, SoftenedWeightedOptions
 
 
 class PixelwiseObjective(Objective):
@@ -23,6 +24,7 @@ class PixelwiseObjective(Objective):
         options: see the method's `Options`.
     """
 
+    options: SoftenedOptions
     STATISTICS: ClassVar[dict[str, str]] = {"groups": "groups of classes that it is taught"}
 
     def __init__(self, a: Student, b: Student, peers: tuple[int, int], **options: Any):
@@ -75,6 +77,7 @@ class LogitDistillation(PixelwiseObjective):
         teachers, options: see `Objective`.
     """
 
+    options: SoftenedWeightedOptions
     TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
 
     def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):

@@ -307,7 +307,7 @@ def _control(folder: str, data: DataArguments) -> dict[str, Evaluation]:
 def _teacher(folder: Path, class_names: tuple[str, ...]) -> Student:
     """A trained student to learn from. OSError if the folder holds none, ValueError if it knows other classes."""
     teacher = as_student(*load_for_inference(str(folder)))
-    known = tuple(teacher.config.id2label[i] for i in range(teacher.config.num_labels))
+    known = tuple(teacher.class_names)
     if known != tuple(class_names):
         raise ValueError(f"--teachers: {folder} knows the classes {', '.join(known)}, not {', '.join(class_names)}.")
     return teacher

@@ -98,7 +98,7 @@ def evaluate_pair(
     return evaluate_predictors(
         {name: student.logits for name, student in pair.students.items()},
         batches,
-        [student.config.id2label[i] for i in range(student.config.num_labels)],
+        student.class_names,
         student.ignore_index,
         protocol,
         accelerator,

@@ -42,8 +42,7 @@ class Scorer:
         self.student = as_student(loaded, self.image_processor).to(accelerator.device).eval()
         self.data = data
         self.accelerator = accelerator
-        names = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
-        self.order, self.class_note = class_order(names, data.class_names)
+        self.order, self.class_note = class_order(self.student.class_names, data.class_names)
 
     def predict(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, h, w), classes as the data numbers them."""
@@ -107,7 +106,7 @@ class Scorer:
             predicted.append(class_map(logits.float(), labels.shape)[0].cpu().numpy().astype(np.uint8))
             truths.append(labels.numpy())
             shown = Image.fromarray(sample["pixel_values"].permute(1, 2, 0).numpy())
-            images.append(np.asarray(shown.resize(labels.shape[::-1])))
+            images.append(np.asarray(shown.resize((labels.shape[1], labels.shape[0]))))
             titles.append(f"{samples.name(number)}: mIoU {100 * mean_iou:.1f} %")
         return mistakes_figure(images, truths, predicted, titles, self.data.class_names, self.data.palette)
 

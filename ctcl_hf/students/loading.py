@@ -89,7 +89,7 @@ def load_student(
         "semantic_loss_ignore_index": IGNORE_INDEX,
     }
     name = full_name(name_or_path)
-    normalization = {}
+    normalization: dict[str, Any] = {}
     if name.startswith(LOCAL_DIR):
         encoder_weights = encoder_weights or name
         name, normalization = read_local_config(name)
@@ -115,9 +115,12 @@ def load_student(
         except OSError as error:
             raise OSError(f"Cannot load the encoder {name!r}: {error}\n{WAYS_ON}") from error
         pretrained = timm.get_pretrained_cfg(name)
-        normalization = {"mean": pretrained.mean, "std": pretrained.std} | normalization
+        origin = name
+        if pretrained is not None:
+            normalization = {"mean": pretrained.mean, "std": pretrained.std} | normalization
+            origin = f"timm/{pretrained.architecture}.{pretrained.tag}"
         student = as_student(model, image_processor(image_size, **normalization))
-        student.origin = f"timm/{pretrained.architecture}.{pretrained.tag}"
+        student.origin = origin
         if weights is not None:
             student.origin = weights.origin
         elif from_scratch:
@@ -173,8 +176,8 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
     """A model in transformers' format: a folder's weights, or a Hub id's weights or, from scratch, its architecture."""
     is_folder = Path(source).is_dir()
     if from_scratch and source in MIT_VARIANTS and not is_folder:
-        architecture = SegformerConfig(**MIT_VARIANTS[source], **config)
-        return as_student(AutoModelForSemanticSegmentation.from_config(architecture), image_processor(image_size))
+        variant = SegformerConfig(**MIT_VARIANTS[source], **config)
+        return as_student(AutoModelForSemanticSegmentation.from_config(variant), image_processor(image_size))
     if is_folder and not Path(source, "config.json").is_file():
         students = sorted(path.parent.name for path in Path(source).glob("*/config.json"))
         hint = f" Did you mean one of its folders: {', '.join(students)}?" if students else ""
@@ -185,14 +188,14 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
             processor = _saved_processor(source, image_size)
     except (OSError, ValueError, SafetensorError) as error:
         nearest = difflib.get_close_matches(source, MIT_VARIANTS, cutoff=0.4)
-        nearest = f" (known: {', '.join(nearest)})" if nearest else ""
-        raise OSError(f"Cannot load {source!r}{nearest}: {error}\n{WAYS_ON}") from error
+        known = f" (known: {', '.join(nearest)})" if nearest else ""
+        raise OSError(f"Cannot load {source!r}{known}: {error}\n{WAYS_ON}") from error
     if saved.id2label != architecture.id2label:
         architecture.palette = None  # it is of other classes
         # As many classes, but others: the loaded classifiers would go on under wrong names.
         for module_name, module in model.named_modules():
             is_head = "classifier" in module_name or "head" in module_name
-            if is_head and isinstance(module, nn.Conv2d) and module.out_channels == len(architecture.id2label):
+            if is_head and isinstance(module, nn.Conv2d) and module.out_channels == architecture.num_labels:
                 module.reset_parameters()
     return as_student(model, processor)
 

@@ -114,5 +114,4 @@ class ClassWatch(TrainerCallback):
                 logger.warning(str(lost))
 
     def _labels(self) -> list[str]:
-        config = next(iter(self.pair.students.values())).config
-        return [config.id2label[i] for i in range(len(config.id2label))]
+        return next(iter(self.pair.students.values())).class_names

@@ -153,9 +153,8 @@ def record_of_inputs(pair: StudentPair, train: Dataset | None, evaluation: Any) 
     Of data that are no `SegmentationSamples` it knows the kind and the number of images. What scores alone depend on is
     not part of it.
     """
-    config = next(iter(pair.students.values())).config
     data = {
-        "classes": [config.id2label[i] for i in range(config.num_labels)],
+        "classes": next(iter(pair.students.values())).class_names,
         "ignore_index": pair.objective.ignore_index,
         "train": None if train is None else _samples(train, with_transform=True),
         "validation": None if evaluation is None else _samples(evaluation, with_transform=False),

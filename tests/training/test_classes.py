@@ -50,9 +50,7 @@ class Pair:
     names = NAMES
 
     def __init__(self, groups=None):
-        labels = dict(enumerate(LABELS))
-        config = type("Config", (), {"id2label": labels})
-        self.students = {name: type("Student", (), {"config": config}) for name in NAMES}
+        self.students = {name: type("Student", (), {"class_names": LABELS}) for name in NAMES}
         self.objective = type("Objective", (), {"class_groups": groups})
 
 
