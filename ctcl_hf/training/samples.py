@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
-from ..data import BadSample, SegmentationSamples
+from ..data import IGNORE_INDEX, BadSample, SegmentationSamples
 from ..methods.pair import StudentPair
 from .reproducibility import drawn_from
 
@@ -71,6 +71,11 @@ class CheckedSamples(Dataset):
             raise ValueError(f"The data set, a {type(self.dataset).__name__}, has no sample.")
         if not isinstance(origin(self.dataset, 0)[0], SegmentationSamples):  # whose bad files training tells
             self[(0, 0, 0) if to_train else 0]
+        elif self.ignore_index != IGNORE_INDEX:
+            raise ValueError(
+                f"Pixels without a class are {IGNORE_INDEX} in the data, but {self.ignore_index} to the students "
+                "(semantic_loss_ignore_index of their configuration). Load them with ctcl_hf.load_student, or set it."
+            )
 
     def name(self, index: int) -> str:
         """A sample's files, or its number where it has none that are known."""

@@ -115,6 +115,17 @@ def test_a_sample_that_is_not_as_it_should_be_is_told_before_training(change, me
         make_trainer(tmp_path, [change(sample) for sample in plain()])
 
 
+def test_students_that_leave_out_another_id_than_the_data_does_are_refused(tmp_path):
+    """255 was then a class out of range, which ended training in an IndexError of torch's."""
+    cnn, vit = make_cnn(), make_vit()
+    for student in (cnn, vit):
+        student.config.semantic_loss_ignore_index = 254
+    pair = StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit))
+    data = make_data(4, 1, SIZE).samples("train", TrainingTransform(SIZE, SIZE))
+    with pytest.raises(ValueError, match="are 255 in the data, but 254 to the students"):
+        CTCLTrainer(pair, CTCLArguments(str(tmp_path), use_cpu=True, report_to="none"), train_dataset=data)
+
+
 def test_labels_of_every_integer_type_train_alike(tmp_path):
     logs = []
     for dtype in (torch.uint8, torch.int16, torch.int64):
