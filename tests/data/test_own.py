@@ -6,26 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 from datasets import Dataset, Features, Image, Value
+from helpers.pictures import NAMES, SIZE, ids, labels, picture, read, save
 
 from ctcl_hf.data import BadSample, build_own
-
-SIZE = (24, 32)
-NAMES = ("ground", "tree", "sky")
-
-
-def picture(path, seed=0, size=SIZE, mode="RGB"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    PIL.Image.fromarray(pixels).convert(mode).save(path)
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PIL.Image.fromarray(pixels).save(path)
-
-
-def ids(*values):
-    return np.resize(np.array(values, dtype=np.uint8), SIZE)
 
 
 @pytest.fixture
@@ -36,14 +19,6 @@ def folder(tmp_path):
             picture(root / split / "images" / f"{i}.jpg", i)
             save(root / split / "masks" / f"{i}.png", ids(0, 1, 2, 255))
     return root
-
-
-def read(data, split="train", index=0):
-    return data.samples(split, lambda *pair: pair)[index]
-
-
-def labels(data, split="train", index=0):
-    return set(np.unique(read(data, split, index)["labels"]).tolist())
 
 
 def test_a_folder_of_pairs_is_a_data_set(folder):

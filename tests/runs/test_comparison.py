@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 import torch
 from conftest import make_cnn, make_vit
-from test_examples import EXAMPLES, SMALL, TINY, run
+from helpers.commands import EXAMPLES, SMALL, TINY, run
 
 from ctcl_hf import METHODS
 from ctcl_hf.arguments.method import MethodArguments

@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 from accelerate import Accelerator
-from data.test_benchmarks import make_ade20k, make_cityscapes, make_voc
-from data.test_own import ids, picture, save
+from helpers.benchmarks import make_ade20k, make_cityscapes, make_voc
+from helpers.pictures import ids, picture, save
 
 from ctcl_hf.arguments.data import DataArguments
 from ctcl_hf.arguments.recipes import parse_arguments

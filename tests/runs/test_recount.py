@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_examples import TINY
+from helpers.commands import TINY
 
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.metrics import scores_from_counts

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from conftest import make_cnn, make_data, make_vit
-from training.test_trainer import make_trainer
+from helpers.training import make_trainer
 
 from ctcl_hf import CTCL, CWD, KDCL, SegmentationData
 from ctcl_hf.publishing.card import RECORD_FILE, write_record

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_cnn, make_data, make_vit
+from helpers.training import SIZE, assert_equal_weights, general_kdcl, make_trainer, training_logs, weights
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, TrainerCallback
 
 from ctcl_hf import (
@@ -17,13 +18,10 @@ from ctcl_hf import (
     KDCL,
     CTCLArguments,
     CTCLTrainer,
-    EvaluationTransform,
     MeanIoU,
     Objective,
     OfflineKD,
-    StudentPair,
     StudentTerms,
-    TrainingTransform,
     Vanilla,
     build_synthetic,
 )
@@ -31,47 +29,6 @@ from ctcl_hf.data.benchmarks.synthetic import SCENE_CLASSES
 from ctcl_hf.methods import DistillationOptions
 from ctcl_hf.scoring.predict import class_map
 from ctcl_hf.training.reproducibility import seed_micro_batch
-
-SIZE = (64, 96)
-
-
-def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, crop=(64, 64), **arguments):
-    data = data or make_data()
-    torch.manual_seed(0)
-    cnn, vit = (make(len(data.class_names), size) for make in (make_cnn, make_vit))
-    pair = StudentPair({"cnn": cnn, "vit": vit}, objective(cnn, vit))
-    defaults = {
-        "max_steps": 4,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "report_to": "none",
-        "vit_warmup_steps": 2,
-        "seed": 3,
-    }
-    args = CTCLArguments(str(folder), **(defaults | arguments))
-    return CTCLTrainer(
-        pair,
-        args,
-        train_dataset=data.samples("train", TrainingTransform(size, crop)),
-        eval_dataset=data.samples("validation", EvaluationTransform(size)),
-        callbacks=callbacks,
-    )
-
-
-def training_logs(trainer):
-    return [log for log in trainer.state.log_history if "ce_cnn" in log]
-
-
-def weights(trainer):
-    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
-
-
-def assert_equal_weights(ours, theirs):
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert torch.equal(value, theirs[name]), name
 
 
 def test_every_term_of_both_students_is_logged_under_its_name(tmp_path):
@@ -186,10 +143,6 @@ def test_both_students_learn(tmp_path, method):
         assert after[f"eval_{name}_overall_accuracy"] > max(0.9, before[f"eval_{name}_overall_accuracy"])
 
 
-def general_kdcl(a, b):
-    return KDCL(a, b, kdcl_target="general")
-
-
 def taught_offline(a, b):
     torch.manual_seed(1)
     return OfflineKD(a, b, teachers=(make_vit(len(SCENE_CLASSES), SIZE), make_cnn(len(SCENE_CLASSES), SIZE)))
@@ -202,8 +155,8 @@ class Agreement(Objective):
 
     def __init__(self, a, b):
         super().__init__(a, b, distillation_warmup=0.5)
-        for weights in self.weights:
-            weights["agreement"] = 0.1
+        for own in self.weights:
+            own["agreement"] = 0.1
 
     def forward(self, a, b, labels):
         terms = []
