@@ -1,5 +1,6 @@
 """What an evaluation found, as data; and the flat names under which Trainer logs it."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -77,19 +78,14 @@ def curve(log_history: Iterable[Mapping[str, Any]], student: str, what: str = "m
 
 
 def _from_flat(told: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Of "cnn_mean_iou", "cnn_iou_Sky", ..., which versions before 0.2 wrote."""
-    whats = ("mean_iou", "mean_accuracy", "overall_accuracy", "loss")
-    names = [key.removesuffix("_mean_iou") for key in told if key.endswith("_mean_iou")]
-    names = [name for name in names if all(f"{name}_{what}" in told for what in whats)]  # not a class of such a name
-    return {
-        name: {what: told[f"{name}_{what}"] for what in whats}
-        | {
-            "ious": {
-                key.removeprefix(start): iou
-                for start in [f"{name}_{of_class('')}"]
-                for key, iou in told.items()
-                if key.startswith(start) and iou == iou  # NaN, once, was a class that does not occur
-            }
-        }
-        for name in names
-    }
+    """Of "cnn_mean_iou", "cnn_iou_Sky", ..., which versions before 0.2 wrote: scores by student."""
+    shares = ("mean_iou", "mean_accuracy", "overall_accuracy", "loss")
+    by_student: dict[str, dict[str, Any]] = {}
+    for name in (key.removesuffix("_mean_iou") for key in told if key.endswith("_mean_iou")):
+        if not all(f"{name}_{share}" in told for share in shares):
+            continue  # a class of such a name, and no student
+        start = f"{name}_{of_class('')}"
+        ious = {key.removeprefix(start): iou for key, iou in told.items() if key.startswith(start)}
+        by_student[name] = {share: told[f"{name}_{share}"] for share in shares}
+        by_student[name]["ious"] = {label: iou for label, iou in ious.items() if not math.isnan(iou)}
+    return by_student
