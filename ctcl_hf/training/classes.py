@@ -75,8 +75,9 @@ def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
         number = f"{len(told['groups'])} groups of {len(compared)} classes" if merged else f"{len(compared)} classes"
         blind = ", ".join(told["blind"]) or "no class"
         left_out = [label for label in told["blind"] if label not in compared]
-        what_becomes = f"merged {'; '.join(merged) or 'none'}" if not left_out else "which are left out"
-        lines.append(f"{name} is taught on {number}: its peer is blind to {blind}; {what_becomes}.")
+        what_becomes = f"; merged {'; '.join(merged)}" if merged else ""
+        what_becomes += f"; left out {', '.join(left_out)}" if left_out else ""
+        lines.append(f"{name} is taught on {number}: its peer is blind to {blind}{what_becomes}.")
     return "\n".join(lines)
 
 
