@@ -5,7 +5,7 @@ import reference
 import torch
 from conftest import make_cnn, make_vit
 
-from ctcl_hf import CTCL, StudentPair, Vanilla
+from ctcl_hf import CTCL, DML, StudentPair, Vanilla
 
 IGNORE = 255
 PRINTED = {"pixel_divisor": "taught", "pixel_classes": "all"}  # Eq. 4, which teaches from the first step on
