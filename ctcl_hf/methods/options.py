@@ -88,9 +88,14 @@ class SoftenedOptions(DistillationOptions):
     temperature: Positive = option(1.0, "Temperature T of the distributions compared; the term is scaled by T^2.")
     pixel_classes: PixelClasses = option(
         "all",
-        "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot tell apart "
-        "are merged, so that among them the labels alone decide.",
+        "What is compared at a pixel: all classes, as printed; those that the peer knows; or grouped ones: a class that "
+        "it does not know is merged with what it says instead.",
     )
+    blind_ratio: Share = option(
+        0.5, "A peer does not know a class in which its IoU on training pixels is below this share of the learner's."
+    )
+    blind_floor: Share = option(0.05, "Nor one in which it is below this IoU.")
+    blind_memory: Share = option(0.99, "What is kept of the counts for that IoU from one step to the next.")
 
 
 @dataclass(kw_only=True)

@@ -31,8 +31,11 @@ class PixelwiseObjective(Objective):
         super().__init__(a, b, **options)
         self.peers = peers
         self.compared: list[Groups] = []  # of each student, the groups of the last step
-        if self.options.pixel_classes == "grouped":
-            self.class_groups = ClassGroups(self.num_labels, peers)
+        if self.options.pixel_classes != "all":
+            told = self.options
+            self.class_groups = ClassGroups(
+                self.num_labels, peers, told.pixel_classes, told.blind_ratio, told.blind_floor, told.blind_memory
+            )
 
     @torch.compiler.disable  # groups are numbers of the host's
     def pixel_losses(

@@ -71,11 +71,13 @@ def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
     lines = []
     for name, told in last.items():
         merged = [" + ".join(group) for group in told["groups"] if len(group) > 1]
+        compared = {label for group in told["groups"] for label in group}
+        number = f"{len(told['groups'])} groups of {len(compared)} classes" if merged else f"{len(compared)} classes"
         blind = ", ".join(told["blind"]) or "no class"
-        compared = f"{len(told['groups'])} groups of {sum(map(len, told['groups']))} classes"
-        lines.append(
-            f"{name} is taught on {compared}: its peer is blind to {blind}; merged {'; '.join(merged) or 'none'}."
-        )
+        left_out = [label for label in told["blind"] if label not in compared]
+        what_becomes = f"; merged {'; '.join(merged)}" if merged else ""
+        what_becomes += f"; left out {', '.join(left_out)}" if left_out else ""
+        lines.append(f"{name} is taught on {number}: its peer is blind to {blind}{what_becomes}.")
     return "\n".join(lines)
 
 
