@@ -30,7 +30,7 @@ def merged_log_probabilities(log_p: Tensor, groups: Groups) -> Tensor:
 
 
 def place_of_classes(groups: Groups) -> dict[int, int]:
-    """By class: where `merged_log_probabilities` has its group. First come the classes that are alone, then the rest."""
+    """By class: where `merged_log_probabilities` has its group. First come the classes that are alone."""
     ordered = sorted(groups, key=lambda members: len(members) > 1)  # stable
     return {label: place for place, members in enumerate(ordered) for label in members}
 

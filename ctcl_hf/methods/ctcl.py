@@ -41,8 +41,8 @@ class CTCLOptions(SoftenedOptions):
     )
     pixel_classes: PixelClasses = option(
         "grouped",
-        "What is compared at a pixel: all classes, as printed; those that the peer knows; or grouped ones: a class that "
-        "it does not know is merged with what it says instead.",
+        "What is compared at a pixel: all classes, as printed; those that the peer knows; or grouped ones: a class "
+        "that it does not know is merged with what it says instead.",
     )
     region_divisor: Divisor = option(
         "taught", "The same of Eq. 3, in regions: those taught, as printed, or all labelled ones."

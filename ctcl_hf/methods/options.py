@@ -88,8 +88,8 @@ class SoftenedOptions(DistillationOptions):
     temperature: Positive = option(1.0, "Temperature T of the distributions compared; the term is scaled by T^2.")
     pixel_classes: PixelClasses = option(
         "all",
-        "What is compared at a pixel: all classes, as printed; those that the peer knows; or grouped ones: a class that "
-        "it does not know is merged with what it says instead.",
+        "What is compared at a pixel: all classes, as printed; those that the peer knows; or grouped ones: a class "
+        "that it does not know is merged with what it says instead.",
     )
     blind_ratio: Share = option(
         0.5, "A peer does not know a class in which its IoU on training pixels is below this share of the learner's."
