@@ -12,8 +12,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .sharing import shared_sums
-
 Groups = tuple[tuple[int, ...], ...]  # a partition of 0..K-1, in ascending order of the first members
 
 # A blind class is one no longer when it exceeds both bounds by so much: without it classes flicker at the bounds.
@@ -93,9 +91,8 @@ class ClassGroups(nn.Module):
 
     @torch.no_grad()
     def count(self, counts: Tensor) -> None:
-        """Adds what the predictors say of this process's batch: (predictors, K, K) counts, as in `groups_of`."""
-        (total,) = shared_sums(counts)
-        self.counted.add_(total)
+        """Adds what the predictors say of all processes' batches: (predictors, K, K) counts, as in `groups_of`."""
+        self.counted.add_(counts)
 
     @torch.no_grad()
     def advance(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..losses import intra_class_variation
+from ..losses import Mean, intra_class_variation
 from ..students import Student, StudentOutput
 from .options import DistillationOptions, Weight, option
 from .paper import Paper
@@ -49,5 +49,5 @@ class IFVD(PeerDistillation):
         for student in (a, b, *self.teachers):
             _ = student.last_channels  # says now, not at the first step, that features are missing
 
-    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
+    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean:
         return intra_class_variation(learner.last, peer.last, labels, self.num_classes, self.ignore_index)

@@ -47,9 +47,11 @@ class PixelwiseObjective(Objective):
         self.compared = [self.class_groups.of_learner(i) for i in range(len(students))]
         groups = tuple(None if len(own) == self.num_labels else own for own in self.compared)
         losses = pixel_losses(students, labels, self.ignore_index, teaching._replace(groups=groups), teachers)
-        if self.training:
-            self.class_groups.count(losses.confusion)
+        self.counted = losses.confusion if self.training else None
         return losses
+
+    def count(self, total: Tensor) -> None:
+        self.class_groups.count(total)
 
     @torch.compiler.disable  # as `pixel_losses`, whose groups it tells
     def group_statistics(self, learner: int) -> dict[str, Tensor]:
