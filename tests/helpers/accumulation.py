@@ -29,8 +29,8 @@ def frozen_pair(name, **options):
 def batch(ignored):
     """As many images as shares of them to be ignored."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (len(ignored), 3, 32, 64), generator=generator)
-    labels = torch.randint(0, 3, (len(ignored), 32, 64), generator=generator)
+    images = torch.randint(0, 256, (len(ignored), 3, 64, 96), generator=generator)
+    labels = torch.randint(0, 3, (len(ignored), 64, 96), generator=generator)
     for own, share in zip(labels, ignored, strict=True):
         own[torch.rand(own.shape, generator=generator) < share] = IGNORE
     return images, labels.to(torch.uint8)
