@@ -13,7 +13,7 @@ from ...arguments.data import DataArguments
 from ...data import SegmentationData
 from ...scoring.image_counts import SplitCounts, save_counts
 from ...scoring.protocols import Protocol
-from ...scoring.scorer import Scorer
+from ...scoring.scorer import Scorer, saved_students
 from ...training.cpu import prepare_cpu
 from ...training.locks import lock_folder
 from .grid import names_in
@@ -57,7 +57,7 @@ def _count(
     student: Path, split: str, protocol: Protocol, data: SegmentationData, accelerator: Accelerator, reported: float
 ) -> np.ndarray:
     """The counts of a saved student, uint32 (N, K, K). ValueError if its mIoU is not what was reported."""
-    scores, counts = Scorer(str(student), data, accelerator).score(split, protocol)
+    scores, counts = Scorer(saved_students(str(student)), data, accelerator).score(split, protocol)[student.name]
     if abs(scores["mean_iou"] - reported) > TOLERANCE:
         raise ValueError(
             f"{student} scores {100 * scores['mean_iou']:.2f} % on {split}, but its run reported "
