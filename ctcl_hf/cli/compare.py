@@ -156,7 +156,8 @@ def main() -> None:
 
     pending = [] if options.report_only else [cell for cell in cells if not cell.is_finished]
     finished = sum(cell.is_finished for cell in cells)
-    with tqdm(total=len(cells), initial=finished, unit="run", desc="grid", disable=not is_main_process) as progress:
+    is_hidden = None if is_main_process else True  # None: without a terminal
+    with tqdm(total=len(cells), initial=finished, unit="run", desc="grid", disable=is_hidden) as progress:
         if options.jobs > 1:
             run_side_by_side(grid, pending, options.jobs, progress, write_report)
         else:

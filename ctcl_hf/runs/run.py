@@ -15,7 +15,7 @@ from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
-from ..figures import blind_classes_figure, comparison_figure, history_figure, save_figure
+from ..figures import blind_classes_figure, comparison_figure, history_figure, pixels_of, save_figure
 from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..scoring.evaluate import NothingToScore
@@ -26,7 +26,9 @@ from ..students.loading import is_timm_encoder, load_student
 from ..tables import markdown_table
 from ..training.checkpoints import find_checkpoint
 from ..training.classes import GROUPS, groups_text, still_lost
+from ..training.guards.trackers import GuardedTracker
 from ..training.locks import write_whole
+from ..training.pictures import PicturesForTrackers
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import RunFacts, machine, versions
 from ..training.trainer import CTCLTrainer
@@ -97,7 +99,10 @@ def prepare(arguments: Arguments) -> Run:
         trainer.check_resumption(Path(checkpoint))
     for name, repository in trainer.publisher.repositories.items():
         print(f"{name} will be published at {repository.url}")
-    return Run(arguments, data, trainer, checkpoint)
+    run = Run(arguments, data, trainer, checkpoint)
+    pictures = PicturesForTrackers(trainer.callback_handler, lambda: pixels_of(_comparison(run)))
+    trainer.add_callback(GuardedTracker(pictures))
+    return run
 
 
 def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | None:

@@ -1,6 +1,7 @@
 """The training loop: transformers' Trainer around a pair of students."""
 
 import math
+import sys
 from collections import defaultdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from huggingface_hub import CommitInfo
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
@@ -110,8 +111,8 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             callbacks=callbacks,
         )
         guard_trackers(self.callback_handler)
-        if self.pop_callback(ProgressCallback) is not None:
-            self.add_callback(PairProgress(model.names))
+        if self.pop_callback(PrinterCallback if args.disable_tqdm else ProgressCallback) is not None:
+            self.add_callback(PairProgress(model.names, bars=sys.stderr.isatty() and not args.disable_tqdm))
         if train_dataset is not None:
             data_seed = args.seed if args.data_seed is None else args.data_seed
             draw = None
