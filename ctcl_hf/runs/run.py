@@ -18,6 +18,7 @@ from ..data import SegmentationData, TrainingTransform
 from ..figures import blind_classes_figure, comparison_figure, history_figure, pixels_of, save_figure
 from ..methods import METHODS
 from ..methods.pair import StudentPair
+from ..publishing.rows import weights_text
 from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, save_counts
 from ..scoring.predict import load_for_inference, segment
@@ -226,6 +227,9 @@ def report(run: Run) -> None:
     if not trainer.is_world_process_zero():
         return
     history = trainer.state.log_history
+    weights = trainer.record()["weights"]
+    told = {name: weights_text(own, trainer.state.global_step) for name, own in weights.items()}
+    tables += ["\n".join(f"Weights of {name}: {text}." for name, text in told.items() if text)]
     if any(f"eval_{names[0]}_mean_iou" in log for log in history):
         tables.append(_best_table(history, names))
     tables += [text for text in (groups_text(history), "\n".join(map(str, still_lost(history, names)))) if text]
@@ -239,6 +243,7 @@ def report(run: Run) -> None:
         "training": trainer.args.to_dict(),
         "metrics": metrics,
         "scores": trainer.scores,
+        "weights": weights,
         "protocol": str(trainer.protocol),
         "versions": versions(),
         "machine": machine(trainer.args.device, trainer.args.world_size),

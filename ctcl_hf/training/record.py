@@ -76,13 +76,16 @@ def record(
     facts: RunFacts,
     steps: int = 0,
     scores: Mapping[str, Mapping[str, float]] | None = None,
+    weights: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Everything that is known of a run, as JSON holds it.
 
     Args:
         inputs: see `record_of_inputs`.
-        steps: optimizer steps behind the weights.
+        steps: optimizer steps that were made.
         scores: by split, then by "STUDENT_mean_iou", "STUDENT_iou_CLASS", ... and "images": of these very weights.
+        weights: by student, the "step" that its weights are of, and "chosen": None of the last one, else "by" what
+            score, of how many "evaluations", they were the best.
     """
     recorded = {
         "format": RECORD_FORMAT,
@@ -111,6 +114,7 @@ def record(
         "machine": machine(args.device, args.world_size),
         "versions": versions(),
         "steps": steps,
+        "weights": weights or {},
         "scores": scores or {},
         "control": facts.control or {},
     }
