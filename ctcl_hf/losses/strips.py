@@ -69,12 +69,17 @@ class PixelLosses(NamedTuple):
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
 @in_full_precision
-def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+def cross_entropy_loss(
+    logits: Tensor, labels: Tensor, ignore_index: int, class_weights: Tensor | None = None
+) -> Tensor:
     """Eq. 1: mean cross entropy in nats over the labelled pixels, logits upsampled to the labels' size.
 
     Shapes: logits (B, K, h, w), labels (B, H, W) -> scalar. 0 if no pixel is labelled.
+
+    class_weights: (K,), by which each pixel's cross entropy is multiplied, by its label. What divides stays the number
+        of labelled pixels.
     """
-    return _PixelLosses.apply(labels, ignore_index, None, 1, *with_phases(labels, logits))[0]
+    return _PixelLosses.apply(labels, ignore_index, None, 1, class_weights, *with_phases(labels, logits))[0]
 
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
@@ -84,17 +89,21 @@ def pixel_losses(
     ignore_index: int,
     teaching: PixelTeaching,
     teachers: Sequence[Tensor] = (),
+    class_weights: Tensor | None = None,
 ) -> PixelLosses:
     """Eq. 1 for every student, and what each learns from its peer at pixels, at the labels' size.
 
     Equal to `cross_entropy_loss`, `teaching_directions` and a mean of `kl_map` on upsampled logits.
     Shapes: logits of students and teachers (B, K, h, w), each at its own stride; labels (B, H, W). Gradient of each
     term: the learner's logits.
+
+    class_weights: of the term "ce", see `cross_entropy_loss`. The maps, and who teaches whom, stay without: a weight
+        says what an error costs, and not who is the more reliable. At a pixel it would be the same for both students.
     """
     n = len(students)
     with torch.autocast(labels.device.type, enabled=False):
         grids = with_phases(labels, *map(widened, (*students, *teachers)))
-        results = list(_PixelLosses.apply(labels, ignore_index, teaching, n, *grids))
+        results = list(_PixelLosses.apply(labels, ignore_index, teaching, n, class_weights, *grids))
     confusion = results.pop() if teaching.groups is not None else None
     ce, pixel, ce_maps, teaches = (tuple(results[i : i + n]) for i in range(0, 4 * n, n))
     return PixelLosses(ce, pixel, ce_maps, teaches, confusion)
@@ -115,10 +124,12 @@ class _PixelLosses(torch.autograd.Function):
     """Of n students: CE; with teaching what is taught; CE maps; if selective teaching masks; with groups counts."""
 
     @staticmethod
-    def forward(ctx, labels, ignore_index, teaching, n, *grids):
+    def forward(ctx, labels, ignore_index, teaching, n, class_weights, *grids):
         with_gradient = any(ctx.needs_input_grad)
         labelled = labels != ignore_index
         num_classes = grids[0].shape[1]
+        if class_weights is not None:
+            class_weights = class_weights.to(grids[0].dtype)
         ce_maps = [grids[0].new_empty(labels.shape) for _ in range(n)]
         teaches = [torch.empty_like(labelled) for _ in range(n if teaching and teaching.selective else 0)]
         divergences = [grids[0].new_zeros(()) for _ in range(n if teaching else 0)]  # sums over taught pixels
@@ -139,7 +150,8 @@ class _PixelLosses(torch.autograd.Function):
             for i, ce_map in enumerate(ce_maps):
                 ce_map[phase.place] = torch.where(valid, -log_p[i].gather(1, target).squeeze(1), 0)
                 if with_gradient:
-                    phase.add_gradient(i, CE, _cross_entropy_gradient(p[i], target, valid))
+                    gradient = _cross_entropy_gradient(p[i], target, valid)
+                    phase.add_gradient(i, CE, gradient if class_weights is None else gradient * class_weights[target])
             if teaching is None:
                 continue
             if teaching.target is not None:
@@ -167,7 +179,11 @@ class _PixelLosses(torch.autograd.Function):
             by_taught = teaching.selective and teaching.divisor == "taught"
             divide_by += [mask.sum() for mask in reversed(teaches)] if by_taught else [number] * n
         divided_by = divisors(*divide_by)
-        sums = [*(ce_map.sum() for ce_map in ce_maps), *divergences]
+        weighted = ce_maps
+        if class_weights is not None:  # 0 where ignored, as the maps are
+            weight_map = class_weights[torch.where(labelled, labels, 0).long()]
+            weighted = [ce_map * weight_map for ce_map in ce_maps]
+        sums = [*(ce_map.sum() for ce_map in weighted), *divergences]
         if with_gradient:
             gradients = [own for term in range(terms) for own in upsampling.gradients(term)]
             ctx.save_for_backward(*gradients, *divided_by)
@@ -186,7 +202,7 @@ class _PixelLosses(torch.autograd.Function):
         scaled = [g * (up / number) for g, up, number in zip(gradients, upstream[:terms], divided_by, strict=True)]
         if terms > ctx.students:
             scaled = [ce + taught for ce, taught in zip(scaled[: ctx.students], scaled[ctx.students :], strict=True)]
-        return None, None, None, None, *scaled, *[None] * ctx.teachers
+        return None, None, None, None, None, *scaled, *[None] * ctx.teachers
 
 
 def _cross_entropy_gradient(p: Tensor, target: Tensor, valid: Tensor) -> Tensor:

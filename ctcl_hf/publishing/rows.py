@@ -81,6 +81,9 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     rows = {
         "method": record["method"]["name"],
         "loss, by term and weight": _listed(record["method"]["weights"][name]),
+        "class weights of the cross entropy": _listed(
+            dict(zip(record["data"]["classes"], record["method"].get("class_weights", []), strict=False))
+        ),
         "options of the method": _listed(record["method"]["options"]),
         "started from": record["students"][name]["origin"],
         "training images": str(train["images"]) if train else None,

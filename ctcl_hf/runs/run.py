@@ -15,6 +15,7 @@ from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
+from ..data.class_weights import class_weights
 from ..figures import blind_classes_figure, comparison_figure, history_figure, pixels_of, save_figure
 from ..methods import METHODS
 from ..methods.pair import StudentPair
@@ -75,6 +76,12 @@ def prepare(arguments: Arguments) -> Run:
         peers = reversed(pair_students)
         teachers["teachers"] = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in peers)
     objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
+    if method.class_weights is not None:
+        weights = class_weights(method.class_weights, data)
+        objective.weigh_classes(weights)
+        if training.process_index == 0:
+            told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(data.class_names, weights, strict=True))
+            print(f"Weights of the classes in the cross entropy: {told}.")
     pair = StudentPair(pair_students, objective)
     augment = TrainingTransform(
         image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric

@@ -123,10 +123,14 @@ def record(
 
 def _method(pair: StudentPair) -> dict[str, Any]:
     objective = pair.objective
+    weights = objective.class_weights
+    # Left out where there are none, so that checkpoints from before there were any are resumed.
+    of_classes = {} if weights is None else {"class_weights": [round(weight, 6) for weight in weights.tolist()]}
     return {
         "name": type(objective).__name__,
         "options": objective.options.values(),
         "weights": dict(zip(pair.names, objective.weights, strict=True)),
+        **of_classes,
     }
 
 
