@@ -25,7 +25,7 @@ def test_each_log_is_one_short_line_without_a_terminal(capsys):
     progress = PairProgress(("cnn", "vit"), bars=False)
     progress.on_log(None, STATE, None, logs=TRAINING)
     assert not capsys.readouterr().out, "outside of a training"
-    progress.on_train_begin(None, SimpleNamespace(global_step=0, **{}), None)
+    progress.on_train_begin(None, SimpleNamespace(global_step=0), None)
     progress.on_step_end(None, STATE, None)
     progress.on_log(None, STATE, None, logs=TRAINING)
     progress.on_log(None, STATE, None, logs=EVALUATION)
