@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from ctcl_hf.arguments.data import DatasetArguments
 from ctcl_hf.runs.next_steps import next_commands
-from ctcl_hf.training.guards.trackers import GuardedTracker, tracked
+from ctcl_hf.training.guards.trackers import GuardedTracker, by_split
 from ctcl_hf.training.pictures import TAG, PicturesForTrackers
 from ctcl_hf.training.progress import PairProgress
 
@@ -35,10 +35,10 @@ def test_each_log_is_one_short_line_without_a_terminal(capsys):
     assert second == "step   4/120  validation mIoU  cnn 41.23 %  vit 25.00 %"
 
 
-def test_trackers_get_scores_by_split_whatever_they_would_call_them():
-    """What was scored at the end of a run was train/validation_cnn_mean_iou."""
+def test_scores_are_named_by_their_split_for_trackers():
+    """What was scored at the end of a run was in train/validation_cnn_mean_iou."""
     logs = {"ce_cnn": 1.0, "eval_vit_loss": 2.0, "validation_cnn_mean_iou": 3.0, "test_cnn_iou_Road": 4.0, "epoch": 5}
-    assert tracked(logs) == {
+    assert by_split(logs) == {
         "train/ce_cnn": 1.0,
         "validation/vit_loss": 2.0,
         "validation/cnn_mean_iou": 3.0,

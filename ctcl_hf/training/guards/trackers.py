@@ -22,10 +22,8 @@ class GuardedTracker(TrainerCallback):
     def pass_on(self, event: str, *args, **kwargs):
         if self.failed:
             return None
-        if kwargs.get("logs"):
-            kwargs["logs"] = tracked(kwargs["logs"])
         try:
-            with _names_as_they_are():
+            with _names_by_split():
                 return getattr(self.tracker, event)(*args, **kwargs)
         except Exception as error:  # of any server, network or client library
             self.failed = True
@@ -34,11 +32,11 @@ class GuardedTracker(TrainerCallback):
             return None
 
 
-# How the keys of scores begin in Trainer's logs -> where trackers show them. All else is of the training.
+# How the keys of scores begin in Trainer's logs -> under what trackers show them. All else is of the training.
 SPLITS = {"eval_": "validation/", "validation_": "validation/", "test_": "test/"}
 
 
-def tracked(logs: Mapping[str, Any]) -> dict[str, Any]:
+def by_split(logs: Mapping[str, Any]) -> dict[str, Any]:
     """Logs by the names that trackers show: train/..., validation/... and test/... ."""
     named = {}
     for key, value in logs.items():
@@ -48,10 +46,10 @@ def tracked(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _names_as_they_are() -> Iterator[None]:
-    """transformers' trackers would put all scores but those of "eval" and "test" under train/."""
+def _names_by_split() -> Iterator[None]:
+    """Those of transformers' trackers that group names would put the scores of a run's end under train/."""
     before = integration_utils.rewrite_logs
-    integration_utils.rewrite_logs = lambda logs: logs
+    integration_utils.rewrite_logs = by_split
     try:
         yield
     finally:
