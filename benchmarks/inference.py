@@ -35,7 +35,7 @@ def images_per_second(repeats: int) -> None:
     for name, student in make_pair(11, SIZE, 256, output_stride=16).students.items():
         model, processor = student.model.eval(), student.image_processor
         with tempfile.TemporaryDirectory() as folder:
-            export_onnx(model, SIZE, Path(folder) / "student.onnx")
+            export_onnx(student, SIZE, Path(folder) / "student.onnx")
             session = onnxruntime.InferenceSession(Path(folder) / "student.onnx", providers=["CPUExecutionProvider"])
         pipe = pipeline("image-segmentation", model=model, image_processor=processor)
 

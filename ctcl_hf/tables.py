@@ -12,3 +12,9 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
     ]
     rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in [cells[0], rule, *cells[1:]])
+
+
+def aligned(lines: Sequence[tuple[str, str]]) -> list[str]:
+    """Lines of two columns, of which the second begins at one place."""
+    width = max(len(first) for first, _ in lines)
+    return [f"{first.ljust(width)}  {second}" for first, second in lines]

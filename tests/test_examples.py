@@ -32,7 +32,9 @@ def test_a_run_ends_with_a_table_a_figure_and_the_students_folders(finished):
     assert facts["method"]["method"] == "ctcl"
     assert facts["training"]["seed"] == 42
     assert "torch" in facts["versions"]
-    assert "step 3" in done.stdout
+    assert "step 3/3  validation mIoU  cnn " in done.stdout
+    assert f"ctcl-hf evaluate {folder} --dataset synthetic " in done.stdout
+    assert "%|" not in done.stderr, "a bar, without a terminal"
     for name in ("cnn", "vit"):
         found = pipeline("image-segmentation", model=str(folder / name))(PIL.Image.new("RGB", (40, 30)))
         assert {part["mask"].size for part in found} == {(40, 30)}
@@ -77,16 +79,17 @@ def test_predict_draws_the_segmentation_with_a_legend(tmp_path):
         PIL.Image.fromarray(np.zeros((30, 40, 3), dtype=np.uint8)).save(tmp_path / "street.jpg")
         done = run("predict.py", "street.jpg", "--model", student.family, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert PIL.Image.open(tmp_path / "predictions" / "street.png").size[0] > 300
+        assert PIL.Image.open(tmp_path / "predictions" / "figure" / "street.png").size[0] > 300
 
 
 def test_predict_names_a_missing_image_and_a_missing_model(tmp_path):
     make_vit().save_pretrained(str(tmp_path / "vit"))
-    for arguments in (["gone.jpg", "--model", "vit"], ["gone.jpg", "--model", "nowhere"]):
-        done = run("predict.py", *arguments, cwd=tmp_path)
+    PIL.Image.new("RGB", (40, 30)).save(tmp_path / "street.jpg")
+    for image, model, named in (("gone.jpg", "vit", "gone.jpg"), ("street.jpg", "nowhere", "nowhere")):
+        done = run("predict.py", image, "--model", model, cwd=tmp_path)
         assert done.returncode != 0
         assert "Traceback" not in done.stderr
-        assert ("gone.jpg" if arguments[2] == "vit" else "nowhere") in done.stderr
+        assert named in done.stderr
 
 
 @pytest.mark.parametrize("name", ["grey16.png", "colour16.png", "float.tif", "stack.tif", "lfs.png"])
@@ -114,7 +117,8 @@ def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "kd" / "results.json").read_text())
     assert facts["method"]["teachers"] == str(folder)
-    assert "step 2" in done.stdout and " kl " in done.stdout
+    logs = json.loads((tmp_path / "kd" / "trainer_state.json").read_text())["log_history"]
+    assert "kl_cnn" in logs[1] and "kl_vit" in logs[1]
     refused = run(
         "run_ctcl.py", *TINY, "--method", "ifvd", "--teachers", str(tmp_path), "--output_dir", str(tmp_path / "x")
     )

@@ -41,7 +41,7 @@ def test_a_signal_to_the_launcher_alone_saves_and_stops_within_the_step(launcher
     output = tmp_path / "output.txt"
 
     def steps():
-        return output.read_text().count("cnn lr")
+        return output.read_text().count("ce cnn")
 
     def wait_for(condition):
         deadline = time.monotonic() + 200
@@ -89,7 +89,7 @@ def test_ctrl_c_once_saves_and_says_how_to_go_on_and_twice_ends_at_once(presses,
             # Heard as in the foreground, where these tests are run in the background themselves.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-    wait_for("cnn lr", 2)
+    wait_for("ce cnn", 2)
     for press in range(1, presses + 1):
         os.killpg(running.pid, signal.SIGINT)
         if press == 1:

@@ -1,6 +1,7 @@
 """Arguments about data, each documented once. Imported without torch, so that --help answers at once."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,13 @@ class DatasetArguments:
     dataset: str = field(default="camvid", metadata={"help": "Benchmark.", "choices": list(DATASETS)})
     data_dir: str | None = field(
         default=None, metadata={"help": "Folder with a local copy; CamVid is downloaded once without one."}
+    )
+    skip_bad: bool = field(
+        default=False,
+        metadata={
+            "help": "Leave out what cannot be used, and count it: files that cannot be read, masks of another size or "
+            "with other ids, and in data of your own images without a mask and masks without an image."
+        },
     )
     dataset_name: str | None = field(
         default=None,
@@ -101,6 +109,7 @@ class DatasetArguments:
                 self.dataset_name is not None and self.data_dir is not None,
                 f"--data_dir {self.data_dir} goes with --dataset; a folder of your own is --dataset_name FOLDER.",
             ),
+            (self.skip_bad and self.streaming, "--skip_bad reads every file, and does not go with --streaming."),
         ]
         for pair in self.label_map or []:
             old, _, new = pair.partition(":")
@@ -117,14 +126,15 @@ class DatasetArguments:
         names = [option.name for option in dataclasses.fields(DatasetArguments)]
         return {name: getattr(self, name) for name in names[names.index("dataset_name") + 1 :]}
 
-    def load(self) -> "SegmentationData":
-        """The data. ValueError or OSError says what is wrong with it, or missing."""
+    def load(self, names: Sequence[str] = ()) -> "SegmentationData":
+        """The data, whose classes are called `names` where nothing says it. ValueError or OSError: what is wrong."""
         if self.dataset_name is None:
             return DATASETS[self.dataset](self.data_dir)
         from ..data import build_own
 
         pairs = [pair.split(":") for pair in self.label_map or []]
-        own = self._own() | {"label_map": {int(old): int(new) for old, new in pairs}}
+        own = self._own() | {"label_map": {int(old): int(new) for old, new in pairs}, "names_of_model": names}
+        own["skip_unpaired"] = self.skip_bad
         return build_own(self.dataset_name, **own)
 
 
@@ -245,8 +255,9 @@ class DataArguments(ProtocolArguments, DatasetArguments):
         streams = self.streaming and any(number is not None for number in given.values())
         return [*checks, (streams, "--max_train_samples and --max_eval_samples do not go with --streaming.")]
 
-    def load(self) -> "SegmentationData":
+    def load(self, names: Sequence[str] = ()) -> "SegmentationData":
         """The data, of each split as many images as are to be used. ValueError or OSError as in `DatasetArguments`."""
-        data = super().load()
+        data = super().load(names)
         wanted = {split: self.max_train_samples if split == "train" else self.max_eval_samples for split in data.splits}
-        return data.part({split: number for split, number in wanted.items() if number is not None})
+        data = data.part({split: number for split, number in wanted.items() if number is not None})
+        return data.without_bad() if self.skip_bad else data

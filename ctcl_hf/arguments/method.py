@@ -30,6 +30,15 @@ class MethodArguments:
         },
     )
 
+    class_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "Weights of the classes in the students' cross entropies: balanced, which is inverse to their "
+            'shares of the labelled training pixels, or a JSON file, {"road": 0.5, "car": 2}, with each class. What '
+            "students teach each other stays without weights."
+        },
+    )
+
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"--method {self.method}: expected one of {', '.join(METHODS)}.")

@@ -52,6 +52,13 @@ class OptimizationArguments:
         default="stop",
         metadata={"help": "What to do at a gradient that is not finite: stop and tell why, or skip the step."},
     )
+    early_stopping: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop once no student's score on validation has risen for so many evaluations. With "
+            "--load_best_model_at_end each student ends with its best weights, else with the last."
+        },
+    )
     cpu_threads: int | None = field(
         default=None,
         metadata={
@@ -76,6 +83,8 @@ class OptimizationArguments:
                 problems.append(f"--optimizers {kind}: expected one of {', '.join(OPTIMIZERS)}.")
         if self.cpu_threads is not None and self.cpu_threads < 1:
             problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
+        if self.early_stopping is not None and self.early_stopping < 1:
+            problems.append(f"--early_stopping {self.early_stopping}: at least 1 evaluation.")
         return problems
 
 

@@ -33,7 +33,9 @@ class TrainerArguments:
         default=500, metadata={"help": "Steps from checkpoint to checkpoint; implies --save_strategy steps."}
     )
     save_total_limit: int | None = field(default=None, metadata={"help": "Checkpoints to keep; the best one stays."})
-    load_best_model_at_end: bool = field(default=False, metadata={"help": "End with the weights that scored best."})
+    load_best_model_at_end: bool = field(
+        default=False, metadata={"help": "End with each student's weights that scored best on validation."}
+    )
     logging_steps: float = field(default=500, metadata={"help": "Steps from log to log."})
     report_to: str | None = field(default="none", metadata={"help": "Trackers: tensorboard ([track]), wandb, ..."})
     resume_from_checkpoint: str | None = field(

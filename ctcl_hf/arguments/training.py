@@ -114,6 +114,10 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArgument
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
         TrainingArguments.__post_init__(self)
+        if self.early_stopping is not None and self.eval_strategy == "no":
+            raise ValueError(
+                "--early_stopping counts evaluations: say when, with --eval_steps N or --eval_strategy epoch."
+            )
         if problems := [problem for name in self.report_to if (problem := _problem_of_tracker(name))]:
             raise ValueError("\n".join(problems))
         if self.n_gpu > 1:

@@ -154,13 +154,19 @@ def main() -> None:
         except ValueError as error:  # runs that cannot be compared
             fail(error)
 
+    def after_run() -> None:
+        write_report()
+        if is_main_process and progress.disable:  # without a terminal
+            print(f"grid: {sum(cell.is_finished for cell in cells)}/{len(cells)} runs are finished", flush=True)
+
     pending = [] if options.report_only else [cell for cell in cells if not cell.is_finished]
     finished = sum(cell.is_finished for cell in cells)
-    with tqdm(total=len(cells), initial=finished, unit="run", desc="grid", disable=not is_main_process) as progress:
+    is_hidden = None if is_main_process else True  # None: without a terminal
+    with tqdm(total=len(cells), initial=finished, unit="run", desc="grid", disable=is_hidden) as progress:
         if options.jobs > 1:
-            run_side_by_side(grid, pending, options.jobs, progress, write_report)
+            run_side_by_side(grid, pending, options.jobs, progress, after_run)
         else:
-            run_in_turn(pending, progress, write_report)
+            run_in_turn(pending, progress, after_run)
     for problem in report.make_counts(grid):
         print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
     if is_main_process:

@@ -1,5 +1,8 @@
 """Score a released or local model on a data set, by the benchmark's own protocol or another.
 
+Of the folder of a run both students are scored, and the pair: the mean of their probabilities.
+
+ctcl-hf evaluate runs/paper-ctcl --dataset camvid
 ctcl-hf evaluate runs/paper-ctcl/cnn --dataset camvid
 ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir ADEChallengeData2016
 """
@@ -32,11 +35,15 @@ class EvaluationArguments:
     workers: int = field(default=2, metadata={"help": "Processes that read images."})
     worst: int = field(default=4, metadata={"help": "How many of the worst images to draw; 0 for no figure."})
     predictions: str | None = field(
-        default=None, metadata={"help": "Folder for a PNG of each prediction, as the benchmark wants it handed in."}
+        default=None,
+        metadata={
+            "help": "Folder for a PNG of each prediction, as the benchmark wants it handed in; of a run, with a folder "
+            "for each student and the pair."
+        },
     )
     output_dir: str | None = field(
         default=None,
-        metadata={"help": "Where results.json, results.md and worst.png go. Default: evaluation/MODEL-DATA-SPLIT."},
+        metadata={"help": "Where results.json, results.md and worst*.png go. Default: evaluation/MODEL-DATA-SPLIT."},
     )
 
     def __post_init__(self):
@@ -55,7 +62,9 @@ def main() -> None:
         usage="%(prog)s MODEL [options]",
         description=__doc__,
     )
-    parser.add_argument("model", help="Folder of a student, or the Hub id of any semantic-segmentation model.")
+    parser.add_argument(
+        "model", help="Folder of a run or of a student, or the Hub id of any semantic-segmentation model."
+    )
     arguments, dataset, protocol, given = parser.parse(None)
     try:
         with told():
@@ -73,15 +82,17 @@ def evaluate(
 
     from ..figures import save_figure
     from ..publishing.rows import PRECISIONS
-    from ..scoring.scorer import Scorer
+    from ..scoring.scorer import Scorer, saved_students
     from ..tables import markdown_table
     from ..training.record import machine, versions
 
     accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None)
-    data = dataset.load()
+    students = saved_students(model)
+    data = dataset.load(next(iter(students.values())).class_names)
+    data = data.without_bad() if dataset.skip_bad else data
     if arguments.split not in data.splits:
         raise ValueError(f"--split {arguments.split}: {data.name} has {', '.join(data.splits)}.")
-    scorer = Scorer(model, data, accelerator)
+    scorer = Scorer(students, data, accelerator)
     image_size = tuple(arguments.image_size or scorer.image_size or data.image_size)
     window = tuple(min(WINDOW, side) for side in image_size)
     protocol = protocol_arguments.build_protocol(data.protocol, image_size, window)
@@ -89,10 +100,11 @@ def evaluate(
         raise ValueError("--predictions wants whole images, not their centre: --protocol whole.")
     accelerator.print(f"{data}\nScored: {protocol}. Classes {scorer.class_note}.")
     predictions = Path(arguments.predictions) if arguments.predictions else None
-    found, images = scorer.score(arguments.split, protocol, arguments.batch_size, arguments.workers, predictions)
-    scores = {} if found is None else found.flat()
+    scored = scorer.score(arguments.split, protocol, arguments.batch_size, arguments.workers, predictions)
     if not accelerator.is_main_process:
         return
+    images = next(iter(scored.values())).images
+    flat = {predictor: own.scores.flat() if own.scores else {} for predictor, own in scored.items()}
     name = "-".join([*Path(model).parts[-2:], data.name, arguments.split])
     folder = Path(arguments.output_dir or Path("evaluation") / name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +117,7 @@ def evaluate(
         "protocol": str(protocol),
         "classes": scorer.class_note,
         "precision": PRECISIONS[accelerator.mixed_precision],
-        "scores": scores,
+        "scores": flat,
         "versions": versions(),
         "machine": machine(accelerator.device, accelerator.num_processes),
         "command": shlex.join(["ctcl-hf", "evaluate", *sys.argv[1:]]),
@@ -113,18 +125,22 @@ def evaluate(
     (folder / "results.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
     rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
     rows += [(name, f"iou_{name}") for name in data.class_names]
-    lines = [[f"{arguments.split} (%)", model]]
-    lines += [[title, f"{100 * scores[key]:.2f}" if key in scores else "-"] for title, key in rows]
+    lines = [[f"{arguments.split} (%)", *(scored if scorer.mean_name else [model])]]
+    for title, key in rows:
+        values = [own.get(key) for own in flat.values()]
+        lines.append([title, *("-" if value is None else f"{100 * value:.2f}" for value in values)])
     text = (
         f"{facts['data']}. {arguments.split}: {facts['images']} images, {facts['labelled_pixels']} labelled pixels. "
         f"Scored: {protocol}, in {facts['precision']}. Classes {scorer.class_note}.\n\n{markdown_table(lines)}\n"
     )
     (folder / "results.md").write_text(text)
     print(f"\n{text}")
-    worst = images.worst(arguments.worst)
-    if worst:
-        save_figure(scorer.worst_figure(arguments.split, protocol, worst), folder / "worst.png")
-    for file in ("results.json", "results.md", *(["worst.png"] if worst else [])):
+    written = ["results.json", "results.md"]
+    for predictor, own in scored.items():
+        if worst := own.images.worst(arguments.worst):
+            written.append(f"worst-{predictor}.png" if scorer.mean_name else "worst.png")
+            save_figure(scorer.worst_figure(predictor, arguments.split, protocol, worst), folder / written[-1])
+    for file in written:
         print(folder / file)
     if predictions is not None:
         print(predictions)

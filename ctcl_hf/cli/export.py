@@ -1,6 +1,7 @@
 """Export a student to ONNX, checked with onnxruntime against PyTorch (pip install 'ctcl-hf[export]').
 
 ctcl-hf export runs/paper-ctcl/cnn --output cnn.onnx
+ctcl-hf export runs/paper-ctcl/cnn --output cnn.onnx --with_preprocessing --argmax --dynamic
 """
 
 import argparse
@@ -19,24 +20,54 @@ def main() -> None:
     parser.add_argument(
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="Image size. Default: the image processor's."
     )
+    parser.add_argument("--dynamic", action="store_true", help="Take images of other sizes as well.")
+    parser.add_argument(
+        "--with_preprocessing",
+        action="store_true",
+        help="Take images as they are read from a file, bytes (batch, height, width, 3) in RGB, and normalise them.",
+    )
+    parser.add_argument(
+        "--argmax",
+        action="store_true",
+        help="Give class ids at the input's size, bytes (batch, height, width), and not logits.",
+    )
     arguments = parser.parse_args()
+    if arguments.size is not None and min(arguments.size) < 1:
+        parser.error(f"--size {' '.join(map(str, arguments.size))}: expected HEIGHT WIDTH.")
     with told(ValueError, OSError, ImportError):
-        export(arguments.model, arguments.output, arguments.size)
+        export(arguments)
 
 
-def export(model_name: str, output: Path, size: list[int] | None) -> None:
+def export(arguments: argparse.Namespace) -> None:
     from ..publishing.onnx import check_exporter, export_onnx
     from ..scoring.predict import input_size, load_for_inference
+    from ..students import as_student
 
     check_exporter()
-    model, image_processor = load_for_inference(model_name)
-    size = size or input_size(image_processor)
+    student = as_student(*load_for_inference(arguments.model))
+    size = arguments.size or input_size(student.image_processor)
     if size is None:
-        raise ValueError(f"The image processor of {model_name} resizes to no one size: give --size HEIGHT WIDTH.")
+        raise ValueError(f"The image processor of {arguments.model} resizes to no one size: give --size HEIGHT WIDTH.")
     height, width = size
-    difference = export_onnx(model, (height, width), output)
-    print(f"{output}: pixel_values (batch, 3, {height}, {width}), normalised as in {model_name} -> logits")
-    print(f"onnxruntime's logits agree with PyTorch's to {difference:.0e} of the largest")
+    difference = export_onnx(
+        student,
+        (height, width),
+        arguments.output,
+        dynamic=arguments.dynamic,
+        with_preprocessing=arguments.with_preprocessing,
+        argmax=arguments.argmax,
+        report=lambda step: print(f"{program()}: {step} ...", flush=True),
+    )
+    sides = "height, width" if arguments.dynamic else f"{height}, {width}"
+    given = f"pixel_values (batch, 3, {sides}), normalised as in {arguments.model}"
+    if arguments.with_preprocessing:
+        given = f"image (batch, {sides}, 3), RGB bytes"
+    returned = f"class_map (batch, {sides}), bytes" if arguments.argmax else "logits"
+    print(f"{arguments.output}: {given} -> {returned}")
+    if arguments.argmax:
+        print(f"onnxruntime's class maps differ from PyTorch's in {100 * difference:.3f} % of the pixels")
+    else:
+        print(f"onnxruntime's logits agree with PyTorch's to {difference:.0e} of the largest")
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.export`

@@ -1,46 +1,150 @@
-"""Segment images with a released or local student, and draw the result over each image with a legend.
+"""Segment images with a released or local student: pictures with a legend, overlays, or masks of class ids.
 
 ctcl-hf predict street.jpg --model runs/paper-ctcl/cnn
+ctcl-hf predict photos "more/*.jpg" --model runs/paper-ctcl/vit --save mask overlay
 """
 
 import argparse
+import glob
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .ending import program, told
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from ..data.palettes import Palette
+
+KINDS = ("figure", "overlay", "mask")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="Files, folders with what lies below them, and patterns in quotes."
+    )
     parser.add_argument("--model", required=True, help="Folder of a student, or the Hub id of a segmentation model.")
-    parser.add_argument("--output_dir", type=Path, default=Path("predictions"), help="Where the pictures go.")
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("predictions"), help="What is saved goes into KIND/NAME.png in it."
+    )
+    parser.add_argument(
+        "--save",
+        nargs="+",
+        choices=KINDS,
+        default=["figure"],
+        help="Each at the image's own size. figure: the segmentation over the image, with a legend. overlay: the same "
+        "without a legend. mask: class ids, with the classes' colours as palette. Default: figure.",
+    )
     arguments = parser.parse_args()
     with told(ValueError, OSError):
-        predict(arguments.images, arguments.model, arguments.output_dir)
+        predict(arguments.images, arguments.model, arguments.output_dir, arguments.save)
 
 
-def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
-    import numpy as np
+def predict(images: Sequence[str], model_name: str, output_dir: Path, kinds: Sequence[str]) -> None:
+    """Segments every image that is named, and saves it.
+
+    ValueError names what is no image before the model is loaded; what cannot be read in full, once all others are done.
+    """
     from tqdm.auto import tqdm
 
     from ..data import palette_of, read_image
-    from ..figures import overlay_figure, save_figure
+
+    files = named_images(images)
+    _check(files.values())
+    # Imported once there is something to segment: it takes seconds.
     from ..scoring.predict import load_for_inference, segment
 
-    stems = [path.stem for path in images]
-    if repeated := {stem for stem in stems if stems.count(stem) > 1}:
-        raise ValueError(f"Several images are named {', '.join(sorted(repeated))}: their pictures would overwrite.")
     model, image_processor = load_for_inference(model_name)
     class_names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    for path in tqdm(images, "Segmenting"):
-        image = read_image(path)
+    palette = palette_of(model.config)
+    unreadable = []
+    for name, path in tqdm(files.items(), "Segmenting", disable=None):
+        try:
+            image = read_image(path)
+        except ValueError as error:
+            unreadable.append(str(error))
+            continue
         labels = segment(model, image_processor, image)
-        figure = overlay_figure(np.asarray(image), labels, class_names, palette_of(model.config))
-        save_figure(figure, output_dir / f"{path.stem}.png")
-        tqdm.write(str(output_dir / f"{path.stem}.png"))
+        for kind in kinds:
+            target = output_dir / kind / f"{name}.png"
+            save(kind, image, labels, class_names, palette, target)
+            tqdm.write(str(target))
+    if unreadable:
+        raise ValueError("\n".join(unreadable))
+
+
+def named_images(named: Sequence[str]) -> dict[str, Path]:
+    """The files that the command line names, by what they are called in the output: below a folder, their path in it.
+
+    Raises:
+        ValueError: a name that is no file, folder or pattern of some; a folder without images; or two images of one
+            name. All of them are told.
+    """
+    from ..data.pairs import image_files
+
+    found: dict[str, Path] = {}
+    problems = []
+    for text in named:
+        path = Path(text)
+        if path.is_dir():
+            below = {name: Path(file) for name, file in image_files(path, below=True).items()}
+        elif path.exists():
+            below = {path.stem: path}
+        else:
+            files = [Path(file) for file in sorted(glob.glob(text, recursive=True))]
+            below = {file.stem: file for file in files if file.is_file()}
+            if len(below) < sum(file.is_file() for file in files):
+                problems.append(f"{text}: some of its images have one name. Give their folder instead.")
+        if not below:
+            problems.append(f"{text}: no image there. Expected an image, a folder of images, or a pattern of files.")
+        for name, file in below.items():
+            if found.setdefault(name, file) != file:
+                problems.append(
+                    f"{found[name]} and {file} are both called {name}: one would overwrite the other. Segment them one "
+                    "after the other, with another --output_dir."
+                )
+    if problems:
+        raise ValueError("\n".join(problems))
+    return found
+
+
+def _check(files: Iterable[Path]) -> None:
+    from ..data.images import check_image
+
+    problems = []
+    for file in files:
+        try:
+            check_image(file)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def save(
+    kind: str, image: "Image.Image", labels: "np.ndarray", class_names: Sequence[str], palette: "Palette", target: Path
+) -> None:
+    """Writes one of KINDS as PNG, of class ids (H, W) uint8 over their image."""
+    import numpy as np
+    from PIL import Image
+
+    from ..data import as_picture
+    from ..figures import DPI, overlay, overlay_figure, save_figure
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "mask":
+        as_picture(labels, palette).save(target)
+    elif kind == "overlay":
+        Image.fromarray(overlay(np.asarray(image), labels, palette)).save(target)
+    else:
+        figure = overlay_figure(np.asarray(image), labels, class_names, palette)
+        save_figure(figure, target, dpi=max(image.width / figure.get_figwidth(), DPI))
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.predict`

@@ -22,7 +22,6 @@ class PreparationArguments:
     resize: list[int] | None = field(
         default=None, metadata={"help": "HEIGHT WIDTH in pixels of what is written. Default: as it is."}
     )
-    skip_bad: bool = field(default=False, metadata={"help": "Leave bad files out, instead of writing nothing."})
     push_to_hub: str | None = field(default=None, metadata={"help": "USER/NAME of a data set to push the folder to."})
     private: bool = field(default=False, metadata={"help": "Whether a data set that --push_to_hub makes is private."})
 
@@ -52,9 +51,9 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     data = dataset.load()
     print(data)
     size = tuple(arguments.resize) if arguments.resize else None
-    report = write_shards(data, folder, size, arguments.skip_bad)
+    report = write_shards(data, folder, size, dataset.skip_bad)
     print(f"\n{report}")
-    if report.problems and not arguments.skip_bad:
+    if report.problems and not dataset.skip_bad:
         raise ValueError(
             f"{len(report.problems)} bad files, listed above: nothing was written. Mend them, or leave them out with "
             "--skip_bad."

@@ -6,6 +6,7 @@ accelerate launch -m ctcl_hf.cli.train --dataset camvid    # on several processe
 """
 
 import sys
+from pathlib import Path
 
 from ..arguments.recipes import parse_arguments
 from .ending import told
@@ -16,11 +17,16 @@ def main() -> None:
     with told(ValueError, OSError, ImportError):
         arguments = parse_arguments(__doc__)
         # Imported here, so that --help and a mistyped argument answer at once.
+        from ..runs.next_steps import next_commands
         from ..runs.run import complete, prepare
 
         run = prepare(arguments)
     with told(OSError, FloatingPointError):
-        complete(run)
+        is_complete = complete(run)
+    if is_complete and run.trainer.is_world_process_zero():
+        trainer = run.trainer
+        folder, is_published = Path(trainer.args.output_dir), trainer.args.push_to_hub
+        print(f"\n{next_commands(folder, trainer.model.names, arguments.data, is_published)}")
     # Together: a process whose group ends while another still uses it may abort, as one that does not end it may.
     run.trainer.accelerator.wait_for_everyone()
     run.trainer.accelerator.end_training()

@@ -33,6 +33,16 @@ def read_image(path: str | Path) -> Image.Image:
         raise ValueError(f"{path}: {error}") from error
 
 
+def check_image(path: str | Path) -> None:
+    """What `read_image` refuses, as far as the file's header tells. ValueError or OSError names it."""
+    try:
+        with open_stored({"bytes": None, "path": str(path)}) as image:
+            check_whole(image)
+            check_depth(image)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def open_stored(file: Stored) -> Image.Image:
     """The header of a stored image; its pixels are read later. ValueError says what it is instead; it names no file."""
     content, path = file["bytes"], file["path"]

@@ -76,20 +76,28 @@ def files_in(folder: Path, below: bool, left_out: LeftOut) -> Iterator[Path]:
         yield from (here / name for name in sorted(files) if not name.startswith(HIDDEN))
 
 
-def paired_rows(images: Mapping[str, str], masks: Mapping[str, str], what: str) -> "datasets.Dataset":
+def paired_rows(
+    images: Mapping[str, str], masks: Mapping[str, str], what: str, left_out: LeftOut | None = None
+) -> "datasets.Dataset":
     """Rows of image and label, decoded when read, in the order of their names.
 
-    ValueError if there are none, or if an image or a mask lacks its counterpart; `what` says whose they are.
+    ValueError if there are none, or if an image or a mask lacks its counterpart, unless those are to be noted in
+    `left_out`; `what` says whose they are.
     """
     if not images and not masks:
         raise ValueError(f"{what}: no images were found.")
-    problems = [f"{len(lonely)} {kind} ({_first(lonely)})"
-                for kind, lonely in (("images without a mask", [images[n] for n in sorted(images.keys() - masks)]),
-                                     ("masks without an image", [masks[n] for n in sorted(masks.keys() - images)]))
-                if lonely]  # fmt: skip
-    if problems:
-        raise ValueError(f"{what}: {' and '.join(problems)}.")
-    names = sorted(images)
+    lonely = {
+        "images without a mask": [images[name] for name in sorted(images.keys() - masks)],
+        "masks without an image": [masks[name] for name in sorted(masks.keys() - images)],
+    }
+    names = sorted(images.keys() & masks)
+    if any(lonely.values()) and (left_out is None or not names):
+        found = " and ".join(f"{len(paths)} {kind} ({_first(paths)})" for kind, paths in lonely.items() if paths)
+        skip = " Leave them out with --skip_bad." if names else ""
+        raise ValueError(f"{what}: {found}.{skip}")
+    for kind, paths in lonely.items():
+        for path in paths:
+            left_out.add(kind, Path(path))
     return lazy_rows(image=[images[name] for name in names], label=[masks[name] for name in names])
 
 
@@ -101,12 +109,17 @@ def lazy_rows(**paths: list[str]) -> "datasets.Dataset":
     return datasets.Dataset.from_dict(paths, features=features)
 
 
-def listed(names: Iterable[str], files: Mapping[str, str], source: Path) -> dict[str, str]:
-    """Those of `files` that a split's list names. ValueError if one is missing."""
+def listed(
+    names: Iterable[str], files: Mapping[str, str], source: Path, left_out: LeftOut | None = None
+) -> dict[str, str]:
+    """Those of `files` that a split's list names. ValueError if one is missing, unless to be noted in `left_out`."""
     names = list(names)
-    if missing := [name for name in names if name not in files]:
+    missing = [name for name in names if name not in files]
+    if missing and left_out is None:
         raise ValueError(f"{source} names {len(names)} files, of which {len(missing)} are missing ({_first(missing)}).")
-    return {name: files[name] for name in names}
+    for name in missing:
+        left_out.add("listed but missing", left_out.folder / name)
+    return {name: files[name] for name in names if name in files}
 
 
 def existing_folder(data_dir: str | None, inside: str, name: str) -> Path:

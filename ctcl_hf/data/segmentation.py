@@ -83,6 +83,27 @@ class SegmentationData:
                 splits[split] = splits[split].select([i * total // number for i in range(number)])
         return replace(self, splits=splits)
 
+    def without_bad(self) -> "SegmentationData":
+        """The same without images and masks that `check` would refuse: `source` counts them, and names the first.
+
+        Reads every file. ValueError if nothing is left of a split.
+        """
+        splits, told = dict(self.splits), []
+        for split, rows in self.splits.items():
+            samples = self.samples(split, transform=None)
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                findings = pool.map(samples.inspect, range(len(rows)))
+                reading = tqdm(findings, f"Reading {self.name} {split}", len(rows), leave=False, disable=None)
+                problems = {index: finding.problem for index, finding in enumerate(reading) if finding.problem}
+            if not problems:
+                continue
+            first = next(iter(problems.values()))
+            if len(problems) == len(rows):
+                raise ValueError(f"No image of {split} of {self.name} can be used. The first: {first}")
+            splits[split] = rows.select([index for index in range(len(rows)) if index not in problems])
+            told.append(f"left out as bad: {len(problems)} of {len(rows)} of {split} ({first.rstrip('.')})")
+        return replace(self, splits=splits, source="; ".join(filter(None, [self.source, *told])))
+
     @property
     def is_streamed(self) -> bool:
         return any(isinstance(rows, StreamedRows) for rows in self.splits.values())
@@ -99,7 +120,11 @@ class SegmentationData:
             found, seen[split] = [], set()
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 checks = tqdm(
-                    pool.map(samples.inspect, range(len(rows))), f"Checking {self.name} {split}", len(rows), leave=False
+                    pool.map(samples.inspect, range(len(rows))),
+                    f"Checking {self.name} {split}",
+                    len(rows),
+                    leave=False,
+                    disable=None,
                 )
                 for index, finding in enumerate(checks):
                     found += [finding.problem] if finding.problem else []

@@ -151,7 +151,8 @@ def _write_split(
             writer, size_so_far = None, 0
 
     converted = _in_order(samples, size, data.palette if is_labelled else None)
-    for index, made in enumerate(tqdm(converted, f"Writing {data.name} {split}", len(samples), unit="image")):
+    progress = tqdm(converted, f"Writing {data.name} {split}", len(samples), unit="image", disable=None)
+    for index, made in enumerate(progress):
         if isinstance(made, str):
             report.bad[split].append(made)
             continue

@@ -71,12 +71,15 @@ class PixelLosses(NamedTuple):
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
 @in_full_precision
-def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Mean:
+def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int, class_weights: Tensor | None = None) -> Mean:
     """Eq. 1: mean cross entropy in nats over the labelled pixels, logits upsampled to the labels' size.
 
     Shapes: logits (B, K, h, w), labels (B, H, W).
+
+    class_weights: (K,), by which each pixel's cross entropy is multiplied, by its label. What divides stays the number
+        of labelled pixels.
     """
-    total = _PixelSums.apply(labels, ignore_index, None, 1, *with_phases(labels, logits))[0]
+    total = _PixelSums.apply(labels, ignore_index, None, 1, class_weights, *with_phases(labels, logits))[0]
     return Mean(total, (labels != ignore_index).sum())
 
 
@@ -87,17 +90,21 @@ def pixel_losses(
     ignore_index: int,
     teaching: PixelTeaching,
     teachers: Sequence[Tensor] = (),
+    class_weights: Tensor | None = None,
 ) -> PixelLosses:
     """Eq. 1 for every student, and what each learns from its peer at pixels, at the labels' size.
 
     Equal to `cross_entropy_loss`, `teaching_directions` and a mean of `kl_map` on upsampled logits.
     Shapes: logits of students and teachers (B, K, h, w), each at its own stride; labels (B, H, W). Gradient of each
     term: the learner's logits.
+
+    class_weights: of the term "ce", see `cross_entropy_loss`. The maps, and who teaches whom, stay without: a weight
+        says what an error costs, and not who is the more reliable. At a pixel it would be the same for both students.
     """
     n = len(students)
     with torch.autocast(labels.device.type, enabled=False):
         grids = with_phases(labels, *map(widened, (*students, *teachers)))
-        results = list(_PixelSums.apply(labels, ignore_index, teaching, n, *grids))
+        results = list(_PixelSums.apply(labels, ignore_index, teaching, n, class_weights, *grids))
     confusion = results.pop() if teaching.groups is not None else None
     ce, pixel, ce_maps, teaches = (tuple(results[i : i + n]) for i in range(0, 4 * n, n))
     labelled = labels != ignore_index
@@ -130,10 +137,12 @@ class _PixelSums(torch.autograd.Function):
     """Of n students: sums of CE, with teaching of what is taught; CE maps; if selective masks; with groups counts."""
 
     @staticmethod
-    def forward(ctx, labels, ignore_index, teaching, n, *grids):
+    def forward(ctx, labels, ignore_index, teaching, n, class_weights, *grids):
         with_gradient = any(ctx.needs_input_grad)
         labelled = labels != ignore_index
         num_classes = grids[0].shape[1]
+        if class_weights is not None:
+            class_weights = class_weights.to(grids[0].dtype)
         ce_maps = [grids[0].new_empty(labels.shape) for _ in range(n)]
         teaches = [torch.empty_like(labelled) for _ in range(n if teaching and teaching.selective else 0)]
         divergences = [grids[0].new_zeros(()) for _ in range(n if teaching else 0)]  # sums over taught pixels
@@ -154,7 +163,8 @@ class _PixelSums(torch.autograd.Function):
             for i, ce_map in enumerate(ce_maps):
                 ce_map[phase.place] = torch.where(valid, -log_p[i].gather(1, target).squeeze(1), 0)
                 if with_gradient:
-                    phase.add_gradient(i, CE, _cross_entropy_gradient(p[i], target, valid))
+                    gradient = _cross_entropy_gradient(p[i], target, valid)
+                    phase.add_gradient(i, CE, gradient if class_weights is None else gradient * class_weights[target])
             if teaching is None:
                 continue
             if teaching.target is not None:
@@ -180,6 +190,10 @@ class _PixelSums(torch.autograd.Function):
                 if with_gradient:
                     phase.add_gradient(i, TAUGHT, gradient * (taught[i] * (sign * teaching.temperature)))  # T^2 / T
 
+        weighted = ce_maps
+        if class_weights is not None:  # 0 where ignored, as the maps are
+            weight_map = class_weights[torch.where(labelled, labels, 0).long()]
+            weighted = [ce_map * weight_map for ce_map in ce_maps]
         if with_gradient:
             ctx.save_for_backward(*(own for term in range(terms) for own in upsampling.gradients(term)))
         ctx.students, ctx.teachers = n, len(grids) - n
@@ -187,7 +201,7 @@ class _PixelSums(torch.autograd.Function):
         if counts is not None:
             constants.append(counts.view(-1, num_classes, num_classes))
         ctx.mark_non_differentiable(*constants)
-        return *(ce_map.sum() for ce_map in ce_maps), *divergences, *constants
+        return *(ce_map.sum() for ce_map in weighted), *divergences, *constants
 
     @staticmethod
     @once_differentiable
@@ -195,7 +209,7 @@ class _PixelSums(torch.autograd.Function):
         scaled = [own * up for own, up in zip(ctx.saved_tensors, upstream, strict=False)]  # constants have none
         if len(scaled) > ctx.students:
             scaled = [ce + taught for ce, taught in zip(scaled[: ctx.students], scaled[ctx.students :], strict=True)]
-        return None, None, None, None, *scaled, *[None] * ctx.teachers
+        return None, None, None, None, None, *scaled, *[None] * ctx.teachers
 
 
 def _compared(groups: Groups | None, num_classes: int, device: torch.device) -> Tensor | None:

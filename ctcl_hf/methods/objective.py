@@ -83,6 +83,7 @@ class Objective(nn.Module):
         for student, weights in zip((a, b), self.weights, strict=True):
             if student.auxiliary_weight is not None:
                 weights["aux"] = student.auxiliary_weight
+        self.register_buffer("class_weights", None, persistent=False)  # (K,) of the cross entropies: `weigh_classes`
         self.projections = cast("Sequence[nn.ModuleDict]", nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()]))
         self.class_groups: ClassGroups | None = None  # of a method that compares groups of classes
         frozen = nn.ModuleList(teachers or ()).requires_grad_(False).eval()
@@ -92,6 +93,15 @@ class Objective(nn.Module):
                 raise ValueError(
                     f"A teacher must have the students' classes: got {teacher.config.num_labels} for {self.num_labels}."
                 )
+
+    def weigh_classes(self, weights: Sequence[float]) -> None:
+        """Multiplies each pixel's cross entropies by its class's weight from now on. ValueError if they do not fit.
+
+        What students exchange, and who teaches whom, stays without weights: see `losses.pixel_losses`.
+        """
+        if len(weights) != self.num_labels or not all(0 < weight < float("inf") for weight in weights):
+            raise ValueError(f"Expected a positive weight for each of {self.num_labels} classes, got {weights}.")
+        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.ramp.device)
 
     @torch.no_grad()
     def teacher_outputs(self, pixel_values: Tensor) -> list[StudentOutput]:
@@ -147,11 +157,11 @@ class Objective(nn.Module):
 
     def segmentation_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Mean | Tensor]:
         """The terms that a student has on its own: Eq. 1, and the auxiliary head's cross entropy."""
-        ce = cross_entropy_loss(output.logits, labels, self.ignore_index)
+        ce = cross_entropy_loss(output.logits, labels, self.ignore_index, self.class_weights)
         return {"ce": ce, **self.auxiliary_terms(output, labels)}
 
     def auxiliary_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Mean | Tensor]:
         """The auxiliary head's cross entropy, if the student has such a head and is in training mode."""
         if output.auxiliary_logits is None:
             return {}
-        return {"aux": cross_entropy_loss(output.auxiliary_logits, labels, self.ignore_index)}
+        return {"aux": cross_entropy_loss(output.auxiliary_logits, labels, self.ignore_index, self.class_weights)}

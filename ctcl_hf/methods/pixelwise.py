@@ -46,12 +46,13 @@ class PixelwiseObjective(Objective):
         Students' and teachers' logits (B, K, h, w), labels (B, H, W). `teaching` says all but the groups.
         """
         if self.class_groups is None:
-            return pixel_losses(students, labels, self.ignore_index, teaching, teachers)
+            return pixel_losses(students, labels, self.ignore_index, teaching, teachers, self.class_weights)
         if self.training and self.micro_batch == 0:
             self.class_groups.advance()
         self.compared = [self.class_groups.of_learner(i) for i in range(len(students))]
         groups = tuple(None if len(own) == self.num_labels else own for own in self.compared)
-        losses = pixel_losses(students, labels, self.ignore_index, teaching._replace(groups=groups), teachers)
+        teaching = teaching._replace(groups=groups)
+        losses = pixel_losses(students, labels, self.ignore_index, teaching, teachers, self.class_weights)
         self.counted = losses.confusion if self.training else None
         return losses
 

@@ -1,24 +1,40 @@
 """A student as an ONNX file, for runtimes without Python (pip install 'ctcl-hf[export]')."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
+from .. import __version__
 from ..extras import require
+from ..students import Student
 
-# Of the largest logit: rounding in float32 through about a hundred layers, whose sums run in another order.
+# Of the largest logit: rounding in float32 through about a hundred layers, whose sums run in another order. Of a class
+# map, the share of pixels that may differ, where two logits are equal to rounding.
 TOLERANCE = 1e-3
+CHECKED_BATCH = 3
+MOST_CLASSES = 256  # in a class map of bytes
 
 
-class _Logits(nn.Module):
-    def __init__(self, model: PreTrainedModel):
+class _Graph(nn.Module):
+    """What the file computes."""
+
+    def __init__(self, student: Student, with_preprocessing: bool, argmax: bool):
         super().__init__()
-        self.model = model
+        self.student, self.with_preprocessing, self.argmax = student, with_preprocessing, argmax
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.model(pixel_values=pixel_values).logits
+    def forward(self, images: Tensor) -> Tensor:
+        if self.with_preprocessing:
+            images = self.student.normalize(images.permute(0, 3, 1, 2))
+        logits = self.student.model(pixel_values=images).logits
+        if self.argmax:
+            upsampled = F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+            return upsampled.argmax(1).to(torch.uint8)
+        return logits
 
 
 def check_exporter() -> None:
@@ -26,49 +42,126 @@ def check_exporter() -> None:
     require("export", "onnx", "onnxruntime", "onnxscript")
 
 
-def export_onnx(model: PreTrainedModel, size: tuple[int, int], output: Path) -> float:
+def export_onnx(
+    student: Student,
+    size: tuple[int, int],
+    output: Path,
+    dynamic: bool = False,
+    with_preprocessing: bool = False,
+    argmax: bool = False,
+    report: Callable[[str], None] = lambda step: None,
+) -> float:
     """Writes `output`: "pixel_values" (batch, 3, height, width), normalised -> "logits" (batch, K, h, w).
 
-    The batch is free, the size is fixed. onnxruntime runs the file on random pixels before it gets its name.
+    onnxruntime runs the file on random pixels before it gets its name. The file's metadata are those of `facts_of`.
 
     Args:
         size: (height, width) in pixels.
+        dynamic: images of other sizes may be given as well. The batch is free in any case.
+        with_preprocessing: the input is "image" (batch, height, width, 3) uint8 RGB in its place.
+        argmax: the output is "class_map" (batch, height, width) uint8, at the input's size, in place of logits.
+        report: is told what is done next.
 
     Returns:
-        The largest difference from PyTorch's logits, relative to the largest logit.
+        The largest difference from PyTorch's logits, relative to the largest logit; of a class map, the share of the
+        pixels that differ.
 
     Raises:
         ImportError: see `check_exporter`.
-        ValueError: the difference is above `TOLERANCE`; nothing was written.
+        ValueError: the model cannot take images of this size, or of others if `dynamic`; it has more classes than a
+            class map can hold; or the difference is above `TOLERANCE`. Nothing was written.
     """
     check_exporter()
     import onnxruntime
 
-    # Two images in the example: a dimension of one would be taken for a constant. Another number in the check.
-    pixels = torch.randn(3, 3, *size, generator=torch.Generator().manual_seed(0)).to(model.device)
+    if argmax and student.config.num_labels > MOST_CLASSES:
+        raise ValueError(f"--argmax: a class map holds up to {MOST_CLASSES} classes, got {student.config.num_labels}.")
+    graph = _Graph(student, with_preprocessing, argmax).eval()
+    sizes = [size, (size[0] + 32, size[1] + 64)] if dynamic else [size]
+    examples = [_images(student, CHECKED_BATCH, each, with_preprocessing) for each in sizes]
+    report(f"PyTorch: {' and '.join(f'{height}x{width}' for height, width in sizes)}")
+    expected = [_run(graph, images, student) for images in examples]
+    rows, columns = (1, 2) if with_preprocessing else (2, 3)
+    free = {0: "batch"} | ({rows: "height", columns: "width"} if dynamic else {})
+    given, returned = "image" if with_preprocessing else "pixel_values", "class_map" if argmax else "logits"
     output.parent.mkdir(parents=True, exist_ok=True)
     unchecked = output.with_name(f"{output.name}.unchecked")
     try:
-        torch.onnx.export(
-            _Logits(model).eval(),
-            (pixels[:2],),
-            unchecked,
-            input_names=["pixel_values"],
-            output_names=["logits"],
-            dynamic_shapes=({0: "batch"},),
-            external_data=False,
+        report("tracing, which takes up to a few minutes")
+        # Two images in the example: a dimension of one would be taken for a constant. Another number in the check.
+        program = torch.onnx.export(
+            graph,
+            (examples[0][:2],),
+            input_names=[given],
+            output_names=[returned],
+            dynamic_shapes=(free,),
+            dynamo=True,
             verbose=False,
         )
-        with torch.no_grad():
-            expected = model(pixel_values=pixels).logits.cpu()
+        program.model.metadata_props.update(facts_of(student, size))
+        program.save(unchecked, external_data=False)
+        report("onnxruntime: the same images")
         session = onnxruntime.InferenceSession(unchecked, providers=["CPUExecutionProvider"])
-        logits = torch.from_numpy(session.run(["logits"], {"pixel_values": pixels.cpu().numpy()})[0])
-        difference = float((logits - expected).abs().max() / expected.abs().max())
+        difference = 0.0
+        for images, theirs in zip(examples, expected, strict=True):
+            ours = torch.from_numpy(session.run([returned], {given: images.cpu().numpy()})[0])
+            difference = max(difference, _difference(ours, theirs))
         if not difference <= TOLERANCE:
+            what = "of the class map's pixels" if argmax else "of the largest logit"
             raise ValueError(
-                f"onnxruntime's logits differ from PyTorch's by {difference:.1e} of the largest, above {TOLERANCE}."
+                f"onnxruntime's result differs from PyTorch's by {difference:.1e} {what}, above {TOLERANCE}."
             )
         unchecked.replace(output)
     finally:
         unchecked.unlink(missing_ok=True)
     return difference
+
+
+def facts_of(student: Student, size: tuple[int, int]) -> dict[str, str]:
+    """What an exported file says of itself, each as JSON.
+
+    classes: names in the order of the logits. size: (height, width) it was exported for. stride: pixels of a side that
+    share a logit. channels: "RGB" or "BGR". mean, std: a pixel of 0..255 is normalised as (pixel - mean) / std.
+    version: of this package.
+    """
+    logits = _run(_Graph(student, False, False).eval(), _images(student, 1, size, False), student)
+    facts: dict[str, Any] = {
+        "classes": [student.config.id2label[i] for i in range(student.config.num_labels)],
+        "size": list(size),
+        "stride": round(size[0] / logits.shape[-2]),
+        "channels": "BGR" if student.reads_bgr else "RGB",
+        "mean": [round(value, 6) for value in student.mean.flatten().tolist()],
+        "std": [round(value, 6) for value in student.std.flatten().tolist()],
+        "version": f"ctcl_hf {__version__}",
+    }
+    return {name: json.dumps(value) for name, value in facts.items()}
+
+
+def _images(student: Student, count: int, size: tuple[int, int], as_bytes: bool) -> Tensor:
+    """Random ones, as a graph takes them."""
+    generator = torch.Generator().manual_seed(0)
+    if as_bytes:
+        images = torch.randint(0, 256, (count, *size, 3), dtype=torch.uint8, generator=generator)
+    else:
+        images = torch.randn(count, 3, *size, generator=generator)
+    return images.to(student.mean.device)
+
+
+@torch.no_grad()
+def _run(graph: _Graph, images: Tensor, student: Student) -> Tensor:
+    try:
+        return graph(images).cpu()
+    except (RuntimeError, ValueError, AssertionError) as error:  # of a model that knows one size, or some
+        height, width = images.shape[1:3] if graph.with_preprocessing else images.shape[2:]
+        raise ValueError(
+            f"{student.description} cannot take images of {height}x{width} pixels ({error}). Choose another --size, "
+            "and leave --dynamic out if it knows some sizes alone."
+        ) from error
+
+
+def _difference(ours: Tensor, theirs: Tensor) -> float:
+    if ours.shape != theirs.shape:
+        return float("inf")
+    if not theirs.is_floating_point():
+        return float((ours != theirs).float().mean())
+    return float((ours - theirs).abs().max() / theirs.abs().max())

@@ -92,10 +92,14 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     rows = {
         "method": record["method"]["name"],
         "loss, by term and weight": _listed(record["method"]["weights"][name]),
+        "class weights of the cross entropy": _listed(
+            dict(zip(record["data"]["classes"], record["method"].get("class_weights", []), strict=False))
+        ),
         "options of the method": _listed(record["method"]["options"]),
         "started from": record["students"][name]["origin"],
         "training images": str(train["images"]) if train else None,
         "steps": f"{steps} of {images} images" if steps else None,
+        "weights": weights_text(record.get("weights", {}).get(name), steps),
         "optimizer": f"{kind}, weight decay {settings['weight_decay']:g}",
         "learning rate": f"{settings['lr']:g}{head}, to decay to 0 with power {settings['power']:g} after "
         f"{settings['warmup_steps']} steps of warm-up",
@@ -108,6 +112,23 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         "command": f"`{record['command']}`" if record["command"] else None,
     }
     return [(key, value) for key, value in rows.items() if value]
+
+
+def weights_text(weights: Mapping[str, Any] | None, steps: int) -> str | None:
+    """Which step a student's weights are of, and how that was chosen; None if it was not recorded.
+
+    steps: that were made in all.
+    """
+    if weights is None or not steps:
+        return None
+    chosen = weights["chosen"]
+    if chosen is None:
+        return f"of the last step, {weights['step']}"
+    title = METRICS.get(chosen["by"], (None, chosen["by"]))[1]
+    return (
+        f"of step {weights['step']} of {steps}, chosen by {title} on validation as the best of {chosen['evaluations']} "
+        "evaluations, so that its score there flatters it"
+    )
 
 
 def _listed(values: Mapping[str, Any]) -> str:

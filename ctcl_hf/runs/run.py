@@ -15,10 +15,12 @@ from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
-from ..figures import blind_classes_figure, comparison_figure, history_figure, save_figure
+from ..data.class_weights import class_weights
+from ..figures import blind_classes_figure, comparison_figure, history_figure, pixels_of, save_figure
 from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..metrics.scores import Evaluation, curve, evaluations_from_json
+from ..publishing.rows import weights_text
 from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, save_counts
 from ..scoring.predict import load_for_inference, segment
@@ -27,7 +29,9 @@ from ..students.loading import is_timm_encoder, load_student
 from ..tables import markdown_table
 from ..training.checkpoints import find_checkpoint
 from ..training.classes import GROUPS, groups_text, still_lost
+from ..training.guards.trackers import GuardedTracker
 from ..training.locks import write_whole
+from ..training.pictures import PicturesForTrackers
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import RunFacts, machine, versions
 from ..training.trainer import CTCLTrainer
@@ -73,6 +77,12 @@ def prepare(arguments: Arguments) -> Run:
         peers = reversed(pair_students)
         teachers["teachers"] = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in peers)
     objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
+    if method.class_weights is not None:
+        weights = class_weights(method.class_weights, data)
+        objective.weigh_classes(weights)
+        if training.process_index == 0:
+            told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(data.class_names, weights, strict=True))
+            print(f"Weights of the classes in the cross entropy: {told}.")
     pair = StudentPair(pair_students, objective)
     augment = TrainingTransform(
         image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric
@@ -98,7 +108,10 @@ def prepare(arguments: Arguments) -> Run:
         trainer.check_resumption(Path(checkpoint))
     for name, repository in trainer.publisher.repositories.items():
         print(f"{name} will be published at {repository.url}")
-    return Run(arguments, data, trainer, checkpoint)
+    run = Run(arguments, data, trainer, checkpoint)
+    pictures = PicturesForTrackers(trainer.callback_handler, lambda: pixels_of(_comparison(run)))
+    trainer.add_callback(GuardedTracker(pictures))
+    return run
 
 
 def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | None:
@@ -222,6 +235,9 @@ def report(run: Run) -> None:
     if not trainer.is_world_process_zero():
         return
     history = trainer.state.log_history
+    weights = trainer.record()["weights"]
+    told = {name: weights_text(own, trainer.state.global_step) for name, own in weights.items()}
+    tables += ["\n".join(f"Weights of {name}: {text}." for name, text in told.items() if text)]
     if curve(history, names[0]):
         tables.append(_best_table(history, names))
     tables += [
@@ -239,6 +255,7 @@ def report(run: Run) -> None:
         "training": trainer.args.to_dict(),
         "metrics": metrics,
         "scores": {split: scores.to_json() for split, scores in trainer.scores.items()},
+        "weights": weights,
         "protocol": str(trainer.protocol),
         "versions": versions(),
         "machine": machine(trainer.args.device, trainer.args.world_size),

@@ -37,6 +37,7 @@ def evaluate_predictors(
     accelerator: Accelerator,
     after_batch: Callable[[], None] = lambda: None,
     after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
+    mean_name: str | None = None,
 ) -> tuple[Evaluation, dict[str, ImageCounts]]:
     """The scores of all processes' images, and the counts by predictor of each image that this process has scored.
 
@@ -48,33 +49,47 @@ def evaluate_predictors(
         predictors: by name, pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, any, any), in evaluation mode.
         batches: "pixel_values" (B, 3, H, W) and "labels", a list of ids (h, w) at each image's own size.
         after_image: is given each image's predicted ids and labels, both (h, w), by predictor, image by image.
+        mean_name: what the mean of all predictors' probabilities is called, if it is to be scored as well.
     """
     ids_counted = max(len(class_names), ignore_index + 1)
-    metrics = {name: MeanIoU() for name in predictors}
-    image_counts = {name: ImageCounts(len(class_names)) for name in predictors}
-    loss_sums = torch.zeros(len(predictors), dtype=torch.float64)
+    names = [*predictors, *([mean_name] if mean_name else [])]
+    metrics = {name: MeanIoU() for name in names}
+    image_counts = {name: ImageCounts(len(class_names)) for name in names}
+    loss_sums = dict.fromkeys(names, 0.0)
     images = 0
+
+    def score(name: str, logits: Tensor, labels: Tensor) -> None:
+        """Of one image: logits (1, K, h, w), labels (h, w)."""
+        loss_sums[name] += cross_entropy_loss(logits, labels[None], ignore_index).value.item()
+        ids = class_map(logits, labels.shape)
+        counts = confusion_counts(ids[0], labels, ids_counted).cpu()
+        metrics[name].merge(counts)
+        image_counts[name].add(counts)
+        after_image(name, ids[0], labels)
+
     for batch in batches:
-        for i, (name, predict) in enumerate(predictors.items()):
+        probabilities: list[list[Tensor]] = [[] for _ in batch["labels"]]  # by image, of every predictor
+        for name, predict in predictors.items():
             with accelerator.autocast():
                 logits = protocol.logits(predict, batch["pixel_values"])
-            for image_logits, labels in zip(logits, batch["labels"], strict=True):
+            for i, (image_logits, labels) in enumerate(zip(logits, batch["labels"], strict=True)):
                 image_logits = upsample(image_logits[None], labels.shape)
-                loss_sums[i] += cross_entropy_loss(image_logits, labels[None], ignore_index).value.item()
-                ids = class_map(image_logits, labels.shape)
-                counts = confusion_counts(ids[0], labels, ids_counted).cpu()
-                metrics[name].merge(counts)
-                image_counts[name].add(counts)
-                after_image(name, ids[0], labels)
+                score(name, image_logits, labels)
+                if mean_name:
+                    probabilities[i].append(image_logits.softmax(1))
+        if mean_name:
+            for own, labels in zip(probabilities, batch["labels"], strict=True):
+                mean = (sum(own[1:], own[0]) / len(own)).clamp_min(torch.finfo(torch.float32).tiny)
+                score(mean_name, mean.log(), labels)
         images += len(batch["labels"])
         after_batch()
-    totals = torch.tensor([*loss_sums, images], dtype=torch.float64)
+    totals = torch.tensor([*loss_sums.values(), images], dtype=torch.float64)
     if accelerator.num_processes > 1:  # Apple's GPUs, which know no float64, are always alone
         totals = accelerator.reduce(totals.to(accelerator.device), "sum")
     *loss_totals, total_images = totals.tolist()
     images = round(total_images)
     scores = {}
-    for name, loss_total in zip(predictors, loss_totals, strict=True):
+    for name, loss_total in zip(names, loss_totals, strict=True):
         loss = loss_total / max(images, 1)
         try:
             scores[name] = _scores(metrics[name], loss, class_names, ignore_index, accelerator)

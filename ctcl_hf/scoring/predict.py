@@ -18,6 +18,11 @@ from ..data.images import as_rgb
 from ..hub_access import from_cache_unless_hub_answers
 from ..losses import upsample
 
+# Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of the whole image.
+WHOLE_IMAGE = {"do_center_crop": False, "do_pad": False}
+UPSAMPLED_ELEMENTS = 2**26  # logits in memory at once where a class map is decided: 256 MB in float32
+STRIP_ELEMENTS = 2**20  # of those, in a strip of rows: what fits into a cache
+
 
 def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
     """A model in evaluation mode and its image processor, from a student's folder or the Hub. OSError if neither.
@@ -103,9 +108,33 @@ def input_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
     return (size["height"], size["width"]) if "height" in size else None
 
 
-def class_map(logits: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """The likeliest class of every pixel: logits (B, K, h, w) -> ids (B, H, W), decided at `size`."""
-    return upsample(logits, size).max(1).indices  # argmax gives the same, ten times slower on CPUs
+def class_map(logits: Tensor, size: tuple[int, int] | torch.Size, elements: int = UPSAMPLED_ELEMENTS) -> Tensor:
+    """The likeliest class of every pixel: logits (B, K, h, w) -> ids (B, H, W), decided at `size`.
+
+    Where the upsampled logits would be more than `elements` numbers, they are made and decided upon some rows at a
+    time: 150 classes at 12 megapixels would be 7 GB. That rounds otherwise, so that two classes that are equal to
+    rounding may change places.
+    """
+    height, width = size
+    images, classes = logits.shape[:2]
+    if logits.shape[-2:] == torch.Size(size) or images * classes * height * width <= elements:
+        return upsample(logits, size).max(1).indices  # argmax gives the same, ten times slower on CPUs
+    logits = logits.float()
+    above, below, share = _sources(logits.shape[-2], height, logits.device)
+    ids = torch.empty(images, height, width, dtype=torch.int64, device=logits.device)
+    rows = max(STRIP_ELEMENTS // (images * classes * width), 1)
+    for first in range(0, height, rows):
+        strip = slice(first, first + rows)
+        between = torch.lerp(logits[:, :, above[strip]], logits[:, :, below[strip]], share[strip, None])
+        ids[:, strip] = upsample(between, (between.shape[-2], width)).max(1).indices
+    return ids
+
+
+def _sources(side: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each of the `target` rows that `side` rows are upsampled to: the row above, the row below, and its share."""
+    places = ((torch.arange(target, device=device) + 0.5) * (side / target) - 0.5).clamp(0, side - 1)
+    above = places.floor().long()
+    return above, (above + 1).clamp_max(side - 1), places - above
 
 
 def sliding_window_logits(

@@ -1,7 +1,10 @@
-"""Scoring one saved model, of ours or of anyone's, on a split of a data set."""
+"""Scoring saved models, of ours or of anyone's, on a split of a data set."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,100 +18,151 @@ from tqdm.auto import tqdm
 
 from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
 from ..figures import mistakes_figure
+from ..losses import upsample
 from ..metrics.scores import Scores
-from ..students import as_student
+from ..students import Student, as_student
 from .evaluate import NothingToScore, evaluate_predictors
 from .image_counts import ImageCounts
 from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
 
-NAME = "model"  # of the one predictor
+PAIR = "pair"  # the mean of two students' probabilities, in the keys of scores
+
+
+class Scored(NamedTuple):
+    """What one predictor has reached on a split: scores, None where no image has a label; and counts of all images."""
+
+    scores: Scores | None
+    images: ImageCounts
+
+
+def saved_students(name: str) -> dict[str, Student]:
+    """A saved model by its own name, or both students of a run by theirs, in evaluation mode.
+
+    Args:
+        name: a student's folder, a Hub id of a semantic-segmentation model, or the folder of a run (or checkpoint).
+
+    Raises:
+        OSError: no such model. ValueError: the folder holds other than two students.
+    """
+    students = sorted(path.parent for path in Path(name).glob("*/config.json"))
+    if students and len(students) != 2:
+        raise ValueError(
+            f"{name} holds {len(students)} models ({', '.join(path.name for path in students)}), and a run has two "
+            "students. Give the folder of one."
+        )
+    # The name of "." is empty.
+    sources = {path.name: str(path) for path in students} or {Path(name).resolve().name: name}
+    return {own: as_student(*load_for_inference(source)).eval() for own, source in sources.items()}
 
 
 class Scorer:
-    """A saved model, ready to be scored on a data set's classes.
+    """Saved students, ready to be scored on a data set's classes; of two, their mean probabilities as well, as PAIR.
 
     Args:
-        model: a student's folder, or a Hub id of a semantic-segmentation model.
-        data: whose classes it is scored by; the model's are brought into their order.
+        students: by name, see `saved_students`.
+        data: whose classes they are scored by; those of the students are brought into their order.
         accelerator: device, processes and precision.
 
     Raises:
-        OSError: no such model. ValueError: it has other classes.
+        ValueError: a student has other classes.
     """
 
-    def __init__(self, model: str, data: SegmentationData, accelerator: Accelerator):
-        loaded, self.image_processor = load_for_inference(model)
-        self.student = as_student(loaded, self.image_processor).to(accelerator.device).eval()
+    def __init__(self, students: Mapping[str, Student], data: SegmentationData, accelerator: Accelerator):
+        self.students = {name: student.to(accelerator.device).eval() for name, student in students.items()}
         self.data = data
         self.accelerator = accelerator
-        self.order, self.class_note = class_order(self.student.class_names, data.class_names)
+        orders = {name: class_order(student.class_names, data.class_names) for name, student in students.items()}
+        self.predictors = {
+            name: partial(_logits_in_order, student, orders[name][0]) for name, student in self.students.items()
+        }
+        notes = {name: note for name, (_, note) in orders.items()}
+        differ = len(set(notes.values())) > 1
+        told = [f"of {name} {note}" if differ else note for name, note in notes.items()]
+        self.class_note = "; ".join(dict.fromkeys(told))
 
-    def predict(self, pixel_values: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, h, w), classes as the data numbers them."""
-        logits = self.student.logits(pixel_values)
-        return logits if self.order == list(range(len(self.order))) else logits[:, self.order]
+    @property
+    def mean_name(self) -> str | None:
+        """What the mean of the students is called; None of one."""
+        return PAIR if len(self.predictors) > 1 else None
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """(height, width) that the model's own processor resizes images to, if it says so."""
-        return input_size(self.image_processor)
+        """(height, width) that the students' own processors resize images to, if they say so, and the same."""
+        sizes = {input_size(student.image_processor) for student in self.students.values()}
+        return sizes.pop() if len(sizes) == 1 else None
 
     def score(
         self, split: str, protocol: Protocol, batch_size: int = 4, workers: int = 0, predictions: Path | None = None
-    ) -> tuple[Scores | None, ImageCounts]:
-        """Scores, None where no image has a label; and counts of all images.
+    ) -> dict[str, Scored]:
+        """What each student, and the mean of two, has reached.
 
         Args:
-            predictions: folder for a PNG of every image's prediction, in the benchmark's own ids. ValueError if two
-                images have one name.
+            predictions: folder for a PNG of every image's prediction, in the benchmark's own ids; of several predictors
+                with a folder for each. ValueError if two images have one name.
         """
         samples = self.data.samples(split, protocol.transform)
         accelerator = self.accelerator
         own = range(accelerator.process_index, len(samples), accelerator.num_processes)
         loader = DataLoader(Subset(samples, own), batch_size, collate_fn=collate_for_evaluation, num_workers=workers)
-        numbers, written = iter(own), set()
+        written: set[Path] = set()
+        numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: iter(own))  # of images, by predictor
 
         def after_image(name: str, ids: Tensor, labels: Tensor) -> None:
-            number = next(numbers)
+            number = next(numbers[name])
             if predictions is not None:
-                path = predictions / f"{samples.name(number)}.png"
+                folder = predictions if self.mean_name is None else predictions / name
+                path = folder / f"{samples.name(number)}.png"
                 if path in written:
                     raise ValueError(f"Two images are named {path.stem}: one prediction would overwrite the other.")
                 written.add(path)
                 write_prediction(ids.cpu().numpy().astype(np.uint8), self.data, path)
 
-        batches = tqdm(loader, f"Scoring {split}", disable=not accelerator.is_local_main_process)
+        is_shown = None if accelerator.is_local_main_process else True  # None: on a terminal
+        batches = tqdm(loader, f"Scoring {split}", disable=is_shown)
         try:
             evaluation, counts = evaluate_predictors(
-                {NAME: self.predict},
+                self.predictors,
                 (send_to_device(batch, accelerator.device) for batch in batches),
                 self.data.class_names,
                 IGNORE_INDEX,
                 protocol,
                 accelerator,
                 after_image=after_image,
+                mean_name=self.mean_name,
             )
         except NothingToScore as nothing:  # a benchmark's images without labels, whose predictions are wanted
-            return None, nothing.counts[NAME].gather()
-        return evaluation.students[NAME], counts[NAME].gather()
+            return {name: Scored(None, images.gather()) for name, images in nothing.counts.items()}
+        return {name: Scored(evaluation.students[name], images.gather()) for name, images in counts.items()}
 
     @torch.no_grad()
-    def worst_figure(self, split: str, protocol: Protocol, worst: Sequence[tuple[int, float]]) -> Figure:
-        """The images that are scored worst: truth, prediction and mistakes, at the labels' size."""
+    def worst_figure(self, name: str, split: str, protocol: Protocol, worst: Sequence[tuple[int, float]]) -> Figure:
+        """The images on which a predictor scores worst: truth, prediction and mistakes, at the labels' size."""
         samples = self.data.samples(split, protocol.transform)
+        own = self.predictors.values() if name == self.mean_name else [self.predictors[name]]
         images, truths, predicted, titles = [], [], [], []
         for number, mean_iou in worst:
             sample = samples[number]
             labels = sample["labels"]
-            with self.accelerator.autocast():
-                logits = protocol.logits(self.predict, sample["pixel_values"][None].to(self.accelerator.device))
-            predicted.append(class_map(logits.float(), labels.shape)[0].cpu().numpy().astype(np.uint8))
+            pixels = sample["pixel_values"][None].to(self.accelerator.device)
+            probabilities = []
+            for predict in own:
+                with self.accelerator.autocast():
+                    logits = protocol.logits(predict, pixels)
+                probabilities.append(upsample(logits, labels.shape).softmax(1))
+            mean = torch.stack(probabilities).mean(0)
+            predicted.append(class_map(mean, labels.shape)[0].cpu().numpy().astype(np.uint8))
             truths.append(labels.numpy())
             shown = Image.fromarray(sample["pixel_values"].permute(1, 2, 0).numpy())
             images.append(np.asarray(shown.resize((labels.shape[1], labels.shape[0]))))
             titles.append(f"{samples.name(number)}: mIoU {100 * mean_iou:.1f} %")
         return mistakes_figure(images, truths, predicted, titles, self.data.class_names, self.data.palette)
+
+
+def _logits_in_order(student: Student, order: Sequence[int], pixel_values: Tensor) -> Tensor:
+    """Pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, h, w), classes as the data numbers them."""
+    logits = student.logits(pixel_values)
+    return logits if list(order) == list(range(len(order))) else logits[:, list(order)]
 
 
 def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple[list[int], str]:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def delete_old_checkpoints(newest: Path, limit: int | None, best: str | None) -> None:
-    """Keeps the last `limit` complete checkpoints up to the newest, and the best one; leaves alone what is none."""
+def delete_old_checkpoints(newest: Path, limit: int | None, best: Collection[Path]) -> None:
+    """Keeps the last `limit` complete checkpoints up to the newest, and the best ones; leaves alone what is none."""
     if not limit or limit < 1:
         return
     before = (path for path in checkpoints_of(newest.parent) if step_of(path) <= step_of(newest))
     complete = [path for path in before if problem_of(path) is None]
+    kept = {path.resolve() for path in best}
     for path in complete[:-limit]:
-        if best is None or path.resolve() != Path(best).resolve():
+        if path.resolve() not in kept:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -1,8 +1,10 @@
 """Metrics as text: what is printed while training, and the table at its end."""
 
+import time
 from collections.abc import Mapping, Sequence
 
-from transformers.trainer_callback import ProgressCallback
+from tqdm.auto import tqdm
+from transformers.trainer_callback import ProgressCallback, TrainerState
 
 from ..methods.pair import StudentPair
 from ..metrics.scores import Evaluation, Scores
@@ -46,28 +48,67 @@ def parameter_table(pair: StudentPair) -> str:
 
 
 class PairProgress(ProgressCallback):
-    """Trainer's progress bar, with the pair's losses and scores in readable lines instead of one long dictionary."""
+    """A short line for each log of a training, beside Trainer's bars on a terminal and alone elsewhere.
 
-    def __init__(self, names: Sequence[str], scores: Mapping[str, Evaluation]):
-        """`scores` are the trainer's, by prefix: the evaluation is there before its metrics are logged."""
+    A line has the losses that the students have in common with any other method, or the mIoU. All terms are in the log
+    history, in curves and in trackers, and the scores of single classes in the table at the end.
+
+    Args:
+        names: of the students.
+        bars: whether there is a terminal to draw them on.
+    """
+
+    def __init__(self, names: Sequence[str], bars: bool):
         super().__init__()
         self.names = names
-        self.scores = scores
+        self.bars = bars
+        self._began: tuple[float, int] | None = None  # when the training did, and at which step
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._began = (time.monotonic(), state.global_step)
+        if self.bars:
+            super().on_train_begin(args, state, control, **kwargs)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.bars:
+            super().on_step_end(args, state, control, **kwargs)
+
+    def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
+        if self.bars:
+            super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._began = None
+        if self.bars:
+            super().on_train_end(args, state, control, **kwargs)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if self.training_bar is None or not logs:
+        if self._began is None or not logs or not state.is_world_process_zero:
             return
-        if "loss" in logs:
-            self.training_bar.write(self.training_line(state.global_step, logs))
-        for prefix, evaluation in self.scores.items():
-            if f"{prefix}_loss" in logs:
-                self.training_bar.write(f"step {state.global_step}\n{metrics_table(evaluation, prefix)}")
+        place = f"step {state.global_step:{len(str(state.max_steps))}}/{state.max_steps}"
+        lines = [self.training_line(logs) + self._time_left(state)] if "loss" in logs else []
+        for prefix in {key.removesuffix(f"_{self.names[0]}_mean_iou") for key in logs} - logs.keys():
+            lines.append(self.evaluation_line(logs, prefix))
+        for line in lines:
+            if self.training_bar is None:
+                print(f"{place}  {line}", flush=True)
+            else:
+                self.training_bar.write(f"{place}  {line}")
 
-    def training_line(self, step: int, logs: dict[str, float]) -> str:
-        """`step 40 | cnn ce 1.234 hfd 0.123 ... | vit ...`: every term of each student, unweighted."""
-        parts = [f"step {step}"]
-        for name in self.names:
-            own = {key.removesuffix(f"_{name}"): value for key, value in logs.items() if key.endswith(f"_{name}")}
-            rate = own.pop("lr")
-            parts.append(f"{name} lr {rate:.1e} " + " ".join(f"{key} {value:.3f}" for key, value in own.items()))
-        return "\n  ".join(parts)
+    def training_line(self, logs: Mapping[str, float]) -> str:
+        """`loss 3.412  ce cnn 1.234 vit 1.345`: what was summed up, and each student's cross entropy."""
+        terms = [f"{name} {logs[f'ce_{name}']:.3f}" for name in self.names if f"ce_{name}" in logs]
+        return f"loss {logs['loss']:.3f}" + (f"  ce {' '.join(terms)}" if terms else "")
+
+    def evaluation_line(self, logs: Mapping[str, float], prefix: str) -> str:
+        """`validation mIoU  cnn 41.23 %  vit 38.10 %`."""
+        scores = "  ".join(f"{name} {_percent(logs[f'{prefix}_{name}_mean_iou'])} %" for name in self.names)
+        return f"{prefix.replace('eval', 'validation', 1)} mIoU  {scores}"
+
+    def _time_left(self, state: TrainerState) -> str:
+        """Where no bar tells it: by the pace so far, evaluations included."""
+        began, first = self._began
+        made, left = state.global_step - first, state.max_steps - state.global_step
+        if self.bars or not made or not left:
+            return ""
+        return f"  {tqdm.format_interval((time.monotonic() - began) / made * left)} left"

@@ -77,13 +77,16 @@ def record(
     facts: RunFacts,
     steps: int = 0,
     scores: Mapping[str, Evaluation] | None = None,
+    weights: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Everything that is known of a run, as JSON holds it.
 
     Args:
         inputs: see `record_of_inputs`.
-        steps: optimizer steps behind the weights.
+        steps: optimizer steps that were made.
         scores: by split, of these very weights.
+        weights: by student, the "step" that its weights are of, and "chosen": None of the last one, else "by" what
+            score, of how many "evaluations", they were the best.
     """
     recorded = {
         "format": RECORD_FORMAT,
@@ -112,6 +115,7 @@ def record(
         "machine": machine(args.device, args.world_size),
         "versions": versions(),
         "steps": steps,
+        "weights": weights or {},
         "scores": {split: of.to_json() for split, of in (scores or {}).items()},
         "control": {split: of.to_json() for split, of in (facts.control or {}).items()},
     }
@@ -120,10 +124,14 @@ def record(
 
 def _method(pair: StudentPair) -> dict[str, Any]:
     objective = pair.objective
+    weights = objective.class_weights
+    # Left out where there are none, so that checkpoints from before there were any are resumed.
+    of_classes = {} if weights is None else {"class_weights": [round(weight, 6) for weight in weights.tolist()]}
     return {
         "name": type(objective).__name__,
         "options": objective.options.values(),
         "weights": dict(zip(pair.names, objective.weights, strict=True)),
+        **of_classes,
     }
 
 

@@ -18,14 +18,18 @@ from transformers.utils import logging
 
 from ..methods.pair import StudentPair
 from ..scoring.predict import load_whole_model
+from .best import best_steps, student_metric
 from .checkpoints import (
     OBJECTIVE_FILE,
     STAGING,
     check_checkpoint,
     check_contents,
     check_training_state,
+    checkpoints_of,
     complete_checkpoint,
     delete_old_checkpoints,
+    problem_of,
+    step_of,
 )
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.workers import WorkerDeaths
@@ -59,6 +63,7 @@ class PairCheckpoints:
     _terms_seen: int
     preemption: Preemption
     worker_deaths: WorkerDeaths
+    chosen_steps: dict[str, int]  # by student, whose best weights were loaded, the step that they are of
     _holds_output_folder = False
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs) -> TrainOutput:
@@ -125,7 +130,10 @@ class PairCheckpoints:
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(final))
         if self.args.should_save:
-            delete_old_checkpoints(final, self.args.save_total_limit, self.state.best_model_checkpoint)
+            best = [*self.best_checkpoints().values()]
+            if self.state.best_model_checkpoint is not None:
+                best.append(Path(self.state.best_model_checkpoint))
+            delete_old_checkpoints(final, self.args.save_total_limit, best)
 
     def _first_failure(self, write: Callable[[], Any]) -> str | None:
         """What went wrong, on this process or on another; None once all have written."""
@@ -213,11 +221,38 @@ class PairCheckpoints:
         check_checkpoint(folder, self.model)
         check_contents(folder)
         self.scores.clear()
-        for name, student in self.model.students.items():
-            student.model.load_state_dict(load_whole_model(str(folder / name)).state_dict())
+        self.chosen_steps.clear()
+        for name in self.model.names:
+            self._load_student(name, folder)
         if self.model.objective.training_state():
             weights = load_file(folder / OBJECTIVE_FILE)
             self.model.objective.load_state_dict(weights, strict=False)  # all there are, teachers apart: checked above
 
+    def _load_student(self, name: str, checkpoint: Path) -> None:
+        self.model.students[name].model.load_state_dict(load_whole_model(str(checkpoint / name)).state_dict())
+
+    def best_checkpoints(self) -> dict[str, Path]:
+        """By student, the saved checkpoint with its own best weights; none unless they are to be loaded at the end.
+
+        Best is by its own score in the evaluation of that step. Of a metric that is not each student's, none.
+        """
+        if not self.args.load_best_model_at_end:
+            return {}
+        saved = {step_of(path): path for path in checkpoints_of(Path(self.args.output_dir)) if problem_of(path) is None}
+        metric = student_metric(self.args.metric_for_best_model)
+        greater = bool(self.args.greater_is_better)
+        best = best_steps(self.state.log_history, self.model.names, metric, greater, among=saved.keys())
+        return {name: saved[step] for name, step in best.items()}
+
     def _load_best_model(self) -> None:
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
+        """Each student's own best weights. What only training needs stays that of the last step."""
+        best = self.best_checkpoints()
+        if best.keys() != {*self.model.names}:  # by a metric of both together
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
+            self.chosen_steps = dict.fromkeys(self.model.names, self.state.best_global_step)
+            return
+        self.scores.clear()
+        for name, checkpoint in best.items():
+            check_contents(checkpoint)
+            self._load_student(name, checkpoint)
+        self.chosen_steps = {name: step_of(checkpoint) for name, checkpoint in best.items()}

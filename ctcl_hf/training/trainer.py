@@ -1,5 +1,6 @@
 """The training loop: transformers' Trainer around a pair of students."""
 
+import sys
 from collections import defaultdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from huggingface_hub import CommitInfo
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
@@ -24,6 +25,7 @@ from ..publishing.card import write_cards
 from ..scoring.evaluate import NothingToScore, evaluate_pair
 from ..scoring.image_counts import ImageCounts
 from ..scoring.protocols import Protocol
+from .best import EarlyStopping, student_metric
 from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
 from .guards.finite import FiniteGuard, dump, explain
@@ -84,6 +86,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
         self.scores: dict[str, Evaluation] = {}  # by prefix, of the present weights
+        self.chosen_steps = {}
         self.image_counts: dict[str, ImageCounts] = {}  # by student, of this process's share of the last evaluation
         named = {"cnn": args.cnn_hub_model_id, "vit": args.vit_hub_model_id}
         self.publisher = Publisher(
@@ -110,8 +113,8 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             callbacks=callbacks,
         )
         guard_trackers(self.callback_handler)
-        if self.pop_callback(ProgressCallback) is not None:
-            self.add_callback(PairProgress(model.names, self.scores))
+        if self.pop_callback(PrinterCallback if args.disable_tqdm else ProgressCallback) is not None:
+            self.add_callback(PairProgress(model.names, bars=sys.stderr.isatty() and not args.disable_tqdm))
         if train_dataset is not None:
             data_seed = args.seed if args.data_seed is None else args.data_seed
             draw = None
@@ -125,6 +128,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             held_out = samples_for(model, several[0])  # of several data sets the first
             self.add_callback(HeldOutCallback(model, held_out, args.eval_batch_size, self.accelerator))
         self.add_callback(ClassWatch(model))
+        if args.early_stopping is not None:
+            metric, greater = student_metric(args.metric_for_best_model), args.greater_is_better is not False
+            self.add_callback(EarlyStopping(model.names, args.early_stopping, metric, greater))
         self.add_callback(RecordAtStart(self.record))
         self._term_sums: dict[str, Tensor] = defaultdict(float)
         self._terms_seen = 0
@@ -275,6 +281,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             self._step_batches.clear()
             self.finite_guard.begin_step()
         self.scores.clear()
+        self.chosen_steps.clear()
         self.model.objective.set_progress(step / self.state.max_steps)
         self.model.objective.micro_batch = self._place[1]
         seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
@@ -365,7 +372,21 @@ class CTCLTrainer(PairCheckpoints, Trainer):
 
     def record(self) -> dict[str, Any]:
         """What is known of this run, as `run.json` holds it: see `ctcl_hf.training.record`."""
-        return record(self.model, self.args, self._inputs, self.facts, self.state.global_step, self.scores)
+        steps = self.state.global_step
+        return record(self.model, self.args, self._inputs, self.facts, steps, self.scores, self._weights())
+
+    def _weights(self) -> dict[str, dict[str, Any]]:
+        """Of each student: the step of its present weights, and how that was chosen, if not as the last one."""
+        names = self.model.names
+        metric = student_metric(self.args.metric_for_best_model)
+        evaluations = sum(f"eval_{names[0]}_mean_iou" in log for log in self.state.log_history)
+        chosen = {"by": metric, "evaluations": evaluations}
+        return {
+            name: {"step": self.chosen_steps[name], "chosen": chosen}
+            if name in self.chosen_steps
+            else {"step": self.state.global_step, "chosen": None}
+            for name in names
+        }
 
     def create_model_card(self, folder: str | Path | None = None, **of_trainer: Any) -> None:
         """Writes README.md into the folder of each student, within `folder` or the output folder."""

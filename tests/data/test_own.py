@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset, Features, Image, Value
 from helpers.pictures import NAMES, SIZE, ids, labels, picture, read, save
 
+from ctcl_hf.arguments.data import DataArguments, DatasetArguments
 from ctcl_hf.data import BadSample, build_own
 
 
@@ -224,6 +225,36 @@ def test_images_without_masks_and_masks_without_images_are_named(folder):
     (folder / "train" / "images" / "2.jpg").unlink()
     with pytest.raises(ValueError, match=r"1 images without a mask \(.*1\.jpg\) and 1 masks without .*2\.png"):
         build_own(str(folder), class_names=NAMES)
+
+
+def test_what_lacks_its_counterpart_is_left_out_and_counted_if_asked_for(folder):
+    """`--skip_bad` covered files that cannot be read, and neither these nor training."""
+    (folder / "train" / "masks" / "1.png").unlink()
+    (folder / "train" / "images" / "2.jpg").unlink()
+    before = len(list((folder / "train" / "images").iterdir()))
+    data = DatasetArguments(dataset_name=str(folder), class_names=list(NAMES), skip_bad=True).load()
+    assert len(data.splits["train"]) == before - 1
+    assert "1 images without a mask (train/images/1.jpg), 1 masks without an image (train/masks/2.png)" in str(data)
+
+
+def test_a_split_without_a_pair_is_refused_even_if_bad_ones_may_be_left_out(folder):
+    for mask in (folder / "train" / "masks").iterdir():
+        mask.rename(mask.with_stem(f"other {mask.stem}"))
+    with pytest.raises(ValueError, match=r"images without a mask .* and .* masks without an image \("):
+        build_own(str(folder), class_names=NAMES, skip_unpaired=True)
+
+
+def test_training_leaves_out_what_cannot_be_read_and_counts_it_if_asked_for(folder):
+    bad = folder / "train" / "images" / "1.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    arguments = DataArguments(dataset_name=str(folder), class_names=list(NAMES), skip_bad=True)
+    total = len(list(bad.parent.iterdir()))
+    data = arguments.load()
+    assert len(data.splits["train"]) == total - 1
+    assert f"left out as bad: 1 of {total} of train (Cannot read sample" in str(data) and str(bad) in str(data)
+    data.check()
+    with pytest.raises(ValueError, match=r"1\.jpg"):
+        DataArguments(dataset_name=str(folder), class_names=list(NAMES)).load().check()
 
 
 def test_two_images_of_one_name_are_refused(folder):

@@ -317,3 +317,27 @@ def test_no_full_resolution_logits_are_alive(monkeypatch):
         losses = strips.pixel_losses(logits, labels, IGNORE, SELECTIVE)
         sum(values_of(losses)).backward()
     assert largest <= 2 * 40 * 34 * 34  # the stride-4 logits, padded, of both; at full resolution 14 times that
+
+
+@pytest.mark.parametrize("teaching", [SELECTIVE, PixelTeaching((1, 0), groups=(SOME, ALL))])
+def test_class_weights_weigh_cross_entropy_and_neither_directions_nor_what_is_taught(teaching):
+    logits, labels = random_case((8, 6), (4, 3), (32, 24))
+    weights = torch.tensor([0.25, 3.0, 1.0, 0.5, 9.0])
+    ours, gradients = results(partial(weighted, weights), logits, labels, IGNORE, teaching)
+    without, _ = results(strips.pixel_losses, logits, labels, IGNORE, teaching)
+    of_pixels = weights.double()[torch.where(labels == IGNORE, 0, labels)]
+    leaves = [values.clone().requires_grad_() for values in logits]
+    found = plain(leaves, labels, teaching)
+    valid = labels != IGNORE
+    ce = [masked_mean(values * of_pixels, valid) for values in found.ce_maps]
+    for own, expected in zip(ours.ce + ours.pixel, (*ce, *found.pixel), strict=True):
+        assert own.item() == pytest.approx(expected.item(), rel=1e-12)
+    total = sum(weight * value for weight, value in zip(UPSTREAM, (*ce, *found.pixel), strict=True))
+    for own, expected in zip(gradients, torch.autograd.grad(total, leaves), strict=True):
+        assert torch.allclose(own, expected, rtol=1e-9, atol=1e-14)
+    for own, expected in zip((*ours.ce_maps, *ours.teaches), (*without.ce_maps, *without.teaches), strict=True):
+        assert torch.equal(own, expected)
+
+
+def weighted(weights, logits, labels, ignore_index, teaching):
+    return strips.pixel_losses(logits, labels, ignore_index, teaching, class_weights=weights)

@@ -1,5 +1,6 @@
 """Students as ONNX files."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,30 +8,84 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import PIL.Image
 import pytest
 import torch
+from conftest import CLASSES
+from transformers import DPTConfig, DPTForSemanticSegmentation
 
+from ctcl_hf import __version__
 from ctcl_hf.cli import export as command
 from ctcl_hf.publishing import onnx as module
 from ctcl_hf.publishing.onnx import export_onnx
+from ctcl_hf.scoring.predict import class_map
+from ctcl_hf.students import as_student
+from ctcl_hf.students.loading import image_processor
 
 
 @pytest.mark.parametrize("family", ["cnn", "vit"])
-def test_onnxruntime_gives_pytorchs_logits_for_any_batch(family, tmp_path, request):
-    model = request.getfixturevalue(family).model
-    difference = export_onnx(model, (64, 96), tmp_path / "deep" / "student.onnx")
+def test_onnxruntime_gives_pytorchs_logits_for_any_batch_and_says_what_it_takes(family, tmp_path, request):
+    student = request.getfixturevalue(family)
+    difference = export_onnx(student, (64, 96), tmp_path / "deep" / "student.onnx")
     assert difference < 1e-4
     session = onnxruntime.InferenceSession(tmp_path / "deep" / "student.onnx", providers=["CPUExecutionProvider"])
     pixels = torch.randn(5, 3, 64, 96)
     logits = session.run(["logits"], {"pixel_values": pixels.numpy()})[0]
     with torch.no_grad():
-        assert np.allclose(logits, model.eval()(pixel_values=pixels).logits, atol=1e-4)
+        assert np.allclose(logits, student.model.eval()(pixel_values=pixels).logits, atol=1e-4)
+    told = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+    processor = student.image_processor
+    assert told["classes"] == list(CLASSES)
+    assert (told["size"], told["stride"], told["channels"]) == ([64, 96], 4, "RGB")
+    assert told["mean"] == pytest.approx([255 * value for value in processor.image_mean], abs=1e-3)
+    assert told["std"] == pytest.approx([255 * value for value in processor.image_std], abs=1e-3)
+    assert told["version"] == f"ctcl_hf {__version__}"
+
+
+@pytest.mark.parametrize("family", ["cnn", "vit"])
+def test_bytes_of_any_size_become_the_class_map_that_evaluation_scores(family, tmp_path, request):
+    student = request.getfixturevalue(family)
+    export_onnx(student, (64, 96), tmp_path / "x.onnx", dynamic=True, with_preprocessing=True, argmax=True)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((1, 64, 96, 3), (2, 75, 131, 3)):
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        ids = session.run(["class_map"], {"image": images})[0]
+        with torch.no_grad():
+            logits = student.eval().logits(torch.from_numpy(images).permute(0, 3, 1, 2))
+        assert ids.dtype == np.uint8
+        assert (ids == class_map(logits, shape[1:3]).numpy()).mean() > 0.999
+
+
+def test_the_example_needs_numpy_and_onnxruntime_alone(cnn, tmp_path):
+    export_onnx(cnn, (64, 96), tmp_path / "cnn.onnx", with_preprocessing=True, argmax=True)
+    PIL.Image.new("RGB", (51, 37), (200, 30, 30)).save(tmp_path / "street.png")
+    example = Path(__file__).parents[2] / "examples" / "run_onnx.py"
+    assert "torch" not in example.read_text() and "ctcl_hf" not in example.read_text()
+    done = subprocess.run(
+        [sys.executable, example, "cnn.onnx", "street.png"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == list(CLASSES)
+    assert PIL.Image.open(tmp_path / "classes.png").size == (51, 37)
 
 
 def test_a_file_that_fails_the_check_is_not_left_behind(cnn, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "TOLERANCE", -1.0)
-    with pytest.raises(ValueError, match="differ from PyTorch's"):
-        export_onnx(cnn.model, (64, 64), tmp_path / "student.onnx")
+    with pytest.raises(ValueError, match="differs from PyTorch's"):
+        export_onnx(cnn, (64, 64), tmp_path / "student.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_size_that_the_model_cannot_take_is_refused_before_anything_is_traced(tmp_path):
+    """The tracer's own error was a page long."""
+    config = DPTConfig(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16, image_size=32,
+        patch_size=16, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
+        num_labels=3, use_auxiliary_head=False,
+    )  # fmt: skip
+    student = as_student(DPTForSemanticSegmentation(config), image_processor((32, 32)))
+    with pytest.raises(ValueError, match="DPT cannot take images of 48x48 pixels"):
+        export_onnx(student, (48, 48), tmp_path / "student.onnx")
     assert not list(tmp_path.iterdir())
 
 

@@ -18,7 +18,7 @@ from ctcl_hf.data.benchmarks import camvid
 from ctcl_hf.data.benchmarks.camvid import OFFICIAL_COLOURS
 from ctcl_hf.runs.run import finish, prepare, train
 from ctcl_hf.scoring.protocols import Protocol
-from ctcl_hf.scoring.scorer import Scorer
+from ctcl_hf.scoring.scorer import Scorer, saved_students
 
 REAL = Path(os.environ.get("CAMVID_DIR", Path(__file__).parents[3] / "shared" / "camvid"))
 TINY = (
@@ -113,8 +113,8 @@ def test_a_layout_trains_and_its_students_score_as_the_run_said(layout, tmp_path
     assert "test" not in told["scores"] or layout.startswith("camvid")
     protocol: Protocol = run.trainer.protocol
     for name in ("cnn", "vit"):
-        scorer = Scorer(str(tmp_path / "run" / name), data, Accelerator(cpu=True))
-        scores, images = scorer.score("validation", protocol, predictions=tmp_path / "png")
+        scorer = Scorer(saved_students(str(tmp_path / "run" / name)), data, Accelerator(cpu=True))
+        scores, images = scorer.score("validation", protocol, predictions=tmp_path / "png")[name]
         assert scores.mean_iou == pytest.approx(told["scores"]["validation"]["students"][name]["mean_iou"], abs=1e-9)
         assert images.labelled_pixels > 0
     shutil.rmtree(tmp_path / "run")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from accelerate import Accelerator
 from conftest import CLASSES, make_cnn, make_data, make_other, make_vit
 
 from ctcl_hf.cli import evaluate as command
 from ctcl_hf.data.shards import write_shards
 from ctcl_hf.scoring.protocols import Protocol
-from ctcl_hf.scoring.scorer import Scorer, class_order
+from ctcl_hf.scoring.scorer import Scorer, class_order, saved_students
 
 ROOT = Path(__file__).parents[2]
 SIZE = (64, 96)
@@ -54,10 +56,70 @@ def test_it_prints_and_writes_what_was_evaluated_and_how(folder, tmp_path):
     assert told["split"] == "validation"
     text = (tmp_path / "out" / "results.md").read_text()
     assert "validation: 5 images, 28800 labelled pixels. Scored: whole images at 64x96, in float32." in text
-    assert f"{100 * told['scores']['mean_iou']:.2f}" in text
+    assert f"{100 * told['scores']['vit']['mean_iou']:.2f}" in text
     assert text in done.stdout
     assert PIL.Image.open(tmp_path / "out" / "worst.png").size[0] > 500
     assert len(list((tmp_path / "png").glob("*.png"))) == 5
+
+
+@pytest.fixture(scope="module")
+def run_folder(folder, tmp_path_factory):
+    """A run's two students, that number their classes otherwise."""
+    root = tmp_path_factory.mktemp("run")
+    shutil.copytree(folder / "vit", root / "vit")
+    shutil.copytree(folder / "cnn", root / "cnn")
+    config = json.loads((root / "cnn" / "config.json").read_text())
+    config |= {"id2label": {"0": "right", "1": "left", "2": "dot"}, "label2id": {"right": 0, "left": 1, "dot": 2}}
+    (root / "cnn" / "config.json").write_text(json.dumps(config))
+    return root
+
+
+def test_a_runs_folder_scores_both_students_and_the_mean_of_their_probabilities(run_folder, data, tmp_path):
+    students = saved_students(str(run_folder))
+    protocol = Protocol(image_size=SIZE)
+    scorer = Scorer(students, data, Accelerator(cpu=True))
+    scored = scorer.score("validation", protocol, batch_size=2, predictions=tmp_path)
+    assert list(scored) == ["cnn", "vit", "pair"]
+    samples = data.samples("validation", protocol.transform)
+    right = total = 0
+    for number in range(len(samples)):
+        pixels, labels = samples[number]["pixel_values"], samples[number]["labels"].long()
+        with torch.no_grad():
+            own = [students[name].logits(pixels[None]) for name in ("cnn", "vit")]
+        own[0] = own[0][:, [1, 0, 2]]
+        mean = sum(torch.nn.functional.interpolate(logits, SIZE, mode="bilinear").softmax(1) for logits in own)
+        ids = mean.argmax(1)[0]
+        right += int((ids == labels)[labels != 255].sum())
+        total += int((labels != 255).sum())
+        assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "pair" / f"{number:06}.png")), ids)
+    assert scored["pair"].scores["overall_accuracy"] == pytest.approx(right / total)
+    for name in ("cnn", "vit"):
+        alone = Scorer({name: students[name]}, data, Accelerator(cpu=True)).score("validation", protocol)[name]
+        assert scored[name].scores == alone.scores
+
+
+def test_a_runs_folder_has_one_table_and_data_without_names_take_the_models(
+    run_folder, data, tmp_path, monkeypatch, capsys
+):
+    for split in ("train", "validation"):
+        for kind, column in (("images", "image"), ("masks", "label")):
+            (tmp_path / "photos" / split / kind).mkdir(parents=True)
+            for number, row in enumerate(data.splits[split]):
+                row[column].save(tmp_path / "photos" / split / kind / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["score.py", str(run_folder), "--dataset_name", "photos", "--use_cpu", "--workers", "0"]
+    )
+    command.main()
+    said = capsys.readouterr().out
+    assert "classes as the model names them" in said
+    header = next(line for line in said.splitlines() if line.startswith("| validation (%)"))
+    assert header.replace(" ", "") == "|validation(%)|cnn|vit|pair|"
+    assert "| right" in said
+    (out,) = (tmp_path / "evaluation").iterdir()
+    assert {path.name for path in out.iterdir()} == {
+        *("results.json", "results.md", "worst-cnn.png", "worst-vit.png", "worst-pair.png")
+    }
 
 
 def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_path):
@@ -76,7 +138,7 @@ def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([".", "--dataset", "synthetic"], "is the folder of a run. Did you mean ./cnn or ./other or ./vit?"),
+        ([".", "--dataset", "synthetic"], ". holds 3 models (cnn, other, vit), and a run has two students."),
         (["nowhere", "--dataset", "synthetic"], "nowhere is neither a student's folder nor a model on the Hub"),
         (["cnn", "--dataset_name", "shards", "--split", "test"], "--split test: shards has train, validation."),
         (["cnn", "--dataset", "synthetic"], "The model knows 3 classes (left, right, dot), the data has"),
@@ -111,7 +173,8 @@ def test_scores_are_those_of_the_trainers_evaluation(folder, data, make):
         protocol=protocol,
     )
     expected = trainer.evaluate()
-    scores, images = Scorer(str(folder / name), data, Accelerator(cpu=True)).score("validation", protocol)
+    scorer = Scorer(saved_students(str(folder / name)), data, Accelerator(cpu=True))
+    scores, images = scorer.score("validation", protocol)[name]
     assert scores.mean_iou == pytest.approx(expected[f"eval_{name}_mean_iou"], abs=1e-12)
     assert len(images) == 5
 
@@ -119,8 +182,9 @@ def test_scores_are_those_of_the_trainers_evaluation(folder, data, make):
 def test_classes_are_brought_into_the_datas_order(folder, data):
     turned = dataclasses.replace(data, class_names=("dot", "LEFT", "right"), label_map={2: 0, 0: 1, 1: 2})
     accelerator = Accelerator(cpu=True)
-    straight, _ = Scorer(str(folder / "vit"), data, accelerator).score("validation", Protocol(image_size=SIZE))
-    scores, _ = Scorer(str(folder / "vit"), turned, accelerator).score("validation", Protocol(image_size=SIZE))
+    students, protocol = saved_students(str(folder / "vit")), Protocol(image_size=SIZE)
+    straight, _ = Scorer(students, data, accelerator).score("validation", protocol)["vit"]
+    scores, _ = Scorer(students, turned, accelerator).score("validation", protocol)["vit"]
     for name in CLASSES:
         other = "LEFT" if name == "left" else name
         assert scores.ious.get(other) == pytest.approx(straight.ious.get(name))
@@ -157,9 +221,10 @@ def test_a_name_that_only_case_tells_apart_is_not_guessed():
 
 def test_predictions_are_written_as_the_benchmark_wants_them(folder, data, tmp_path):
     accelerator, protocol = Accelerator(cpu=True), Protocol(image_size=SIZE)
-    Scorer(str(folder / "vit"), data, accelerator).score("validation", protocol, predictions=tmp_path / "ours")
+    students = saved_students(str(folder / "vit"))
+    Scorer(students, data, accelerator).score("validation", protocol, predictions=tmp_path / "ours")
     ids = dataclasses.replace(data, prediction_ids=(7, 11, 33))
-    Scorer(str(folder / "vit"), ids, accelerator).score("validation", protocol, predictions=tmp_path / "theirs")
+    Scorer(students, ids, accelerator).score("validation", protocol, predictions=tmp_path / "theirs")
     for number in range(5):
         ours = PIL.Image.open(tmp_path / "ours" / f"{number:06}.png")
         assert ours.mode == "P"
@@ -171,7 +236,7 @@ def test_predictions_are_written_as_the_benchmark_wants_them(folder, data, tmp_p
 def test_predictions_never_overwrite_each_other(folder, data, tmp_path, monkeypatch):
     monkeypatch.setattr("ctcl_hf.data.SegmentationSamples.name", lambda samples, number: "street")
     with pytest.raises(ValueError, match="Two images are named street"):
-        Scorer(str(folder / "vit"), data, Accelerator(cpu=True)).score(
+        Scorer(saved_students(str(folder / "vit")), data, Accelerator(cpu=True)).score(
             "validation", Protocol(image_size=SIZE), predictions=tmp_path
         )
 
@@ -179,9 +244,8 @@ def test_predictions_never_overwrite_each_other(folder, data, tmp_path, monkeypa
 def test_a_split_without_labels_is_predicted(folder, data, tmp_path):
     data.splits["test"] = data.splits["validation"].remove_columns("label")
     try:
-        scores, images = Scorer(str(folder / "vit"), data, Accelerator(cpu=True)).score(
-            "test", Protocol(image_size=SIZE), predictions=tmp_path
-        )
+        scorer = Scorer(saved_students(str(folder / "vit")), data, Accelerator(cpu=True))
+        scores, images = scorer.score("test", Protocol(image_size=SIZE), predictions=tmp_path)["vit"]
     finally:
         del data.splits["test"]
     assert len(list(tmp_path.glob("*.png"))) == 5

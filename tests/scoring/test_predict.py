@@ -58,6 +58,15 @@ def test_the_class_map_is_the_argmax_of_the_upsampled_logits():
     assert torch.equal(class_map(logits, (9, 13)), upsampled.argmax(1))
 
 
+@pytest.mark.parametrize(("size", "strip"), [((9, 13), 1), ((41, 13), 2 * 5 * 13 * 7), ((3, 5), 1)])
+def test_a_class_map_decided_some_rows_at_a_time_is_that_of_all_at_once(size, strip, monkeypatch):
+    """12 megapixels of 150 classes took 7 GB."""
+    monkeypatch.setattr("ctcl_hf.scoring.predict.STRIP_ELEMENTS", strip)
+    logits = torch.randn(2, 5, 4, 6)
+    logits[:, 3] = logits[:, 1]  # of equal ones the first wins
+    assert torch.equal(class_map(logits, size, elements=1), class_map(logits, size))
+
+
 def test_images_of_several_sizes_are_segmented_together_as_alone():
     rng = np.random.default_rng(0)
     images = [PIL.Image.fromarray(rng.integers(0, 255, (h, w, 3), dtype=np.uint8)) for h, w in ((37, 51), (60, 40))]

@@ -113,7 +113,7 @@ def _as_png(matrices: Path) -> Path:
             staged.mkdir(exist_ok=True)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 written = pool.map(lambda path: _write_png(path, staged), files)
-                for _ in tqdm(written, "Reading SBD's masks", len(files), unit="mask"):
+                for _ in tqdm(written, "Reading SBD's masks", len(files), unit="mask", disable=None):
                     pass
             staged.rename(folder)
     return folder

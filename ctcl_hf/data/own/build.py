@@ -53,6 +53,8 @@ def build_own(
     mask_ending: str | None = None,
     streaming: bool = False,
     shuffle_buffer: int = 1000,
+    names_of_model: Sequence[str] = (),
+    skip_unpaired: bool = False,
 ) -> SegmentationData:
     """Images and masks of any source as `SegmentationData`.
 
@@ -72,6 +74,8 @@ def build_own(
             has beyond its image's. Default: found.
         streaming: read Parquet files where they lie, see `StreamedRows`.
         shuffle_buffer: images that are shuffled together when streaming.
+        names_of_model: names of the classes where nothing above and no file says them.
+        skip_unpaired: leave out images without a mask and masks without an image, instead of refusing them.
 
     Raises:
         ValueError: what is missing, ambiguous or contradictory, and the argument that mends it.
@@ -83,7 +87,7 @@ def build_own(
         parquet = [path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"]
         if streaming and not parquet:
             raise ValueError(f"--streaming reads Parquet, and {folder} has none: `ctcl-hf prepare` writes it.")
-        layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet)
+        layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet, skip_unpaired)
         found = layout.splits()
         told = str(layout) if found else ""
         if not found and not parquet:
@@ -109,7 +113,10 @@ def build_own(
     is_used = exported is not None and (exported == palette_file or not (class_names or names_file))
     lists = f", classes of {exported}" if is_used else ""
     colours = read_palette(palette or palette_file)
-    names = read_class_names(class_names or names_file or exported, colours, name)
+    named = class_names or names_file or exported
+    if names_of_model and not (named or colours):
+        named, lists = names_of_model, ", classes as the model names them"
+    names = read_class_names(named, colours, name)
     if reduce_labels and (label_map or ignore_index is not None):
         raise ValueError("--reduce_labels says what id 0 is: leave --label_map and --ignore_index out.")
     mapped = dict(label_map or {})

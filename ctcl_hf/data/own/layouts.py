@@ -33,6 +33,7 @@ class Layout:
         image_folder, mask_folder, mask_ending: names of the folders, and what a mask's name has beyond its image's.
             Default: found.
         parquet: files of another kind that lie below, and are left out if there are images and masks.
+        skip_unpaired: leave out images without a mask and masks without an image, which are refused otherwise.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Layout:
         mask_folder: str | None = None,
         mask_ending: str | None = None,
         parquet: Iterable[Path] = (),
+        skip_unpaired: bool = False,
     ):
         self.folder = folder
         self.image_folders = (image_folder.lower(),) if image_folder else IMAGE_FOLDERS
@@ -49,6 +51,7 @@ class Layout:
         self.mask_ending = mask_ending
         self.parquet = list(parquet)
         self.left_out = LeftOut(folder)
+        self.unpaired = self.left_out if skip_unpaired else None
         self.endings: set[str] = set()  # of masks that were found
 
     def __str__(self) -> str:
@@ -81,9 +84,10 @@ class Layout:
             self.left_out.add("in no list", Path(files["image"][name]))
         return {
             split: paired_rows(
-                listed(own, files["image"], self.folder / LISTS / f"{split}.txt"),
-                listed(own, files["mask"], self.folder / LISTS / f"{split}.txt"),
+                listed(own, files["image"], self.folder / LISTS / f"{split}.txt", self.unpaired),
+                listed(own, files["mask"], self.folder / LISTS / f"{split}.txt", self.unpaired),
                 f"{split} of {self.folder}",
+                self.unpaired,
             )
             for split, own in names.items()
         }
@@ -131,7 +135,7 @@ class Layout:
             else:
                 images, masks = suffixes
             split = "train" if path == self.folder else path.name
-            found[split] = paired_rows(images, masks, f"{path}")
+            found[split] = paired_rows(images, masks, f"{path}", self.unpaired)
         return found
 
     def _images_and_masks_by_suffix(self, folder: Path) -> tuple[dict[str, str], dict[str, str]] | None:
@@ -140,9 +144,9 @@ class Layout:
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith("."):
                 by_kind[path.suffix.lower() == ".png"][path.stem] = str(path)
-        return (
-            (by_kind[False], by_kind[True]) if by_kind[True] and by_kind[True].keys() == by_kind[False].keys() else None
-        )
+        shared, either = by_kind[True].keys() & by_kind[False], by_kind[True].keys() | by_kind[False]
+        is_layout = shared == either if self.unpaired is None else 2 * len(shared) > len(either)
+        return (by_kind[False], by_kind[True]) if shared and is_layout else None
 
     def _pair(self, found: dict, split: str, images: Path, masks: Path | None, beside: Path) -> None:
         if masks is None or not masks.is_dir():
@@ -156,7 +160,7 @@ class Layout:
         if ending:
             self.endings.add(ending)
             mask_paths = {name.removesuffix(ending): path for name, path in mask_paths.items()}
-        found[split] = paired_rows(image_paths, mask_paths, f"{images} and {masks}")
+        found[split] = paired_rows(image_paths, mask_paths, f"{images} and {masks}", self.unpaired)
 
     def _files(self, folder: Path) -> dict[str, str]:
         return image_files(folder, below=True, left_out=self.left_out)

@@ -101,7 +101,8 @@ def _recorded_loss(cell: Cell) -> str:
             name: _listed({term: f"{weight:g}" for term, weight in of.items()})
             for name, of in method["weights"].items()
         }
-        options = _listed(method["options"])
+        weighted = {name: value for name, value in method.items() if name == "class_weights"}
+        options = _listed(method["options"] | weighted)
     elif (cell.folder / OLDER_RECORD_FILE).is_file():
         by_student = {name: dict(own["training"]) for name, own in cell.read(OLDER_RECORD_FILE).items()}
         losses = {name: rows["loss, by term and weight"] for name, rows in by_student.items()}

@@ -46,7 +46,7 @@ def measure(run: Path, scratch: Path, batches: int) -> dict[int, dict[str, dict[
     trainer = prepare(parse_arguments("", [*argv, "--output_dir", str(scratch), "--report_to", "none"])).trainer
     pair = trainer.model.train().to(trainer.args.device)
     found: dict[int, dict[str, dict[str, Pull]]] = {}
-    for step, checkpoint in tqdm(sorted(checkpoints.items()), desc="checkpoints"):
+    for step, checkpoint in tqdm(sorted(checkpoints.items()), desc="checkpoints", disable=None):
         trainer._load_from_checkpoint(str(checkpoint))
         pulls = defaultdict(lambda: defaultdict(list))
         for i, batch in enumerate(islice(trainer.get_train_dataloader(), batches)):

@@ -14,7 +14,7 @@ from ...data import SegmentationData
 from ...metrics.scores import Evaluation, evaluations_from_json
 from ...scoring.image_counts import SplitCounts, save_counts
 from ...scoring.protocols import Protocol
-from ...scoring.scorer import Scorer
+from ...scoring.scorer import Scorer, saved_students
 from ...training.cpu import prepare_cpu
 from ...training.locks import lock_folder
 
@@ -57,7 +57,7 @@ def _count(
     student: Path, split: str, protocol: Protocol, data: SegmentationData, accelerator: Accelerator, reported: float
 ) -> np.ndarray:
     """The counts of a saved student, uint32 (N, K, K). ValueError if its mIoU is not what was reported."""
-    scores, counts = Scorer(str(student), data, accelerator).score(split, protocol)
+    scores, counts = Scorer(saved_students(str(student)), data, accelerator).score(split, protocol)[student.name]
     if scores is None or abs(scores.mean_iou - reported) > TOLERANCE:
         scored = "nothing" if scores is None else f"{100 * scores.mean_iou:.2f} %"
         raise ValueError(

@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +62,12 @@ class Line(NamedTuple):
     sum_of_gains: Score | None
     minutes: float
     resumed: bool
+
+
+def _weights_of(facts: Mapping[str, Any]) -> str:
+    """Which weights the scores in a run's results.json are of. Older ones, which do not say, are of the last."""
+    chosen = [own["chosen"] for own in facts.get("weights", {}).values() if own["chosen"]]
+    return f"each student's best weights, chosen by {chosen[0]['by']} on validation" if chosen else "the last weights"
 
 
 def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line]:
@@ -190,7 +196,7 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
         first = cells[0].read("results.json")
         for split in [split for split in first["scores"] if split != "eval"]:  # the validation set's, of training
             images = first["scores"][split]["images"]
-            parts.append(f"**{pair}, {split}** ({images} images), mIoU in percent of the last weights")
+            parts.append(f"**{pair}, {split}** ({images} images), mIoU in percent of {_weights_of(first)}")
             parts.append(table_of(grid, pair, split, paper if split == "validation" else None))
             found = evidence_of(grid, pair, split, block_length)
             if found:

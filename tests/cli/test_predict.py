@@ -1,0 +1,77 @@
+"""`ctcl-hf predict`: what it takes, what it saves, and what it refuses before a model is loaded."""
+
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+from conftest import make_vit
+
+from ctcl_hf.cli import predict as command
+from ctcl_hf.cli.predict import named_images
+from ctcl_hf.scoring.predict import load_for_inference, segment
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A working folder with three images, in folders, and a student."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, size in (("a.jpg", (40, 30)), ("photos/b.png", (51, 37)), ("photos/below/c.png", (33, 64))):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    make_vit().save_pretrained("vit")
+    return tmp_path
+
+
+def predict(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf predict", *arguments])
+    command.main()
+
+
+def test_files_folders_and_patterns_are_segmented_and_keep_their_places(photos, monkeypatch):
+    (photos / "x1.png").write_bytes((photos / "photos" / "b.png").read_bytes())
+    predict(monkeypatch, "a.jpg", "photos", "x*.png", "--model", "vit", "--save", "mask")
+    written = sorted(path.relative_to("predictions").as_posix() for path in (photos / "predictions").rglob("*.png"))
+    assert written == ["mask/a.png", "mask/b.png", "mask/below/c.png", "mask/x1.png"]
+
+
+def test_masks_hold_class_ids_at_the_images_size_in_the_classes_colours(photos, monkeypatch):
+    predict(monkeypatch, "photos/b.png", "--model", "vit", "--save", "overlay", "mask", "figure")
+    mask = PIL.Image.open("predictions/mask/b.png")
+    assert mask.mode == "P" and mask.size == (51, 37)
+    assert len(set(zip(*[iter(mask.getpalette()[:9])] * 3, strict=True))) == 3
+    expected = segment(*load_for_inference("vit"), PIL.Image.open("photos/b.png"))
+    assert np.array_equal(np.asarray(mask), expected)
+    assert PIL.Image.open("predictions/overlay/b.png").size == (51, 37)
+    assert PIL.Image.open("predictions/figure/b.png").width > 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.jpg"], "gone.jpg: no image there"),
+        (["gone*.jpg"], r"gone\*.jpg: no image there"),
+        (["vit"], "vit: no image there"),
+        (["photos/notes.txt"], "photos/notes.txt: Pillow cannot identify it as an image"),
+        (["a.jpg", "photos/a.jpg"], "photos/a.jpg and a.jpg are both called a|a.jpg and photos/a.jpg are both called"),
+    ],
+)
+def test_what_is_no_image_is_told_before_the_model_is_loaded(photos, monkeypatch, arguments, message):
+    (photos / "photos" / "a.jpg").write_bytes((photos / "a.jpg").read_bytes())
+    monkeypatch.setattr("ctcl_hf.scoring.predict.load_for_inference", None)
+    with pytest.raises(SystemExit, match=message):
+        predict(monkeypatch, *arguments, "--model", "vit")
+
+
+def test_one_image_named_twice_is_segmented_once(photos):
+    assert list(named_images(["a.jpg", "a.jpg", "*.jpg"])) == ["a"]
+
+
+def test_an_image_that_cannot_be_read_in_full_is_told_once_the_others_are_done(photos, monkeypatch):
+    content = (photos / "photos" / "b.png").read_bytes()
+    (photos / "photos" / "a_cut.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(SystemExit, match=r"photos/a_cut.png: .*truncated"):
+        predict(monkeypatch, "photos", "--model", "vit", "--save", "mask")
+    assert (photos / "predictions" / "mask" / "b.png").is_file()

@@ -1,0 +1,86 @@
+"""What a training shows on the console and in trackers."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training.test_trainer import make_trainer
+from transformers import TrainerCallback
+
+from ctcl_hf.arguments.data import DatasetArguments
+from ctcl_hf.runs.next_steps import next_commands
+from ctcl_hf.training.guards.trackers import GuardedTracker, by_split
+from ctcl_hf.training.pictures import TAG, PicturesForTrackers
+from ctcl_hf.training.progress import PairProgress
+
+STATE = SimpleNamespace(global_step=4, max_steps=120, is_world_process_zero=True)
+TRAINING = {"loss": 3.5, "ce_cnn": 1.25, "ce_vit": 1.5, "hfd_cnn": 0.1, "lr_cnn": 0.1, "lr_vit": 0.01}
+EVALUATION = {"eval_cnn_mean_iou": 0.4123, "eval_vit_mean_iou": 0.25, "eval_mean_iou": 0.33, "eval_cnn_iou_Road": 0.9}
+
+
+def test_each_log_is_one_short_line_without_a_terminal(capsys):
+    """Every log was three lines of a hundred characters, every evaluation a table of all classes."""
+    progress = PairProgress(("cnn", "vit"), bars=False)
+    progress.on_log(None, STATE, None, logs=TRAINING)
+    assert not capsys.readouterr().out, "outside of a training"
+    progress.on_train_begin(None, SimpleNamespace(global_step=0), None)
+    progress.on_step_end(None, STATE, None)
+    progress.on_log(None, STATE, None, logs=TRAINING)
+    progress.on_log(None, STATE, None, logs=EVALUATION)
+    progress.on_log(None, STATE, None, logs={"train_runtime": 3.0, "train_loss": 1.0})
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"step   4/120  loss 3.500  ce cnn 1.250 vit 1.500  \d\d:\d\d left", first)
+    assert second == "step   4/120  validation mIoU  cnn 41.23 %  vit 25.00 %"
+
+
+def test_scores_are_named_by_their_split_for_trackers():
+    """What was scored at the end of a run was in train/validation_cnn_mean_iou."""
+    logs = {"ce_cnn": 1.0, "eval_vit_loss": 2.0, "validation_cnn_mean_iou": 3.0, "test_cnn_iou_Road": 4.0, "epoch": 5}
+    assert by_split(logs) == {
+        "train/ce_cnn": 1.0,
+        "validation/vit_loss": 2.0,
+        "validation/cnn_mean_iou": 3.0,
+        "test/cnn_iou_Road": 4.0,
+        "train/epoch": 5,
+    }
+
+
+def test_tensorboard_shows_scores_by_split_and_a_picture_of_each_evaluation(tmp_path, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
+    trainer = make_trainer(tmp_path, report_to=["tensorboard"], max_steps=2, eval_strategy="steps", eval_steps=1)
+    picture = np.full((4, 6, 3), 200, dtype=np.uint8)
+    pictures = PicturesForTrackers(trainer.callback_handler, lambda: picture)
+    trainer.add_callback(GuardedTracker(pictures))
+    trainer.train()
+    trainer.evaluate(trainer.eval_dataset, metric_key_prefix="test")
+    board = EventAccumulator(str(tmp_path / "board")).Reload()
+    scalars = board.Tags()["scalars"]
+    assert {"train/ce_cnn", "validation/cnn_mean_iou", "test/vit_mean_iou"} <= set(scalars)
+    assert not [tag for tag in scalars if tag.startswith(("eval/", "train/eval", "train/test"))]
+    assert [image.step for image in board.Images(TAG)] == [1, 2]
+
+
+def test_no_picture_is_drawn_that_no_tracker_takes(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.add_callback(PicturesForTrackers(trainer.callback_handler, lambda: pytest.fail("drawn")))
+    trainer.evaluate()
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_end_the_training(caplog):
+    class Failing(TrainerCallback):
+        def on_evaluate(self, *args, **kwargs):
+            raise RuntimeError("no font")
+
+    GuardedTracker(Failing()).on_evaluate(None, None, None, metrics={})
+    assert "Failing failed (RuntimeError: no font)" in caplog.text
+
+
+def test_the_next_commands_name_the_runs_own_data(tmp_path):
+    data = DatasetArguments(dataset_name="my photos", class_names=["a", "b"], reduce_labels=True)
+    said = next_commands(tmp_path, ("cnn", "vit"), data, is_published=False)
+    assert f"ctcl-hf evaluate {tmp_path} --dataset_name 'my photos' --class_names a b --reduce_labels  " in said
+    assert f"--model {tmp_path / 'cnn'}" in said and "ctcl-hf push" in said
+    said = next_commands(tmp_path, ("cnn", "vit"), DatasetArguments(), is_published=True)
+    assert f"ctcl-hf evaluate {tmp_path} --dataset camvid  " in said and "push" not in said
