@@ -78,7 +78,10 @@ class Registry(LazyDict[Value]):
             ValueError: no such file or name in it, an error in the file, an object of another kind, or one that is
                 named as a built-in entry is.
         """
-        file, name = REFERENCE.fullmatch(reference).group("file", "name")
+        found = REFERENCE.fullmatch(reference)
+        if found is None:
+            raise ValueError("expected FILE.py:NAME.")
+        file, name = found.group("file", "name")
         own = run_file(file)
         if not name or name not in vars(own.module):
             there = [key for key, value in vars(own.module).items() if self._is_from(own, value)]

@@ -113,6 +113,10 @@ def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_
     ):
         measure(Path("out"), folder / "scratch", 1)
     assert not registry._FILES
+    with pytest.raises(ValueError, match="Give its files as they were"):
+        measure(Path("out"), folder / "scratch", 1, own_code=[Path("mine.py")])
+    Path("mine.py").write_text((CODE / "mine.py").read_text())
+    new_process(folder, monkeypatch)
     found = measure(Path("out"), folder / "scratch", 1, own_code=[Path("mine.py")])
     assert set(found[2]["cnn"]) == {"ce", "mutual"}
 

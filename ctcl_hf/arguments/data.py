@@ -202,11 +202,11 @@ class ProtocolArguments:
         name = self.protocol or usual
         own = {}
         framing = PROTOCOLS[name]
-        if framing.HAS_WINDOW:
+        if framing.takes("window"):
             own["window"] = tuple(self.window or window)
         elif self.window is not None:
             raise ValueError(f"--window has no effect on --protocol {name}.")
-        if self.stride is not None and not framing.HAS_STRIDE:
+        if self.stride is not None and not framing.takes("stride"):
             raise ValueError(f"--stride has no effect on --protocol {name}.")
         if self.stride is not None:
             own["stride"] = tuple(self.stride)

@@ -216,7 +216,7 @@ def test_scores_are_those_of_a_slow_count_at_the_labels_own_size(protocol):
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_registered_protocol_shows_a_model_the_pixels_whose_labels_it_scores(name):
     """An entry of PROTOCOLS is tested by being registered: a model that reads the classes off the pixels is right."""
-    protocol = Protocol(name, window=(32, 32) if PROTOCOLS[name].HAS_WINDOW else None)
+    protocol = Protocol(name, window=(32, 32) if PROTOCOLS[name].takes("window") else None)
     truth = torch.randint(0, 3, (32, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     image, labels = protocol.transform((truth * 100).repeat(3, 1, 1), truth)
     assert image.shape[-2:] == labels.shape
@@ -227,7 +227,7 @@ def test_a_registered_protocol_shows_a_model_the_pixels_whose_labels_it_scores(n
 
 
 def test_each_registered_protocol_is_told_in_words_of_its_own():
-    told = [str(Protocol(name, window=(32, 32) if PROTOCOLS[name].HAS_WINDOW else None)) for name in PROTOCOLS]
+    told = [str(Protocol(name, window=(32, 32) if PROTOCOLS[name].takes("window") else None)) for name in PROTOCOLS]
     assert len({*told}) == len(told)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +15,8 @@ from tqdm.auto import tqdm
 from ...arguments.recipes import arguments_of, parse_arguments
 from ...methods import StudentTerms
 from ...methods.pair import StudentPair
+from ...publishing.card import RECORD_FILE
+from ...publishing.rows import OWN_CODE
 from ...registry import file_in
 from ...training.reproducibility import seed_micro_batch
 from ..run import prepare
@@ -54,6 +56,7 @@ def measure(
             raise ValueError(f"{run} was made with {file}. If that is yours and may be run, say --own_code {file}.")
     # The last of an argument counts.
     trainer = prepare(parse_arguments("", [*argv, "--output_dir", str(scratch), "--report_to", "none"])).trainer
+    _check_own_code(run, trainer.record()[OWN_CODE])
     pair = trainer.model.train().to(trainer.args.device)
     found: dict[int, dict[str, dict[str, Pull]]] = {}
     for step, checkpoint in tqdm(sorted(checkpoints.items()), desc="checkpoints"):
@@ -71,6 +74,17 @@ def measure(
             for name, by_term in pulls.items()
         }
     return found
+
+
+def _check_own_code(run: Path, now: Mapping[str, str]) -> None:
+    """ValueError if what of a run's method and students is from files of the user's own has changed since."""
+    record = json.loads((run / RECORD_FILE).read_text()) if (run / RECORD_FILE).is_file() else {}
+    was = record.get(OWN_CODE, {})
+    if was != now:
+        raise ValueError(
+            f"{run} was made with other code ({', '.join(was.values()) or 'none of your own'}) than there is now "
+            f"({', '.join(now.values()) or 'none of your own'}). Give its files as they were."
+        )
 
 
 def _terms(pair: StudentPair, pixel_values: Tensor, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:

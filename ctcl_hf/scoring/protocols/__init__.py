@@ -1,5 +1,6 @@
 """How models are scored on benchmarks. A protocol is one file, a subclass of `Framing`, and one line in `PROTOCOLS`."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from ..._lazy import lazy_names
@@ -8,11 +9,13 @@ from ...registry import Registry
 
 def _problem(framing: Any) -> str | None:
     """What is wrong with a protocol of one's own."""
-    from .framing import Framing
+    from .framing import SIZES, Framing
 
-    if isinstance(framing, type) and issubclass(framing, Framing):
-        return None
-    return "expected a subclass of ctcl_hf.scoring.protocols.Framing"
+    if not (isinstance(framing, type) and issubclass(framing, Framing)):
+        return "expected a subclass of ctcl_hf.scoring.protocols.Framing"
+    if other := [field.name for field in fields(framing) if field.name not in SIZES]:
+        return f"its fields may be {', '.join(SIZES)}, got {', '.join(other)}"
+    return None
 
 
 # name -> what it shows of an image, as "module:class" of this folder

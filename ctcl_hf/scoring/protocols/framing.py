@@ -1,5 +1,6 @@
 """What every protocol is: what of an image a model is shown, and how its logits are put together."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,25 +9,28 @@ from torch import Tensor
 
 from ...data import EvaluationTransform
 
+SIZES = ("image_size", "window", "stride")  # what a protocol may be told: (height, width) in pixels
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Framing:
     """Base of all protocols; a protocol is one subclass. The base shows the image as it is, resized.
 
+    A subclass that is told more declares it as a field: `window`, what is shown at a time, and `stride`, how far it is
+    from one window to the next.
+
     Args:
         image_size: (height, width) in pixels to which images are resized; None leaves them as they are.
-        window: (height, width) in pixels of what is shown at a time, of a protocol that has one.
-        stride: (height, width) in pixels from one window to the next, of a protocol that has one.
     """
 
     image_size: tuple[int, int] | None = None
-    window: tuple[int, int] | None = None
-    stride: tuple[int, int] | None = None
 
-    # Whether it takes a window, and a stride; and whether what is scored are whole images at their labels' own size.
-    HAS_WINDOW: ClassVar[bool] = False
-    HAS_STRIDE: ClassVar[bool] = False
-    KEEPS_IMAGES: ClassVar[bool] = True
+    KEEPS_IMAGES: ClassVar[bool] = True  # whether what is scored are whole images, at their labels' own size
+
+    @classmethod
+    def takes(cls, size: str) -> bool:
+        """Whether it is told one of SIZES."""
+        return size in {field.name for field in dataclasses.fields(cls)}
 
     def words(self) -> str:
         """What is done, in words: part of every result."""
@@ -34,7 +38,9 @@ class Framing:
 
     def transform(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What is read from the disk -> what is scored: uint8 image (3, H, W) and labels (H, W)."""
-        return image if self.image_size is None else EvaluationTransform(self.image_size)(image, labels)[0], labels
+        if self.image_size is not None:
+            image = EvaluationTransform(self.image_size)(image, labels)[0]
+        return image, labels
 
     def logits(self, predict: Callable[[Tensor], Tensor], pixel_values: Tensor) -> Tensor:
         """Logits (B, K, h, w) of images (B, 3, H, W), of `predict`'s resolution or of the images'."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...losses import upsample
 from ...registry import origin_of
 from . import PROTOCOLS
-from .framing import Framing
+from .framing import SIZES, Framing
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Protocol:
         name: one of `PROTOCOLS`: "whole", "centre_crop" (VOC), "sliding" (Cityscapes), or one of one's own.
         image_size: (height, width) in pixels; None leaves images as they are.
         window: (height, width) in pixels of the sliding window or of the centre crop.
-        stride: (height, width) from one sliding window to the next; None is two thirds of the window, rounded up.
+        stride: (height, width) from one window to the next; None is two thirds of the window, rounded up.
         scales: of the image; with several (or with `flip`) the probabilities are averaged, as mmsegmentation does.
         flip: whether the mirrored image counts as well, at every scale.
     """
@@ -38,12 +38,13 @@ class Protocol:
         if self.name not in PROTOCOLS:
             raise ValueError(f"protocol {self.name!r}: {PROTOCOLS.refusal(self.name)}.")
         kind = PROTOCOLS[self.name]
-        if (self.window is None) == kind.HAS_WINDOW:
-            windowed = ", ".join(name for name in PROTOCOLS if PROTOCOLS[name].HAS_WINDOW)
+        if (self.window is None) == kind.takes("window"):
+            windowed = ", ".join(name for name in PROTOCOLS if PROTOCOLS[name].takes("window"))
             raise ValueError(f"protocol {self.name}: a window is for {windowed}, got {self.window}.")
-        framing = kind(self.image_size, self.window, self.stride)
+        if kind.takes("stride") and self.stride is None and self.window is not None:
+            object.__setattr__(self, "stride", tuple(-(-2 * side // 3) for side in self.window))
+        framing = kind(**{size: getattr(self, size) for size in SIZES if kind.takes(size)})
         object.__setattr__(self, "framing", framing)
-        object.__setattr__(self, "stride", framing.stride)
 
     def __str__(self) -> str:
         """What was done, in words: part of every result."""
@@ -66,7 +67,8 @@ class Protocol:
         """
         if self.scales == (1.0,) and not self.flip:
             return self.framing.logits(predict, pixel_values)
-        size, total, views = pixel_values.shape[-2:], 0.0, 0
+        size, views = pixel_values.shape[-2:], 0
+        total = torch.zeros((), device=pixel_values.device)
         for scale in self.scales:
             scaled = [max(round(side * scale), 1) for side in size]
             view = F.interpolate(pixel_values.float(), size=scaled, mode="bilinear", antialias=True)

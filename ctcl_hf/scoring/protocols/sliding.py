@@ -9,20 +9,18 @@ from ..predict import sliding_window_logits
 from .framing import Framing, in_words
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sliding(Framing):
     """Overlapping windows of the image, resized to `image_size`, whose logits are averaged.
 
-    Labels keep their own size, and logits are upsampled to it. `stride` is two thirds of the window, rounded up, unless
-    told. ValueError if a side of it is larger than the window's.
+    Labels keep their own size, and logits are upsampled to it. ValueError if a side of the stride is larger than the
+    window's.
     """
 
-    HAS_WINDOW = True
-    HAS_STRIDE = True
+    window: tuple[int, int]
+    stride: tuple[int, int]
 
     def __post_init__(self):
-        if self.stride is None:
-            object.__setattr__(self, "stride", tuple(-(-2 * side // 3) for side in self.window))
         if any(not 1 <= step <= side for step, side in zip(self.stride, self.window, strict=True)):
             raise ValueError(
                 f"--stride {in_words(self.stride)}: each side must be in 1..{in_words(self.window)}, the window's."
