@@ -200,8 +200,9 @@ class ProtocolArguments:
         from ..scoring.protocols import Protocol
 
         name = self.protocol or usual
-        own = {}
-        framing = PROTOCOLS[name]
+        if name not in PROTOCOLS:
+            raise ValueError(f"The protocol of these data is {name!r}: {PROTOCOLS.refusal(name)}.")
+        own, framing = {}, PROTOCOLS[name]
         if framing.takes("window"):
             own["window"] = tuple(self.window or window)
         elif self.window is not None:
