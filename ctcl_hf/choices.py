@@ -18,6 +18,3 @@ RegionProjection = Literal["both", "learner"]
 
 # KDCL's one target for both students: see `KDCL`.
 KDCLTarget = Literal["minlogit", "naive", "linear", "general"]
-
-# How images are scored: see `Protocol`.
-ProtocolName = Literal["whole", "centre_crop", "sliding"]

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..choices import ProtocolName
 from ..data import DATASETS
+from ..registry import is_reference
+from ..scoring.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
@@ -22,7 +23,10 @@ def _problems(checks: list[tuple[bool, str]]) -> None:
 class DatasetArguments:
     """Which data."""
 
-    dataset: str = field(default="camvid", metadata={"help": "Benchmark.", "choices": list(DATASETS)})
+    dataset: str = field(
+        default="camvid",
+        metadata={"help": "Benchmark, or a builder of your own, FILE.py:NAME.", "choices": DATASETS},
+    )
     data_dir: str | None = field(
         default=None, metadata={"help": "Folder with a local copy; CamVid is downloaded once without one."}
     )
@@ -96,7 +100,7 @@ class DatasetArguments:
 
     def _checks(self) -> list[tuple[bool, str]]:
         checks = [
-            (self.dataset not in DATASETS, f"--dataset {self.dataset}: expected one of {', '.join(DATASETS)}."),
+            (self.dataset not in DATASETS, f"--dataset {self.dataset}: {DATASETS.refusal(self.dataset)}."),
             (
                 self.validation_share is not None and not 0 < self.validation_share < 1,
                 f"--validation_share {self.validation_share}: expected a share between 0 and 1.",
@@ -129,7 +133,7 @@ class DatasetArguments:
     def load(self, names: Sequence[str] = ()) -> "SegmentationData":
         """The data, whose classes are called `names` where nothing says it. ValueError or OSError: what is wrong."""
         if self.dataset_name is None:
-            return DATASETS[self.dataset](self.data_dir)
+            return self._benchmark()
         from ..data import build_own
 
         pairs = [pair.split(":") for pair in self.label_map or []]
@@ -137,16 +141,33 @@ class DatasetArguments:
         own["skip_unpaired"] = self.skip_bad
         return build_own(self.dataset_name, **own)
 
+    def _benchmark(self) -> "SegmentationData":
+        data = DATASETS[self.dataset](self.data_dir)
+        if is_reference(self.dataset):
+            from ..data import SegmentationData
+
+            if not isinstance(data, SegmentationData):
+                raise ValueError(
+                    f"--dataset {self.dataset}: expected a ctcl_hf.SegmentationData, got {type(data).__name__}."
+                )
+            if data.name in DATASETS:
+                raise ValueError(
+                    f"--dataset {self.dataset}: it calls its data {data.name!r}, as a benchmark of ctcl_hf is called. "
+                    "Call it otherwise: cards, tables and repositories are named after it."
+                )
+        return data
+
 
 @dataclass
 class ProtocolArguments:
     """How a model is scored."""
 
-    protocol: ProtocolName | None = field(
+    protocol: str | None = field(
         default=None,
         metadata={
-            "help": "How images are scored: whole; the centre crop; or a sliding window. Default: the benchmark's, and "
-            "whole for others."
+            "help": "How images are scored: whole; the centre crop; a sliding window; or as one of your own says, "
+            "FILE.py:NAME. Default: the benchmark's, and whole for others.",
+            "choices": PROTOCOLS,
         },
     )
     window: list[int] | None = field(
@@ -168,9 +189,13 @@ class ProtocolArguments:
     def _protocol_checks(self) -> list[tuple[bool, str]]:
         checks = [
             (
+                self.protocol is not None and self.protocol not in PROTOCOLS,
+                f"--protocol {self.protocol}: {PROTOCOLS.refusal(str(self.protocol))}.",
+            ),
+            (
                 not self.scales or min(self.scales) <= 0,
                 f"--scales {' '.join(map(str, self.scales))}: expected positive numbers.",
-            )
+            ),
         ]
         for name in ("window", "stride"):
             sides = getattr(self, name)
@@ -185,12 +210,14 @@ class ProtocolArguments:
         from ..scoring.protocols import Protocol
 
         name = self.protocol or usual
-        own = {}
-        if name != "whole":
+        if name not in PROTOCOLS:
+            raise ValueError(f"The protocol of these data is {name!r}: {PROTOCOLS.refusal(name)}.")
+        own, framing = {}, PROTOCOLS[name]
+        if framing.takes("window"):
             own["window"] = tuple(self.window or window)
         elif self.window is not None:
-            raise ValueError("--window has no effect on --protocol whole.")
-        if self.stride is not None and name != "sliding":
+            raise ValueError(f"--window has no effect on --protocol {name}.")
+        if self.stride is not None and not framing.takes("stride"):
             raise ValueError(f"--stride has no effect on --protocol {name}.")
         if self.stride is not None:
             own["stride"] = tuple(self.stride)

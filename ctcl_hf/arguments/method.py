@@ -4,10 +4,13 @@ What options there are stands beside each method, in `methods/`. Imported withou
 """
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field, make_dataclass
+from itertools import filterfalse
 from typing import get_type_hints
 
 from ..methods import METHODS, MethodOptions, options_of
+from ..registry import is_reference
 
 
 def _learning_from(teachers: str) -> list[str]:
@@ -20,7 +23,10 @@ class MethodArguments:
 
     _argument_group_name = "method"
 
-    method: str = field(default="ctcl", metadata={"help": "Training method.", "choices": METHODS.keys()})
+    method: str = field(
+        default="ctcl",
+        metadata={"help": "Training method, or one of your own, FILE.py:NAME.", "choices": METHODS},
+    )
     teachers: str | None = field(
         default=None,
         metadata={
@@ -41,7 +47,7 @@ class MethodArguments:
 
     def __post_init__(self):
         if self.method not in METHODS:
-            raise ValueError(f"--method {self.method}: expected one of {', '.join(METHODS)}.")
+            raise ValueError(f"--method {self.method}: {METHODS.refusal(self.method)}.")
         learns_from = options_of(self.method).TEACHERS
         if learns_from == "none" and self.teachers is not None:
             raise ValueError(f"--teachers has no effect on --method {self.method}.")
@@ -60,12 +66,26 @@ def own_options(method: str) -> type[MethodOptions]:
     )
 
 
+def check_options(method: str, names: Collection[str], *groups: type) -> None:
+    """ValueError if an option of the method has one of these names, or that of an argument of one of the groups."""
+    taken = {*names, *(argument.name for group in groups for argument in dataclasses.fields(group))}
+    for option in dataclasses.fields(own_options(method)):
+        if option.name in taken:
+            raise ValueError(
+                f"--method {method}: its option {option.name} cannot be a flag, as --{option.name} is an argument of "
+                "every run. Call it otherwise."
+            )
+
+
 def options_of_others(method: str) -> type:
-    """A group of the options that only other methods have. The help of each says whose they are, by default."""
+    """A group of the options that only other methods have. The help of each says whose they are, by default.
+
+    Those of a user's own file are nobody else's: another run of this process may have named it.
+    """
     own = {option.name for option in dataclasses.fields(own_options(method))}
     declared: dict[str, tuple[type, dataclasses.Field]] = {}
     owners: dict[str, dict[str, list[str]]] = {}  # by option, then by default
-    for other in METHODS:
+    for other in filterfalse(is_reference, METHODS):
         hints = get_type_hints(options_of(other))
         for option in dataclasses.fields(options_of(other)):
             if option.name not in own:

@@ -121,7 +121,10 @@ class StudentArguments:
 
     cnn: str = field(
         default="mobilenetv2_100",
-        metadata={"help": "The CNN: a timm encoder for a new DeepLabV3+, a Hub id, or a folder with a saved student."},
+        metadata={
+            "help": "The CNN: a timm encoder for a new DeepLabV3+, a Hub id, a folder with a saved student, or a "
+            "family of your own, FILE.py:NAME."
+        },
     )
     vit: str = field(
         default="nvidia/mit-b1",

@@ -4,12 +4,16 @@ import argparse
 import dataclasses
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
-from ..methods import MethodOptions
+from ..data import DATASETS
+from ..methods import METHODS, MethodOptions
+from ..registry import Registry, is_reference
+from ..scoring.protocols import PROTOCOLS
+from ..students import STUDENTS
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -34,8 +38,17 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 class ArgumentsParser(HfArgumentParser):
     """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and not the first.
 
-    A field that is on unless told is shown as --no_FIELD, "Leave out" what its help names.
+    A field that is on unless told is shown as --no_FIELD, "Leave out" what its help names. What names an entry of a
+    registry may name one of a file of the user's own, FILE.py:NAME, which is run here and nowhere else.
     """
+
+    # argument -> the registry
+    registries: ClassVar[Mapping[str, Registry]] = {
+        "method": METHODS,
+        "dataset": DATASETS,
+        "protocol": PROTOCOLS,
+        **dict.fromkeys(("cnn", "vit", "students"), STUDENTS),
+    }
 
     def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
         self.problems: list[str] = []
@@ -69,7 +82,13 @@ class ArgumentsParser(HfArgumentParser):
             return action.default
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value != action.default and value not in action.choices:
+        registry = self.registries.get(action.dest)
+        if registry is not None and isinstance(value, str) and is_reference(value):
+            try:
+                registry.add(value)
+            except ValueError as error:
+                self.problems.append(f"{action.option_strings[0]} {value}: {error}")
+        elif action.choices is not None and value != action.default and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
             near = difflib.get_close_matches(str(value), choices, n=1)
             self.problems.append(

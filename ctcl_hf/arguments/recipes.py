@@ -3,12 +3,14 @@
 import argparse
 import shlex
 import sys
+from contextlib import suppress
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..methods import METHODS, MethodOptions
+from ..registry import is_reference, short_name
 from .data import DataArguments
-from .method import MethodArguments, options_of_others, own_options
+from .method import MethodArguments, check_options, options_of_others, own_options
 from .pair import OptimizationArguments, PublishingArguments, StudentArguments
 from .parser import ArgumentsParser
 from .trainer import TrainerArguments, names_of_trainer
@@ -107,7 +109,11 @@ def arguments_of(command: str) -> list[str]:
 
 
 def parse_arguments(description: str, argv: list[str] | None = None) -> Arguments:
-    """The command line (or `argv`) over the recipe that it names. Exits with a message on a bad argument."""
+    """The command line (or `argv`) over the recipe that it names. Exits with a message on a bad argument.
+
+    Files of the user's own that it names are run. So `argv` must be what a user has typed: what a record holds may be
+    another's.
+    """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="paper")
     first.add_argument("--method", default=MethodArguments.method)
@@ -115,14 +121,17 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
         first.add_argument(f"--{what}_steps", f"--{what}-steps", nargs="?")
     told = first.parse_known_args(argv)[0]
     recipe, method = told.recipe, told.method
-    defaults = {"output_dir": f"runs/{recipe}-{method}"} | RECIPES.get(recipe, {})
+    if is_reference(method):
+        with suppress(ValueError):  # which is told with all else that is wrong
+            METHODS.add(method)
+    defaults = {"output_dir": f"runs/{recipe}-{short_name(method)}"} | RECIPES.get(recipe, {})
     defaults |= {f"{what}_strategy": "steps" for what in ("eval", "save") if vars(told)[f"{what}_steps"] is not None}
+
+    shared = (StudentArguments, DataArguments, MethodArguments)
 
     def read(*of_training: type, **other: Any) -> list[Any]:
         parser = ArgumentsParser(
-            [StudentArguments, DataArguments, MethodArguments, own_options(method), *of_training],
-            description=description,
-            epilog=TRAINER_ARGUMENTS,
+            [*shared, own_options(method), *of_training], description=description, epilog=TRAINER_ARGUMENTS
         )
         if method in METHODS:
             parser.add_without_effect(options_of_others(method), f"--method {method}")
@@ -131,7 +140,9 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
         return parser.parse(argv, **other)
 
     # First without Trainer's arguments, whose import takes seconds: help and most mistakes are told at once.
-    read(OptimizationArguments, PublishingArguments, TrainerArguments, others=names_of_trainer(), synonyms=SYNONYMS)
+    of_training, of_trainer = (OptimizationArguments, PublishingArguments), names_of_trainer()
+    check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
+    read(*of_training, TrainerArguments, others=of_trainer, synonyms=SYNONYMS)
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)

@@ -1,7 +1,7 @@
 """Run methods, pairs and seeds side by side, and tabulate them as the paper does. Run again, it goes on.
 
 ctcl-hf compare --table 3 --recipe cpu --seeds 3
-ctcl-hf compare --methods dml "ctcl --no_hfd" --pair resnet18+mit-b0 --recipe demo
+ctcl-hf compare --methods dml "ctcl --no_hfd" "my_file.py:MyLoss --flag 3" --pair resnet18+mit-b0 --recipe demo
 ctcl-hf compare --paper_table 3
 
 Every argument of `ctcl-hf train` is taken as well, and goes to every run.
@@ -18,9 +18,12 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..methods import METHODS
+from ..registry import is_reference
 from ..runs.comparison.execution import run_apart, run_here
 from ..runs.comparison.grid import Cell, Grid
-from ..runs.comparison.paper import TABLES, VANILLA, Row
+from ..runs.comparison.paper import TABLES, VANILLA, Row, students_of
+from ..students import STUDENTS
 from .ending import fail, program, told
 
 # What runs a cell in a process of its own.
@@ -46,7 +49,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         nargs="+",
         default=[],
         metavar="METHOD",
-        help="Rows after the table's, each a method with its options in quotes. Vanilla is always there.",
+        help="Rows after the table's, each a method, or one of your own, FILE.py:NAME, with its options in quotes. "
+        "Vanilla is always there.",
     )
     parser.add_argument("--pair", nargs="+", help="Pairs of students, A+B. Default: the table's first.")
     parser.add_argument("--seeds", type=int, default=1, help="How many, from --seed on.")
@@ -76,6 +80,18 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         if name in NOT_FOR_A_GRID:
             parser.error(f"{name}: {NOT_FOR_A_GRID[name]}.")
     return options, common
+
+
+def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
+    """Runs the files of the user's own that the command line names. ValueError says what is wrong with one."""
+    named = [("--methods", METHODS, row.method) for row in rows]
+    named += [("--pair", STUDENTS, name) for pair in pairs for name in students_of(pair)]
+    for option, registry, name in named:
+        if is_reference(name):
+            try:
+                registry.add(name)
+            except ValueError as error:
+                raise ValueError(f"{option} {name}: {error}") from error
 
 
 def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
@@ -135,6 +151,7 @@ def main() -> None:
         common = ["--dataset", table.dataset, *common]
     is_main_process = int(os.environ.get("RANK", 0)) == 0
     try:
+        run_own_code(rows, pairs)
         grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
         for row in grid.rows:  # a mistyped argument of the last method should not wait for the others
             parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))

@@ -96,8 +96,8 @@ def evaluate(
     image_size = tuple(arguments.image_size or scorer.image_size or data.image_size)
     window = tuple(min(WINDOW, side) for side in image_size)
     protocol = protocol_arguments.build_protocol(data.protocol, image_size, window)
-    if arguments.predictions and protocol.name == "centre_crop":
-        raise ValueError("--predictions wants whole images, not their centre: --protocol whole.")
+    if arguments.predictions and not protocol.framing.KEEPS_IMAGES:
+        raise ValueError("--predictions wants whole images, not parts of them: --protocol whole.")
     accelerator.print(f"{data}\nScored: {protocol}. Classes {scorer.class_note}.")
     predictions = Path(arguments.predictions) if arguments.predictions else None
     scored = scorer.score(arguments.split, protocol, arguments.batch_size, arguments.workers, predictions)

@@ -20,12 +20,20 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="Output folder of a finished run that kept its checkpoints.")
     parser.add_argument("--batches", type=int, default=4, help="Training batches per checkpoint.")
+    parser.add_argument(
+        "--own_code",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE.py",
+        help="Files of your own that the run was made with, and that may be run.",
+    )
     arguments = parser.parse_args()
     with told(ValueError, OSError), tempfile.TemporaryDirectory() as scratch:
         from ..figures import pulls_figure, save_figure
         from ..runs.comparison.gradients import measure
 
-        found = measure(arguments.run, Path(scratch), arguments.batches)
+        found = measure(arguments.run, Path(scratch), arguments.batches, arguments.own_code)
     as_json = {
         step: {name: {term: pull._asdict() for term, pull in terms.items()} for name, terms in students.items()}
         for step, students in found.items()

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
 from ..data import DATASETS
+from ..registry import is_reference
 from .ending import told
 
 
@@ -34,11 +35,11 @@ def main() -> None:
     parser = ArgumentsParser(
         [PreparationArguments, DatasetArguments],
         description=__doc__,
-        usage=f"%(prog)s NAME --out FOLDER [options]\n\nNAME: {', '.join(DATASETS)}, a Hub id, or a folder",
+        usage=f"%(prog)s NAME --out FOLDER [options]\n\nNAME: {', '.join(DATASETS)}, FILE.py:NAME, a folder, a Hub id",
     )
     argv = sys.argv[1:]
     if argv and not argv[0].startswith("-"):
-        argv[:1] = ["--dataset" if argv[0] in DATASETS else "--dataset_name", argv[0]]
+        argv[:1] = ["--dataset" if argv[0] in DATASETS or is_reference(argv[0]) else "--dataset_name", argv[0]]
     arguments, dataset, _ = parser.parse(argv)
     with told(ValueError, OSError):
         prepare(arguments, dataset)

@@ -1,12 +1,25 @@
 """Data sets. Adding one is a file with a builder that returns `SegmentationData`, and one line in `DATASETS`."""
 
+import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .._lazy import LazyDict, lazy_names
+from .._lazy import lazy_names
+from ..registry import Registry
+
+
+def _problem(builder: Any) -> str | None:
+    """What is wrong with a builder of one's own."""
+    try:
+        if inspect.isfunction(builder) and inspect.signature(builder).bind(None):
+            return None
+    except TypeError:
+        pass
+    return "expected a function of data_dir (what --data_dir says, or None) that returns a ctcl_hf.SegmentationData"
+
 
 # name -> builder(data_dir), as "module:function" of this folder
-DATASETS: "LazyDict[Callable[..., SegmentationData]]" = LazyDict(
+DATASETS: "Registry[Callable[..., SegmentationData]]" = Registry(
     __name__,
     {
         "camvid": "benchmarks.camvid:build_camvid",
@@ -15,6 +28,8 @@ DATASETS: "LazyDict[Callable[..., SegmentationData]]" = LazyDict(
         "ade20k": "benchmarks.ade20k:build_ade20k",
         "synthetic": "benchmarks.synthetic:build_synthetic",
     },
+    kind="data set",
+    problem=_problem,
 )
 
 _HOME = {

@@ -1,12 +1,23 @@
 """Training methods. Adding one is one file, a subclass of `Objective` and its options, and one line in `METHODS`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .._lazy import LazyDict, class_alone, lazy_names
-from .options import MethodOptions
+from .._lazy import class_alone, lazy_names
+from ..registry import Registry
+from .options import MethodOptions, problem_of_options
+
+
+def _problem(method: Any) -> str | None:
+    """What is wrong with a method of one's own."""
+    from .objective import Objective
+
+    if not (isinstance(method, type) and issubclass(method, Objective)):
+        return "expected a subclass of ctcl_hf.Objective"
+    return problem_of_options(method.Options)
+
 
 # name -> class, as "module:class" of this folder
-METHODS: "LazyDict[type[Objective]]" = LazyDict(
+METHODS: "Registry[type[Objective]]" = Registry(
     __name__,
     {
         "vanilla": "vanilla:Vanilla",
@@ -17,6 +28,8 @@ METHODS: "LazyDict[type[Objective]]" = LazyDict(
         "cwd": "cwd:CWD",
         "ctcl": "ctcl:CTCL",
     },
+    kind="method",
+    problem=_problem,
 )
 
 _HOME = {

@@ -63,6 +63,18 @@ class MethodOptions:
         return dataclasses.asdict(self)
 
 
+def problem_of_options(kind: Any) -> str | None:
+    """What is wrong with a class of options, if anything: each field must have a default and a help, as a flag."""
+    if not (isinstance(kind, type) and issubclass(kind, MethodOptions)):
+        return f"its Options must be a subclass of ctcl_hf.methods.MethodOptions, got {kind!r}"
+    if "__annotations__" in vars(kind) and "__dataclass_fields__" not in vars(kind):
+        return f"{kind.__name__} must be a @dataclass(kw_only=True)"
+    for field in dataclasses.fields(kind):
+        if field.default is dataclasses.MISSING or "help" not in field.metadata:
+            return f"{kind.__name__}.{field.name} needs a default and a help: option(DEFAULT, HELP)"
+    return None
+
+
 @dataclass(kw_only=True)
 class DistillationOptions(MethodOptions):
     """Options of every method by which a student learns from a peer."""

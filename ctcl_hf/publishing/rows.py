@@ -6,6 +6,7 @@ from typing import Any
 from ..metrics.scores import Evaluation, evaluations_from_json
 
 PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}  # by accelerate's names
+OWN_CODE = "own_code"  # in a record: what of its method and students is from the user's own files, with their hashes
 # Scores of an evaluation -> the Hub's names of metrics.
 METRICS = {"mean_iou": ("mean_iou", "mIoU"), "overall_accuracy": ("accuracy", "pixel accuracy")}
 
@@ -24,6 +25,8 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "sibling": sibling,
         "sibling_description": record["students"][sibling]["description"],
         "method": record["method"]["name"].lower(),
+        "method_code": record.get(OWN_CODE, {}).get("method"),
+        "student_code": record.get(OWN_CODE, {}).get(name),
         "dataset": dataset,
         "dataset_title": record["dataset_title"],
         "dataset_id": record["dataset_id"],
@@ -88,21 +91,23 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     multiplier = settings["head_lr_multiplier"]
     head = f" (head and projections {multiplier:g} times)" if multiplier != 1 else ""
     images = training["per_device_train_batch_size"] * record["processes"] * training["gradient_accumulation_steps"]
-    steps = record["steps"]
+    steps, code = record["steps"], record.get(OWN_CODE, {})
     rows = {
-        "method": record["method"]["name"],
+        "method": code.get("method", record["method"]["name"]),
         "loss, by term and weight": _listed(record["method"]["weights"][name]),
         "class weights of the cross entropy": _listed(
             dict(zip(record["data"]["classes"], record["method"].get("class_weights", []), strict=False))
         ),
         "options of the method": _listed(record["method"]["options"]),
         "started from": record["students"][name]["origin"],
+        "student's code": code.get(name),
         "training images": str(train["images"]) if train else None,
         "steps": f"{steps} of {images} images" if steps else None,
         "weights": weights_text(record.get("weights", {}).get(name), steps),
         "optimizer": f"{kind}, weight decay {settings['weight_decay']:g}",
         "learning rate": f"{settings['lr']:g}{head}, to decay to 0 with power {settings['power']:g} after "
         f"{settings['warmup_steps']} steps of warm-up",
+        "data's code": record.get("dataset_code"),
         "data": _listed(train.get("augmentation", {})),
         "recipe": record["recipe"],
         "seed": str(training["seed"]),

@@ -14,13 +14,14 @@ from ..arguments.data import DataArguments
 from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
-from ..data import SegmentationData, TrainingTransform
+from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
 from ..figures import blind_classes_figure, comparison_figure, history_figure, pixels_of, save_figure
 from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..metrics.scores import Evaluation, curve, evaluations_from_json
 from ..publishing.rows import weights_text
+from ..registry import origin_of, short_name
 from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, save_counts
 from ..scoring.predict import load_for_inference, segment
@@ -70,7 +71,7 @@ def prepare(arguments: Arguments) -> Run:
     if training.local_process_index == 0:
         _check(data, data_arguments)
     control = _control(training.control, data_arguments) if training.control else None
-    training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
+    training.hub_model_id = training.hub_model_id or f"{short_name(method.method)}-{data.name}"
     # Each learns from a trained student of the other's kind.
     teachers = {}
     if method.teachers is not None:
@@ -96,6 +97,7 @@ def prepare(arguments: Arguments) -> Run:
             dataset=data.name,
             dataset_title=data.title,
             dataset_id=data.hub_id,
+            dataset_code=origin_of(DATASETS[data_arguments.dataset]) if data_arguments.dataset_name is None else None,
             recipe=arguments.recipe,
             command=command.replace(training.hub_token, "<HUB_TOKEN>") if training.hub_token else command,
             control=control,

@@ -26,8 +26,10 @@ from ..data import IGNORE_INDEX, palette_of
 from ..data.masks import Colour
 from ..hub_access import from_cache_unless_hub_answers
 from ..models import DeepLabV3PlusForSemanticSegmentation
+from ..registry import is_reference
 from . import STUDENTS, Student, as_student
 from .encoder_weights import LOCAL_DIR, read_encoder_weights, read_local_config
+from .own import own_student
 
 WAYS_ON = (
     "Without access to the Hugging Face Hub there are two ways on: a local folder in its place (--cnn / --vit FOLDER), "
@@ -67,7 +69,8 @@ def load_student(
     Args:
         name_or_path: a local folder or a Hub id ("user/name") of a saved segmentation model or encoder, or the name of
             a timm encoder, which becomes a DeepLabV3+. "mit-b1" is short for "nvidia/mit-b1". A folder of timm's own
-            format, "local-dir:FOLDER", is a timm encoder with its weights.
+            format, "local-dir:FOLDER", is a timm encoder with its weights. "FILE.py:NAME" is a family of one's own, if
+            the command line has named it.
         class_names: names of classes 0..K-1. The head is new unless the loaded one has exactly these classes.
         image_size: (height, width) in pixels that the released student resizes its images to.
         family: "cnn" or "vit", if only such a student will do; a hybrid is either.
@@ -95,7 +98,9 @@ def load_student(
         name, normalization = read_local_config(name)
     elif encoder_weights is not None and not is_timm_encoder(name):
         raise ValueError(f"--encoder_weights are of a timm encoder, but {name_or_path!r} is a whole model or a Hub id.")
-    if not is_timm_encoder(name):
+    if is_reference(name):
+        student = own_student(name, class_names, image_size, from_scratch)
+    elif not is_timm_encoder(name):
         student = _saved_student(name, image_size, from_scratch, config)
         student.origin = "a local folder" if Path(name).is_dir() else "random weights" if from_scratch else name
     else:
@@ -141,7 +146,7 @@ def full_name(name: str) -> str:
 
 def is_timm_encoder(name: str) -> bool:
     """Whether a student of this name is a new DeepLabV3+ on a timm encoder, and not a Hub id or a local folder."""
-    return "/" not in full_name(name) and not Path(name).is_dir()
+    return "/" not in full_name(name) and not Path(name).is_dir() and not is_reference(name)
 
 
 def _known_encoder(name: str) -> str:

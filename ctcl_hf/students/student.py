@@ -1,6 +1,6 @@
 """What the losses may ask of any segmentation model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -67,6 +67,17 @@ class Student(nn.Module):
         for name, values in (("mean", mean), ("std", std)):
             in_255 = torch.tensor(values).view(1, -1, 1, 1) * (1 / image_processor.rescale_factor)
             self.register_buffer(name, in_255, persistent=False)
+
+    @classmethod
+    def new(cls, class_names: Sequence[str], image_size: tuple[int, int], from_scratch: bool) -> "Student":
+        """A student for these classes: what `--cnn FILE.py:NAME` makes of a family of one's own.
+
+        Args:
+            class_names: of classes 0..K-1, which are to be its configuration's `id2label` and `label2id`.
+            image_size: (height, width) in pixels that its image processor is to resize images to.
+            from_scratch: whether it is to have random weights, and download nothing.
+        """
+        raise NotImplementedError(f"{cls.__name__} is made of a saved model: see ctcl_hf.load_student.")
 
     @property
     def family(self) -> str:

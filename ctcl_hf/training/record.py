@@ -22,12 +22,14 @@ from ..data.streaming import StreamedRows
 from ..methods.pair import StudentPair
 from ..metrics.scores import Evaluation
 from ..publishing.card import RECORD_FILE, RECORD_FORMAT, write_record
+from ..publishing.rows import OWN_CODE
+from ..registry import origin_of
 from ..students import Student
 from .optim import settings_for
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "timm")
 # The parts of a record that a resumed run must share. Its length may change, and the number of its processes.
-FIXED = ("method", "data", "optimization", "training")
+FIXED = ("method", "data", "optimization", "training", OWN_CODE)
 
 
 @dataclass
@@ -39,6 +41,7 @@ class RunFacts:
     dataset_id: "user/name", if it comes from the Hub, to which the card then links.
     control: by split, scores of a run that trained the same students alone, as `CTCLTrainer.scores`.
     license: an identifier of the Hub's; "unknown" where the publisher has not chosen one.
+    dataset_code: the builder of the user's own that read it, and a hash of its file.
     figure: file of a picture that each card shows.
     protocol: how the scores were taken, in words.
     """
@@ -46,6 +49,7 @@ class RunFacts:
     dataset: str | None = None
     dataset_title: str | None = None
     dataset_id: str | None = None
+    dataset_code: str | None = None
     recipe: str | None = None
     command: str | None = None
     control: Mapping[str, Evaluation] | None = None
@@ -102,10 +106,12 @@ def record(
             "max_grad_norm": args.max_grad_norm,
             "precision": args.mixed_precision,
         },
+        OWN_CODE: _own_code(pair),
         "paper": pair.objective.PAPER and pair.objective.PAPER._asdict(),
         "students": {name: _student(student) for name, student in pair.students.items()},
         "dataset_title": facts.dataset_title or facts.dataset,
         "dataset_id": facts.dataset_id,
+        "dataset_code": facts.dataset_code,
         "recipe": facts.recipe,
         "command": facts.command,
         "license": facts.license,
@@ -133,6 +139,15 @@ def _method(pair: StudentPair) -> dict[str, Any]:
         "weights": dict(zip(pair.names, objective.weights, strict=True)),
         **of_classes,
     }
+
+
+def _own_code(pair: StudentPair) -> dict[str, str]:
+    """Of the method and of each student, what of it came from a file of the user's own, with the file's hash.
+
+    What such a file imports is not hashed. Nor are data sets' here: what they yield has a fingerprint.
+    """
+    kinds = {"method": type(pair.objective)} | {name: type(student) for name, student in pair.students.items()}
+    return {what: origin for what, kind in kinds.items() if (origin := origin_of(kind)) is not None}
 
 
 def _student(student: Student) -> dict[str, Any]:
@@ -231,7 +246,8 @@ def differences(checkpoint: Path, now: Mapping[str, Any]) -> list[str]:
             f"{path} is of format {before.get('format')}, and this version of ctcl_hf reads format {RECORD_FORMAT}. "
             f"{begin_anew}"
         )
-    return [found for part in FIXED for found in _differences(part, before[part], now[part])]
+    # Before there could be own code, there was no such part.
+    return [found for part in FIXED for found in _differences(part, before.get(part, {}), now[part])]
 
 
 _ABSENT = "not there"

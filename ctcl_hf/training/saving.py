@@ -17,6 +17,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
 from ..methods.pair import StudentPair
+from ..publishing.rows import OWN_CODE
 from ..scoring.predict import load_whole_model
 from .best import best_steps, student_metric
 from .checkpoints import (
@@ -174,6 +175,11 @@ class PairCheckpoints:
         check_checkpoint(checkpoint, self.model)
         check_training_state(checkpoint)
         found = differences(checkpoint, self.record())
+        if changed := [difference for difference in found if difference.startswith(f"{OWN_CODE}.")]:
+            raise ValueError(
+                f"{checkpoint} was written with other code of your own ({'; '.join(changed)}). Resume with the file as "
+                "it was, or start afresh in another --output_dir."
+            )
         if found:
             raise ValueError(
                 f"{checkpoint} was written with other arguments ({'; '.join(found)}). Resume with those of the run "

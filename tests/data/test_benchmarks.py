@@ -7,10 +7,11 @@ from helpers.benchmarks import make_ade20k, make_cityscapes, make_voc, mask
 from helpers.pictures import SIZE, picture
 from scipy.io import savemat
 
-from ctcl_hf.data import BadSample, build_ade20k, build_camvid, build_cityscapes, build_voc
+from ctcl_hf.data import DATASETS, BadSample, build_ade20k, build_camvid, build_cityscapes, build_voc
 from ctcl_hf.data.benchmarks import camvid
 from ctcl_hf.data.benchmarks.camvid import OFFICIAL_CLASSES, OFFICIAL_COLOURS
 from ctcl_hf.data.benchmarks.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
+from ctcl_hf.scoring.protocols import PROTOCOLS
 
 
 def counts(data):
@@ -182,6 +183,47 @@ def test_the_authors_32_classes_are_each_in_one_group():
 
 
 # ---- all ----
+
+
+def make_camvid(root):
+    """SegNet's copy, of as many files as it has, each of the same few bytes."""
+    picture(root / "image.png")
+    mask(root / "mask.png", range(12))
+    for folder, (_, count) in camvid.CAMVID_SPLITS.items():
+        for kind, file in ((folder, "image.png"), (f"{folder}annot", "mask.png")):
+            (root / kind).mkdir()
+            for i in range(count):
+                (root / kind / f"{i:04}.png").write_bytes((root / file).read_bytes())
+    return root
+
+
+# A small copy of each data set: what makes it in a folder, and returns what --data_dir is told.
+COPIES = {
+    "camvid": make_camvid,
+    "voc": make_voc,
+    "cityscapes": make_cityscapes,
+    "ade20k": make_ade20k,
+    "synthetic": lambda root: None,
+}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_registered_data_set_holds_what_a_run_reads_of_it(tmp_path, name):
+    """An entry of DATASETS is tested by being registered; it brings a small copy of itself for COPIES."""
+    told = COPIES[name](tmp_path)
+    data = DATASETS[name](None if told is None else str(told))
+    assert data.name == name
+    assert len(set(data.class_names)) == len(data.class_names) == len(set(data.palette))
+    assert data.protocol in PROTOCOLS
+    assert data.prediction_ids is None or len(set(data.prediction_ids)) == len(data.class_names)
+    assert len(data.image_size) == 2 and min(data.image_size) >= 32
+    assert {"train", "validation"} <= set(data.splits)
+    for split in ("train", "validation"):
+        assert ids_of(data, split) - {255} <= set(range(len(data.class_names)))
+        assert ids_of(data, split) - {255}
+    if told is not None:
+        with pytest.raises(ValueError, match="nowhere"):
+            DATASETS[name](str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from ctcl_hf.scoring.evaluate import evaluate_predictors
-from ctcl_hf.scoring.protocols import Protocol
+from ctcl_hf.scoring.protocols import PROTOCOLS, Protocol
 
 
 def predict(pixels):
@@ -212,6 +212,24 @@ def test_scores_are_those_of_a_slow_count_at_the_labels_own_size(protocol):
     assert scores.mean_iou == pytest.approx(iou.mean(), abs=1e-12)
     assert [scores.ious[name] for name in "abc"] == pytest.approx(iou.tolist(), abs=1e-12)
     assert [tuple(ids.shape) for ids, _ in seen] == [tuple(truth.shape) for _, truth in pairs]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_registered_protocol_shows_a_model_the_pixels_whose_labels_it_scores(name):
+    """An entry of PROTOCOLS is tested by being registered: a model that reads the classes off the pixels is right."""
+    protocol = Protocol(name, window=(32, 32) if PROTOCOLS[name].takes("window") else None)
+    truth = torch.randint(0, 3, (32, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    image, labels = protocol.transform((truth * 100).repeat(3, 1, 1), truth)
+    assert image.shape[-2:] == labels.shape
+    assert not PROTOCOLS[name].KEEPS_IMAGES or labels is truth
+    shades = torch.arange(3).view(3, 1, 1) * 100.0
+    logits = protocol.logits(lambda pixels: -(pixels[:, :1].float() - shades).abs(), image[None])
+    assert torch.equal(logits.argmax(1)[0], labels.long())
+
+
+def test_each_registered_protocol_is_told_in_words_of_its_own():
+    told = [str(Protocol(name, window=(32, 32) if PROTOCOLS[name].takes("window") else None)) for name in PROTOCOLS]
+    assert len({*told}) == len(told)
 
 
 # ---- what is refused, and what is said ----

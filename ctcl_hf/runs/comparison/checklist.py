@@ -8,6 +8,7 @@ from typing import Any
 from ...arguments.data import DataArguments
 from ...data.fingerprint import fingerprint
 from ...publishing.card import OLDER_RECORD_FILE, RECORD_FILE
+from ...publishing.rows import OWN_CODE
 from .grid import Cell, Grid
 
 
@@ -96,13 +97,15 @@ def _loss(cells: Sequence[Cell]) -> str:
 
 def _recorded_loss(cell: Cell) -> str:
     if (cell.folder / RECORD_FILE).is_file():
-        method = cell.read(RECORD_FILE)["method"]
+        record = cell.read(RECORD_FILE)
+        method, code = record["method"], record.get(OWN_CODE, {})
         losses = {
             name: _listed({term: f"{weight:g}" for term, weight in of.items()})
             for name, of in method["weights"].items()
         }
-        weighted = {name: value for name, value in method.items() if name == "class_weights"}
-        options = _listed(method["options"] | weighted)
+        told = {name: value for name, value in method.items() if name == "class_weights"}
+        told |= {f"code of {what}": origin for what, origin in code.items()}
+        options = _listed(method["options"] | told)
     elif (cell.folder / OLDER_RECORD_FILE).is_file():
         by_student = {name: dict(own["training"]) for name, own in cell.read(OLDER_RECORD_FILE).items()}
         losses = {name: rows["loss, by term and weight"] for name, rows in by_student.items()}

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -14,6 +15,9 @@ from tqdm.auto import tqdm
 from ...arguments.recipes import arguments_of, parse_arguments
 from ...methods import StudentTerms
 from ...methods.pair import StudentPair
+from ...publishing.card import RECORD_FILE
+from ...publishing.rows import OWN_CODE
+from ...registry import file_in
 from ...training.reproducibility import seed_micro_batch
 from ..run import prepare
 
@@ -26,15 +30,18 @@ class Pull(NamedTuple):
     cosine: float  # of the angle between the two: 1 pulls the same way, -1 the opposite one
 
 
-def measure(run: Path, scratch: Path, batches: int) -> dict[int, dict[str, dict[str, Pull]]]:
+def measure(
+    run: Path, scratch: Path, batches: int, own_code: Sequence[Path] = ()
+) -> dict[int, dict[str, dict[str, Pull]]]:
     """By checkpoint's step, student and term, on the same training batches at every checkpoint.
 
     Args:
         run: output folder of a finished run that kept its checkpoints.
         scratch: a folder that may be written to.
+        own_code: the files of the user's own that it was made with, and that may be run.
 
     Raises:
-        ValueError: no finished run, or no checkpoint, is there.
+        ValueError: no finished run, or no checkpoint, is there; or it names another file of somebody's own.
     """
     if not (run / "results.json").is_file():
         raise ValueError(f"{run} holds no finished run: results.json is missing.")
@@ -42,8 +49,14 @@ def measure(run: Path, scratch: Path, batches: int) -> dict[int, dict[str, dict[
     if not checkpoints:
         raise ValueError(f"{run} kept no checkpoints: train with --save_strategy epoch and a large --save_total_limit.")
     argv = arguments_of(json.loads((run / "results.json").read_text())["command"])
+    # The folder may be another's: what it names is not run for that.
+    trusted = {path.resolve() for path in own_code}
+    for file in filter(None, map(file_in, argv)):
+        if Path(file).resolve() not in trusted:
+            raise ValueError(f"{run} was made with {file}. If that is yours and may be run, say --own_code {file}.")
     # The last of an argument counts.
     trainer = prepare(parse_arguments("", [*argv, "--output_dir", str(scratch), "--report_to", "none"])).trainer
+    _check_own_code(run, trainer.record()[OWN_CODE])
     pair = trainer.model.train().to(trainer.args.device)
     found: dict[int, dict[str, dict[str, Pull]]] = {}
     for step, checkpoint in tqdm(sorted(checkpoints.items()), desc="checkpoints", disable=None):
@@ -61,6 +74,17 @@ def measure(run: Path, scratch: Path, batches: int) -> dict[int, dict[str, dict[
             for name, by_term in pulls.items()
         }
     return found
+
+
+def _check_own_code(run: Path, now: Mapping[str, str]) -> None:
+    """ValueError if what of a run's method and students is from files of the user's own has changed since."""
+    record = json.loads((run / RECORD_FILE).read_text()) if (run / RECORD_FILE).is_file() else {}
+    was = record.get(OWN_CODE, {})
+    if was != now:
+        raise ValueError(
+            f"{run} was made with other code ({', '.join(was.values()) or 'none of your own'}) than there is now "
+            f"({', '.join(now.values()) or 'none of your own'}). Give its files as they were."
+        )
 
 
 def _terms(pair: StudentPair, pixel_values: Tensor, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:

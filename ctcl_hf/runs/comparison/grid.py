@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ...arguments.recipes import arguments_of
+from ...methods import METHODS, options_of
 from ...metrics.scores import Evaluation, evaluations_from_json
+from ...publishing.card import RECORD_FILE
+from ...publishing.rows import OWN_CODE
+from ...registry import is_reference, origin_of
+from ...students import STUDENTS
 from ...training.checkpoints import checkpoints_of, problem_of
 from ...training.locks import lock_folder, write_whole
 from .paper import VANILLA, Row, students_of
@@ -90,7 +95,15 @@ class Cell:
             shutil.rmtree(checkpoint)  # those of a large grid would fill the disk
 
     def check(self) -> None:
-        """ValueError if the folder holds the results of another run, which no grid has marked as this cell's."""
+        """ValueError if the folder holds the results of another run, which no grid has marked as this cell's.
+
+        Or of this one, with a file of the user's own as it was before it was changed.
+        """
+        if self.is_finished and (was := self._recorded_code()) != (now := self._own_code()):
+            raise ValueError(
+                f"{self.folder} was run with other code of your own ({', '.join(was) or 'none'}) than there is now "
+                f"({', '.join(now) or 'none'}). Move the folder away to run it again, or give another --output_dir."
+            )
         command = None if (self.folder / CELL_FILE).is_file() else self._command_of_results()
         if command is not None and _identity(arguments_of(command)) != _identity(self.arguments):
             raise ValueError(
@@ -108,6 +121,18 @@ class Cell:
         history = self.read("trainer_state.json")["log_history"]
         runtimes = [log["train_runtime"] for log in history if "train_runtime" in log]
         return {"command": self.command(), "minutes": sum(runtimes[-1:]) / 60, "resumed": True, "jobs": 1}
+
+    def _own_code(self) -> list[str]:
+        """What of it is from files of the user's own, with their hashes as they were run in this process."""
+        references = [word for word in self.arguments if is_reference(word)]
+        own = [registry[word] for registry in (METHODS, STUDENTS) for word in references if word in registry]
+        return sorted({origin_of(entry) for entry in own})
+
+    def _recorded_code(self) -> list[str]:
+        """The same as its finished run recorded it; of a run of a version that could have none, none."""
+        if not (self.folder / RECORD_FILE).is_file():
+            return []
+        return sorted({*self.read(RECORD_FILE).get(OWN_CODE, {}).values()})
 
     def _command_of_results(self) -> str | None:
         """The command line that the results in the folder are of; None if there are none."""
@@ -150,7 +175,8 @@ class Grid:
         of_seed = self.folder / safe_name(pair) / f"seed-{seed}"
         folders = {row: of_seed / folder_name(row) for row in (row, VANILLA)}
         own = shlex.split(row.arguments)
-        if "offline_kd" in own and "--teachers" not in own:
+        needs_teachers = row.method in METHODS and options_of(row.method).TEACHERS == "needed"
+        if needs_teachers and "--teachers" not in own:
             own += ["--teachers", str(folders[VANILLA])]
         if row != VANILLA:
             own += ["--control", str(folders[VANILLA])]

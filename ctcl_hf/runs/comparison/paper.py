@@ -3,6 +3,7 @@
 Zhu et al., ICCV 2023, Tables 1-9, and Tables 4 and 5 of its supplement (s4, s5). mIoU in percent on validation sets.
 """
 
+import shlex
 from typing import NamedTuple
 
 # Short names of pairs -> what --students is given. Any "A+B" of names that --students knows is a pair as well.
@@ -10,10 +11,15 @@ STUDENTS = {"mobilenetv2": "mobilenetv2_100", "maxvit": "maxvit_tiny_tf_512"}
 
 
 class Row(NamedTuple):
-    """One method of a table: what it is called there, and the arguments of its run."""
+    """One method of a table: what it is called there, and the arguments of its run, `--method NAME` and its options."""
 
     title: str
     arguments: str
+
+    @property
+    def method(self) -> str:
+        """Its name, as --method is given it."""
+        return next(iter(shlex.split(self.arguments)[1:]), "")
 
 
 class Table(NamedTuple):

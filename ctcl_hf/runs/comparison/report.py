@@ -264,9 +264,7 @@ def write_curves(grid: Grid) -> list[Path]:
             for cell in cells:
                 histories.setdefault(cell.row.title, []).append(cell.read("trainer_state.json")["log_history"])
             written.append(grid.folder / f"curves-{safe_name(pair)}.png")
-            methods = [
-                METHODS[name] for name in {cell.read("results.json")["method"]["method"]: None for cell in cells}
-            ]
+            methods = [METHODS[name] for name in {cell.row.method: None for cell in cells}]
             titles = {term: title for method in methods for term, title in method.titles().items()}
             losses = {term for method in methods for term in (*method.OWN_TERMS, *method.TERMS)}
             figure = grid_curves_figure(histories, cells[0].student_names(), titles, losses)
