@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..methods import METHODS, MethodOptions
 from .data import DataArguments
 from .method import MethodArguments, options_of_others, own_options
-from .pair import OptimizationArguments, PublishingArguments, StudentArguments
+from .pair import OptimizationArguments, PublishingArguments, ReportArguments, StudentArguments
 from .parser import ArgumentsParser
 from .trainer import TrainerArguments, names_of_trainer
 
@@ -131,7 +131,8 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
         return parser.parse(argv, **other)
 
     # First without Trainer's arguments, whose import takes seconds: help and most mistakes are told at once.
-    read(OptimizationArguments, PublishingArguments, TrainerArguments, others=names_of_trainer(), synonyms=SYNONYMS)
+    own = (OptimizationArguments, PublishingArguments, ReportArguments, TrainerArguments)
+    read(*own, others=names_of_trainer(), synonyms=SYNONYMS)
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)

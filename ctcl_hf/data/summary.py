@@ -96,7 +96,7 @@ class DataSummary(NamedTuple):
         return told
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, lists by class in the order of "classes"; sizes are [height, width, images], the most usual first."""
+        """All of it; lists by class in the order of "classes"; sizes as [height, width, images], most usual first."""
         return {
             "classes": list(self.class_names),
             "splits": {

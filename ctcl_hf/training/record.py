@@ -98,6 +98,7 @@ def record(
             "max_grad_norm": args.max_grad_norm,
             "precision": args.mixed_precision,
         },
+        "titles": pair.objective.titles(),
         "paper": pair.objective.PAPER and pair.objective.PAPER._asdict(),
         "students": {name: _student(student) for name, student in pair.students.items()},
         "dataset_title": facts.dataset_title or facts.dataset,
