@@ -9,9 +9,9 @@ KLDirection = Literal["reverse", "forward"]
 # printed, or all "labelled" ones, as its cross entropy is.
 Divisor = Literal["taught", "labelled"]
 
-# What is compared at a pixel: the probabilities of "all" classes, as printed, or those of groups of classes that the
-# peer tells apart ("grouped"): see `ClassGroups`.
-PixelClasses = Literal["all", "grouped"]
+# What is compared at a pixel: the probabilities of "all" classes, as printed, those of the classes that the peer knows
+# ("known"), or those of groups of classes that it tells apart ("grouped"): see `ClassGroups`.
+PixelClasses = Literal["all", "known", "grouped"]
 
 # Who is projected in Eq. 3: "both" students, as printed, or the "learner" onto the peer's own features.
 RegionProjection = Literal["both", "learner"]

@@ -206,7 +206,8 @@ def pixel_bsd(learner_logits, peer_logits, peer_teaches, direction, temperature)
 def grouped_kl_map(learner_logits, peer_logits, groups, direction, temperature):
     """T^2 KL between the distributions over groups of classes at every pixel, proportional to P_g^(1/T), P_g = sum p_k.
 
-    groups: lists of class ids that together are 0..K-1. (B, K, H, W) twice -> (B, H, W). Gradient: learner only.
+    groups: lists of class ids, disjoint; of classes in none nothing is compared. (B, K, H, W) twice -> (B, H, W).
+    Gradient: learner only.
     """
     batch, _, height, width = learner_logits.shape
     values = []
@@ -223,6 +224,12 @@ def grouped_kl_map(learner_logits, peer_logits, groups, direction, temperature):
                 total = total + q_group * torch.log(q_group / p_group)
         values.append(temperature**2 * total)
     return _as_map(values, batch, height, width)
+
+
+def in_a_group(labels, groups):
+    """Whether a pixel's label is in one of the groups of classes: (B, H, W) -> bool (B, H, W)."""
+    members = [label for group in groups for label in group]
+    return torch.tensor([[[int(label) in members for label in row] for row in image] for image in labels])
 
 
 def divided_sum(values, mask, divisor):

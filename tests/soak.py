@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from conftest import make_data
-from training.test_trainer import make_trainer, training_logs
+from helpers.training import make_trainer, training_logs
 from transformers import TrainerCallback
 
 from ctcl_hf.training.checkpoints import find_checkpoint

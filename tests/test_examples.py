@@ -1,31 +1,14 @@
 """The scripts, run as a user runs them, at a size that takes seconds."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 from conftest import make_cnn, make_vit
 from data.files import COLOUR, GREY, png, tiff
+from helpers.commands import TINY, run
 from transformers import pipeline
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-SMALL = (
-    *("--recipe", "demo", "--aspp_channels", "8", "--crop_size", "32", "--per_device_train_batch_size", "2"),
-    *("--no_check_data", "--logging_steps", "1", "--report_to", "none"),
-)
-TINY = (*SMALL, "--cnn", "mobilenetv2_035")
-
-
-def run(script, *arguments, cwd=None):
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, EXAMPLES / script, *arguments], env=environment, cwd=cwd, capture_output=True, text=True
-    )
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +134,10 @@ def test_cards_show_the_control_beside_the_run(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     alone = json.loads((tmp_path / "alone" / "results.json").read_text())["scores"]["validation"]
     card = (tmp_path / "ctcl" / "vit" / "README.md").read_text()
-    assert f"| vit trained alone, validation | {alone['images']} | {100 * alone['vit_mean_iou']:.2f} |" in card
+    assert (
+        f"| vit trained alone, validation | {alone['images']} | {100 * alone['students']['vit']['mean_iou']:.2f} |"
+        in card
+    )
     assert f"| **vit**, validation | {alone['images']} |" in card
     for control, message in ((folder, "a run of --method ctcl"), (tmp_path, "no results.json there")):
         refused = run("run_ctcl.py", *TINY, "--control", str(control), "--output_dir", str(tmp_path / "x"))

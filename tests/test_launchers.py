@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from test_examples import EXAMPLES, TINY
+from helpers.commands import EXAMPLES, TINY
 
 from ctcl_hf.training.checkpoints import find_checkpoint
 

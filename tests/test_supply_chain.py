@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
+from helpers.commands import EXAMPLES, TINY
 from packaging.version import Version
-from test_examples import EXAMPLES, TINY
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for room in ("ctcl_hf", "examples") for path in ROOT.glob(f"{room}/**/*.py") if path.is_file())

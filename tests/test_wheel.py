@@ -11,7 +11,7 @@ from pathlib import Path
 import onnxruntime
 import PIL.Image
 import pytest
-from test_examples import TINY
+from helpers.commands import TINY
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("ctcl_hf", "pyproject.toml", "README.md", "LICENSE")

@@ -89,7 +89,8 @@ def evaluate(
         raise ValueError("--predictions wants whole images, not their centre: --protocol whole.")
     accelerator.print(f"{data}\nScored: {protocol}. Classes {scorer.class_note}.")
     predictions = Path(arguments.predictions) if arguments.predictions else None
-    scores, images = scorer.score(arguments.split, protocol, arguments.batch_size, arguments.workers, predictions)
+    found, images = scorer.score(arguments.split, protocol, arguments.batch_size, arguments.workers, predictions)
+    scores = {} if found is None else found.flat()
     if not accelerator.is_main_process:
         return
     name = "-".join([*Path(model).parts[-2:], data.name, arguments.split])

@@ -26,7 +26,7 @@ def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
     import numpy as np
     from tqdm.auto import tqdm
 
-    from ..data import palette_for, read_image
+    from ..data import palette_of, read_image
     from ..figures import overlay_figure, save_figure
     from ..scoring.predict import load_for_inference, segment
 
@@ -38,7 +38,7 @@ def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
     for path in tqdm(images, "Segmenting"):
         image = read_image(path)
         labels = segment(model, image_processor, image)
-        figure = overlay_figure(np.asarray(image), labels, class_names, palette_for(class_names))
+        figure = overlay_figure(np.asarray(image), labels, class_names, palette_of(model.config))
         save_figure(figure, output_dir / f"{path.stem}.png")
         tqdm.write(str(output_dir / f"{path.stem}.png"))
 

@@ -34,6 +34,7 @@ _HOME = {
     "build_voc": "benchmarks.voc",
     "collate_for_evaluation": "segmentation",
     "palette_for": "palettes",
+    "palette_of": "palettes",
     "read_image": "images",
     "reason_of": "segmentation",
 }
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "
     from .masks import as_picture as as_picture
     from .own.build import build_own as build_own
     from .palettes import palette_for as palette_for
+    from .palettes import palette_of as palette_of
     from .segmentation import BadSample as BadSample
     from .segmentation import SegmentationData as SegmentationData
     from .segmentation import SegmentationSamples as SegmentationSamples

@@ -214,6 +214,14 @@ def shown_colours(mask: Image.Image) -> dict[Colour, int]:
     return {colour: int(index) for index, colour in zip(used, colours, strict=True) if len(set(colour)) > 1}
 
 
+def colours_of_ids(mask: Image.Image) -> dict[int, Colour]:
+    """The palette of a mask: a colour for each id, used or not; none of other masks."""
+    if mask.mode != "P":
+        return {}
+    channels = mask.getpalette("RGB")
+    return {i: tuple(channels[3 * i : 3 * i + 3]) for i in range(len(channels) // 3)}
+
+
 def as_picture(labels: np.ndarray, palette: Sequence[Colour]) -> Image.Image:
     """Class ids (H, W) uint8 as a palette image, which viewers show in these colours and programs read as ids."""
     picture = Image.fromarray(labels)

@@ -1,6 +1,7 @@
 """Colours to draw classes in."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,6 +9,9 @@ from .benchmarks.camvid import CAMVID_CLASSES, CAMVID_PALETTE
 from .benchmarks.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
 from .benchmarks.voc import VOC_CLASSES, VOC_PALETTE
 from .masks import Colour
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 Palette = Sequence[Colour]
 KNOWN = (
@@ -60,3 +64,21 @@ def _lab(colours: np.ndarray) -> np.ndarray:
     scaled = xyz / [0.9505, 1.0, 1.089]
     x, y, z = np.where(scaled > 0.008856, np.cbrt(scaled), 7.787 * scaled + 16 / 116).T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+def palette_of(config: "PreTrainedConfig") -> Palette:
+    """The colours that a student keeps in its configuration; for other models those of `palette_for` its classes."""
+    kept = config.to_dict().get("palette")
+    if _is_palette(kept, config.num_labels):
+        return [(red, green, blue) for red, green, blue in kept]
+    return palette_for([config.id2label[i] for i in range(config.num_labels)])
+
+
+def _is_palette(told: Any, count: int) -> bool:
+    """Whether a value of anyone's configuration is an [R, G, B] in 0..255 for each of so many classes."""
+    return (
+        isinstance(told, (list, tuple))
+        and len(told) == count
+        and all(isinstance(colour, (list, tuple)) and len(colour) == 3 for colour in told)
+        and all(isinstance(channel, int) and 0 <= channel <= 255 for colour in told for channel in colour)
+    )

@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
+from ..metrics.scores import metric_name
+
 # Of each student, in Trainer's log: the keys of its score and of a method's terms and statistics, by their titles.
-SCORE = {"eval_{}_mean_iou": "mIoU on validation"}
+SCORE = {metric_name("eval", "{}", "mean_iou"): "mIoU on validation"}
 SHARES = ("mIoU", "share")  # what the titles of shares begin with, which are drawn in percent
 FEW = 20  # points of a curve that are marked
 
@@ -141,9 +143,10 @@ def points_of(histories, key: str, names: Sequence[str]) -> dict[str, dict[int, 
 def blind_classes_figure(
     changes: Sequence[tuple[int, Mapping[str, Mapping[str, list]]]], last_step: int, class_names: Sequence[str]
 ) -> Figure:
-    """When a student's peer was blind to a class, a panel per student, and with what the class is merged at the end.
+    """When a student's peer was blind to a class, a panel per student, and what that means for the class at the end.
 
-    changes: (step, by student {"blind": names, "groups": lists of names}), each holding until the next one.
+    changes: (step, by student {"blind": names, "groups": lists of names}), each holding until the next one. What is in
+    no group is not compared.
     """
     names = list(changes[0][1])
     figure = Figure(figsize=(6.5 * len(names), 0.3 * len(class_names) + 1.4), layout="constrained")
@@ -157,11 +160,12 @@ def blind_classes_figure(
                 if label in told[name]["blind"]
             ]
             axis.broken_barh(spans, (place - 0.4, 0.8), color="C3")
-            group = next(members for members in changes[-1][1][name]["groups"] if label in members)
-            together = [other for other in group if other != label]
+            group = next((members for members in changes[-1][1][name]["groups"] if label in members), None)
+            together = [other for other in group or () if other != label]
+            note = "not taught" if group is None else ""
             if together:
-                others = f"with {together[0]}" + (f" and {len(together) - 1} more" if len(together) > 1 else "")
-                axis.text(1.01, place, others, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
+                note = f"with {together[0]}" + (f" and {len(together) - 1} more" if len(together) > 1 else "")
+            axis.text(1.01, place, note, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
         axis.set(yticks=range(len(class_names)), yticklabels=class_names, xlabel="step", xlim=(0, last_step))
         axis.set_ylim(len(class_names) - 0.5, -0.5)
         axis.set_title(f"{name}: classes that its peer is blind to", fontsize=10)

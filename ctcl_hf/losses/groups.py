@@ -1,20 +1,22 @@
-"""Which classes a peer tells apart, and comparing two predictions on groups of classes only.
+"""Which classes a peer knows, and comparing two predictions on those, or on groups of classes, only.
 
 Matching logits pixel by pixel takes from a student the classes that its peer does not know, even where no wrong pixel
-is ever taught (docs/fidelity.md derives it). Where the classes that the peer does not know are merged with what it says
-instead, the labels alone decide between them. Merging before comparing is known from incremental segmentation (MiB,
-Cermelli et al., CVPR 2020), where a frozen teacher lacks classes; here the peer is live, and what it is blind to is
-counted.
+is ever taught (docs/fidelity.md derives it). Where such classes are left out of the comparison, or merged with what the
+peer says instead, the labels alone decide on them. Merging before comparing is known from incremental segmentation
+(MiB, Cermelli et al., CVPR 2020), where a frozen teacher lacks classes; here the peer is live, and what it is blind to
+is counted.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from .sharing import shared_sums
 
-Groups = tuple[tuple[int, ...], ...]  # a partition of 0..K-1, in ascending order of the first members
+# Disjoint groups of classes in ascending order of their first members. Those of 0..K-1 in none are not compared.
+Groups = tuple[tuple[int, ...], ...]
 
 # A blind class is one no longer when it exceeds both bounds by so much: without it classes flicker at the bounds.
 RECOVERY = 1.4
@@ -27,11 +29,10 @@ def merged_log_probabilities(log_p: Tensor, groups: Groups) -> Tensor:
     return torch.cat([log_p[:, alone], *merged], dim=1)
 
 
-def place_of_classes(groups: Groups) -> list[int]:
-    """Where `merged_log_probabilities` has the group of each class: first the classes that are alone, then the rest."""
+def place_of_classes(groups: Groups) -> dict[int, int]:
+    """By class: where `merged_log_probabilities` has its group. First come the classes that are alone."""
     ordered = sorted(groups, key=lambda members: len(members) > 1)  # stable
-    places = {label: place for place, members in enumerate(ordered) for label in members}
-    return [places[label] for label in range(len(places))]
+    return {label: place for place, members in enumerate(ordered) for label in members}
 
 
 def groups_of(blind: Sequence[int], confusion: Tensor) -> Groups:
@@ -56,16 +57,18 @@ def groups_of(blind: Sequence[int], confusion: Tensor) -> Groups:
 
 
 class ClassGroups(nn.Module):
-    """Counts what each of some predictors says of every class on training pixels, and groups the classes by it.
+    """Counts what each of some predictors says of every class on training pixels, and tells what to compare by it.
 
     To a learner L, its peer P is blind to a class where IoU_P < ratio IoU_L or IoU_P < floor, until it exceeds both
-    bounds by the factor RECOVERY; IoU is that of the counts, a moving sum over steps. Groups are those of `groups_of`.
+    bounds by the factor RECOVERY; IoU is that of the counts, a moving sum over steps.
     Counts are in float32, which must not be made narrower.
     Part of a checkpoint; the same on all processes.
 
     Args:
         num_classes: K.
         peers: of each learner, by its place among the predictors, its peer's place. The learners come first.
+        compared: "known": each class that was seen and that the peer is not blind to; "grouped": the groups of
+            `groups_of`.
         ratio: of the peer's IoU to the learner's, below which the peer is blind to a class.
         floor: the least IoU of a class that the peer is not blind to.
         memory: what is kept of the counts from one step to the next. 0.99 looks back about 100 steps.
@@ -79,12 +82,14 @@ class ClassGroups(nn.Module):
         self,
         num_classes: int,
         peers: Sequence[int],
+        compared: Literal["known", "grouped"] = "known",
         ratio: float = 0.5,
         floor: float = 0.05,
         memory: float = 0.99,
     ):
         super().__init__()
         self.peers = tuple(peers)
+        self.compared = compared
         self.ratio, self.floor, self.memory = ratio, floor, memory
         predictors = max(len(self.peers), max(self.peers) + 1)
         self.register_buffer("confusion", torch.zeros(predictors, num_classes, num_classes))
@@ -116,4 +121,7 @@ class ClassGroups(nn.Module):
 
     def of_learner(self, learner: int) -> Groups:
         """The groups on which the learner is compared with its peer."""
-        return groups_of(self.blind_classes(learner), self.confusion[self.peers[learner]].cpu())
+        blind, confusion = self.blind_classes(learner), self.confusion[self.peers[learner]].cpu()
+        if self.compared == "grouped":
+            return groups_of(blind, confusion)
+        return tuple((label,) for label in confusion.sum(1).nonzero().flatten().tolist() if label not in blind)

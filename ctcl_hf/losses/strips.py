@@ -43,7 +43,9 @@ class PixelTeaching(NamedTuple):
     divisor: "taught": the number of pixels at which this student is taught, as printed; "labelled": of all labelled
         ones, as cross entropy's, so that what one pixel weighs does not grow as fewer are taught.
     groups: of each student, the groups of classes whose summed probabilities P are compared, or None for all classes
-        alone; for all students at once None, too, where nothing is to be counted either.
+        alone; for all students at once None, too, where nothing is to be counted either. Where some classes are in no
+        group, a student is taught at pixels of the others, and the distributions are those given that it is another:
+        nothing moves the logits of those classes.
     target: logits of one more peer, made pointwise of those of all students and teachers and the labels; given those,
         (b, K, n, m) each, and the labels with 0 where ignored, (b, 1, n, m).
     """
@@ -122,6 +124,8 @@ class _PixelLosses(torch.autograd.Function):
         ce_maps = [grids[0].new_empty(labels.shape) for _ in range(n)]
         teaches = [torch.empty_like(labelled) for _ in range(n if teaching and teaching.selective else 0)]
         divergences = [grids[0].new_zeros(()) for _ in range(n if teaching else 0)]  # sums over taught pixels
+        taught_pixels = [labelled.new_zeros((), dtype=torch.int64) for _ in divergences]
+        compared = [_compared(groups, num_classes, labels.device) for groups in (teaching and teaching.groups) or ()]
         counts = None
         if teaching and teaching.groups is not None:
             predicted = len(grids) + (teaching.target is not None)
@@ -153,6 +157,11 @@ class _PixelLosses(torch.autograd.Function):
                 taught = [*reversed(masks)]  # a student is taught where its peer teaches
                 for own, mask in zip(teaches, masks, strict=True):
                     own[phase.place] = mask
+            for i, is_compared in enumerate(compared):
+                if is_compared is not None:
+                    taught[i] = taught[i] & is_compared[target.squeeze(1)]
+            for number, mask in zip(taught_pixels, taught, strict=True):
+                number += mask.sum()
             taught = [mask.unsqueeze(1).to(p[0].dtype) for mask in taught]
             log_p += [F.log_softmax(values, dim=1) for values in logits[n:]]
             lessons = _exchanged_lessons if teaching.selective and not any(teaching.groups or ()) else _lessons
@@ -164,8 +173,7 @@ class _PixelLosses(torch.autograd.Function):
         number = labelled.sum()
         divide_by = [number] * n
         if teaching:
-            by_taught = teaching.selective and teaching.divisor == "taught"
-            divide_by += [mask.sum() for mask in reversed(teaches)] if by_taught else [number] * n
+            divide_by += taught_pixels if teaching.divisor == "taught" else [number] * n
         divided_by = divisors(*divide_by)
         sums = [*(ce_map.sum() for ce_map in ce_maps), *divergences]
         if with_gradient:
@@ -187,6 +195,15 @@ class _PixelLosses(torch.autograd.Function):
         if terms > ctx.students:
             scaled = [ce + taught for ce, taught in zip(scaled[: ctx.students], scaled[ctx.students :], strict=True)]
         return None, None, None, None, *scaled, *[None] * ctx.teachers
+
+
+def _compared(groups: Groups | None, num_classes: int, device: torch.device) -> Tensor | None:
+    """(K,) bool: the classes that are in a group; None if all are."""
+    if groups is None or sum(map(len, groups)) == num_classes:
+        return None
+    is_compared = torch.zeros(num_classes, dtype=torch.bool, device=device)
+    is_compared[[label for members in groups for label in members]] = True
+    return is_compared
 
 
 def _cross_entropy_gradient(p: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -217,12 +234,15 @@ def _lessons(teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[
             yield i, *_divergence_and_gradient(learner, peer, teaching), 1
         elif len(groups) > 1:
             learner, peer = (merged_log_probabilities(values, groups) for values in (learner, peer))
-            divergence, gradient = _divergence_and_gradient(learner, peer, teaching)
+            conditional = [learner, peer]
+            if sum(map(len, groups)) < log_p[i].shape[1]:
+                conditional = [F.log_softmax(values, dim=1) for values in conditional]
+            divergence, gradient = _divergence_and_gradient(*conditional, teaching)
             # The chain rule from the logarithm of a group's probability to the logits of its classes: each one's share
             # of the group. That all groups' probabilities sum up to 1 adds nothing, since such a gradient sums up to 0.
-            places = place_of_classes(groups)
-            share = (log_p[i] - learner[:, places]).exp_()
-            yield i, divergence, share.mul_(gradient[:, places]), 1
+            classes, places = map(list, zip(*sorted(place_of_classes(groups).items()), strict=True))
+            share = (log_p[i][:, classes] - learner[:, places]).exp_().mul_(gradient[:, places])
+            yield i, divergence, _at(classes, share, log_p[i]), 1
 
 
 def _divergence_and_gradient(log_learner: Tensor, log_peer: Tensor, teaching: PixelTeaching) -> tuple[Tensor, Tensor]:
@@ -254,6 +274,13 @@ def _exchanged_lessons(teaching: PixelTeaching, log_p: Sequence[Tensor], taught:
         gradient = p[0] - p[1]
     yield 0, divergence, gradient, 1
     yield 1, divergence, gradient, -1
+
+
+def _at(classes: list[int], values: Tensor, like: Tensor) -> Tensor:
+    """Values (b, len(classes), n, m) among all classes, the others 0."""
+    if len(classes) == like.shape[1]:
+        return values
+    return torch.zeros_like(like).index_copy_(1, torch.tensor(classes, device=like.device), values)
 
 
 def _softened(log_p: Tensor, temperature: float) -> Tensor:

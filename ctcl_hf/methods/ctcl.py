@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .. import losses
 from ..choices import Divisor, KLDirection, PixelClasses, RegionProjection
 from ..students import Student, StudentOutput
+from ..students.student import features_of
 from .objective import StudentTerms
 from .options import SoftenedOptions, Weight, option
 from .paper import Paper
@@ -40,8 +41,8 @@ class CTCLOptions(SoftenedOptions):
     )
     pixel_classes: PixelClasses = option(
         "grouped",
-        "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot tell apart "
-        "are merged, so that among them the labels alone decide.",
+        "What is compared at a pixel: all classes, as printed; those that the peer knows; or grouped ones: a class "
+        "that it does not know is merged with what it says instead.",
     )
     region_divisor: Divisor = option(
         "taught", "The same of Eq. 3, in regions: those taught, as printed, or all labelled ones."
@@ -79,7 +80,7 @@ class Projection(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=1)
 
-    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:  # type: ignore[override]  # has a size
         # A 1x1 convolution and averaging commute; pooling first leaves the convolution fewer positions.
         return super().forward(losses.average_pool(features, size))
 
@@ -98,6 +99,7 @@ class CTCL(PixelwiseObjective):
     """
 
     Options = CTCLOptions
+    options: CTCLOptions
     TERMS: ClassVar[dict[str, str]] = {
         "hfd": "HFD, Eq. 2",
         "region": "region BSD, Eq. 3",
@@ -154,7 +156,7 @@ class CTCL(PixelwiseObjective):
             terms = self._selective_terms(a, b, labels)
         if self.options.hfd:
             for i, j in ((0, 1), (1, 0)):
-                learner, peer = students[i], students[j]
+                learner, peer = features_of(students[i]), features_of(students[j])
                 transformed = peer.second_stage(self.projections[i]["low"](learner.low, peer.low.shape[-2:]))
                 terms[i].losses["hfd"] = losses.hfd(transformed, peer.second)
         return terms[0], terms[1]
@@ -167,20 +169,22 @@ class CTCL(PixelwiseObjective):
         terms = []
         for i, student in enumerate((a, b)):
             taught = {"pixel": on_pixels.pixel[i]} if self.options.pixel_bsd else {}
-            teaches = {"teaches_pixels": on_pixels.teaches[i].sum() / labelled_pixels, **self.group_statistics(i)}
+            told = {"teaches_pixels": on_pixels.teaches[i].sum() / labelled_pixels, **self.group_statistics(i)}
             own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels)}
-            terms.append(StudentTerms(own | taught, teaches))
+            terms.append(StudentTerms(own | taught, told))
         if not self.options.region_bsd:
             return terms
 
         # Regions are the cells of the coarser of the two last feature grids.
-        grid = min(student.last.shape[-2:] for student in (a, b))
+        last = [features_of(student).last for student in (a, b)]
+        grid = min(features.shape[-2:] for features in last)
         has_label = losses.region_sums(labelled.float(), grid) > 0
-        teaches = losses.teaching_directions(*(losses.region_sums(ce, grid) for ce in on_pixels.ce_maps), has_label)
-        projected = [own["last"](student.last, grid) for own, student in zip(self.projections, (a, b), strict=True)]
+        ce_of_regions = [losses.region_sums(ce, grid) for ce in on_pixels.ce_maps]
+        teaches = losses.teaching_directions(ce_of_regions[0], ce_of_regions[1], has_label)
+        projected = [own["last"](features, grid) for own, features in zip(self.projections, last, strict=True)]
         targets = projected
         if self.options.region_projection == "learner":
-            targets = [losses.average_pool(student.last, grid) for student in (a, b)]
+            targets = [losses.average_pool(features, grid) for features in last]
         (labelled_regions,) = losses.divisors(has_label.sum())
         for i, j in ((0, 1), (1, 0)):  # learner, peer
             divided_by = teaches[j] if self.options.region_divisor == "taught" else has_label

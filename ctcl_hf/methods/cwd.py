@@ -7,13 +7,13 @@ from torch import Tensor
 
 from ..losses import channel_distillation
 from ..students import StudentOutput
-from .options import DistillationOptions, Positive, Weight, option
+from .options import Positive, Weight, WeightedOptions, option
 from .paper import Paper
 from .peers import PeerDistillation
 
 
 @dataclass(kw_only=True)
-class CWDOptions(DistillationOptions):
+class CWDOptions(WeightedOptions):
     """Options of channel-wise distillation."""
 
     TEACHERS = "optional"
@@ -26,6 +26,7 @@ class CWD(PeerDistillation):
     """L = CE + w T^2 / (B K) sum KL(peer || learner) over the B K channels of the logits, as softmax over positions."""
 
     Options = CWDOptions
+    options: CWDOptions
     TERMS: ClassVar[dict[str, str]] = {"channel": "channel-wise KL (nats)"}
     PAPER = Paper(
         key="shu2021channel",

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from .options import SoftenedOptions, Weight, option
+from .options import SoftenedWeightedOptions, Weight, option
 from .paper import Paper
 from .pixelwise import LogitDistillation
 
 
 @dataclass(kw_only=True)
-class DMLOptions(SoftenedOptions):
+class DMLOptions(SoftenedWeightedOptions):
     """Options of deep mutual learning."""
 
     distillation_weight: Weight = option(1.0, "Weight w of what a student learns from its peer (paper: 1).")

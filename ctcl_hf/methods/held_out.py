@@ -1,11 +1,12 @@
 """Showing an objective how its students do on images that they do not train on."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 from transformers import TrainerCallback
 
 from ..data import collate_for_evaluation
@@ -16,10 +17,11 @@ from .pair import StudentPair
 class HeldOutCallback(TrainerCallback):
     """Lets the objective observe both students on images of the evaluation set before every epoch.
 
-    The same evenly spaced images each time, in evaluation mode and on every process alike.
+    The same evenly spaced images each time, in evaluation mode and on every process alike. `dataset` has a length and
+    is indexed by number.
     """
 
-    def __init__(self, pair: StudentPair, dataset: Dataset, batch_size: int, accelerator: Accelerator):
+    def __init__(self, pair: StudentPair, dataset: Any, batch_size: int, accelerator: Accelerator):
         wanted = min(pair.objective.held_out_images, len(dataset))
         chosen = torch.linspace(0, len(dataset) - 1, wanted).round().int().tolist()
         self.pair = pair

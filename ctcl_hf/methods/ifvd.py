@@ -7,13 +7,14 @@ from torch import Tensor
 
 from ..losses import intra_class_variation
 from ..students import Student, StudentOutput
-from .options import DistillationOptions, Weight, option
+from ..students.student import features_of
+from .options import Weight, WeightedOptions, option
 from .paper import Paper
 from .peers import PeerDistillation
 
 
 @dataclass(kw_only=True)
-class IFVDOptions(DistillationOptions):
+class IFVDOptions(WeightedOptions):
     """Options of intra-class variation."""
 
     TEACHERS = "optional"
@@ -50,4 +51,5 @@ class IFVD(PeerDistillation):
             _ = student.last_channels  # says now, not at the first step, that features are missing
 
     def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
-        return intra_class_variation(learner.last, peer.last, labels, self.num_classes, self.ignore_index)
+        own, other = features_of(learner).last, features_of(peer).last
+        return intra_class_variation(own, other, labels, self.num_classes, self.ignore_index)

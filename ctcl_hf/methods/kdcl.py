@@ -11,7 +11,7 @@ from ..choices import KDCLTarget
 from ..losses import PixelTeaching, error_products, general_share, linear_share, minimum_target, naive_share
 from ..students import Student, StudentOutput
 from .objective import StudentTerms
-from .options import Positive, SoftenedOptions, Weight, option
+from .options import Positive, SoftenedWeightedOptions, Weight, option
 from .paper import Paper
 from .pixelwise import PixelwiseObjective
 
@@ -20,7 +20,7 @@ HELD_OUT_IMAGES = 32  # of the evaluation set, that "general" is measured on
 
 
 @dataclass(kw_only=True)
-class KDCLOptions(SoftenedOptions):
+class KDCLOptions(SoftenedWeightedOptions):
     """Options of KDCL."""
 
     kdcl_target: KDCLTarget = option(
@@ -42,6 +42,8 @@ class KDCL(PixelwiseObjective):
     """
 
     Options = KDCLOptions
+    options: KDCLOptions
+    share: Tensor
     TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
     PAPER = Paper(
         key="guo2020online",

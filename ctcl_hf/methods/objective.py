@@ -1,7 +1,7 @@
 """What every training method is: a function of two students' outputs that returns named loss terms for each."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,11 @@ class Objective(nn.Module):
         ValueError: students of different classes, options that are not taken, or teachers that are missing or unused.
     """
 
+    options: MethodOptions
+    projections: Sequence[nn.ModuleDict]  # of a, and of b: an nn.ModuleList
+    teachers: Sequence[Student]  # an nn.ModuleList, too
+    ramp: Tensor
+
     Options: ClassVar[type[MethodOptions]] = MethodOptions
     # What is logged of each student -> its title in curves: the terms that it has on its own, at any point of a
     # warm-up; those that the method adds; and what else it tells.
@@ -69,9 +74,10 @@ class Objective(nn.Module):
         for student, weights in zip((a, b), self.weights, strict=True):
             if student.auxiliary_weight is not None:
                 weights["aux"] = student.auxiliary_weight
-        self.projections = nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()])
+        self.projections = cast("Sequence[nn.ModuleDict]", nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()]))
         self.class_groups: ClassGroups | None = None  # of a method that compares groups of classes
-        self.teachers = nn.ModuleList(teachers or ()).requires_grad_(False).eval()
+        frozen = nn.ModuleList(teachers or ()).requires_grad_(False).eval()
+        self.teachers = cast("Sequence[Student]", frozen)
         for teacher in self.teachers:
             if teacher.config.num_labels != self.num_labels:
                 raise ValueError(
@@ -93,7 +99,8 @@ class Objective(nn.Module):
 
     def train(self, mode: bool = True) -> "Objective":
         super().train(mode)
-        self.teachers.eval()
+        for teacher in self.teachers:
+            teacher.eval()
         return self
 
     def set_progress(self, progress: float) -> None:
@@ -114,11 +121,12 @@ class Objective(nn.Module):
             # distributed training wants every parameter in every step's graph.
             losses = {term: value for term, value in losses.items() if weights[term] or term in self.OWN_TERMS}
         if not self.options.distillation_warmup:
-            return sum(weights[term] * value for term, value in losses.items())
-        return sum(
+            return cast(Tensor, sum(weights[term] * value for term, value in losses.items()))
+        total = sum(
             (weights[term] if term in self.OWN_TERMS else weights[term] * self.ramp) * value
             for term, value in losses.items()
         )
+        return cast(Tensor, total)  # there is always a cross entropy
 
     def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
         """Labels (B, H, W) hold class ids and `ignore_index`."""

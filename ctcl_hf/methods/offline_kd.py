@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from .options import SoftenedOptions, Weight, option
+from .options import SoftenedWeightedOptions, Weight, option
 from .paper import Paper
 from .pixelwise import LogitDistillation
 
 
 @dataclass(kw_only=True)
-class OfflineKDOptions(SoftenedOptions):
+class OfflineKDOptions(SoftenedWeightedOptions):
     """Options of offline distillation."""
 
     TEACHERS = "needed"

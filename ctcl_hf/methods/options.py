@@ -40,7 +40,7 @@ class MethodOptions:
 
     # Whether the method learns from frozen models, which it is then given as `teachers`.
     TEACHERS: ClassVar[Literal["none", "optional", "needed"]] = "none"
-    distillation_warmup: ClassVar[float] = 0.0
+    distillation_warmup = 0.0  # of a method that teaches nothing; no field: others make it an option
 
     def __post_init__(self):
         if problems := self.problems():
@@ -75,12 +75,29 @@ class DistillationOptions(MethodOptions):
 
 
 @dataclass(kw_only=True)
+class WeightedOptions(DistillationOptions):
+    """Options of methods by which a student learns one thing from its peer, with one weight."""
+
+    distillation_weight: Weight  # each method has its own default
+
+
+@dataclass(kw_only=True)
 class SoftenedOptions(DistillationOptions):
     """Options of methods that compare softened class distributions pixel by pixel."""
 
     temperature: Positive = option(1.0, "Temperature T of the distributions compared; the term is scaled by T^2.")
     pixel_classes: PixelClasses = option(
         "all",
-        "What is compared at a pixel: all classes, as printed, or grouped ones: those that the peer cannot tell apart "
-        "are merged, so that among them the labels alone decide.",
+        "What is compared at a pixel: all classes, as printed; those that the peer knows; or grouped ones: a class "
+        "that it does not know is merged with what it says instead.",
     )
+    blind_ratio: Share = option(
+        0.5, "A peer does not know a class in which its IoU on training pixels is below this share of the learner's."
+    )
+    blind_floor: Share = option(0.05, "Nor one in which it is below this IoU.")
+    blind_memory: Share = option(0.99, "What is kept of the counts for that IoU from one step to the next.")
+
+
+@dataclass(kw_only=True)
+class SoftenedWeightedOptions(SoftenedOptions, WeightedOptions):
+    """Options of methods that compare softened distributions, with one weight."""

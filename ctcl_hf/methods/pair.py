@@ -1,6 +1,8 @@
 """Two students and an objective as one module: everything that trains runs inside its forward."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,9 @@ class StudentPair(nn.Module):
         objective: the method, built for these two students in this order.
     """
 
+    students: Mapping[str, Student]  # an nn.ModuleDict
+    objective: Objective
+
     # Tells Trainer that the loss is a per-batch mean, to be divided by the number of accumulation steps.
     accepts_loss_kwargs = False
 
@@ -42,13 +47,14 @@ class StudentPair(nn.Module):
         super().__init__()
         if len(students) != 2:
             raise ValueError(f"A pair is two students, got {len(students)}: {', '.join(students) or 'none'}.")
-        self.students = nn.ModuleDict(students)
+        self.students = cast("Mapping[str, Student]", nn.ModuleDict(students))
         self.objective = objective
 
     @property
     def names(self) -> tuple[str, str]:
         """The students' names, in the objective's order."""
-        return tuple(self.students)
+        first, second = self.students
+        return first, second
 
     def projections(self, name: str) -> nn.ModuleDict:
         """The student's training-only parts, which belong to its optimizer and to no saved student."""
@@ -79,7 +85,7 @@ class StudentPair(nn.Module):
         with across_processes():
             terms = self.objective(*outputs, labels, *self.objective.teacher_outputs(pixel_values))
         loss = torch.zeros((), device=labels.device)
-        logged = {}
+        logged: dict[str, Tensor] = {}
         for i, (name, (losses, statistics)) in enumerate(zip(self.names, terms, strict=True)):
             loss = loss + self.objective.loss(i, losses)
             logged |= {f"{term}_{name}": value.detach() for term, value in (losses | statistics).items()}

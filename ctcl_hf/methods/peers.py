@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
+from .options import WeightedOptions
 
 
 class PeerDistillation(Objective):
@@ -18,6 +19,8 @@ class PeerDistillation(Objective):
     Args:
         teachers, options: see `Objective`.
     """
+
+    options: WeightedOptions
 
     def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
         super().__init__(a, b, teachers, **options)

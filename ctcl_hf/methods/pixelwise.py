@@ -9,6 +9,7 @@ from torch import Tensor
 from ..losses import ClassGroups, Groups, PixelLosses, PixelTeaching, pixel_losses
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
+from .options import SoftenedOptions, SoftenedWeightedOptions
 
 
 class PixelwiseObjective(Objective):
@@ -23,14 +24,18 @@ class PixelwiseObjective(Objective):
         options: see the method's `Options`.
     """
 
+    options: SoftenedOptions
     STATISTICS: ClassVar[dict[str, str]] = {"groups": "groups of classes that it is taught"}
 
     def __init__(self, a: Student, b: Student, peers: tuple[int, int], **options: Any):
         super().__init__(a, b, **options)
         self.peers = peers
         self.compared: list[Groups] = []  # of each student, the groups of the last step
-        if self.options.pixel_classes == "grouped":
-            self.class_groups = ClassGroups(self.num_labels, peers)
+        if self.options.pixel_classes != "all":
+            told = self.options
+            self.class_groups = ClassGroups(
+                self.num_labels, peers, told.pixel_classes, told.blind_ratio, told.blind_floor, told.blind_memory
+            )
 
     @torch.compiler.disable  # groups are numbers of the host's
     def pixel_losses(
@@ -75,6 +80,7 @@ class LogitDistillation(PixelwiseObjective):
         teachers, options: see `Objective`.
     """
 
+    options: SoftenedWeightedOptions
     TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
 
     def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):

@@ -1,7 +1,9 @@
 """A run's record in words: what a student's card says, value by value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ..metrics.scores import Evaluation, evaluations_from_json
 
 PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}  # by accelerate's names
 # Scores of an evaluation -> the Hub's names of metrics.
@@ -13,8 +15,8 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     own, sibling = record["students"][name], next(other for other in record["students"] if other != name)
     data, dataset = record["data"], record["data"]["dataset"]
     # Scores during training are of the same images as the final ones, if those are known.
-    final = {split: scores for split, scores in record["scores"].items() if split.split("_")[0] != "eval"}
-    scores = final or record["scores"]
+    found, control = evaluations_from_json(record["scores"]), evaluations_from_json(record["control"])
+    scores = {split: of for split, of in found.items() if split.split("_")[0] != "eval"} or found
     height, width = own["image_size"]
     return {
         "description": own["description"],
@@ -25,7 +27,7 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "dataset": dataset,
         "dataset_title": record["dataset_title"],
         "dataset_id": record["dataset_id"],
-        "classes": data["classes"],
+        "classes": _with_colours(data["classes"], own.get("palette")),  # which records of older versions lack
         "height": height,
         "width": width,
         "origin": own["origin"],
@@ -35,18 +37,25 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "has_figure": record["has_figure"],
         "protocol": record["protocol"],
         "results": [
-            {"split": _split_name(split), "metric": metric, "title": title, "value": values[f"{name}_{key}"]}
-            for split, values in scores.items()
+            {"split": _split_name(split), "metric": metric, "title": title, "value": getattr(of.students[name], key)}
+            for split, of in scores.items()
             for key, (metric, title) in METRICS.items()
         ],
-        "scores": _score_rows(name, sibling, scores, record["control"]),
+        "scores": _score_rows(name, sibling, scores, control),
         "splits": [_split_name(split) for split in scores],
         "per_class": [
-            [label, *(_percent(values.get(f"{name}_iou_{label}")) for values in scores.values())]
+            [label, *(_percent(of.students[name].ious.get(label)) for of in scores.values())]
             for label in data["classes"]
         ],
         "training": _training(record, name),
     }
+
+
+def _with_colours(classes: Sequence[str], palette: Sequence[Sequence[int]] | None) -> list[str]:
+    """`road (#804080)`, where the colours that the student keeps are known."""
+    if palette is None:
+        return list(classes)
+    return [f"{name} (#{''.join(f'{c:02x}' for c in colour)})" for name, colour in zip(classes, palette, strict=True)]
 
 
 def _split_name(prefix: str) -> str:
@@ -54,19 +63,21 @@ def _split_name(prefix: str) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "does not occur" if share is None or share != share else f"{100 * share:.2f}"
+    return "does not occur" if share is None else f"{100 * share:.2f}"
 
 
-def _score_rows(name: str, sibling: str, scores: Mapping, control: Mapping) -> list[list[str]]:
+def _score_rows(
+    name: str, sibling: str, scores: Mapping[str, Evaluation], control: Mapping[str, Evaluation]
+) -> list[list[str]]:
     """Rows of what, images, mIoU, pixel accuracy and mean accuracy."""
     rows = []
-    for split, values in scores.items():
-        sources = [(f"**{name}**", name, values), (f"its sibling {sibling}", sibling, values)]
+    for split, of in scores.items():
+        sources = [(f"**{name}**", of.students[name]), (f"its sibling {sibling}", of.students[sibling])]
         if split in control:
-            sources += [(f"{own} trained alone", own, control[split]) for own in (name, sibling)]
-        for what, own, found in sources:
-            shown = [_percent(found[f"{own}_{key}"]) for key in ("mean_iou", "overall_accuracy", "mean_accuracy")]
-            rows.append([f"{what}, {_split_name(split)}", str(values["images"]), *shown])
+            sources += [(f"{own} trained alone", control[split].students[own]) for own in (name, sibling)]
+        for what, found in sources:
+            shown = [_percent(share) for share in (found.mean_iou, found.overall_accuracy, found.mean_accuracy)]
+            rows.append([f"{what}, {_split_name(split)}", str(of.images), *shown])
     return rows
 
 

@@ -18,6 +18,7 @@ from ..data.summary import DataSummary
 from ..figures import blind_classes_figure, history_figure, save_figure
 from ..methods import METHODS
 from ..methods.pair import StudentPair
+from ..metrics.scores import Evaluation, curve, evaluations_from_json
 from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, save_counts
 from ..scoring.predict import load_for_inference
@@ -60,7 +61,7 @@ def prepare(arguments: Arguments) -> Run:
         print(f"Trained: on crops of {crop} from images scaled about {whole} (height x width). Scored: {protocol}.")
     logging.disable_progress_bar()  # of single files read and written, which would break the training bar
     set_seed(training.seed)
-    pair_students = _students(students, data.class_names, image_size)
+    pair_students = _students(students, data, image_size)
     for student in pair_students.values():
         for size in {tuple(data_arguments.crop_size), image_size}:
             student.check_size(size)
@@ -131,20 +132,21 @@ def _check(data: SegmentationData, arguments: DataArguments) -> DataSummary | No
         ) from None
 
 
-def _students(arguments: StudentArguments, class_names: tuple[str, ...], size: tuple[int, int]) -> dict[str, Student]:
+def _students(arguments: StudentArguments, data: SegmentationData, size: tuple[int, int]) -> dict[str, Student]:
     """Both students by name: their families, numbered where they are of one."""
     families = ("cnn", "vit") if arguments.students is None else (None, None)
     sources = arguments.students or (arguments.cnn, arguments.vit)
     loaded = [
         load_student(
             name,
-            class_names,
+            data.class_names,
             size,
             family=family,
             from_scratch=arguments.from_scratch,
             encoder_weights=weights,
             aspp_channels=arguments.aspp_channels,
             output_stride=arguments.output_stride,
+            palette=data.palette,
         )
         for name, family, weights in zip(sources, families, _weights_of(sources, arguments), strict=True)
     ]
@@ -227,22 +229,25 @@ def report(run: Run) -> None:
     for split in data.scored_splits:
         samples = data.samples(split, trainer.protocol.transform)
         try:
-            scores = trainer.evaluate(samples, metric_key_prefix=split)
+            metrics |= trainer.evaluate(samples, metric_key_prefix=split)
         except NothingToScore:
             tables.append(f"{split}: {len(samples)} images, none of which has a labelled pixel: not scored")
             continue
-        metrics |= scores
         gathered = {name: own.gather() for name, own in trainer.image_counts.items()}
         if trainer.is_world_process_zero():
             counts[split] = SplitCounts(samples.names(), {name: own.dense() for name, own in gathered.items()})
         control = (trainer.facts.control or {}).get(split)
-        tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(scores, names, split, control)}")
+        tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(trainer.scores[split], split, control)}")
     if not trainer.is_world_process_zero():
         return
     history = trainer.state.log_history
-    if any(f"eval_{names[0]}_mean_iou" in log for log in history):
+    if curve(history, names[0]):
         tables.append(_best_table(history, names))
-    tables += [text for text in (groups_text(history), "\n".join(map(str, still_lost(history, names)))) if text]
+    tables += [
+        text
+        for text in (groups_text(history), "\n".join(map(str, still_lost(history, names, data.class_names))))
+        if text
+    ]
     trainer.save_state()
     save_counts(folder, data.class_names, counts)
     facts = {
@@ -252,7 +257,7 @@ def report(run: Run) -> None:
         "method": vars(run.arguments.method) | run.arguments.options.values(),
         "training": trainer.args.to_dict(),
         "metrics": metrics,
-        "scores": trainer.scores,
+        "scores": {split: scores.to_json() for split, scores in trainer.scores.items()},
         "protocol": str(trainer.protocol),
         "versions": versions(),
         "machine": machine(trainer.args.device, trainer.args.world_size),
@@ -284,13 +289,13 @@ def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
     """Each student's first, best and last validation mIoU."""
     lines = [["validation mIoU (%)", "first", "best", "last"]]
     for name in names:
-        curve = [(log[f"eval_{name}_mean_iou"], log["step"]) for log in history if f"eval_{name}_mean_iou" in log]
-        cells = [f"{100 * iou:.2f} (step {step})" for iou, step in (curve[0], max(curve), curve[-1])]
+        ious = [(iou, step) for step, iou in curve(history, name)]
+        cells = [f"{100 * iou:.2f} (step {step})" for iou, step in (ious[0], max(ious), ious[-1])]
         lines.append([name, *cells])
     return markdown_table(lines)
 
 
-def _control(folder: str, data: DataArguments) -> dict[str, dict[str, float]]:
+def _control(folder: str, data: DataArguments) -> dict[str, Evaluation]:
     """The scores of a vanilla run on the same data, by split. ValueError if the folder holds no such run."""
     path = Path(folder) / "results.json"
     if not path.is_file():
@@ -302,13 +307,13 @@ def _control(folder: str, data: DataArguments) -> dict[str, dict[str, float]]:
             f"--control {folder}: a run of --method {facts['method']['method']} on {dataset}, but the control of this "
             f"one is --method vanilla on {own}."
         )
-    return facts["scores"]
+    return evaluations_from_json(facts["scores"])
 
 
 def _teacher(folder: Path, class_names: tuple[str, ...]) -> Student:
     """A trained student to learn from. OSError if the folder holds none, ValueError if it knows other classes."""
     teacher = as_student(*load_for_inference(str(folder)))
-    known = tuple(teacher.config.id2label[i] for i in range(teacher.config.num_labels))
+    known = tuple(teacher.class_names)
     if known != tuple(class_names):
         raise ValueError(f"--teachers: {folder} knows the classes {', '.join(known)}, not {', '.join(class_names)}.")
     return teacher

@@ -13,6 +13,7 @@ from ..data import BadSample
 from ..losses import cross_entropy_loss, upsample
 from ..methods.pair import StudentPair
 from ..metrics import MeanIoU, confusion_counts
+from ..metrics.scores import Evaluation, Scores
 from .image_counts import ImageCounts
 from .predict import class_map
 from .protocols import Protocol
@@ -36,12 +37,10 @@ def evaluate_predictors(
     accelerator: Accelerator,
     after_batch: Callable[[], None] = lambda: None,
     after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
-) -> tuple[dict[str, float], int, dict[str, ImageCounts]]:
-    """Scores by "NAME_mean_iou", accuracies, "NAME_loss" and "NAME_iou_CLASS"; how many images; counts by name.
+) -> tuple[Evaluation, dict[str, ImageCounts]]:
+    """The scores of all processes' images, and the counts by predictor of each image that this process has scored.
 
-    The counts are of each image that this process has scored, the rest of all.
-
-    A class that does not occur has no score. NothingToScore if no pixel has a label.
+    NothingToScore if no pixel has a label.
 
     Every process counts its own share of the batches; the counts, K x K per model, are summed once at the end.
 
@@ -72,18 +71,17 @@ def evaluate_predictors(
     totals = torch.tensor([*loss_sums, images], dtype=torch.float64)
     if accelerator.num_processes > 1:  # Apple's GPUs, which know no float64, are always alone
         totals = accelerator.reduce(totals.to(accelerator.device), "sum")
-    totals = totals.tolist()
-    images = round(totals[-1])
-    results = {}
-    for name, loss_sum in zip(predictors, totals, strict=False):
+    *loss_totals, total_images = totals.tolist()
+    images = round(total_images)
+    scores = {}
+    for name, loss_total in zip(predictors, loss_totals, strict=True):
+        loss = loss_total / max(images, 1)
         try:
-            scores = _scores(metrics[name], class_names, ignore_index, accelerator)
+            scores[name] = _scores(metrics[name], loss, class_names, ignore_index, accelerator)
         except NothingToScore as nothing:
             nothing.counts = image_counts
             raise
-        results |= {f"{name}_{key}": value for key, value in scores.items()}
-        results[f"{name}_loss"] = loss_sum / max(images, 1)
-    return results, images, image_counts
+    return Evaluation(images, scores), image_counts
 
 
 def evaluate_pair(
@@ -92,7 +90,7 @@ def evaluate_pair(
     protocol: Protocol,
     accelerator: Accelerator,
     after_batch: Callable[[], None],
-) -> tuple[dict[str, float], int, dict[str, ImageCounts]]:
+) -> tuple[Evaluation, dict[str, ImageCounts]]:
     """`evaluate_predictors` for both students of a pair, which must know the same classes."""
     pair.eval()
     _share_batchnorm_statistics(pair, accelerator)
@@ -100,7 +98,7 @@ def evaluate_pair(
     return evaluate_predictors(
         {name: student.logits for name, student in pair.students.items()},
         batches,
-        [student.config.id2label[i] for i in range(student.config.num_labels)],
+        student.class_names,
         student.ignore_index,
         protocol,
         accelerator,
@@ -109,9 +107,9 @@ def evaluate_pair(
 
 
 def _scores(
-    metric: MeanIoU, class_names: Sequence[str], ignore_index: int, accelerator: Accelerator
-) -> dict[str, float]:
-    """mean_iou, mean_accuracy, overall_accuracy, and iou_CLASS of classes that occur, over what all have counted."""
+    metric: MeanIoU, loss: float, class_names: Sequence[str], ignore_index: int, accelerator: Accelerator
+) -> Scores:
+    """The scores of a model over what all processes have counted, in which each of them resets its count."""
     ids = max(len(class_names), ignore_index + 1)
     counts = torch.zeros(ids, ids, dtype=torch.int64, device=accelerator.device)
     own = metric.counts
@@ -126,14 +124,15 @@ def _scores(
             f"All labelled pixels are of {labelled[0]}: the scores tell nothing of the others. If 255 in the masks "
             "stands for one, say which, such as --label_map 255:1."
         )
-    scores = metric.compute(num_labels=len(class_names), ignore_index=ignore_index)
-    # A class that neither labels nor predictions hold has no score, and NaN is none that JSON could hold.
-    named = {
-        f"iou_{name}": float(iou)
-        for name, iou in zip(class_names, scores["per_category_iou"], strict=True)
-        if not math.isnan(iou)
-    }
-    return {key: float(scores[key]) for key in ("mean_iou", "mean_accuracy", "overall_accuracy")} | named
+    found = metric.compute(num_labels=len(class_names), ignore_index=ignore_index)
+    ious = zip(class_names, found["per_category_iou"], strict=True)
+    return Scores(
+        mean_iou=float(found["mean_iou"]),
+        mean_accuracy=float(found["mean_accuracy"]),
+        overall_accuracy=float(found["overall_accuracy"]),
+        loss=loss,
+        ious={name: float(iou) for name, iou in ious if not math.isnan(iou)},
+    )
 
 
 def _share_batchnorm_statistics(module: nn.Module, accelerator: Accelerator) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def save_counts(folder: Path, class_names: Sequence[str], splits: Mapping[str, S
 
     Its arrays: "class_names", "SPLIT/images", and "SPLIT/STUDENT" for each student.
     """
-    arrays = {"class_names": np.array(class_names, dtype=str)}
+    arrays: dict[str, Any] = {"class_names": np.array(class_names, dtype=str)}
     for split, counts in splits.items():
         arrays[f"{split}/images"] = np.array(counts.images, dtype=str)
         arrays |= {f"{split}/{name}": table for name, table in counts.students.items()}

@@ -18,9 +18,6 @@ from ..data.images import as_rgb
 from ..hub_access import from_cache_unless_hub_answers
 from ..losses import upsample
 
-# Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of the whole image.
-WHOLE_IMAGE = {"do_center_crop": False, "do_pad": False}
-
 
 def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
     """A model in evaluation mode and its image processor, from a student's folder or the Hub. OSError if neither.
@@ -102,7 +99,7 @@ def _some(names: Sequence[str]) -> str:
 
 def input_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
     """(height, width) in pixels that a processor resizes every image to; None if that depends on the image."""
-    size = image_processor.size
+    size = image_processor.to_dict()["size"]
     return (size["height"], size["width"]) if "height" in size else None
 
 
@@ -126,16 +123,16 @@ def sliding_window_logits(
     """
     if any(step < 1 or step > side for step, side in zip(stride, window, strict=True)):
         raise ValueError(f"stride {tuple(stride)}: each side must be in 1..{tuple(window)}, the window's.")
-    sums, visits = None, 0
+    visits = torch.zeros(pixel_values.shape[-2:], device=pixel_values.device)
+    sums = visits.new_zeros(())  # until the first window tells the number of classes
     rows, columns = (_starts(*sides) for sides in zip(pixel_values.shape[-2:], window, stride, strict=True))
     for top in rows:
         for left in columns:
             place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
             piece = pixel_values[place]
             logits = upsample(predict(piece), piece.shape[-2:]).float()
-            if sums is None:
+            if not sums.ndim:
                 sums = logits.new_zeros(*logits.shape[:2], *pixel_values.shape[-2:])
-                visits = logits.new_zeros(pixel_values.shape[-2:])
             sums[place] += logits
             visits[place] += 1
     return sums.div_(visits)
@@ -153,8 +150,10 @@ def segment(
     """
     if isinstance(images, Image.Image):
         return segment(model, image_processor, [images])[0]
+    # Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it: logits are to be of the whole image.
     inputs = [
-        image_processor(images=as_rgb(image), return_tensors="pt", **WHOLE_IMAGE).pixel_values for image in images
+        image_processor(images=as_rgb(image), return_tensors="pt", do_center_crop=False, do_pad=False).pixel_values
+        for image in images
     ]
     batches = [torch.cat(inputs)] if len({pixels.shape for pixels in inputs}) == 1 else inputs
     logits = [own for batch in batches for own in model.eval()(pixel_values=batch.to(model.device)).logits]

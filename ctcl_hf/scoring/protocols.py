@@ -1,6 +1,6 @@
 """How a model is scored on a benchmark: what it sees of an image, and how its logits are put together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -46,16 +46,17 @@ class Protocol:
             raise ValueError(f"protocol {self.name!r}: expected one of {', '.join(PROTOCOLS)}.")
         if (self.window is None) != (self.name == "whole"):
             raise ValueError(f"protocol {self.name}: a window is for {', '.join(PROTOCOLS[1:])}, got {self.window}.")
-        if self.name == "sliding" and self.stride is None:
-            object.__setattr__(self, "stride", tuple(-(-2 * side // 3) for side in self.window))
-        if self.name == "sliding" and any(not 1 <= s <= w for s, w in zip(self.stride, self.window, strict=True)):
-            raise ValueError(
-                f"--stride {_size(self.stride)}: each side must be in 1..{_size(self.window)}, the window's."
-            )
+        if self.name == "sliding" and self.window is not None:
+            stride = self.stride or tuple(-(-2 * side // 3) for side in self.window)
+            if any(not 1 <= step <= side for step, side in zip(stride, self.window, strict=True)):
+                raise ValueError(
+                    f"--stride {_size(stride)}: each side must be in 1..{_size(self.window)}, the window's."
+                )
+            object.__setattr__(self, "stride", stride)
 
     def __str__(self) -> str:
         """What was done, in words: part of every result."""
-        images = f"images at {_size(self.image_size)}" if self.image_size else "images at their own size"
+        images = f"images at {_size(self.image_size)}"
         if self.name == "centre_crop":
             words = f"centre crop of {_size(self.window)} from images and labels scaled to cover it"
         elif self.name == "sliding":
@@ -68,15 +69,15 @@ class Protocol:
 
     def transform(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What is read from the disk -> what is scored: uint8 image (3, H, W) and labels (H, W)."""
-        if self.name != "centre_crop":
-            return (
-                image if self.image_size is None else EvaluationTransform(self.image_size)(image, labels)[0]
-            ), labels
+        if self.name != "centre_crop" or self.window is None:
+            if self.image_size is not None:
+                image = EvaluationTransform(self.image_size)(image, labels)[0]
+            return image, labels
         sides = image.shape[-2:]
         scale = max(wanted / side for wanted, side in zip(self.window, sides, strict=True))
-        size = [max(round(side * scale), wanted) for side, wanted in zip(sides, self.window, strict=True)]
-        image = EvaluationTransform(size)(image, labels)[0]
-        labels = F.interpolate(labels[None, None], size=size, mode="nearest-exact")[0, 0]
+        height, width = (max(round(side * scale), wanted) for side, wanted in zip(sides, self.window, strict=True))
+        image = EvaluationTransform((height, width))(image, labels)[0]
+        labels = F.interpolate(labels[None, None], size=(height, width), mode="nearest-exact")[0, 0]
         return center_crop(image, list(self.window)), center_crop(labels[None], list(self.window))[0]
 
     def logits(self, predict: Callable[[Tensor], Tensor], pixel_values: Tensor) -> Tensor:
@@ -87,7 +88,8 @@ class Protocol:
         """
         if self.scales == (1.0,) and not self.flip:
             return self._one_view(predict, pixel_values)
-        size, total, views = pixel_values.shape[-2:], 0.0, 0
+        size, views = pixel_values.shape[-2:], 0
+        total = torch.zeros((), device=pixel_values.device)
         for scale in self.scales:
             scaled = [max(round(side * scale), 1) for side in size]
             view = F.interpolate(pixel_values.float(), size=scaled, mode="bilinear", antialias=True)
@@ -98,10 +100,10 @@ class Protocol:
         return (total / views).clamp_min(torch.finfo(torch.float32).tiny).log()
 
     def _one_view(self, predict: Callable[[Tensor], Tensor], pixel_values: Tensor) -> Tensor:
-        if self.name == "sliding":
+        if self.name == "sliding" and self.window is not None and self.stride is not None:
             return sliding_window_logits(predict, pixel_values, self.window, self.stride)
         return predict(pixel_values)
 
 
-def _size(sides: tuple[int, int]) -> str:
-    return f"{sides[0]}x{sides[1]}"
+def _size(sides: Sequence[int] | None) -> str:
+    return "their own size" if sides is None else "x".join(map(str, sides))

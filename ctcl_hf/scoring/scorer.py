@@ -15,13 +15,14 @@ from tqdm.auto import tqdm
 
 from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
 from ..figures import mistakes_figure
+from ..metrics.scores import Scores
 from ..students import as_student
 from .evaluate import NothingToScore, evaluate_predictors
 from .image_counts import ImageCounts
 from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
 
-NAME = "model"  # of the one predictor, in the keys of its scores
+NAME = "model"  # of the one predictor
 
 
 class Scorer:
@@ -41,8 +42,7 @@ class Scorer:
         self.student = as_student(loaded, self.image_processor).to(accelerator.device).eval()
         self.data = data
         self.accelerator = accelerator
-        names = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
-        self.order, self.class_note = class_order(names, data.class_names)
+        self.order, self.class_note = class_order(self.student.class_names, data.class_names)
 
     def predict(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, h, w), classes as the data numbers them."""
@@ -56,10 +56,8 @@ class Scorer:
 
     def score(
         self, split: str, protocol: Protocol, batch_size: int = 4, workers: int = 0, predictions: Path | None = None
-    ) -> tuple[dict[str, float], ImageCounts]:
-        """Scores by "mean_iou", "overall_accuracy", "mean_accuracy", "loss", "iou_CLASS"; and counts of all images.
-
-        Of images without labels there are none.
+    ) -> tuple[Scores | None, ImageCounts]:
+        """Scores, None where no image has a label; and counts of all images.
 
         Args:
             predictions: folder for a PNG of every image's prediction, in the benchmark's own ids. ValueError if two
@@ -82,7 +80,7 @@ class Scorer:
 
         batches = tqdm(loader, f"Scoring {split}", disable=not accelerator.is_local_main_process)
         try:
-            scores, _, counts = evaluate_predictors(
+            evaluation, counts = evaluate_predictors(
                 {NAME: self.predict},
                 (send_to_device(batch, accelerator.device) for batch in batches),
                 self.data.class_names,
@@ -92,8 +90,8 @@ class Scorer:
                 after_image=after_image,
             )
         except NothingToScore as nothing:  # a benchmark's images without labels, whose predictions are wanted
-            return {}, nothing.counts[NAME].gather()
-        return {key.removeprefix(f"{NAME}_"): value for key, value in scores.items()}, counts[NAME].gather()
+            return None, nothing.counts[NAME].gather()
+        return evaluation.students[NAME], counts[NAME].gather()
 
     @torch.no_grad()
     def worst_figure(self, split: str, protocol: Protocol, worst: Sequence[tuple[int, float]]) -> Figure:
@@ -108,7 +106,7 @@ class Scorer:
             predicted.append(class_map(logits.float(), labels.shape)[0].cpu().numpy().astype(np.uint8))
             truths.append(labels.numpy())
             shown = Image.fromarray(sample["pixel_values"].permute(1, 2, 0).numpy())
-            images.append(np.asarray(shown.resize(labels.shape[::-1])))
+            images.append(np.asarray(shown.resize((labels.shape[1], labels.shape[0]))))
             titles.append(f"{samples.name(number)}: mIoU {100 * mean_iou:.1f} %")
         return mistakes_figure(images, truths, predicted, titles, self.data.class_names, self.data.palette)
 

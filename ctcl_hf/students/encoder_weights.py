@@ -5,7 +5,7 @@ import json
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
@@ -66,7 +66,7 @@ def read_encoder_weights(source: str, architecture: str) -> EncoderWeights:
         ) from error
     with torch.device("meta"):
         network = timm.create_model(architecture, pretrained=False)
-    classifiers = network.pretrained_cfg.get("classifier") or ()
+    classifiers = cast("Mapping[str, Any]", network.pretrained_cfg).get("classifier") or ()
     classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items() if _is_weight(name)}
     offered = {name: tuple(value.shape) for name, value in found.items() if _is_weight(name)}

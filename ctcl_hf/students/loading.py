@@ -22,7 +22,8 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from ..data import IGNORE_INDEX
+from ..data import IGNORE_INDEX, palette_of
+from ..data.masks import Colour
 from ..hub_access import from_cache_unless_hub_answers
 from ..models import DeepLabV3PlusForSemanticSegmentation
 from . import STUDENTS, Student, as_student
@@ -58,6 +59,7 @@ def load_student(
     family: str | None = None,
     from_scratch: bool = False,
     encoder_weights: str | None = None,
+    palette: Sequence[Colour] | None = None,
     **deeplab_config: Any,
 ) -> Student:
     """A student for these classes.
@@ -72,6 +74,8 @@ def load_student(
         from_scratch: random weights instead of pretrained ones. A local folder always gives its weights.
         encoder_weights: a local file with the timm encoder's weights, which are then not downloaded; whatever
             `from_scratch` says. See `read_encoder_weights`.
+        palette: RGB of each class, in which the student is drawn wherever it goes: its configuration keeps them.
+            Default: a saved student's own, if it knows these classes, else `palette_for` them.
         deeplab_config: fields of `DeepLabV3PlusConfig` for a new DeepLabV3+; a saved model keeps its own. An
             output_stride of None is the encoder's usual one.
 
@@ -85,7 +89,7 @@ def load_student(
         "semantic_loss_ignore_index": IGNORE_INDEX,
     }
     name = full_name(name_or_path)
-    normalization = {}
+    normalization: dict[str, Any] = {}
     if name.startswith(LOCAL_DIR):
         encoder_weights = encoder_weights or name
         name, normalization = read_local_config(name)
@@ -111,13 +115,17 @@ def load_student(
         except OSError as error:
             raise OSError(f"Cannot load the encoder {name!r}: {error}\n{WAYS_ON}") from error
         pretrained = timm.get_pretrained_cfg(name)
-        normalization = {"mean": pretrained.mean, "std": pretrained.std} | normalization
+        origin = name
+        if pretrained is not None:
+            normalization = {"mean": pretrained.mean, "std": pretrained.std} | normalization
+            origin = f"timm/{pretrained.architecture}.{pretrained.tag}"
         student = as_student(model, image_processor(image_size, **normalization))
-        student.origin = f"timm/{pretrained.architecture}.{pretrained.tag}"
+        student.origin = origin
         if weights is not None:
             student.origin = weights.origin
         elif from_scratch:
             student.origin = "random weights"
+    student.config.palette = [list(colour) for colour in palette or palette_of(student.config)]
     if family is not None and student.family not in (family, "hybrid"):
         raise ValueError(
             f"{name_or_path!r} is a {student.config.model_type}, a student of the {student.family!r} family; a "
@@ -168,8 +176,8 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
     """A model in transformers' format: a folder's weights, or a Hub id's weights or, from scratch, its architecture."""
     is_folder = Path(source).is_dir()
     if from_scratch and source in MIT_VARIANTS and not is_folder:
-        architecture = SegformerConfig(**MIT_VARIANTS[source], **config)
-        return as_student(AutoModelForSemanticSegmentation.from_config(architecture), image_processor(image_size))
+        variant = SegformerConfig(**MIT_VARIANTS[source], **config)
+        return as_student(AutoModelForSemanticSegmentation.from_config(variant), image_processor(image_size))
     if is_folder and not Path(source, "config.json").is_file():
         students = sorted(path.parent.name for path in Path(source).glob("*/config.json"))
         hint = f" Did you mean one of its folders: {', '.join(students)}?" if students else ""
@@ -180,13 +188,14 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
             processor = _saved_processor(source, image_size)
     except (OSError, ValueError, SafetensorError) as error:
         nearest = difflib.get_close_matches(source, MIT_VARIANTS, cutoff=0.4)
-        nearest = f" (known: {', '.join(nearest)})" if nearest else ""
-        raise OSError(f"Cannot load {source!r}{nearest}: {error}\n{WAYS_ON}") from error
+        known = f" (known: {', '.join(nearest)})" if nearest else ""
+        raise OSError(f"Cannot load {source!r}{known}: {error}\n{WAYS_ON}") from error
     if saved.id2label != architecture.id2label:
+        architecture.palette = None  # it is of other classes
         # As many classes, but others: the loaded classifiers would go on under wrong names.
         for module_name, module in model.named_modules():
             is_head = "classifier" in module_name or "head" in module_name
-            if is_head and isinstance(module, nn.Conv2d) and module.out_channels == len(architecture.id2label):
+            if is_head and isinstance(module, nn.Conv2d) and module.out_channels == architecture.num_labels:
                 module.reset_parameters()
     return as_student(model, processor)
 

@@ -1,6 +1,7 @@
 """SegFormer as a student."""
 
 from torch import Tensor, nn
+from transformers import SegformerForSemanticSegmentation
 
 from ..models.segformer import decode
 from .student import Student, StudentOutput
@@ -8,6 +9,8 @@ from .student import Student, StudentOutput
 
 class SegformerStudent(Student):
     """SegFormer as it stands in transformers, its decode head in a cheaper order; stages are its MiT encoder's."""
+
+    model: SegformerForSemanticSegmentation
 
     @property
     def family(self) -> str:

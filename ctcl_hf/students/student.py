@@ -1,7 +1,7 @@
 """What the losses may ask of any segmentation model."""
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from timm.layers import convert_sync_batchnorm
@@ -26,6 +26,22 @@ class StudentOutput(NamedTuple):
     second_stage: Callable[[Tensor], Tensor] | None = None  # F_1 -> F_2 with every weight and statistic constant
 
 
+class Features(NamedTuple):
+    """The part of a `StudentOutput` that a student has whose stages are known."""
+
+    low: Tensor
+    second: Tensor
+    last: Tensor
+    second_stage: Callable[[Tensor], Tensor]
+
+
+def features_of(output: StudentOutput) -> Features:
+    """What losses on features read. ValueError of a student whose stages are not known."""
+    if output.low is None or output.second is None or output.last is None or output.second_stage is None:
+        raise ValueError("This student has logits alone, and no features.")
+    return Features(output.low, output.second, output.last, output.second_stage)
+
+
 class Student(nn.Module):
     """A `PreTrainedModel` for semantic segmentation with its image processor, seen through `StudentOutput`.
 
@@ -33,7 +49,10 @@ class Student(nn.Module):
     and standard deviation, so that two students of different habits read the same batch.
     """
 
-    takes_any_size: ClassVar[bool] = True  # whether images of every height and width are known to fit
+    model: PreTrainedModel
+    mean: Tensor  # (1, 3, 1, 1), in 0..255
+    std: Tensor
+    takes_any_size: bool = True  # whether images of every height and width are known to fit
 
     def __init__(self, model: PreTrainedModel, image_processor: BaseImageProcessor):
         super().__init__()
@@ -44,7 +63,7 @@ class Student(nn.Module):
         self.reads_bgr = processing.get("do_flip_channel_order", False)
         mean, std = (0.0,) * 3, (1.0,) * 3
         if processing.get("do_normalize"):
-            mean, std = image_processor.image_mean, image_processor.image_std
+            mean, std = processing["image_mean"], processing["image_std"]
         for name, values in (("mean", mean), ("std", std)):
             in_255 = torch.tensor(values).view(1, -1, 1, 1) * (1 / image_processor.rescale_factor)
             self.register_buffer(name, in_255, persistent=False)
@@ -57,6 +76,11 @@ class Student(nn.Module):
     @property
     def config(self):
         return self.model.config
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes that it tells apart, in the order of its logits."""
+        return [self.config.id2label[i] for i in range(self.config.num_labels)]
 
     @property
     def ignore_index(self) -> int:

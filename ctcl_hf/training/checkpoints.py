@@ -22,7 +22,15 @@ TENSORS = {".safetensors", ".pt", ".pth"}  # names end so
 STAGING = ".saving"  # in an output folder: a checkpoint that is being written
 
 # What may differ between the configuration of a checkpoint and that of the student it is loaded into.
-NOT_ARCHITECTURE = {"architectures", "auto_map", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
+NOT_ARCHITECTURE = {
+    "architectures",
+    "auto_map",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "_name_or_path",
+    "palette",
+}
 
 
 # ---- writing ----

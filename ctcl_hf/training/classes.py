@@ -7,6 +7,7 @@ from transformers import TrainerCallback
 from transformers.utils import logging
 
 from ..methods.pair import StudentPair
+from ..metrics.scores import curve, metric_name, of_class
 
 logger = logging.get_logger(__name__)
 
@@ -32,7 +33,7 @@ class LostClass(NamedTuple):
         )
 
 
-def lost_classes(history: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[LostClass]:
+def lost_classes(history: Iterable[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str]) -> list[LostClass]:
     """Every loss of a class over the evaluations of a log history: the first of each class, in order.
 
     A class is lost below LOST times the best IoU of an evaluation before, if that was above KNOWN. It need not be a
@@ -42,9 +43,10 @@ def lost_classes(history: Iterable[Mapping[str, Any]], names: Sequence[str]) -> 
     lost: dict[tuple[str, str], LostClass] = {}
     for log in history:
         for name in names:
-            start = f"eval_{name}_iou_"
-            for label in (key.removeprefix(start) for key in log if key.startswith(start)):
-                iou, place = log[f"{start}{label}"], (name, label)
+            for label in labels:
+                iou, place = log.get(metric_name("eval", name, of_class(label))), (name, label)
+                if iou is None:  # no evaluation, or one in which the class does not occur
+                    continue
                 known, known_step = best.get(place, (0.0, 0))
                 if known > KNOWN and iou < LOST * known and place not in lost:
                     lost[place] = LostClass(name, label, known, known_step, iou, log["step"])
@@ -52,14 +54,12 @@ def lost_classes(history: Iterable[Mapping[str, Any]], names: Sequence[str]) -> 
     return list(lost.values())
 
 
-def still_lost(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[LostClass]:
-    """`lost_classes` that the last evaluation has not found again, with its IoU."""
-    evaluations = [log for log in history if f"eval_{names[0]}_mean_iou" in log]
+def still_lost(history: Sequence[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str]) -> list[LostClass]:
+    """`lost_classes` that the last evaluation in which they occur has not found again, with its IoU."""
     found = []
-    for lost in lost_classes(evaluations, names):
-        key = f"eval_{lost.student}_iou_{lost.label}"
-        curve = [(log[key], log["step"]) for log in evaluations if key in log]
-        (best, best_step), (now, step) = max(curve), curve[-1]
+    for lost in lost_classes(history, names, labels):
+        ious = [(iou, step) for step, iou in curve(history, lost.student, of_class(lost.label))]
+        (best, best_step), (now, step) = max(ious), ious[-1]
         if now < LOST * best:
             found.append(lost._replace(best=best, best_step=best_step, now=now, step=step))
     return found
@@ -71,11 +71,13 @@ def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
     lines = []
     for name, told in last.items():
         merged = [" + ".join(group) for group in told["groups"] if len(group) > 1]
+        compared = {label for group in told["groups"] for label in group}
+        number = f"{len(told['groups'])} groups of {len(compared)} classes" if merged else f"{len(compared)} classes"
         blind = ", ".join(told["blind"]) or "no class"
-        compared = f"{len(told['groups'])} groups of {sum(map(len, told['groups']))} classes"
-        lines.append(
-            f"{name} is taught on {compared}: its peer is blind to {blind}; merged {'; '.join(merged) or 'none'}."
-        )
+        left_out = [label for label in told["blind"] if label not in compared]
+        what_becomes = f"; merged {'; '.join(merged)}" if merged else ""
+        what_becomes += f"; left out {', '.join(left_out)}" if left_out else ""
+        lines.append(f"{name} is taught on {number}: its peer is blind to {blind}{what_becomes}.")
     return "\n".join(lines)
 
 
@@ -93,7 +95,7 @@ class ClassWatch(TrainerCallback):
         groups = self.pair.objective.class_groups
         if groups is None or not logs or "loss" not in logs:
             return
-        labels = next(iter(self.pair.students.values())).config.id2label
+        labels = self._labels()
         now = {
             name: {
                 "blind": [labels[i] for i in groups.blind_classes(learner)],
@@ -107,8 +109,11 @@ class ClassWatch(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         names = self.pair.names
-        if not state.is_world_process_zero or f"eval_{names[0]}_mean_iou" not in (metrics or {}):
+        if not state.is_world_process_zero or metric_name("eval", names[0], "mean_iou") not in (metrics or {}):
             return
-        for lost in lost_classes(state.log_history, names):
+        for lost in lost_classes(state.log_history, names, self._labels()):
             if lost.step == state.global_step:
                 logger.warning(str(lost))
+
+    def _labels(self) -> list[str]:
+        return next(iter(self.pair.students.values())).class_names

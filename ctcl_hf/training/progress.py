@@ -5,33 +5,30 @@ from collections.abc import Mapping, Sequence
 from transformers.trainer_callback import ProgressCallback
 
 from ..methods.pair import StudentPair
+from ..metrics.scores import Evaluation, Scores
 from ..tables import markdown_table
 
 
-def metrics_table(
-    metrics: Mapping[str, float],
-    names: Sequence[str],
-    prefix: str = "eval",
-    control: Mapping[str, float] | None = None,
-) -> str:
+def metrics_table(evaluation: Evaluation, title: str, control: Evaluation | None = None) -> str:
     """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU of classes that occur, in %.
 
-    control: scores of a run that trained the same students alone, without the prefix; shown beside, with the gain.
+    control: of the same students, trained alone; shown beside, with the gain.
     """
-    rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
-    starts = [f"{prefix}_{name}_iou_" for name in names]
-    scored = dict.fromkeys(key.removeprefix(start) for start in starts for key in metrics if key.startswith(start))
-    rows += [(name, f"iou_{name}") for name in scored]
-    columns = [[f"{prefix} (%)", *(title for title, _ in rows)]]
-    for name in names:
-        own = [metrics.get(f"{prefix}_{name}_{key}") for _, key in rows]
+    labels = list(dict.fromkeys(label for scores in evaluation.students.values() for label in scores.ious))
+    columns = [[f"{title} (%)", "mIoU", "pixel accuracy", "mean accuracy", *labels]]
+    for name, scores in evaluation.students.items():
+        own = _shares(scores, labels)
         columns.append([name, *map(_percent, own)])
         if control is not None:
-            alone = [control.get(f"{name}_{key}") for _, key in rows]
-            gains = [None if None in pair else pair[0] - pair[1] for pair in zip(own, alone, strict=True)]
+            alone = _shares(control.students[name], labels)
+            gains = [None if x is None or y is None else x - y for x, y in zip(own, alone, strict=True)]
             columns.append([f"{name} alone", *map(_percent, alone)])
             columns.append(["gain", *(_percent(gain, "+") for gain in gains)])
     return markdown_table(list(zip(*columns, strict=True)))
+
+
+def _shares(scores: Scores, labels: Sequence[str]) -> list[float | None]:
+    return [scores.mean_iou, scores.overall_accuracy, scores.mean_accuracy, *map(scores.ious.get, labels)]
 
 
 def _percent(share: float | None, sign: str = "") -> str:
@@ -51,17 +48,20 @@ def parameter_table(pair: StudentPair) -> str:
 class PairProgress(ProgressCallback):
     """Trainer's progress bar, with the pair's losses and scores in readable lines instead of one long dictionary."""
 
-    def __init__(self, names: Sequence[str]):
+    def __init__(self, names: Sequence[str], scores: Mapping[str, Evaluation]):
+        """`scores` are the trainer's, by prefix: the evaluation is there before its metrics are logged."""
         super().__init__()
         self.names = names
+        self.scores = scores
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.training_bar is None or not logs:
             return
         if "loss" in logs:
             self.training_bar.write(self.training_line(state.global_step, logs))
-        for prefix in {key.removesuffix(f"_{self.names[0]}_mean_iou") for key in logs} - logs.keys():
-            self.training_bar.write(f"step {state.global_step}\n{metrics_table(logs, self.names, prefix)}")
+        for prefix, evaluation in self.scores.items():
+            if f"{prefix}_loss" in logs:
+                self.training_bar.write(f"step {state.global_step}\n{metrics_table(evaluation, prefix)}")
 
     def training_line(self, step: int, logs: dict[str, float]) -> str:
         """`step 40 | cnn ce 1.234 hfd 0.123 ... | vit ...`: every term of each student, unweighted."""

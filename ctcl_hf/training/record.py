@@ -20,6 +20,7 @@ from ..data import SegmentationSamples, TrainingTransform
 from ..data.fingerprint import fingerprint
 from ..data.streaming import StreamedRows
 from ..methods.pair import StudentPair
+from ..metrics.scores import Evaluation
 from ..publishing.card import RECORD_FILE, RECORD_FORMAT, write_record
 from ..students import Student
 from .optim import settings_for
@@ -36,7 +37,7 @@ class RunFacts:
     dataset: its name.
     dataset_title: what it is called in a sentence, where its name is not enough.
     dataset_id: "user/name", if it comes from the Hub, to which the card then links.
-    control: scores of a run that trained the same students alone, as `CTCLTrainer.scores`.
+    control: by split, scores of a run that trained the same students alone, as `CTCLTrainer.scores`.
     license: an identifier of the Hub's; "unknown" where the publisher has not chosen one.
     figure: file of a picture that each card shows.
     protocol: how the scores were taken, in words.
@@ -47,7 +48,7 @@ class RunFacts:
     dataset_id: str | None = None
     recipe: str | None = None
     command: str | None = None
-    control: Mapping[str, Mapping[str, float]] | None = None
+    control: Mapping[str, Evaluation] | None = None
     license: str = "unknown"
     figure: Path | None = None
     protocol: str | None = None
@@ -75,14 +76,14 @@ def record(
     inputs: Mapping[str, Any],
     facts: RunFacts,
     steps: int = 0,
-    scores: Mapping[str, Mapping[str, float]] | None = None,
+    scores: Mapping[str, Evaluation] | None = None,
 ) -> dict[str, Any]:
     """Everything that is known of a run, as JSON holds it.
 
     Args:
         inputs: see `record_of_inputs`.
         steps: optimizer steps behind the weights.
-        scores: by split, then by "STUDENT_mean_iou", "STUDENT_iou_CLASS", ... and "images": of these very weights.
+        scores: by split, of these very weights.
     """
     recorded = {
         "format": RECORD_FORMAT,
@@ -112,8 +113,8 @@ def record(
         "machine": machine(args.device, args.world_size),
         "versions": versions(),
         "steps": steps,
-        "scores": scores or {},
-        "control": facts.control or {},
+        "scores": {split: of.to_json() for split, of in (scores or {}).items()},
+        "control": {split: of.to_json() for split, of in (facts.control or {}).items()},
     }
     return json.loads(json.dumps(recorded))
 
@@ -134,6 +135,7 @@ def _student(student: Student) -> dict[str, Any]:
         "image_size": [student.image_processor.size["height"], student.image_processor.size["width"]],
         "origin": student.origin,
         "custom_code": bool(type(student.model)._auto_class),
+        "palette": student.config.to_dict().get("palette"),
     }
 
 
@@ -152,9 +154,8 @@ def record_of_inputs(pair: StudentPair, train: Dataset | None, evaluation: Any) 
     Of data that are no `SegmentationSamples` it knows the kind and the number of images. What scores alone depend on is
     not part of it.
     """
-    config = next(iter(pair.students.values())).config
     data = {
-        "classes": [config.id2label[i] for i in range(config.num_labels)],
+        "classes": next(iter(pair.students.values())).class_names,
         "ignore_index": pair.objective.ignore_index,
         "train": None if train is None else _samples(train, with_transform=True),
         "validation": None if evaluation is None else _samples(evaluation, with_transform=False),

@@ -30,10 +30,6 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         order = self.draw(np.random.default_rng([self.seed, self.epoch]))
         return iter([(self.seed, self.epoch, int(index)) for index in order])
 
-    def batch(self, number: int, size: int) -> list[int]:
-        """The indices in a batch of the present epoch."""
-        return [index for _, _, index in self][number * size : (number + 1) * size]
-
 
 class EpochCallback(TrainerCallback):
     """Tells the sampler its epoch, of a resumed run too, where Trainer's own way to tell it does not reach."""

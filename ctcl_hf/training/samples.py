@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
-from ..data import BadSample, SegmentationSamples
+from ..data import IGNORE_INDEX, BadSample, SegmentationSamples
 from ..methods.pair import StudentPair
 from .reproducibility import drawn_from
 
 
 class CheckedSamples(Dataset):
     """A data set that is indexed by number, asked for by index or, to train, by (seed, epoch, index).
+
+    An item carries its "index", so that whoever has a batch can say which images it is of.
 
     `SegmentationSamples`, within `Subset` and `ConcatDataset` too, draw their augmentation from that key. For any other
     (a list, a `datasets.Dataset`, a class of one's own), random numbers are the key's while an item is made, and it is
@@ -47,7 +49,7 @@ class CheckedSamples(Dataset):
         seed, epoch, index = key if isinstance(key, tuple) else (0, 0, key)
         dataset, own = origin(self.dataset, index)
         if isinstance(dataset, SegmentationSamples):
-            return dataset[seed, epoch, own]
+            return dataset[seed, epoch, own] | {"index": index}
         with drawn_from(seed, epoch, index):
             sample = dataset[own]
         try:
@@ -61,7 +63,7 @@ class CheckedSamples(Dataset):
                 f"Sample {index} of the {type(self.dataset).__name__} cannot be used: {error}. Expected: a dictionary "
                 "of pixel_values (3, height, width), RGB in 0..255, and labels (height, width), class ids."
             ) from error
-        return sample
+        return sample | {"index": index}
 
     def check_first(self, to_train: bool) -> None:
         """Makes the first item, so that a data set that cannot be used is told at once. ValueError says why."""
@@ -69,6 +71,11 @@ class CheckedSamples(Dataset):
             raise ValueError(f"The data set, a {type(self.dataset).__name__}, has no sample.")
         if not isinstance(origin(self.dataset, 0)[0], SegmentationSamples):  # whose bad files training tells
             self[(0, 0, 0) if to_train else 0]
+        elif self.ignore_index != IGNORE_INDEX:
+            raise ValueError(
+                f"Pixels without a class are {IGNORE_INDEX} in the data, but {self.ignore_index} to the students "
+                "(semantic_loss_ignore_index of their configuration). Load them with ctcl_hf.load_student, or set it."
+            )
 
     def name(self, index: int) -> str:
         """A sample's files, or its number where it has none that are known."""

@@ -1,6 +1,5 @@
 """The training loop: transformers' Trainer around a pair of students."""
 
-import math
 from collections import defaultdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..arguments.training import CTCLArguments
 from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
 from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
+from ..metrics.scores import Evaluation
 from ..publishing.background import Publisher
 from ..publishing.card import write_cards
 from ..scoring.evaluate import NothingToScore, evaluate_pair
@@ -83,7 +83,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         args.check_dataset(train_dataset)
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
-        self.scores: dict[str, dict[str, float]] = {}  # by prefix, of the present weights
+        self.scores: dict[str, Evaluation] = {}  # by prefix, of the present weights
         self.image_counts: dict[str, ImageCounts] = {}  # by student, of this process's share of the last evaluation
         named = {"cnn": args.cnn_hub_model_id, "vit": args.vit_hub_model_id}
         self.publisher = Publisher(
@@ -111,7 +111,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         )
         guard_trackers(self.callback_handler)
         if self.pop_callback(ProgressCallback) is not None:
-            self.add_callback(PairProgress(model.names))
+            self.add_callback(PairProgress(model.names, self.scores))
         if train_dataset is not None:
             data_seed = args.seed if args.data_seed is None else args.data_seed
             draw = None
@@ -220,19 +220,8 @@ class CTCLTrainer(PairCheckpoints, Trainer):
 
     def _images_of_step(self) -> list[str]:
         """The training images of this process's batches of the present step: files, or numbers in other data sets."""
-        args, data = self.args, self.train_dataset
-        together = args.train_batch_size * args.world_size
-        batches = len(data) // together if args.dataloader_drop_last else math.ceil(len(data) / together)
-        steps = math.ceil(batches / args.gradient_accumulation_steps)
-        first = self._place[0] % steps * args.gradient_accumulation_steps
-        numbers = [
-            number
-            for i in range(len(self._step_batches))
-            for number in self.train_sampler.batch(
-                (first + i) * args.world_size + args.process_index, args.train_batch_size
-            )
-        ]
-        return [samples_for(self.model, data).name(number) for number in numbers]
+        samples = samples_for(self.model, self.train_dataset)
+        return [samples.name(index) for batch in self._step_batches for index in batch["index"].tolist()]
 
     def get_train_dataloader(self) -> DataLoader:
         if self.train_dataset is None:
@@ -288,7 +277,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(**inputs)
+        outputs = model(pixel_values=inputs["pixel_values"], labels=inputs["labels"])
         self._step_terms.append(outputs["terms"])
         self._step_batches.append(inputs)
         for name, value in (outputs["terms"] | {"loss": outputs["loss"].detach()}).items():
@@ -322,7 +311,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.callback_handler.eval_dataloader = dataloader  # for the progress bar
         batches = map(self._prepare_inputs, dataloader)
         try:
-            results, images, self.image_counts = evaluate_pair(
+            evaluation, self.image_counts = evaluate_pair(
                 self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
             )
         except NothingToScore:
@@ -332,14 +321,12 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         except BadSample as error:
             self.preemption.owes_evaluation = self.is_in_train
             raise self._save_before("evaluation", error) from error
-        self.scores[metric_key_prefix] = results | {"images": images}
-        for key in ("mean_iou", "loss"):
-            results[key] = sum(results[f"{name}_{key}"] for name in self.model.names) / len(self.model.names)
+        self.scores[metric_key_prefix] = evaluation
         return EvalLoopOutput(
             predictions=None,
             label_ids=None,
-            metrics={f"{metric_key_prefix}_{key}": value for key, value in results.items()},
-            num_samples=images,
+            metrics=evaluation.metrics(metric_key_prefix),
+            num_samples=evaluation.images,
         )
 
     def _after_evaluation_batch(self) -> None:

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from data.files import PALETTE, png
-from data.test_own import NAMES, SIZE, ids, labels, picture, save
+from helpers.pictures import NAMES, SIZE, ids, labels, picture, save
 
 from ctcl_hf.data import build_own
 from ctcl_hf.data.shards import write_shards

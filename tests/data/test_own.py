@@ -6,26 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 from datasets import Dataset, Features, Image, Value
+from helpers.pictures import NAMES, SIZE, ids, labels, picture, read, save
 
 from ctcl_hf.data import BadSample, build_own
-
-SIZE = (24, 32)
-NAMES = ("ground", "tree", "sky")
-
-
-def picture(path, seed=0, size=SIZE, mode="RGB"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    PIL.Image.fromarray(pixels).convert(mode).save(path)
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PIL.Image.fromarray(pixels).save(path)
-
-
-def ids(*values):
-    return np.resize(np.array(values, dtype=np.uint8), SIZE)
 
 
 @pytest.fixture
@@ -36,14 +19,6 @@ def folder(tmp_path):
             picture(root / split / "images" / f"{i}.jpg", i)
             save(root / split / "masks" / f"{i}.png", ids(0, 1, 2, 255))
     return root
-
-
-def read(data, split="train", index=0):
-    return data.samples(split, lambda *pair: pair)[index]
-
-
-def labels(data, split="train", index=0):
-    return set(np.unique(read(data, split, index)["labels"]).tolist())
 
 
 def test_a_folder_of_pairs_is_a_data_set(folder):
@@ -358,3 +333,27 @@ def test_the_usual_size_is_that_of_most_images_and_never_huge():
 def test_the_unused_split_of_a_hub_data_set_does_no_harm(tmp_path, rows):
     name = parquet(tmp_path / "more", rows, splits=("train", "validation", "extra"))
     assert set(build_own(name, class_names=NAMES).splits) == {"train", "validation"}
+
+
+def shown_in(folder, palette, **told):
+    """Data whose masks are PNGs with a palette of the first colours."""
+    for path in folder.glob("*/masks/*.png"):
+        mask = PIL.Image.fromarray(np.asarray(PIL.Image.open(path)) % 3)
+        mask.putpalette([channel for colour in palette for channel in colour])
+        mask.save(path)
+    return build_own(str(folder), class_names=NAMES, **told).palette
+
+
+COLOURS = ((0, 0, 0), (10, 200, 30), (90, 90, 250))
+
+
+def test_classes_are_drawn_in_the_colours_that_masks_with_a_palette_show(folder):
+    """They were drawn in colours of our own, whatever an annotator had chosen."""
+    assert shown_in(folder, COLOURS) == COLOURS
+    assert shown_in(folder, COLOURS, label_map={1: 2, 2: 1}) == (COLOURS[0], COLOURS[2], COLOURS[1])
+
+
+@pytest.mark.parametrize("palette", [[(i, i, i) for i in range(256)], [(200, 0, 0)] * 256, COLOURS[:2]])
+def test_a_palette_that_tells_no_classes_apart_is_not_drawn_in(folder, palette):
+    without = build_own(str(folder), class_names=NAMES).palette
+    assert shown_in(folder, palette) == without

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import CLASSES, make_data
 from datasets import Dataset, Features, Value
-from training.test_trainer import assert_equal_weights, make_trainer, training_logs, weights
+from helpers.training import assert_equal_weights, make_trainer, training_logs, weights
 
 from ctcl_hf.data import BadSample, build_own
 from ctcl_hf.data.shards import write_shards

@@ -20,6 +20,10 @@ def counts_of(peer, learner=None):
     return torch.stack([peer if learner is None else learner, peer]).long()
 
 
+def grouped(**settings):
+    return ClassGroups(K, peers=(1, 0), **{"compared": "grouped"} | settings)
+
+
 def feed(groups, counts):
     """A step that counts this, and the beginning of the next, as in training, where a first step knows nothing."""
     if not groups.confusion.any():
@@ -76,7 +80,7 @@ def test_a_class_alone_keeps_its_log_probability_bit_for_bit_and_vanishing_ones_
 
 
 def test_a_blind_class_is_merged_with_what_the_peer_says_instead():
-    groups = ClassGroups(K, peers=(1, 0))
+    groups = grouped()
     feed(groups, counts_of(NO_FENCE, KNOWS))
     assert groups.blind_classes(0) == [1]
     assert groups.of_learner(0) == ((0,), (1, 2), (3,))
@@ -85,12 +89,24 @@ def test_a_blind_class_is_merged_with_what_the_peer_says_instead():
 
 
 def test_nothing_is_taught_before_the_first_step():
-    assert ClassGroups(K, peers=(1, 0)).of_learner(0) == ((0, 1, 2, 3),)
+    assert grouped().of_learner(0) == ((0, 1, 2, 3),)
+
+
+def test_known_classes_are_those_that_were_seen_and_that_the_peer_is_not_blind_to():
+    groups = grouped(compared="known")
+    assert groups.of_learner(0) == ()  # before the first step
+    feed(groups, counts_of(NO_FENCE, KNOWS))
+    assert groups.of_learner(0) == ((0,), (2,), (3,))
+    assert groups.of_learner(1) == ((0,), (1,), (2,), (3,))
+    unseen = confusion([90, 0, 10, 0], [0, 0, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
+    groups = grouped(compared="known")
+    feed(groups, counts_of(unseen))
+    assert groups.of_learner(0) == ((0,), (2,), (3,))
 
 
 def test_a_class_that_was_never_seen_is_neither_blind_nor_merged():
     unseen = confusion([90, 0, 10, 0], [0, 0, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
-    groups = ClassGroups(K, peers=(1, 0))
+    groups = grouped()
     feed(groups, counts_of(unseen))
     assert groups.blind_classes(0) == []
     assert groups.of_learner(0) == ((0,), (1,), (2,), (3,))
@@ -99,7 +115,7 @@ def test_a_class_that_was_never_seen_is_neither_blind_nor_merged():
 @pytest.mark.parametrize(("known", "blind"), [(3, True), (6, False)])
 def test_a_peer_is_blind_below_a_twentieth_even_where_the_learner_knows_no_more(known, blind):
     peer = confusion([100, 0, 0, 0], [100 - known, known, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
-    groups = ClassGroups(K, peers=(1, 0))
+    groups = grouped()
     feed(groups, counts_of(peer))
     assert (groups.blind_classes(0) == [1]) == blind
 
@@ -109,7 +125,7 @@ def test_a_blind_class_recovers_above_the_bound_at_which_it_went_blind():
         return confusion([100, 0, 0, 0], [100 - found, found, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
 
     learner = peer(100)
-    groups = ClassGroups(K, peers=(1, 0), memory=0.0)
+    groups = grouped(memory=0.0)
     seen = []
     for found in (60, 45, 60, 75, 60, 45):  # IoU of the class in percent; blind below 50, no longer from 70
         feed(groups, counts_of(peer(found), learner))
@@ -118,7 +134,7 @@ def test_a_blind_class_recovers_above_the_bound_at_which_it_went_blind():
 
 
 def test_what_a_step_counts_decides_from_the_next_one_on():
-    groups = ClassGroups(K, peers=(1, 0))
+    groups = grouped()
     groups.count(counts_of(NO_FENCE, KNOWS))
     groups.count(counts_of(NO_FENCE, KNOWS))
     assert groups.of_learner(0) == ((0, 1, 2, 3),)
@@ -128,14 +144,14 @@ def test_what_a_step_counts_decides_from_the_next_one_on():
 
 
 def test_counts_are_forgotten_at_the_pace_of_the_memory():
-    groups = ClassGroups(K, peers=(1, 0), memory=0.9)
+    groups = grouped(memory=0.9)
     feed(groups, counts_of(KNOWS))
     feed(groups, counts_of(NO_FENCE))
     assert torch.allclose(groups.confusion[1], 0.9 * KNOWS + NO_FENCE)
 
 
 def test_its_state_is_what_its_groups_depend_on():
-    first, second = ClassGroups(K, peers=(1, 0)), ClassGroups(K, peers=(1, 0))
+    first, second = grouped(), grouped()
     feed(first, counts_of(NO_FENCE, KNOWS))
     second.load_state_dict(first.state_dict())
     first.count(counts_of(KNOWS))

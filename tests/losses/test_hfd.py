@@ -6,7 +6,7 @@ import pytest
 import reference
 import torch
 from conftest import make_cnn, make_vit
-from losses.test_pixel import assert_same_value_and_gradients, random_logits
+from helpers.losses import assert_same_value_and_gradients, random_logits
 from torch import nn
 
 from ctcl_hf.losses import as_constant, hfd

@@ -3,30 +3,9 @@
 import pytest
 import reference
 import torch
+from helpers.losses import IGNORE, assert_same_value_and_gradients, random_labels, random_logits
 
 from ctcl_hf.losses import cross_entropy_loss, cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
-
-IGNORE = 255
-
-
-def random_logits(*shape, scale=3.0):
-    return (torch.randn(*shape, dtype=torch.float64) * scale).requires_grad_()
-
-
-def random_labels(batch, height, width, classes, ignored=0.2):
-    labels = torch.randint(0, classes, (batch, height, width))
-    labels[torch.rand(labels.shape) < ignored] = IGNORE
-    return labels
-
-
-def assert_same_value_and_gradients(ours, theirs, inputs, upstream=2.0, tolerance=1e-9):
-    assert torch.allclose(ours, theirs, atol=tolerance, rtol=1e-9), (ours.item(), theirs.item())
-    our_gradients = torch.autograd.grad(upstream * ours, inputs, allow_unused=True, retain_graph=True)
-    their_gradients = torch.autograd.grad(upstream * theirs, inputs, allow_unused=True, retain_graph=True)
-    for ours_, theirs_ in zip(our_gradients, their_gradients, strict=True):
-        ours_ = torch.zeros(()) if ours_ is None else ours_
-        theirs_ = torch.zeros(()) if theirs_ is None else theirs_
-        assert (ours_ - theirs_).abs().max() < tolerance
 
 
 @pytest.mark.parametrize("size", [(8, 12), (7, 9), (3, 4)])
@@ -60,13 +39,6 @@ def test_pixel_bsd_equals_the_loop(direction, temperature, taught):
 def test_the_two_directions_of_the_divergence_differ():
     learner, peer = random_logits(1, 4, 2, 2), random_logits(1, 4, 2, 2)
     assert not torch.allclose(kl_map(learner, peer, "reverse"), kl_map(learner, peer, "forward"))
-
-
-def test_pixel_bsd_gives_its_peer_no_gradient():
-    learner, peer = random_logits(1, 4, 5, 6), random_logits(1, 4, 5, 6)
-    pixel_bsd(learner, peer, torch.ones(1, 5, 6, dtype=torch.bool)).backward()
-    assert learner.grad.abs().sum() > 0
-    assert peer.grad is None
 
 
 def test_an_empty_selection_is_zero_and_has_a_graph():

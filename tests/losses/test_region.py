@@ -3,7 +3,7 @@
 import pytest
 import reference
 import torch
-from losses.test_pixel import assert_same_value_and_gradients, random_logits
+from helpers.losses import assert_same_value_and_gradients, random_logits
 
 from ctcl_hf.losses import average_pool, cosine_distance, region_bsd, region_sums, spread, teaching_directions
 

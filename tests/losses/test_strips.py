@@ -23,6 +23,7 @@ UPSTREAM = (2.0, -0.5, 3.0, 0.7)
 SELECTIVE = PixelTeaching(peers=(1, 0), selective=True, divisor="taught")
 # Of five classes, of each student: some merged, all merged, none merged.
 SOME, ALL, NONE = ((0, 3), (1,), (2, 4)), ((0, 1, 2, 3, 4),), ((0,), (1,), (2,), (3,), (4,))
+KNOWN = ((0,), (2,), (3,))  # the others are left out
 
 
 def plain(logits, labels, teaching, teachers=()):
@@ -37,14 +38,16 @@ def plain(logits, labels, teaching, teachers=()):
     ce, pixel = tuple(masked_mean(values, valid) for values in maps), []
     for i, j in enumerate(teaching.peers):
         learner, peer = upsampled[i], upsampled[j].detach()
+        taught = teaches[1 - i] if teaching.selective else valid
         groups = teaching.groups and teaching.groups[i]
         if groups is not None:
+            taught = taught & torch.isin(labels, torch.tensor([label for group in groups for label in group]))
+            groups = groups or [(0,)]  # in one there is nothing to learn, too
             learner, peer = (
                 torch.stack([torch.softmax(z, 1)[:, list(group)].sum(1) for group in groups], 1).log()
                 for z in (learner, peer)
             )
         divergence = kl_map(learner, peer, teaching.direction, teaching.temperature)
-        taught = teaches[1 - i] if teaching.selective else valid
         divided_by = taught if teaching.divisor == "taught" else valid
         pixel.append(torch.where(taught, divergence, 0).sum() / divided_by.sum().clamp_min(1))
     return strips.PixelLosses(ce, tuple(pixel), tuple(maps), teaches, None)
@@ -144,13 +147,28 @@ def test_float32_and_bfloat16_logits_equal_the_plain_losses_to_rounding():
     for dtype in (torch.float32, torch.bfloat16):
         logits, labels = random_case((8, 6), (8, 6), (32, 24), dtype=dtype)
         # In bfloat16 the gradients leave in bfloat16: 8 bits of mantissa, about 0.4 %.
-        for teaching in (SELECTIVE, SELECTIVE._replace(divisor="labelled", groups=(SOME, SOME))):
+        for teaching in (
+            SELECTIVE,
+            SELECTIVE._replace(divisor="labelled", groups=(SOME, SOME)),
+            SELECTIVE._replace(divisor="labelled", groups=(KNOWN, KNOWN)),
+        ):
             assert_equal_to_plain(logits, labels, teaching, tolerance=1e-5 if dtype == torch.float32 else 8e-3)
 
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 @pytest.mark.parametrize("divisor", ["taught", "labelled"])
-@pytest.mark.parametrize("groups", [None, (SOME, ALL), (NONE, SOME), (((0, 1, 2, 3), (4,)), None)])
+@pytest.mark.parametrize(
+    "groups",
+    [
+        None,
+        (SOME, ALL),
+        (NONE, SOME),
+        (((0, 1, 2, 3), (4,)), None),
+        (KNOWN, None),
+        (((1, 4), (2,)), KNOWN),
+        (((3,),), ()),
+    ],
+)
 def test_divisors_and_groups_equal_the_plain_losses(direction, divisor, groups):
     logits, labels = random_case((8, 6), (4, 3), (32, 24))
     assert_equal_to_plain(logits, labels, SELECTIVE._replace(direction=direction, divisor=divisor, groups=groups))
@@ -161,12 +179,11 @@ def test_divisors_and_groups_equal_the_plain_losses(direction, divisor, groups):
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 @pytest.mark.parametrize("divisor", ["taught", "labelled"])
-def test_grouped_pixel_bsd_equals_the_loops(direction, divisor):
+@pytest.mark.parametrize("of_vit", [((0,), (1, 2, 3, 4)), KNOWN])
+def test_grouped_pixel_bsd_equals_the_loops(direction, divisor, of_vit):
     logits, labels = random_case((3, 2), (3, 2), (6, 8), images=1)
     logits = [values.requires_grad_() for values in logits]
-    teaching = SELECTIVE._replace(
-        direction=direction, divisor=divisor, groups=(SOME, ((0,), (1, 2, 3, 4))), temperature=2
-    )
+    teaching = SELECTIVE._replace(direction=direction, divisor=divisor, groups=(SOME, of_vit), temperature=2)
     ours = strips.pixel_losses(logits, labels, IGNORE, teaching).pixel
     full = [reference.upsample_bilinear(values, (6, 8)) for values in logits]
     labelled = labels != IGNORE
@@ -175,7 +192,8 @@ def test_grouped_pixel_bsd_equals_the_loops(direction, divisor):
     )
     for i, j in ((0, 1), (1, 0)):
         values = reference.grouped_kl_map(full[i], full[j], teaching.groups[i], direction, 2)
-        theirs = reference.divided_sum(values, teaches[j], teaches[j] if divisor == "taught" else labelled)
+        taught = teaches[j] & reference.in_a_group(labels, teaching.groups[i])
+        theirs = reference.divided_sum(values, taught, taught if divisor == "taught" else labelled)
         assert torch.allclose(ours[i], theirs, atol=1e-12)
         found, wanted = (
             torch.autograd.grad(2 * value, logits, allow_unused=True, retain_graph=True) for value in (ours[i], theirs)
@@ -199,10 +217,24 @@ def test_within_a_group_the_gradient_keeps_the_shares_of_the_classes(direction, 
     assert (gradient.abs().sum(1) > 0).all()
 
 
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("direction", ["reverse", "forward"])
+def test_a_class_that_is_left_out_is_moved_by_nothing_and_at_its_pixels_nothing_is_taught(direction, temperature):
+    logits, labels = random_case((8, 6), (8, 6), (8, 6), ignored=0.0)
+    teaching = PixelTeaching((1, 0), direction=direction, temperature=temperature, groups=(KNOWN, KNOWN))
+    logits = [values.requires_grad_() for values in logits]
+    (gradient,) = torch.autograd.grad(strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0], logits[0])
+    known = (labels == 0) | (labels == 2) | (labels == 3)
+    assert not gradient[:, [1, 4]].any()
+    assert torch.equal(gradient.abs().sum(1) > 0, known)
+    # Whatever one known class gains another one loses: their sum against the others stays with the labels.
+    assert torch.allclose(gradient.sum(1), torch.zeros(8, 6, dtype=torch.float64), atol=1e-12)
+
+
 def test_frozen_teachers_and_a_target_equal_the_plain_losses_and_get_no_gradient():
     logits, labels = random_case((8, 6), (4, 3), (32, 24))
     teachers, _ = random_case((8, 6), (2, 3), (32, 24))
-    for groups in (None, (SOME, ((0, 1), (2, 3), (4,)))):
+    for groups in (None, (SOME, ((0, 1), (2, 3), (4,))), (KNOWN, ((1,), (2,)))):
         assert_equal_to_plain(logits, labels, PixelTeaching((2, 3), temperature=2.0, groups=groups), teachers)
         assert_equal_to_plain(logits, labels, PixelTeaching((2, 2), target=minimum_target, groups=groups))
 
@@ -212,7 +244,8 @@ def test_any_number_of_classes_equals_the_plain_losses(classes):
     logits, labels = random_case((4, 3), (4, 3), (16, 12), classes=classes)
     half = classes // 2
     groups = (*((i,) for i in range(half)), tuple(range(half, classes)))
-    assert_equal_to_plain(logits, labels, SELECTIVE._replace(divisor="labelled", groups=(groups, groups)))
+    known = tuple((i,) for i in range(half, classes))
+    assert_equal_to_plain(logits, labels, SELECTIVE._replace(divisor="labelled", groups=(groups, known)))
 
 
 def test_no_class_merged_is_eq_4_bit_for_bit_and_all_merged_teaches_nothing():

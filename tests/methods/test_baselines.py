@@ -83,12 +83,16 @@ def test_the_first_cross_entropies_of_all_methods_are_equal_bit_for_bit():
     assert len({(terms["ce_a"].item(), terms["ce_b"].item()) for terms in found}) == 1
 
 
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", [*TERMS, "ctcl"])
 def test_swapping_the_students_swaps_their_terms(name):
     images, labels = batch()
-    pair = make_pair(name).eval()
-    teachers = {"teachers": tuple(pair.objective.teachers)[::-1]} if name == "offline_kd" else {}
-    swapped = METHODS[name](*reversed(pair.students.values()), **teachers)
+    options = {"pixel_classes": "all"} if name == "ctcl" else {}
+    pair = make_pair(name, **options).eval()
+    if name == "offline_kd":
+        options["teachers"] = tuple(pair.objective.teachers)[::-1]
+    swapped = METHODS[name](*reversed(pair.students.values()), **options).double()
+    for i in (0, 1):
+        swapped.projections[i].load_state_dict(pair.objective.projections[1 - i].state_dict())
     outputs, terms = terms_of(pair, images, labels)
     other = swapped(*reversed(outputs), labels, *swapped.teacher_outputs(images))
     for i in (0, 1):
@@ -175,9 +179,10 @@ def test_general_kdcl_distils_from_the_mixture_that_it_has_observed():
 
 
 @pytest.mark.parametrize("name", ["dml", "offline_kd", "kdcl"])
-def test_methods_that_match_logits_compare_groups_of_classes_if_asked_to(name):
+@pytest.mark.parametrize(("classes", "of_cnn"), [("grouped", ((0, 1), (2,))), ("known", ((0,), (2,)))])
+def test_methods_that_match_logits_compare_what_the_peer_knows_if_asked_to(name, classes, of_cnn):
     images, labels = batch(size=(32, 32))
-    pair = make_pair(name, pixel_classes="grouped").eval()
+    pair = make_pair(name, pixel_classes=classes).eval()
     groups = pair.objective.class_groups
     assert len(groups.confusion) == {"dml": 2, "offline_kd": 4, "kdcl": 3}[name]
     groups.confusion.copy_(torch.tensor([[90.0, 10, 0], [60, 0, 0], [0, 5, 95]]))
@@ -190,10 +195,11 @@ def test_methods_that_match_logits_compare_groups_of_classes_if_asked_to(name):
     if name == "kdcl":
         peers = 2 * [minimum_target(full, torch.where(labels == IGNORE, 0, labels).unsqueeze(1))]
     labelled = labels != IGNORE
-    for i, own in enumerate((((0, 1), (2,)), ((0,), (1,), (2,)))):
+    for i, own in enumerate((of_cnn, ((0,), (1,), (2,)))):
         temperature = 2.0 if name == "kdcl" else 1.0
         values = reference.grouped_kl_map(full[i], peers[i], own, "forward", temperature)
-        assert torch.allclose(terms[i].losses["kl"], reference.divided_sum(values, labelled, labelled))
+        taught = labelled & reference.in_a_group(labels, own)
+        assert torch.allclose(terms[i].losses["kl"], reference.divided_sum(values, taught, labelled))
     pair.train()
     pair(images, labels)
     assert groups.counted.sum() == len(groups.confusion) * (labels != IGNORE).sum()

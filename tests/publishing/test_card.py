@@ -1,9 +1,9 @@
 """A card says what its run recorded, in metadata that the Hub reads, with a snippet that runs."""
 
-import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +47,12 @@ def trained(tmp_path_factory):
     trainer = make_trainer(folder, facts=facts)
     trainer.train()
     trainer.model.students["vit"].origin = "nvidia/mit-b1"
+    trainer.model.students["cnn"].config.palette = [[0, 0, 90], [200, 200, 0], [255, 0, 0]]
     trainer.evaluate()
     trainer.evaluate(trainer.eval_dataset, metric_key_prefix="test")
-    scores = json.loads(json.dumps(trainer.scores))
-    facts.control = {"test": {key: value / 2 for key, value in scores["test"].items()}}
+    found = trainer.scores["test"]
+    halved = {name: replace(scores, mean_iou=scores.mean_iou / 2) for name, scores in found.students.items()}
+    facts.control = {"test": replace(found, students=halved)}
     trainer.save_model()
     return trainer, folder
 
@@ -63,8 +65,8 @@ def test_metadata_is_what_the_hub_reads(trained):
     assert {(result.dataset_type, result.dataset_name) for result in data.eval_results} == {("artist/halves", "halves")}
     results = {(result.dataset_split, result.metric_type): result.metric_value for result in data.eval_results}
     assert results == {
-        ("test", "mean_iou"): trainer.scores["test"]["vit_mean_iou"],
-        ("test", "accuracy"): trainer.scores["test"]["vit_overall_accuracy"],
+        ("test", "mean_iou"): trainer.scores["test"].students["vit"].mean_iou,
+        ("test", "accuracy"): trainer.scores["test"].students["vit"].overall_accuracy,
     }
     assert ModelCard.load(folder / "cnn" / "README.md").data.base_model is None  # nobody said what it started from
 
@@ -79,10 +81,13 @@ def test_the_text_holds_what_was_recorded(trained):
     assert "| steps | 1 of 4 images |" in text
     assert "| seed | 42 |" in text and "| recipe | tiny |" in text and "torch 2" in text
     assert "hfd 0.1" in text and "kl_direction forward" in text
-    iou = 100 * trainer.scores["test"]["cnn_mean_iou"]
+    scores = trainer.scores["test"].students["cnn"]
+    iou = 100 * scores.mean_iou
     assert f"| **cnn**, test | 5 | {iou:.2f} |" in text
     assert f"| cnn trained alone, test | 5 | {iou / 2:.2f} |" in text
-    assert f"| dot | {100 * trainer.scores['test']['cnn_iou_dot']:.2f} |" in text
+    assert f"| dot | {100 * scores.ious['dot']:.2f} |" in text
+    assert "Classes: left (#00005a), right (#c8c800), dot (#ff0000)." in text
+    assert "Classes: left, right, dot." in (folder / "vit" / "README.md").read_text()  # whose colours nobody said
     assert "](figure.png)" in text and (folder / "cnn" / "figure.png").is_file()
     assert "@inproceedings{zhu2023good," in text
     assert "{{" not in text and "None" not in text

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from browser import chromium, needs_chromium
 from conftest import make_cnn, make_vit
 from data.files import GREY, png
 from gradio.data_classes import ImageData
+from helpers.browser import chromium, needs_chromium
 from publishing.client import EXAMPLES, environment, run
 from publishing.server import Hub, Repo
 
@@ -108,6 +108,17 @@ def test_the_space_refuses_an_image_that_it_would_not_see_as_it_is(tmp_path):
     assert "They disagree on" in upload(8)[-1]
     with pytest.raises(app["gr"].Error, match=r"^'?16\.png: An image must have 8 bits per channel"):
         upload(16)
+
+
+def test_the_space_shows_classes_in_the_colours_that_a_student_keeps(tmp_path):
+    app = runpy.run_path(str(APP))
+    for student in (make_cnn(), make_vit()):
+        student.config.palette = [[1, 2, 3], [40, 50, 60], [7, 8, 9]]
+        student.save_pretrained(str(tmp_path / student.family))
+    page = app["demo"]([str(tmp_path / "cnn"), str(tmp_path / "vit")])
+    legend = next(block for block in page.blocks.values() if block.elem_id == "legend")
+    assert "rgb(40,50,60)" in legend.value
+    assert len({tuple(colour) for colour in app["palette"](None, 3).tolist()}) == 3
 
 
 def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):

@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 import torch
 from conftest import make_cnn, make_vit
-from test_examples import EXAMPLES, SMALL, TINY, run
+from helpers.commands import EXAMPLES, SMALL, TINY, run
 
 from ctcl_hf import METHODS
 from ctcl_hf.arguments.method import MethodArguments
@@ -133,7 +133,7 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["Vanilla", "dml", "offline_kd", "ctcl --kl_direction reverse"]
     results = json.loads((folder / "mobilenetv2_035+mit-b0/seed-42/dml/results.json").read_text())
-    assert float(rows[1]["first_miou"]) == 100 * results["scores"]["validation"]["cnn_mean_iou"]
+    assert float(rows[1]["first_miou"]) == 100 * results["scores"]["validation"]["students"]["cnn"]["mean_iou"]
     assert float(rows[1]["sum_of_gains"]) == pytest.approx(float(rows[1]["first_gain"]) + float(rows[1]["second_gain"]))
     for name in ("curves-mobilenetv2_035+mit-b0.png", "figure-mobilenetv2_035+mit-b0.png"):
         assert PIL.Image.open(folder / name).size[0] > 400

@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 from accelerate import Accelerator
-from data.test_benchmarks import make_ade20k, make_cityscapes, make_voc
-from data.test_own import ids, picture, save
+from helpers.benchmarks import make_ade20k, make_cityscapes, make_voc
+from helpers.pictures import ids, picture, save
 
 from ctcl_hf.arguments.data import DataArguments
 from ctcl_hf.arguments.recipes import parse_arguments
@@ -115,7 +115,7 @@ def test_a_layout_trains_and_its_students_score_as_the_run_said(layout, tmp_path
     for name in ("cnn", "vit"):
         scorer = Scorer(str(tmp_path / "run" / name), data, Accelerator(cpu=True))
         scores, images = scorer.score("validation", protocol, predictions=tmp_path / "png")
-        assert scores["mean_iou"] == pytest.approx(told["scores"]["validation"][f"{name}_mean_iou"], abs=1e-9)
+        assert scores.mean_iou == pytest.approx(told["scores"]["validation"]["students"][name]["mean_iou"], abs=1e-9)
         assert images.labelled_pixels > 0
     shutil.rmtree(tmp_path / "run")
 

@@ -8,14 +8,15 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from browser import chromium, needs_chromium
-from runs.pages import read_page, text_of
+from helpers.browser import chromium, needs_chromium
+from helpers.pages import read_page, text_of
 from transformers import TrainerControl, TrainerState
 
 from ctcl_hf.cli.report import write
 from ctcl_hf.data.findings import Finding
 from ctcl_hf.data.summary import DataSummary, SplitSummary
 from ctcl_hf.metrics import scores_from_counts
+from ctcl_hf.metrics.scores import Evaluation, Scores, evaluations_from_json
 from ctcl_hf.publishing.card import RECORD_FILE
 from ctcl_hf.runs.page.charts import interval_chart, line_chart, number
 from ctcl_hf.runs.page.live import LiveReport
@@ -29,13 +30,13 @@ IMAGES = tuple(f"frame-{i}" for i in range(7))
 def make_scores(rng):
     """Counts of a split, and the scores that are their sums."""
     counts = {name: rng.integers(0, 60, (7, 4, 4)).astype(np.uint32) for name in ("cnn", "vit")}
-    scores = {"images": 7}
+    students = {}
     for name, table in counts.items():
         found = scores_from_counts(torch.from_numpy(table.sum(0, dtype=np.int64)), 4, None)
-        scores |= {f"{name}_{key}": float(found[key]) for key in ("mean_iou", "mean_accuracy", "overall_accuracy")}
-        scores |= {f"{name}_iou_{c}": float(v) for c, v in zip(CLASSES, found["per_category_iou"], strict=True)}
-        scores[f"{name}_loss"] = float(rng.random())
-    return SplitCounts(IMAGES, counts), scores
+        shares = {what: float(found[what]) for what in ("mean_iou", "mean_accuracy", "overall_accuracy")}
+        ious = dict(zip(CLASSES, map(float, found["per_category_iou"]), strict=True))
+        students[name] = Scores(**shares, loss=float(rng.random()), ious=ious)
+    return SplitCounts(IMAGES, counts), Evaluation(7, students)
 
 
 def make_run(folder, classes=CLASSES, **changes):
@@ -64,12 +65,12 @@ def make_run(folder, classes=CLASSES, **changes):
         "versions": {"torch": "2.15.0"},
         "steps": 40,
         "titles": {"ce": "cross entropy (nats)", "teaches_pixels": "share of pixels it teaches"},
-        "scores": {"eval": scores, "validation": scores, "test": scores},
-        "control": {"validation": control},
+        "scores": {split: scores.to_json() for split in ("eval", "validation", "test")},
+        "control": {"validation": control.to_json()},
     } | changes
     history = [{"step": step, "ce_cnn": 1 / step, "ce_vit": 2 / step, "teaches_pixels_cnn": 0.625, "loss": 3.0}
                for step in range(2, 41, 2)]  # fmt: skip
-    history += [{"step": 40} | {f"eval_{key}": value for key, value in scores.items() if key != "images"}]
+    history += [{"step": 40} | scores.metrics("eval")]
     groups = {"blind": [CLASSES[1]], "groups": [[CLASSES[0]], list(CLASSES[1:])]}
     history += [{"step": 10, "class_groups": {"cnn": groups, "vit": groups}}]
     summary = DataSummary(CLASSES, {"train": SplitSummary(4, True), "validation": SplitSummary(4, True)})
@@ -92,13 +93,14 @@ def page(tmp_path_factory):
 
 def test_the_page_is_well_formed_and_holds_every_number_of_the_results(page):
     text, record = text_of(page), json.loads((page.parent / RECORD_FILE).read_text())
-    for scores in (*record["scores"].values(), *record["control"].values()):
-        for key, value in scores.items():
-            if key.endswith("_loss"):
-                assert record["control"]["validation"] == scores or f"{value:.4f}" in text, key
-            elif key != "images":
-                assert f"{100 * value:.2f}" in text, key
-    gain = 100 * (record["scores"]["validation"]["cnn_mean_iou"] - record["control"]["validation"]["cnn_mean_iou"])
+    scores, control = (evaluations_from_json(record[what]) for what in ("scores", "control"))
+    for of in (*scores.values(), *control.values()):
+        for student in of.students.values():
+            shares = (student.mean_iou, student.mean_accuracy, student.overall_accuracy, *student.ious.values())
+            assert all(f"{100 * share:.2f}" in text for share in shares)
+    assert all(f"{student.loss:.4f}" in text for of in scores.values() for student in of.students.values())
+    cnn, alone = scores["validation"].students["cnn"], control["validation"].students["cnn"]
+    gain = 100 * (cnn.mean_iou - alone.mean_iou)
     for expected in (
         f"{gain:+.2f} over itself alone",
         "Finished: step 40.",

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_examples import TINY
+from helpers.commands import TINY
 
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.metrics import scores_from_counts
@@ -42,7 +42,7 @@ def test_a_run_keeps_the_counts_of_every_image_which_add_up_to_its_scores(finish
         for student, table in counts.students.items():
             total = torch.from_numpy(table.sum(0, dtype=np.int64))
             scores = scores_from_counts(total, len(names), None)
-            assert scores["mean_iou"] == pytest.approx(reported[split][f"{student}_mean_iou"], abs=1e-12)
+            assert scores["mean_iou"] == pytest.approx(reported[split]["students"][student]["mean_iou"], abs=1e-12)
 
 
 def test_a_run_that_kept_no_counts_gets_them_from_its_students(finished, folder):
@@ -61,7 +61,7 @@ def test_a_run_that_kept_no_counts_gets_them_from_its_students(finished, folder)
 def test_students_that_do_not_score_what_was_reported_are_refused(folder):
     (folder / COUNTS_FILE).unlink()
     facts = json.loads((folder / "results.json").read_text())
-    facts["scores"]["validation"]["vit_mean_iou"] += 0.01
+    facts["scores"]["validation"]["students"]["vit"]["mean_iou"] += 0.01
     (folder / "results.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match=r"vit scores .* % on validation, but its run reported .* %\. Is "):
         recount(folder)

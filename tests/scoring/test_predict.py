@@ -10,7 +10,7 @@ from conftest import make_cnn, make_vit
 from transformers import pipeline
 
 from ctcl_hf import EvaluationTransform, segment
-from ctcl_hf.losses import upsample
+from ctcl_hf.cli.predict import predict
 from ctcl_hf.scoring.predict import class_map, load_for_inference, sliding_window_logits
 
 
@@ -30,6 +30,17 @@ def test_pipeline_gives_the_masks_that_evaluation_scores(make, tmp_path, halves,
     for part in found:
         painted[np.asarray(part["mask"]) > 0] = student.config.label2id[part["label"]]
     assert np.array_equal(painted, evaluated)
+
+
+def test_a_picture_is_drawn_in_the_students_own_colours(tmp_path, monkeypatch):
+    student = make_vit()
+    student.config.palette = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    student.save_pretrained(str(tmp_path / "vit"))
+    PIL.Image.new("RGB", (40, 30)).save(tmp_path / "street.png")
+    drawn = []
+    monkeypatch.setattr("ctcl_hf.figures.overlay", lambda image, labels, palette: drawn.append(palette) or image)
+    predict([tmp_path / "street.png"], str(tmp_path / "vit"), tmp_path)
+    assert drawn == [[(1, 2, 3), (4, 5, 6), (7, 8, 9)]]
 
 
 def test_an_image_is_segmented_at_its_own_size():
@@ -59,34 +70,6 @@ def test_images_of_several_sizes_are_segmented_together_as_alone():
 def pooled(pixels):
     """Logits at stride 4 that depend on their own pixels alone, so that windows can agree."""
     return torch.nn.functional.avg_pool2d(pixels, 4, ceil_mode=True)
-
-
-@pytest.mark.parametrize("window", [(40, 56), (64, 64)])
-def test_one_window_over_the_whole_image_is_the_whole_image(window):
-    pixels = torch.randn(2, 3, 40, 56)
-    whole = upsample(pooled(pixels), (40, 56))
-    assert torch.equal(sliding_window_logits(pooled, pixels, window, window), whole)
-
-
-@pytest.mark.parametrize("size", [(40, 56), (41, 57), (33, 90)])
-@pytest.mark.parametrize("stride", [(16, 16), (32, 24)])
-def test_overlapping_windows_weigh_every_pixel_once(size, stride):
-    pixels = torch.full((1, 3, *size), 2.5)
-    logits = sliding_window_logits(pooled, pixels, (32, 32), stride)
-    assert logits.shape == (1, 3, *size)
-    assert torch.allclose(logits, torch.full_like(logits, 2.5))
-
-
-def test_windows_see_their_own_pixels_and_no_more_than_their_size():
-    seen = []
-
-    def predict(pixels):
-        seen.append(tuple(pixels.shape[-2:]))
-        return pixels
-
-    pixels = torch.randn(1, 3, 50, 70)
-    assert torch.allclose(sliding_window_logits(predict, pixels, (32, 32), (20, 20)), pixels, atol=1e-6)
-    assert set(seen) == {(32, 32)}
 
 
 def test_a_stride_that_leaves_pixels_out_is_refused():

@@ -194,7 +194,7 @@ def test_scores_are_those_of_a_slow_count_at_the_labels_own_size(protocol):
         for two in (pairs[:2], pairs[2:])
     ]
     seen = []
-    scores, count, counts = evaluate_predictors(
+    evaluation, counts = evaluate_predictors(
         {"it": predict}, batches, ("a", "b", "c"), 255, protocol, Accelerator(cpu=True),
         after_image=lambda name, ids, labels: seen.append((ids.clone(), labels)),
     )  # fmt: skip
@@ -206,10 +206,11 @@ def test_scores_are_those_of_a_slow_count_at_the_labels_own_size(protocol):
                 if truth[y, x] != 255:
                     table[int(truth[y, x]), int(logits[:, y, x].argmax())] += 1
     iou = np.diag(table) / (table.sum(0) + table.sum(1) - np.diag(table))
-    assert count == len(counts["it"]) == 4
+    assert evaluation.images == len(counts["it"]) == 4
     assert np.array_equal(counts["it"].dense().sum(0), table)
-    assert scores["it_mean_iou"] == pytest.approx(iou.mean(), abs=1e-12)
-    assert [scores[f"it_iou_{name}"] for name in "abc"] == pytest.approx(iou.tolist(), abs=1e-12)
+    scores = evaluation.students["it"]
+    assert scores.mean_iou == pytest.approx(iou.mean(), abs=1e-12)
+    assert [scores.ious[name] for name in "abc"] == pytest.approx(iou.tolist(), abs=1e-12)
     assert [tuple(ids.shape) for ids, _ in seen] == [tuple(truth.shape) for _, truth in pairs]
 
 

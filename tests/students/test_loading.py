@@ -6,6 +6,7 @@ from conftest import CLASSES, make_cnn, make_vit
 from transformers import SegformerConfig, SegformerForImageClassification
 
 from ctcl_hf import load_student
+from ctcl_hf.data import palette_for, palette_of
 from ctcl_hf.students.loading import image_processor
 
 SIZE = (64, 96)
@@ -114,3 +115,23 @@ def test_the_folder_of_the_whole_run_points_at_its_students(tmp_path):
     make_vit().save_pretrained(str(tmp_path / "vit"))
     with pytest.raises(ValueError, match=r"config\.json is missing\. Did you mean one of its folders: vit"):
         load_student(str(tmp_path), CLASSES, SIZE)
+
+
+PALETTE = ((0, 0, 90), (200, 200, 0), (255, 0, 0))
+
+
+@pytest.mark.parametrize("make", [make_cnn, make_vit])
+def test_a_students_colours_travel_in_its_configuration(make, tmp_path):
+    """They were guessed from the names of its classes wherever it was drawn."""
+    make().save_pretrained(str(tmp_path / "new"))
+    load_student(str(tmp_path / "new"), CLASSES, SIZE, palette=PALETTE).save_pretrained(str(tmp_path / "kept"))
+    loaded = load_student(str(tmp_path / "kept"), CLASSES, SIZE)
+    assert palette_of(loaded.config) == list(PALETTE)
+    others = load_student(str(tmp_path / "kept"), ("a", "b", "c"), SIZE)
+    assert palette_of(others.config) == palette_for(("a", "b", "c"))
+
+
+@pytest.mark.parametrize("kept", [None, "red", [[0, 0, 0]], [[0, 0]] * 3, [[0, 0, 300]] * 3])
+def test_what_is_no_palette_of_the_classes_is_not_drawn_in(kept, vit):
+    vit.config.palette = kept
+    assert palette_of(vit.config) == palette_for(CLASSES)

@@ -7,6 +7,7 @@ from ctcl_hf.figures import blind_classes_figure
 from ctcl_hf.training.classes import GROUPS, ClassWatch, groups_text, still_lost
 
 NAMES = ("cnn", "vit")
+LABELS = ("Sky", "Fence", "Wall")
 
 
 def evaluation(step, fence, sky=0.9):
@@ -28,13 +29,13 @@ def evaluation(step, fence, sky=0.9):
 )
 def test_a_class_is_lost_below_half_of_the_best_that_it_was_known_at(fences, lost):
     history = [evaluation(10 * i, fence) for i, fence in enumerate(fences)]
-    found = still_lost([{"step": 0, "loss": 1.0}, *history], NAMES)
+    found = still_lost([{"step": 0, "loss": 1.0}, *history], NAMES, LABELS)
     assert [(one.student, one.label) for one in found] == ([("cnn", "Fence")] if lost else [])
 
 
 def test_a_class_that_does_not_occur_any_more_is_not_lost():
     absent = {key: value for key, value in evaluation(10, 0.0).items() if "Fence" not in key}
-    assert not still_lost([evaluation(0, 0.4), absent], NAMES)
+    assert not still_lost([evaluation(0, 0.4), absent], NAMES, LABELS)
 
 
 def watched(pair, history):
@@ -49,9 +50,7 @@ class Pair:
     names = NAMES
 
     def __init__(self, groups=None):
-        labels = {0: "Sky", 1: "Fence", 2: "Wall"}
-        config = type("Config", (), {"id2label": labels})
-        self.students = {name: type("Student", (), {"config": config}) for name in NAMES}
+        self.students = {name: type("Student", (), {"class_names": LABELS}) for name in NAMES}
         self.objective = type("Objective", (), {"class_groups": groups})
 
 
@@ -81,6 +80,16 @@ class Groups:
         return ((0,), (1, 2)) if self.blind_classes(learner) else ((0,), (1,), (2,))
 
 
+def test_classes_that_are_left_out_of_the_comparison_are_told_and_drawn():
+    told = {"cnn": {"blind": ["Fence"], "groups": [["Sky"], ["Wall"]]}, "vit": {"blind": [], "groups": [["Sky"]]}}
+    history = [{"step": 10, GROUPS: told}]
+    first, second = groups_text(history).splitlines()
+    assert first == "cnn is taught on 2 classes: its peer is blind to Fence; left out Fence."
+    assert second == "vit is taught on 1 classes: its peer is blind to no class."
+    figure = blind_classes_figure([(10, told)], 40, ("Sky", "Fence", "Wall"))
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["not taught"]
+
+
 def test_groups_are_logged_when_they_change_and_told_in_a_line_per_student():
     groups = Groups()
     watch, state = watched(Pair(groups), [])
@@ -92,11 +101,12 @@ def test_groups_are_logged_when_they_change_and_told_in_a_line_per_student():
             first, second = groups_text(state.log_history).splitlines()
     assert [log["step"] for log in state.log_history] == [10, 30]
     assert first == "cnn is taught on 2 groups of 3 classes: its peer is blind to Fence; merged Fence + Wall."
-    assert second == "vit is taught on 3 groups of 3 classes: its peer is blind to no class; merged none."
+    assert second == "vit is taught on 3 classes: its peer is blind to no class."
     assert groups_text([{"step": 1, "loss": 2.0}]) == ""
     changes = [(log["step"], log[GROUPS]) for log in state.log_history]
-    figure = blind_classes_figure(changes, 40, ("Sky", "Fence", "Wall"))
+    figure = blind_classes_figure(changes, 40, LABELS)
     (bars,) = [c for c in figure.axes[0].collections if len(c.get_paths())]
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == []
     assert bars.get_paths()[0].get_extents().x0 == 10 and bars.get_paths()[0].get_extents().x1 == 30
 
 

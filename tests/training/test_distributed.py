@@ -12,8 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import CLASSES, make_cnn, make_data, make_vit
-from training.test_reliability import At, send
-from training.test_trainer import make_trainer
+from helpers.training import At, frozen_trainer, make_trainer, send
 
 from ctcl_hf import EvaluationTransform, MeanIoU, load_student
 from ctcl_hf.metrics import confusion_counts
@@ -24,7 +23,7 @@ from ctcl_hf.training.checkpoints import find_checkpoint
 SCRIPT = """
 import json, sys
 import torch
-from training.test_trainer import make_trainer
+from helpers.training import make_trainer
 from conftest import make_data
 
 trainer = make_trainer(sys.argv[1], data=make_data(9, 5), max_steps=2, per_device_train_batch_size=2)
@@ -50,7 +49,7 @@ trainer.accelerator.end_training()
 EQUAL = """
 import json, sys
 import torch
-from training.test_distributed import frozen_trainer
+from helpers.training import frozen_trainer
 
 trainer = frozen_trainer(sys.argv[1], sys.argv[2], images_per_process=2)
 trainer.train()
@@ -60,50 +59,6 @@ if trainer.is_world_process_zero():
 trainer.accelerator.wait_for_everyone()
 trainer.accelerator.end_training()
 """
-
-
-def frozen_trainer(folder, method, images_per_process, **arguments):
-    """Nothing in it depends on the process: BatchNorm is frozen, and nothing is dropped.
-
-    Of every four images one is without a label and one half without, so that processes count different places.
-    """
-    from conftest import make_data
-    from training.test_trainer import make_trainer
-
-    from ctcl_hf import METHODS
-
-    data = make_data(8, 3)
-    options = {"kdcl": {"kdcl_target": "linear"}}.get(method, {})
-    trainer = make_trainer(
-        folder,
-        lambda a, b: METHODS[method](a, b, **options),
-        data=data,
-        max_steps=4,
-        cnn_lr=0.02,
-        per_device_train_batch_size=images_per_process,
-        max_grad_norm=1.0,
-        **arguments,
-    )
-    for module in trainer.model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.eval().train = lambda mode=True: None  # from now on
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        if hasattr(module, "drop_prob"):
-            module.drop_prob = 0.0
-    samples = trainer.train_dataset
-    read = samples.read
-
-    def partly_labelled(index):
-        image, labels = read(index)
-        if index % 4 == 0:
-            labels[:] = 255
-        if index % 4 == 1:
-            labels[:, ::2] = 255
-        return image, labels
-
-    samples.read = partly_labelled
-    return trainer
 
 
 def torchrun(folder, script, *arguments):
@@ -195,8 +150,8 @@ RESUMED = """
 import json, sys
 import torch
 from conftest import make_data
-from training.test_reliability import comparable
-from training.test_trainer import make_trainer, weights
+from helpers.training import comparable
+from helpers.training import make_trainer, weights
 
 options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "logging_steps": 3}
 options |= {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 4}
@@ -217,7 +172,7 @@ OWED = """
 import json, os, sys
 from conftest import make_data
 from ctcl_hf.training.checkpoints import find_checkpoint
-from training.test_trainer import make_trainer
+from helpers.training import make_trainer
 
 options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2, "eval_strategy": "steps"}
 trainer = make_trainer(sys.argv[2], **options, eval_steps=2)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import make_cnn, make_vit
-from training.test_trainer import assert_equal_weights, make_trainer, training_logs, weights
+from helpers.training import assert_equal_weights, make_trainer, training_logs, weights
 
 from ctcl_hf import CTCL, StudentPair
 

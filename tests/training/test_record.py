@@ -1,18 +1,13 @@
 """run.json: what a run was told, in raw values; a run that goes on must share them, field by field."""
 
-import io
 import json
 
-import numpy as np
-import PIL.Image
 import pytest
 import torch
 from conftest import make_cnn, make_data, make_vit
-from datasets import Dataset, DatasetDict, Features, Image
-from training.test_trainer import make_trainer
+from helpers.training import make_trainer
 
 from ctcl_hf import CTCL, CWD, KDCL, SegmentationData
-from ctcl_hf.data.fingerprint import fingerprint
 from ctcl_hf.publishing.card import RECORD_FILE, write_record
 from ctcl_hf.training.checkpoints import complete_checkpoint, find_checkpoint, problem_of
 from ctcl_hf.training.record import differences
@@ -72,45 +67,6 @@ def test_teachers_are_known_by_their_weights(tmp_path):
 
 
 # ---- data ----
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, format="png")
-    return buffer.getvalue()
-
-
-def data_of(masks, names=None, **told):
-    names = names or [f"{i}.png" for i in range(len(masks))]
-    picture = png(np.zeros((8, 8, 3), np.uint8))
-    images = [{"bytes": picture, "path": name} for name in names]
-    labels = [{"bytes": png(mask), "path": name} for name, mask in zip(names, masks, strict=True)]
-    rows = Dataset.from_dict({"image": images, "label": labels}, Features(image=Image(), label=Image()))
-    splits = DatasetDict(train=rows)
-    return SegmentationData("drawn", splits, ("a", "b"), ((0, 0, 0), (9, 9, 9)), (8, 8), **told).samples("train", None)
-
-
-def test_a_fingerprint_changes_with_a_mask_a_name_the_number_and_the_order_of_images():
-    masks = [np.full((8, 8), i % 2, np.uint8) for i in range(4)]
-    other = [*masks[:3], np.zeros((8, 8), np.uint8)]
-    shorter, renamed = masks[:3], data_of(masks, ["0.png", "1.png", "2.png", "x.png"])
-    found = [data_of(masks), data_of(other), data_of(shorter), renamed, data_of(masks[::-1])]
-    prints = [fingerprint(samples) for samples in found]
-    assert len(set(prints)) == len(prints)
-    assert fingerprint(data_of(masks)) == prints[0]
-
-
-def test_a_fingerprint_is_the_same_wherever_the_files_lie(tmp_path):
-    prints = []
-    for place in ("here", "there"):
-        folder = tmp_path / place / "masks"
-        folder.mkdir(parents=True)
-        (folder / "0.png").write_bytes(png(np.ones((8, 8), np.uint8)))
-        columns = {name: [str(folder / "0.png")] for name in ("image", "label")}
-        rows = Dataset.from_dict(columns, Features(image=Image(), label=Image()))
-        data = SegmentationData("drawn", DatasetDict(train=rows), ("a", "b"), ((0, 0, 0), (9, 9, 9)), (8, 8))
-        prints.append(fingerprint(data.samples("train", None)))
-    assert prints[0] == prints[1]
 
 
 def test_what_masks_mean_and_which_images_there_are_are_compared(tmp_path):

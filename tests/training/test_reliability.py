@@ -16,8 +16,18 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from conftest import make_data
+from helpers.training import (
+    SIZE,
+    At,
+    assert_equal_weights,
+    comparable,
+    general_kdcl,
+    make_trainer,
+    send,
+    training_logs,
+    weights,
+)
 from safetensors.torch import load_file
-from training.test_trainer import SIZE, assert_equal_weights, general_kdcl, make_trainer, training_logs, weights
 from transformers import TrainerCallback
 
 from ctcl_hf import (
@@ -40,31 +50,6 @@ from ctcl_hf.training.checkpoints import (
 )
 
 SAVES = {"save_strategy": "steps", "save_steps": 1}
-
-
-def comparable(trainer):
-    """The log but for speeds, and for the summaries at a run's end."""
-    return [
-        {k: v for k, v in log.items() if not k.endswith(("runtime", "per_second"))}
-        for log in trainer.state.log_history
-        if "train_runtime" not in log
-    ]
-
-
-class At(TrainerCallback):
-    """Does something at an event of a step."""
-
-    def __init__(self, event, step, action):
-        self.step, self.action = step, action
-        setattr(self, event, self.act)
-
-    def act(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            self.action()
-
-
-def send(number):
-    return lambda: os.kill(os.getpid(), number)
 
 
 # ---- checkpoints ----
@@ -388,8 +373,8 @@ def test_a_signal_in_the_evaluation_before_the_first_step_stops_the_run(tmp_path
 
 GROUP = """
 import os, signal, subprocess, sys, time
-from training.test_reliability import At
-from training.test_trainer import make_trainer
+from helpers.training import At
+from helpers.training import make_trainer
 
 def to_all():  # as torchrun and batch systems send it: to the workers too
     subprocess.run(["setsid", "bash", "-c", f"kill -TERM -- -{os.getpgrp()}"])

@@ -75,6 +75,18 @@ def test_what_is_indexed_by_number_is_trained_and_evaluated_on(kind, tmp_path):
     assert trainer.evaluate()["eval_cnn_loss"] > 0
 
 
+def test_a_batch_says_which_samples_it_is_of(tmp_path):
+    """They were worked out from the sampler's order, as accelerate was thought to share it out."""
+    data = make_data(5, 1, SIZE).samples("train", EvaluationTransform(SIZE))
+    samples = ConcatDataset([plain(2), Subset(data, [4, 2, 3])])
+    trainer = make_trainer(tmp_path, samples)
+    batches = list(trainer.get_train_dataloader())
+    assert len({index for batch in batches for index in batch["index"].tolist()}) == 4  # of 5, two a batch
+    for batch in batches:
+        for index, labels in zip(batch["index"].tolist(), batch["labels"], strict=True):
+            assert torch.equal(labels, samples[index]["labels"])
+
+
 @pytest.mark.parametrize("stream", [Stream, lambda: arrow().to_iterable_dataset(), lambda: iter(plain())])
 def test_what_is_not_indexed_by_number_is_refused_in_a_sentence(stream, tmp_path):
     for given in ({"train_dataset": stream()}, {"train_dataset": plain(), "eval_dataset": stream()}):
@@ -101,6 +113,17 @@ def test_what_is_not_indexed_by_number_is_refused_in_a_sentence(stream, tmp_path
 def test_a_sample_that_is_not_as_it_should_be_is_told_before_training(change, message, tmp_path):
     with pytest.raises(BadSample, match=f"Sample 0 of the list cannot be used: .*{message}.* Expected: a dictionary"):
         make_trainer(tmp_path, [change(sample) for sample in plain()])
+
+
+def test_students_that_leave_out_another_id_than_the_data_does_are_refused(tmp_path):
+    """255 was then a class out of range, which ended training in an IndexError of torch's."""
+    cnn, vit = make_cnn(), make_vit()
+    for student in (cnn, vit):
+        student.config.semantic_loss_ignore_index = 254
+    pair = StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit))
+    data = make_data(4, 1, SIZE).samples("train", TrainingTransform(SIZE, SIZE))
+    with pytest.raises(ValueError, match="are 255 in the data, but 254 to the students"):
+        CTCLTrainer(pair, CTCLArguments(str(tmp_path), use_cpu=True, report_to="none"), train_dataset=data)
 
 
 def test_labels_of_every_integer_type_train_alike(tmp_path):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..masks import IGNORE_INDEX
+from ..images import open_stored
+from ..masks import IGNORE_INDEX, Colour, colours_of_ids
 from ..pairs import LeftOut, files_in
 from ..segmentation import BadSample, SegmentationData, SegmentationSamples
 from ..streaming import StreamedRows
@@ -63,7 +64,7 @@ def build_own(
         class_names: names of classes 0..K-1, or one file: `id2label.json` or a list of any kind that
             `read_class_list` knows. Default: those that lie with the data, or the names of the palette.
         palette: a file `palette.json` or a list with each class's colour: to draw it, and to read masks of colours.
-            Default: one that lies with the data, or drawn colours.
+            Default: one that lies with the data; else what masks with a palette are shown in; else drawn colours.
         label_map: ids in the masks that stand for other ids; 255 is ignored.
         ignore_index: the id in the masks that is not scored, beside 255.
         reduce_labels: id 0 in the masks is not scored, and ids 1..K are classes 0..K-1.
@@ -122,13 +123,30 @@ def build_own(
         hub_id=None if folder is not None else name,
         splits=splits,
         class_names=names,
-        palette=drawn_colours(names, colours),
+        palette=drawn_colours(names, colours) if colours else _shown(splits["train"], names, mapped),
         label_map=mapped,
         # What was prepared holds ids, whose colours are for the eye.
         colours={} if benchmark else ids_of_colours(colours, names),
         source=f"from {name}{told}{lists}{_unused(found, wanted)}",
         **_benchmark(benchmark, splits["train"]),
     )
+
+
+def _shown(
+    train: "datasets.Dataset | StreamedRows", names: Sequence[str], label_map: Mapping[int, int]
+) -> tuple[Colour, ...]:
+    """The colours in which the first mask shows the classes, if it has a palette of its own; else drawn ones."""
+    try:
+        shown = colours_of_ids(open_stored(SegmentationSamples(train, len(names), transform=None).stored(0)["label"]))
+    except (OSError, ValueError):  # the check of all files will name it
+        shown = {}
+    by_class: dict[int, Colour] = {}
+    for mask_id, colour in shown.items():  # of several ids that stand for a class, the first
+        by_class.setdefault(label_map.get(mask_id, mask_id), colour)
+    colours = [by_class[k] for k in range(len(names)) if k in by_class]
+    tells_classes_apart = len(set(colours)) == len(names)
+    is_grey = all(len(set(colour)) == 1 for colour in colours)  # ids made visible
+    return tuple(colours) if tells_classes_apart and not is_grey else drawn_colours(names, {})
 
 
 def _exported_list(folder: Path) -> str | None:

@@ -54,7 +54,7 @@ def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
     if names[0] == names[1]:
         names = students
     class_names = [labels[0][i] for i in range(len(labels[0]))]
-    colours = palette(len(class_names))
+    colours = palette(loaded[0][0].config.to_dict().get("palette"), len(class_names))
 
     def compare(path: str | None) -> list[np.ndarray]:
         if path is None:
@@ -113,8 +113,10 @@ def segment(model: torch.nn.Module, processor: object, image: Image.Image) -> np
     return torch.nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0].argmax(0).numpy()
 
 
-def palette(count: int) -> np.ndarray:
-    """Colours that are far from their neighbours, uint8 (count, 3)."""
+def palette(kept: list[list[int]] | None, count: int) -> np.ndarray:
+    """A student's own colours, uint8 (count, 3); where it keeps none, such as are far from their neighbours."""
+    if kept and len(kept) == count:
+        return np.array(kept, dtype=np.uint8)
     hues = [i * 0.618034 % 1 for i in range(count)]  # the golden ratio never comes back to a hue
     colours = [colorsys.hsv_to_rgb(hue, 0.85 - 0.4 * (i % 2), 0.95 - 0.35 * (i % 3 == 2)) for i, hue in enumerate(hues)]
     return (255 * np.array(colours)).round().astype(np.uint8)

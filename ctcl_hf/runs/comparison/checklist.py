@@ -1,54 +1,39 @@
 """The check list at the end of a table: what a reader must know to believe it, or to make it again."""
 
-import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ...arguments.data import DataArguments
-from ...data import SegmentationSamples
+from ...data.fingerprint import fingerprint
 from ...publishing.card import OLDER_RECORD_FILE, RECORD_FILE
 from .grid import Cell, Grid
 
 
-def fingerprint(samples: SegmentationSamples) -> str:
-    """SHA-256 of the images' file names, widths and heights in order, the first 16 digits. Reads no pixels."""
-    digest = hashlib.sha256()
-    for index in range(len(samples)):
-        stored = samples.stored(index)["image"]
-        with Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] else stored["path"]) as image:
-            name = Path(stored["path"]).name if stored["path"] else str(index)
-            digest.update(f"{name} {image.width} {image.height}\n".encode())
-    return digest.hexdigest()[:16]
-
-
 @lru_cache
 def _splits(arguments: str) -> str:
-    """The splits of the data that JSON arguments name, as they lie there now; a table is written many times."""
+    """The splits of the data that JSON arguments name, as they lie there now, each with its fingerprint.
+
+    A table is written many times: they are read once.
+    """
     try:
         data = DataArguments(**json.loads(arguments)).load()
-        if data.is_streamed:
-            return f"{data}; streamed, and therefore not hashed"
-        hashes = (
+        prints = (
             f"{split} {len(rows)} images, {fingerprint(data.samples(split, transform=None))}"
             for split, rows in data.splits.items()
         )
-        return f"{'; '.join(hashes)} (SHA-256 of names and sizes)"
+        return f"{'; '.join(prints)} (fingerprints, as in run.json)"
     except (OSError, ValueError, TypeError) as error:
-        return f"not at hand for a hash ({error})"
+        return f"not at hand for a fingerprint ({error})"
 
 
 def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
     """Markdown: what the finished cells of one pair were trained on, how they were scored, and what intervals cover."""
     facts = cells[0].read("results.json")
     data, training = facts["data"], facts["training"]
-    names = [key.partition("_iou_")[2] for key in next(iter(facts["scores"].values())) if "_iou_" in key]
-    classes = list(dict.fromkeys(names))
+    scores = next(iter(cells[0].evaluations().values())).students.values()
+    classes = list(dict.fromkeys(label for of in scores for label in of.ious))
     masks = {key: data[key] for key in ("label_map", "ignore_index", "reduce_labels", "palette") if data.get(key)}
     mapped = json.dumps(masks) if masks else "as stored"
     size = "x".join(map(str, data["image_size"])) if data["image_size"] else "the data's own size"

@@ -1,12 +1,13 @@
 """What a grid's results say of each method against vanilla: gains with intervals, lost classes, equal seconds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from ...metrics.scores import Evaluation
 from ...scoring.image_counts import SplitCounts, load_counts
-from .grid import Cell, Grid, names_in
+from .grid import Cell, Grid
 from .paper import VANILLA, Row
 from .statistics import (
     EqualSeconds,
@@ -58,8 +59,8 @@ class Paired(NamedTuple):
 
     own: Cell
     control: Cell
-    scores: Mapping[str, float]
-    control_scores: Mapping[str, float]
+    scores: Evaluation
+    control_scores: Evaluation
 
 
 def evidence_of(grid: Grid, pair: str, split: str, block_length: int) -> list[Evidence]:
@@ -73,8 +74,8 @@ def evidence_of(grid: Grid, pair: str, split: str, block_length: int) -> list[Ev
         for seed in grid.seeds:
             own, control = (grid.cell(of, pair, seed) for of in (row, VANILLA))
             if own.is_finished and control.is_finished:
-                scores, control_scores = (cell.read("results.json")["scores"].get(split) for cell in (own, control))
-                if scores and control_scores:
+                scores, control_scores = (cell.evaluations().get(split) for cell in (own, control))
+                if scores is not None and control_scores is not None:
                     runs.append(Paired(own, control, scores, control_scores))
         if runs:
             found.append(_evidence(row, runs, split, block_length))
@@ -82,29 +83,38 @@ def evidence_of(grid: Grid, pair: str, split: str, block_length: int) -> list[Ev
 
 
 def _evidence(row: Row, runs: Sequence[Paired], split: str, block_length: int) -> Evidence:
-    students = names_in(runs[0].scores)
-    start = f"{students[0]}_iou_"
-    class_names = tuple(key.removeprefix(start) for key in runs[0].scores if key.startswith(start))
-    mean_ious, control_mean_ious = (
-        100 * np.array([[scores[f"{name}_mean_iou"] for name in students] for scores in of])
-        for of in ([run.scores for run in runs], [run.control_scores for run in runs])
-    )
-    gains = mean_ious - control_mean_ious
+    own, control = [run.scores for run in runs], [run.control_scores for run in runs]
+    students = tuple(own[0].students)
+    class_names = _classes_in([*own, *control])
+    gains = _mean_ious(own, students) - _mean_ious(control, students)
     return Evidence(
         row,
         tuple(run.own.seed for run in runs),
-        tuple(students),
+        students,
         class_names,
         tuple(t_interval(column) for column in [*gains.T.tolist(), gains.sum(1).tolist()]),
         _over_images(runs, students, split, block_length),
-        _class_ious([run.scores for run in runs], students, class_names),
-        _class_ious([run.control_scores for run in runs], students, class_names),
+        _class_ious(own, students, class_names),
+        _class_ious(control, students, class_names),
         tuple(_equal_seconds(run, students) for run in runs),
     )
 
 
-def _class_ious(scores: Sequence[Mapping[str, float]], students: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    return np.array([[[of[f"{student}_iou_{name}"] for name in names] for student in students] for of in scores], float)
+def _classes_in(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
+    """Those that occur in any of them: one that labels do not hold occurs where a student predicts it."""
+    of_students = [scores.ious for evaluation in evaluations for scores in evaluation.students.values()]
+    return tuple(dict.fromkeys(name for ious in of_students for name in ious))
+
+
+def _mean_ious(evaluations: Sequence[Evaluation], students: Sequence[str]) -> np.ndarray:
+    """In percent, (evaluations, students)."""
+    return 100 * np.array([[of.students[name].mean_iou for name in students] for of in evaluations])
+
+
+def _class_ious(evaluations: Sequence[Evaluation], students: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Shares (evaluations, students, classes), NaN where a class does not occur."""
+    ious = [[of.students[student].ious for student in students] for of in evaluations]
+    return np.array([[[own.get(name, np.nan) for name in names] for own in by_student] for by_student in ious])
 
 
 def _over_images(

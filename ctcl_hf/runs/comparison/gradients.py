@@ -52,7 +52,7 @@ def measure(run: Path, scratch: Path, batches: int) -> dict[int, dict[str, dict[
         for i, batch in enumerate(islice(trainer.get_train_dataloader(), batches)):
             seed_micro_batch(trainer.args.seed, step, i, 0)
             pair.objective.micro_batch = i  # of one step: what a method counts decides nothing in between
-            for name, terms in zip(pair.names, _terms(pair, **batch), strict=True):
+            for name, terms in zip(pair.names, _terms(pair, batch["pixel_values"], batch["labels"]), strict=True):
                 weights = pair.objective.weights[pair.names.index(name)]
                 for term, pull in _pulls(pair.students[name], terms.losses, weights).items():
                     pulls[name][term].append(pull)

@@ -5,12 +5,13 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...arguments.recipes import arguments_of
+from ...metrics.scores import Evaluation, evaluations_from_json
 from ...training.checkpoints import checkpoints_of, problem_of
 from ...training.locks import lock_folder, write_whole
 from .paper import VANILLA, Row, students_of
@@ -59,9 +60,13 @@ class Cell:
         """A JSON file of the cell: results.json, trainer_state.json, cell.json."""
         return json.loads((self.folder / file).read_text())
 
+    def evaluations(self) -> dict[str, Evaluation]:
+        """What a finished cell's students scored, by split; "eval" is the validation set while it trained."""
+        return evaluations_from_json(self.read("results.json")["scores"])
+
     def student_names(self) -> tuple[str, str]:
         """The names of the students in a finished cell's results, in order."""
-        first, second = names_in(next(iter(self.read("results.json")["scores"].values())))
+        first, second = next(iter(self.evaluations().values())).students
         return first, second
 
     def student_titles(self) -> tuple[str, str]:
@@ -205,11 +210,6 @@ def _common_in(path: Path) -> list[tuple[str, ...]] | None:
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Move it away, or give another --output_dir.") from None
     return None if common is None else [option for option in _options(common) if option[0] != "--hub_token"]
-
-
-def names_in(scores: Mapping[str, float]) -> list[str]:
-    """The students that scores are of, in order."""
-    return [key.removesuffix("_mean_iou") for key in scores if key.endswith("_mean_iou")]
 
 
 def folder_name(row: Row) -> str:

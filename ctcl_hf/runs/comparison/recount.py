@@ -11,12 +11,12 @@ from accelerate import Accelerator
 
 from ...arguments.data import DataArguments
 from ...data import SegmentationData
+from ...metrics.scores import Evaluation, evaluations_from_json
 from ...scoring.image_counts import SplitCounts, save_counts
 from ...scoring.protocols import Protocol
 from ...scoring.scorer import Scorer
 from ...training.cpu import prepare_cpu
 from ...training.locks import lock_folder
-from .grid import names_in
 
 TOLERANCE = 0.002  # of mIoU, to what the run reported: another machine rounds otherwise
 
@@ -45,8 +45,8 @@ def recount(folder: Path) -> None:
         splits = {}
         for split, reported in _scored(facts).items():
             students = {
-                name: _count(folder / name, split, protocol, data, accelerator, reported[f"{name}_mean_iou"])
-                for name in names_in(reported)
+                name: _count(folder / name, split, protocol, data, accelerator, scores.mean_iou)
+                for name, scores in reported.students.items()
             }
             splits[split] = SplitCounts(data.samples(split, transform=None).names(), students)
         if accelerator.is_main_process:
@@ -58,17 +58,19 @@ def _count(
 ) -> np.ndarray:
     """The counts of a saved student, uint32 (N, K, K). ValueError if its mIoU is not what was reported."""
     scores, counts = Scorer(str(student), data, accelerator).score(split, protocol)
-    if abs(scores["mean_iou"] - reported) > TOLERANCE:
+    if scores is None or abs(scores.mean_iou - reported) > TOLERANCE:
+        scored = "nothing" if scores is None else f"{100 * scores.mean_iou:.2f} %"
         raise ValueError(
-            f"{student} scores {100 * scores['mean_iou']:.2f} % on {split}, but its run reported "
+            f"{student} scores {scored} on {split}, but its run reported "
             f"{100 * reported:.2f} %. Is {data} what it was scored on?"
         )
     return counts.dense()
 
 
-def _scored(facts: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+def _scored(facts: Mapping[str, Any]) -> dict[str, Evaluation]:
     """The scores that a run reported at its end, by split; "eval" are those of the validation set while it trained."""
-    return {split: scores for split, scores in facts["scores"].items() if split != "eval"}
+    scored = evaluations_from_json(facts["scores"])
+    return {split: evaluation for split, evaluation in scored.items() if split != "eval"}
 
 
 def _precision(training: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from ...arguments.data import DataArguments
 from ...figures import class_gains_figure, grid_curves_figure, methods_figure, save_figure
 from ...figures.curves import keys_of
 from ...methods import METHODS, Objective
+from ...metrics.scores import curve
 from ...scoring.image_counts import COUNTS_FILE
 from ...scoring.predict import load_for_inference, segment
 from ...tables import markdown_table
@@ -87,13 +88,13 @@ def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line
         names = cell.student_names()
         if best:
             history = cell.read("trainer_state.json")["log_history"]
-            curves = ([log[f"eval_{name}_mean_iou"] for log in history if "eval_loss" in log] for name in names)
-            scores = tuple(100 * max(curve, default=float("nan")) for curve in curves)
+            curves = ([score for _, score in curve(history, name)] for name in names)
+            scores = tuple(100 * max(points, default=float("nan")) for points in curves)
         else:
-            own = cell.read("results.json")["scores"].get(split)
+            own = cell.evaluations().get(split)
             if own is None:
                 continue
-            scores = tuple(100 * own[f"{name}_mean_iou"] for name in names)
+            scores = tuple(100 * own.students[name].mean_iou for name in names)
         by_row.setdefault(row, {})[seed] = scores
     lines = []
     for row in (row for row in grid.rows if row in by_row):
@@ -146,13 +147,13 @@ def table_of(
 def sections_of(grid: Grid, pair: str, paper: Table | None, block_length: int) -> list[Section]:
     """The tables of a pair: of each split, of the best evaluations, and at equal seconds, as far as they are known."""
     cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
-    students, scores = cells[0].student_titles(), cells[0].read("results.json")["scores"]
+    students, scores = cells[0].student_titles(), cells[0].evaluations()
     sections = []
     for split in [split for split in scores if split != "eval"]:  # the validation set's, of training
         tables = [table_of(grid, pair, split, students, paper if split == "validation" else None)]
         if found := evidence_of(grid, pair, split, block_length):
             tables += [gains_table(found, students, block_length), lost_table(found)]
-        remark = f" ({scores[split]['images']} images), mIoU in percent of the last weights"
+        remark = f" ({scores[split].images} images), mIoU in percent of the last weights"
         sections.append(Section(f"{pair}, {split}", remark, tables, split))
     if any("eval_loss" in log for log in cells[0].read("trainer_state.json")["log_history"]):
         title = f"{pair}, validation"

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from ...metrics.scores import curve
+
 CONFIDENCE = 0.95
 RESAMPLES = 4000
 KNOWN, LOST = 0.05, 0.5  # IoU above which a class is known to the control; share of it below which it is lost
@@ -140,9 +142,9 @@ def at_equal_seconds(
     scores, shares = [], []
     for history, end in zip((method, control), ends, strict=True):
         last = end["step"] * min(seconds / end["train_runtime"], 1)
-        seen = [log for log in history if f"eval_{names[0]}_mean_iou" in log and log["step"] <= last]
-        if not seen:
+        seen = [[point for point in curve(history, name) if point[0] <= last] for name in names]
+        if not all(seen):
             return None
-        scores.append(tuple(100 * seen[-1][f"eval_{name}_mean_iou"] for name in names))
-        shares.append(seen[-1]["step"] / end["step"])
+        scores.append(tuple(100 * points[-1][1] for points in seen))
+        shares.append(seen[0][-1][0] / end["step"])
     return EqualSeconds(*scores, shares[0])

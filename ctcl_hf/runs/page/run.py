@@ -1,13 +1,15 @@
 """The page of a run, from the files in its output folder and from nothing else."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...figures.curves import is_share, keys_of
+from ...metrics.scores import Evaluation, Scores, curve, evaluations_from_json, metric_name, of_class
 from ...publishing.card import RECORD_FILE
 from ...publishing.rows import values_of_card
 from ...scoring.image_counts import COUNTS_FILE, SplitCounts, load_counts
@@ -18,7 +20,7 @@ from ..files import DATA_FILE, EXTREMES_FILE, FIGURE_FILE, GROUPS_FILE, SAMPLES_
 from .charts import Chart, line_chart
 from .render import percent, picture, write_page
 
-SCORES = {"mIoU": "mean_iou", "pixel accuracy": "overall_accuracy", "mean accuracy": "mean_accuracy"}
+SHARES = {"mIoU": "mean_iou", "pixel accuracy": "overall_accuracy", "mean accuracy": "mean_accuracy"}
 LARGEST_MATRIX = 40  # classes whose confusions are shown as a matrix; of more, the most frequent ones alone
 CONFUSIONS = 8  # that are named
 EXTREME = 5  # best and worst images that are listed
@@ -81,9 +83,9 @@ def write_run_page(folder: Path, live: bool = False) -> Path:
     history = state["log_history"]
     last_step = max([log["step"] for log in history if "step" in log], default=0)
     scores, is_final = _scores(record, history, names)
+    control = evaluations_from_json(record["control"])
     data = json.loads((folder / DATA_FILE).read_text()) if (folder / DATA_FILE).is_file() else None
     class_names, counts = load_counts(folder) if (folder / COUNTS_FILE).is_file() else ((), {})
-    own = values_of_card(record | {"scores": scores}, names[0])
     return write_page(
         folder,
         "run.html",
@@ -94,8 +96,8 @@ def write_run_page(folder: Path, live: bool = False) -> Path:
         step=last_step,
         steps=state["max_steps"],
         is_final=is_final,
-        tables=[_table(split, of, record, names, data) for split, of in scores.items()],
-        curves=_curves(history, record, names, last_step),
+        tables=[_table(split, of, control.get(split), record["data"]["classes"], data) for split, of in scores.items()],
+        curves=_curves(history, record, control.get("validation"), last_step),
         evaluations=_evaluations(history, names),
         confusions=[
             _confusions(split, name, counts[split].students[name].sum(0, dtype=np.int64), class_names)
@@ -105,10 +107,10 @@ def write_run_page(folder: Path, live: bool = False) -> Path:
         classes=class_names,
         extremes=[_extremes(split, of) for split, of in counts.items()],
         grouped=groups_text(history).splitlines(),
-        lost=[str(lost) for lost in still_lost(history, names)],
+        lost=[str(lost) for lost in still_lost(history, names, record["data"]["classes"])],
         data=data,
-        settings={name: values_of_card(record | {"scores": scores}, name)["training"] for name in names},
-        protocol=own["protocol"],
+        settings={name: values_of_card(record, name)["training"] for name in names},
+        has_control=bool(control),
         pictures={
             name: picture(folder / file)
             for name, file in {
@@ -130,27 +132,35 @@ def _state(folder: Path) -> dict[str, Any]:
 
 def _scores(
     record: Mapping[str, Any], history: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> tuple[dict[str, Mapping[str, float]], bool]:
+) -> tuple[dict[str, Evaluation], bool]:
     """By split, and whether they are of the run's end. While it trains, those of the last evaluation are all."""
-    if final := {split: of for split, of in record["scores"].items() if split.split("_")[0] != "eval"}:
+    found = evaluations_from_json(record["scores"])
+    if final := {split: of for split, of in found.items() if split.split("_")[0] != "eval"}:
         return final, True
-    last = next((log for log in reversed(history) if f"eval_{names[0]}_mean_iou" in log), None)
+    last = next((log for log in reversed(history) if metric_name("eval", names[0], "mean_iou") in log), None)
     if last is None:
         return {}, False
-    images = (record["data"]["validation"] or {}).get("images", 0)
-    return {"validation": {key.removeprefix("eval_"): value for key, value in last.items()} | {"images": images}}, False
+    labels = record["data"]["classes"]
+    students = {
+        name: Scores(
+            **{what: last[metric_name("eval", name, what)] for what in (*SHARES.values(), "loss")},
+            ious={label: last[key] for label in labels if (key := metric_name("eval", name, of_class(label))) in last},
+        )
+        for name in names
+    }
+    return {"validation": Evaluation((record["data"]["validation"] or {}).get("images", 0), students)}, False
 
 
-def _table(split: str, scores: Mapping, record: Mapping, names: Sequence[str], data: Mapping | None) -> SplitTable:
-    control = record["control"].get(split, {})
-
-    def cells(key: str) -> list[Cell]:
-        return [Cell(scores.get(f"{name}_{key}"), control.get(f"{name}_{key}")) for name in names]
+def _table(
+    split: str, scores: Evaluation, control: Evaluation | None, labels: Sequence[str], data: Mapping | None
+) -> SplitTable:
+    def cells(read: Callable[[Scores], float | None]) -> list[Cell]:
+        return [Cell(read(own), control and read(control.students[name])) for name, own in scores.students.items()]
 
     notes = _notes_of_classes(data)
-    rows = [(title, "", cells(key)) for title, key in SCORES.items()]
-    rows += [(label, notes.get(label, ""), cells(f"iou_{label}")) for label in record["data"]["classes"]]
-    return SplitTable(split, scores["images"], rows, [scores[f"{name}_loss"] for name in names])
+    rows = [(title, "", cells(attrgetter(what))) for title, what in SHARES.items()]
+    rows += [(label, notes.get(label, ""), cells(lambda of, label=label: of.ious.get(label))) for label in labels]
+    return SplitTable(split, scores.images, rows, [of.loss for of in scores.students.values()])
 
 
 def _notes_of_classes(data: Mapping | None) -> dict[str, str]:
@@ -166,16 +176,12 @@ def _notes_of_classes(data: Mapping | None) -> dict[str, str]:
 
 
 def _curves(
-    history: Sequence[Mapping], record: Mapping, names: Sequence[str], last_step: int
+    history: Sequence[Mapping], record: Mapping, control: Evaluation | None, last_step: int
 ) -> dict[str, list[Chart]]:
     """Charts by the heading that they stand under: scores, what is minimised, and what else is logged."""
+    names = list(record["students"])
     weighted = {term: term for weights in record["method"]["weights"].values() for term in weights}
-    levels = {
-        name: 100 * of[f"{name}_mean_iou"]
-        for of in [record["control"].get("validation")]
-        for name in names
-        if of is not None
-    }
+    levels = {name: 100 * of.mean_iou for name, of in control.students.items()} if control else {}
     charts: dict[str, list[Chart]] = {"Scores": [], "Losses": [], "Who teaches whom, and what else is watched": []}
     titles = record.get("titles", {})  # which older runs did not record
     for key, title in keys_of(titles | {term: term for term in weighted if term not in titles}).items():
@@ -195,11 +201,8 @@ def _curves(
 
 def _evaluations(history: Sequence[Mapping], names: Sequence[str]) -> list[list[str]]:
     """Step, and each student's mIoU in percent, of every evaluation."""
-    return [
-        [str(log["step"]), *(percent(log[f"eval_{name}_mean_iou"]) for name in names)]
-        for log in history
-        if f"eval_{names[0]}_mean_iou" in log
-    ]
+    first, second = (curve(history, name) for name in names)
+    return [[str(step), percent(own), percent(other)] for (step, own), (_, other) in zip(first, second, strict=True)]
 
 
 def _confusions(split: str, student: str, counts: np.ndarray, class_names: Sequence[str]) -> Confusions:
