@@ -35,7 +35,7 @@ def main() -> None:
 
         def ours(teaching, students=students, labels=labels) -> None:
             losses = pixel_losses(students, labels, IGNORE, teaching)
-            sum(losses.ce + losses.pixel).backward()
+            sum(mean.value for mean in losses.ce + losses.pixel).backward()
 
         def alone(students=students, labels=labels) -> None:
             sum(upsampled_cross_entropy(logits, labels) for logits in students).backward()

@@ -87,6 +87,18 @@ def make_other(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
     return as_student(UperNetForSemanticSegmentation(config), image_processor(size))
 
 
+def freeze(pair):
+    """The pair, in which from now on nothing depends on chance or on the other images of a batch."""
+    for module in pair.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval().train = lambda mode=True: None
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
+    return pair
+
+
 def make_data(num_train: int = 12, num_validation: int = 5, size: tuple[int, int] = (64, 96)) -> SegmentationData:
     """Images whose left half is dark, right half bright, with a coloured dot, under noise; a band is unlabelled."""
 

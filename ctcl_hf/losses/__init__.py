@@ -8,42 +8,53 @@ from .channel import channel_distillation
 from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
 from .groups import ClassGroups, Groups, groups_of, merged_log_probabilities, place_of_classes
 from .hfd import as_constant, hfd
-from .pixel import cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
-from .region import average_pool, cosine_distance, region_bsd, region_sums, spread, teaching_directions
-from .sharing import across_processes, divisors, shared_sums
+from .means import Mean, masked_mean, mean_of, over_step
+from .pixel import cross_entropy_map, kl_map, pixel_bsd, upsample
+from .region import (
+    LabelledRegions,
+    average_pool,
+    cosine_distance,
+    labelled_regions,
+    region_bsd,
+    region_sums,
+    spread,
+    teaching_directions,
+)
 from .strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
 from .variation import intra_class_variation
 
 __all__ = [
     "ClassGroups",
     "Groups",
+    "LabelledRegions",
+    "Mean",
     "PixelLosses",
     "PixelTeaching",
-    "across_processes",
     "as_constant",
     "average_pool",
     "channel_distillation",
     "cosine_distance",
     "cross_entropy_loss",
     "cross_entropy_map",
-    "divisors",
     "error_products",
     "general_share",
     "groups_of",
     "hfd",
     "intra_class_variation",
     "kl_map",
+    "labelled_regions",
     "linear_share",
     "masked_mean",
+    "mean_of",
     "merged_log_probabilities",
     "minimum_target",
     "naive_share",
+    "over_step",
     "pixel_bsd",
     "pixel_losses",
     "place_of_classes",
     "region_bsd",
     "region_sums",
-    "shared_sums",
     "spread",
     "teaching_directions",
     "upsample",

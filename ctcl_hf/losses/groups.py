@@ -13,8 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .sharing import shared_sums
-
 # Disjoint groups of classes in ascending order of their first members. Those of 0..K-1 in none are not compared.
 Groups = tuple[tuple[int, ...], ...]
 
@@ -98,9 +96,8 @@ class ClassGroups(nn.Module):
 
     @torch.no_grad()
     def count(self, counts: Tensor) -> None:
-        """Adds what the predictors say of this process's batch: (predictors, K, K) counts, as in `groups_of`."""
-        (total,) = shared_sums(counts)
-        self.counted.add_(total)
+        """Adds what the predictors say of all processes' batches: (predictors, K, K) counts, as in `groups_of`."""
+        self.counted.add_(counts)
 
     @torch.no_grad()
     def advance(self) -> None:

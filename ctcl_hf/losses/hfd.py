@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .means import Mean, mean_of
 from .region import cosine_distance
 
 
@@ -40,10 +41,10 @@ def _without_checkpointing(stage: nn.Module) -> Iterator[None]:
             layer.gradient_checkpointing = True
 
 
-def hfd(transformed: Tensor, target: Tensor) -> Tensor:
+def hfd(transformed: Tensor, target: Tensor) -> Mean:
     """HFD (Eq. 2): mean cosine distance over positions between two outputs of the peer's second stage.
 
     `transformed` is the peer's second stage run on the learner's projected first-stage features, `target` the peer's
-    own second-stage features. Shapes: (B, C, h, w) twice -> scalar. Gradient: transformed only.
+    own second-stage features. Shapes: (B, C, h, w) twice. Gradient: transformed only.
     """
-    return cosine_distance(transformed, target.detach()).mean()
+    return mean_of(cosine_distance(transformed, target.detach()))

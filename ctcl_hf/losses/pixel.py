@@ -5,18 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..choices import KLDirection
+from .means import Mean, masked_mean
 from .precision import in_full_precision
-from .sharing import divisors
-
-
-def masked_mean(values: Tensor, mask: Tensor, divided_by: Tensor | None = None) -> Tensor:
-    """Mean of `values` where `mask` is true; an empty selection is 0 and still has a graph, so no process hangs.
-
-    `divided_by`: a mask whose number of true places divides the sum, if not those of `mask`. With several processes,
-    see `across_processes`.
-    """
-    # `where`, not a product: what lies outside the mask may be infinite, and 0 * inf is not 0.
-    return torch.where(mask, values, 0).sum() / divisors((mask if divided_by is None else divided_by).sum())[0]
 
 
 @in_full_precision
@@ -61,10 +51,10 @@ def pixel_bsd(
     peer_teaches: Tensor,
     direction: KLDirection = "forward",
     temperature: float = 1.0,
-) -> Tensor:
+) -> Mean:
     """Pixel-wise BSD (Eq. 4): mean of `kl_map` over the pixels at which the peer is the more reliable.
 
-    Shapes: logits (B, K, H, W) at the labels' size, peer_teaches (B, H, W) bool -> scalar.
+    Shapes: logits (B, K, H, W) at the labels' size, peer_teaches (B, H, W) bool -> mean of a scalar.
     Gradient: learner_logits only.
     """
     return masked_mean(kl_map(learner_logits, peer_logits, direction, temperature), peer_teaches)

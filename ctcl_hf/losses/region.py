@@ -1,10 +1,12 @@
 """Region-wise bidirectional selective distillation (Eq. 3) and the directions of both kinds of BSD."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pixel import masked_mean
+from .means import Mean, masked_mean
 from .precision import in_full_precision
 
 
@@ -32,6 +34,21 @@ def region_sums(pixel_map: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor
     return torch.einsum("yr,byx,xc->brc", rows, pixel_map, columns)
 
 
+def labelled_regions(labelled: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor:
+    """The regions in which a pixel is labelled: a mask (B, H, W) -> (B, h, w)."""
+    return region_sums(labelled.float(), grid) > 0
+
+
+@dataclass(frozen=True)
+class LabelledRegions:
+    """Weighs a micro-batch by the number of its `labelled_regions`: see `Mean`."""
+
+    grid: tuple[int, int] | torch.Size
+
+    def __call__(self, labelled: Tensor) -> Tensor:
+        return labelled_regions(labelled, self.grid).sum()
+
+
 def average_pool(features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     """Adaptive average pooling: (B, C, H, W) -> (B, C, h, w). Deterministic on GPUs where h and w divide H and W."""
     strides = [own // wanted for own, wanted in zip(features.shape[-2:], size, strict=True)]
@@ -48,13 +65,14 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(x, y, dim=1)
 
 
-def region_bsd(learner: Tensor, peer: Tensor, peer_teaches: Tensor, divided_by: Tensor | None = None) -> Tensor:
+def region_bsd(learner: Tensor, peer: Tensor, peer_teaches: Tensor, divided_by: Tensor | None = None) -> Mean:
     """Region-wise BSD (Eq. 3): mean cosine distance over the regions in which the peer is the more reliable.
 
-    Shapes: projected last features (B, C, h, w) twice, peer_teaches (B, h, w) bool -> scalar. `divided_by`: the regions
-    (B, h, w) by whose number the sum is divided, if not those that are taught. Gradient: learner only.
+    Shapes: projected last features (B, C, h, w) twice, peer_teaches (B, h, w) bool. `divided_by`: the regions (B, h, w)
+    by whose number the sum is divided, if not those that are taught. Gradient: learner only.
     """
-    return masked_mean(cosine_distance(learner, peer.detach()), peer_teaches, divided_by)
+    distance = cosine_distance(learner, peer.detach())
+    return masked_mean(distance, peer_teaches, divided_by, LabelledRegions(distance.shape[-2:]))
 
 
 @in_full_precision

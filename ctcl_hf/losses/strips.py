@@ -17,11 +17,11 @@ from torch.autograd.function import once_differentiable
 
 from ..choices import Divisor, KLDirection
 from .groups import Groups, merged_log_probabilities, place_of_classes
+from .means import Mean
 from .phases import PhasedUpsampling
 from .pixel import upsample
 from .precision import in_full_precision, widened
 from .region import teaching_directions
-from .sharing import divisors
 
 CE, TAUGHT = 0, 1  # the terms whose gradients are collected
 # An accelerator has memory for logits at full resolution, and waits for launches: at a factor of 4 there are 16 phases
@@ -60,10 +60,10 @@ class PixelTeaching(NamedTuple):
 
 
 class PixelLosses(NamedTuple):
-    """Of each student, in their order: scalars with gradient to the student's own logits, and constants."""
+    """Of each student, in their order: means with gradient to the student's own logits, and constants."""
 
-    ce: tuple[Tensor, ...]  # Eq. 1
-    pixel: tuple[Tensor, ...]  # what it learns from its peer: see `PixelTeaching`
+    ce: tuple[Mean, ...]  # Eq. 1
+    pixel: tuple[Mean, ...]  # what it learns from its peer: see `PixelTeaching`
     ce_maps: tuple[Tensor, ...]  # (B, H, W) in nats, 0 where ignored
     teaches: tuple[Tensor, ...]  # (B, H, W) bool: where this student is the more reliable; none if not selective
     confusion: Tensor | None  # (students, teachers and target, K, K) counts, rows by label: see `ClassGroups`
@@ -71,12 +71,13 @@ class PixelLosses(NamedTuple):
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
 @in_full_precision
-def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Mean:
     """Eq. 1: mean cross entropy in nats over the labelled pixels, logits upsampled to the labels' size.
 
-    Shapes: logits (B, K, h, w), labels (B, H, W) -> scalar. 0 if no pixel is labelled.
+    Shapes: logits (B, K, h, w), labels (B, H, W).
     """
-    return _PixelLosses.apply(labels, ignore_index, None, 1, *with_phases(labels, logits))[0]
+    total = _PixelSums.apply(labels, ignore_index, None, 1, *with_phases(labels, logits))[0]
+    return Mean(total, (labels != ignore_index).sum())
 
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
@@ -96,10 +97,22 @@ def pixel_losses(
     n = len(students)
     with torch.autocast(labels.device.type, enabled=False):
         grids = with_phases(labels, *map(widened, (*students, *teachers)))
-        results = list(_PixelLosses.apply(labels, ignore_index, teaching, n, *grids))
+        results = list(_PixelSums.apply(labels, ignore_index, teaching, n, *grids))
     confusion = results.pop() if teaching.groups is not None else None
     ce, pixel, ce_maps, teaches = (tuple(results[i : i + n]) for i in range(0, 4 * n, n))
-    return PixelLosses(ce, pixel, ce_maps, teaches, confusion)
+    labelled = labels != ignore_index
+    number = labelled.sum()
+    counts = [number] * n
+    if teaching.selective and teaching.divisor == "taught":
+        target = torch.where(labelled, labels, 0).long()
+        of_classes = [_compared(own, grids[0].shape[1], labels.device) for own in teaching.groups or (None,) * n]
+        counts = [
+            (mask if compared is None else mask & compared[target]).sum()
+            for mask, compared in zip(reversed(teaches), of_classes, strict=True)  # taught where the peer teaches
+        ]
+    return PixelLosses(
+        tuple(Mean(total, number) for total in ce), tuple(map(Mean, pixel, counts)), ce_maps, teaches, confusion
+    )
 
 
 def with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
@@ -113,8 +126,8 @@ def with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
     return [logits if fit else upsample(logits, size) for logits, fit in zip(students, fits, strict=True)]
 
 
-class _PixelLosses(torch.autograd.Function):
-    """Of n students: CE; with teaching what is taught; CE maps; if selective teaching masks; with groups counts."""
+class _PixelSums(torch.autograd.Function):
+    """Of n students: sums of CE, with teaching of what is taught; CE maps; if selective masks; with groups counts."""
 
     @staticmethod
     def forward(ctx, labels, ignore_index, teaching, n, *grids):
@@ -124,13 +137,11 @@ class _PixelLosses(torch.autograd.Function):
         ce_maps = [grids[0].new_empty(labels.shape) for _ in range(n)]
         teaches = [torch.empty_like(labelled) for _ in range(n if teaching and teaching.selective else 0)]
         divergences = [grids[0].new_zeros(()) for _ in range(n if teaching else 0)]  # sums over taught pixels
-        taught_pixels = [labelled.new_zeros((), dtype=torch.int64) for _ in divergences]
         compared = [_compared(groups, num_classes, labels.device) for groups in (teaching and teaching.groups) or ()]
         counts = None
         if teaching and teaching.groups is not None:
             predicted = len(grids) + (teaching.target is not None)
             counts = torch.zeros(predicted, num_classes**2, dtype=torch.int64, device=labels.device)
-        # Gradients, too, are collected of sums; backward divides and weights them.
         terms = (1 + bool(teaching)) * with_gradient
         upsampling = PhasedUpsampling(grids, labels.shape[-2:], [terms] * n + [0] * (len(grids) - n))
 
@@ -160,39 +171,29 @@ class _PixelLosses(torch.autograd.Function):
             for i, is_compared in enumerate(compared):
                 if is_compared is not None:
                     taught[i] = taught[i] & is_compared[target.squeeze(1)]
-            for number, mask in zip(taught_pixels, taught, strict=True):
-                number += mask.sum()
             taught = [mask.unsqueeze(1).to(p[0].dtype) for mask in taught]
             log_p += [F.log_softmax(values, dim=1) for values in logits[n:]]
-            lessons = _exchanged_lessons if teaching.selective and not any(teaching.groups or ()) else _lessons
+            all_classes = all(own is None for own in teaching.groups or ())
+            lessons = _exchanged_lessons if teaching.selective and all_classes else _lessons
             for i, divergence, gradient, sign in lessons(teaching, log_p, taught):
                 divergences[i] += (divergence * taught[i]).sum() * (sign * teaching.temperature**2)
                 if with_gradient:
                     phase.add_gradient(i, TAUGHT, gradient * (taught[i] * (sign * teaching.temperature)))  # T^2 / T
 
-        number = labelled.sum()
-        divide_by = [number] * n
-        if teaching:
-            divide_by += taught_pixels if teaching.divisor == "taught" else [number] * n
-        divided_by = divisors(*divide_by)
-        sums = [*(ce_map.sum() for ce_map in ce_maps), *divergences]
         if with_gradient:
-            gradients = [own for term in range(terms) for own in upsampling.gradients(term)]
-            ctx.save_for_backward(*gradients, *divided_by)
+            ctx.save_for_backward(*(own for term in range(terms) for own in upsampling.gradients(term)))
         ctx.students, ctx.teachers = n, len(grids) - n
         constants = [*ce_maps, *teaches]
         if counts is not None:
             constants.append(counts.view(-1, num_classes, num_classes))
         ctx.mark_non_differentiable(*constants)
-        return *(total / divisor for total, divisor in zip(sums, divided_by, strict=True)), *constants
+        return *(ce_map.sum() for ce_map in ce_maps), *divergences, *constants
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *upstream):
-        terms = len(ctx.saved_tensors) // 2
-        gradients, divided_by = ctx.saved_tensors[:terms], ctx.saved_tensors[terms:]
-        scaled = [g * (up / number) for g, up, number in zip(gradients, upstream[:terms], divided_by, strict=True)]
-        if terms > ctx.students:
+        scaled = [own * up for own, up in zip(ctx.saved_tensors, upstream, strict=False)]  # constants have none
+        if len(scaled) > ctx.students:
             scaled = [ce + taught for ce, taught in zip(scaled[: ctx.students], scaled[ctx.students :], strict=True)]
         return None, None, None, None, *scaled, *[None] * ctx.teachers
 
@@ -234,10 +235,10 @@ def _lessons(teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[
             yield i, *_divergence_and_gradient(learner, peer, teaching), 1
         elif len(groups) > 1:
             learner, peer = (merged_log_probabilities(values, groups) for values in (learner, peer))
-            conditional = [learner, peer]
+            given_groups = learner
             if sum(map(len, groups)) < log_p[i].shape[1]:
-                conditional = [F.log_softmax(values, dim=1) for values in conditional]
-            divergence, gradient = _divergence_and_gradient(*conditional, teaching)
+                given_groups, peer = (F.log_softmax(values, dim=1) for values in (learner, peer))
+            divergence, gradient = _divergence_and_gradient(given_groups, peer, teaching)
             # The chain rule from the logarithm of a group's probability to the logits of its classes: each one's share
             # of the group. That all groups' probabilities sum up to 1 adds nothing, since such a gradient sums up to 0.
             classes, places = map(list, zip(*sorted(place_of_classes(groups).items()), strict=True))

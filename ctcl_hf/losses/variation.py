@@ -1,10 +1,12 @@
 """Intra-class feature variation distillation (IFVD; Wang et al., ECCV 2020)."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pixel import masked_mean
+from .means import Mean, masked_mean
 from .precision import in_full_precision
 from .region import average_pool
 
@@ -16,6 +18,16 @@ def nearest_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor
         for pixels, points in zip(labels.shape[-2:], size, strict=True)
     )
     return labels[:, rows[:, None], columns]
+
+
+@dataclass(frozen=True)
+class LabelledCentres:
+    """Weighs a micro-batch by how many positions of a coarser grid are labelled at their centre: see `Mean`."""
+
+    grid: tuple[int, int] | torch.Size
+
+    def __call__(self, labelled: Tensor) -> Tensor:
+        return nearest_labels(labelled, self.grid).sum()
 
 
 @in_full_precision
@@ -34,11 +46,11 @@ def similarity_to_class(features: Tensor, labels: Tensor, num_classes: int, igno
 
 
 @in_full_precision
-def intra_class_variation(learner: Tensor, peer: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+def intra_class_variation(learner: Tensor, peer: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Mean:
     """Mean over labelled positions of (M_learner - M_peer)^2, M the `similarity_to_class` of a student's features.
 
     The two need not have the same channels. Features are averaged, and labels taken at the nearest centre, on the
-    coarser of the two grids. Shapes: (B, C, h, w) and (B, C', h', w'), labels (B, H, W) -> scalar.
+    coarser of the two grids. Shapes: (B, C, h, w) and (B, C', h', w'), labels (B, H, W).
     Gradient: learner only, its class means included.
     """
     grid = min(learner.shape[-2:], peer.shape[-2:])
@@ -47,4 +59,5 @@ def intra_class_variation(learner: Tensor, peer: Tensor, labels: Tensor, num_cla
         similarity_to_class(average_pool(features, grid), labels, num_classes, ignore_index)
         for features in (learner, peer.detach())
     ]
-    return masked_mean((maps[0] - maps[1]).square(), labels != ignore_index)
+    difference = (maps[0] - maps[1]).square()
+    return masked_mean(difference, labels != ignore_index, weighed_by=LabelledCentres(grid))

@@ -165,11 +165,11 @@ class CTCL(PixelwiseObjective):
         """Cross entropies, and both kinds of BSD, which they direct."""
         on_pixels = self.pixel_losses((a.logits, b.logits), labels, self.teaching)
         labelled = labels != self.ignore_index
-        (labelled_pixels,) = losses.divisors(labelled.sum())
         terms = []
         for i, student in enumerate((a, b)):
             taught = {"pixel": on_pixels.pixel[i]} if self.options.pixel_bsd else {}
-            told = {"teaches_pixels": on_pixels.teaches[i].sum() / labelled_pixels, **self.group_statistics(i)}
+            teaches_pixels = losses.Mean(on_pixels.teaches[i].sum(), labelled.sum())
+            told = {"teaches_pixels": teaches_pixels, **self.group_statistics(i)}
             own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels)}
             terms.append(StudentTerms(own | taught, told))
         if not self.options.region_bsd:
@@ -178,17 +178,17 @@ class CTCL(PixelwiseObjective):
         # Regions are the cells of the coarser of the two last feature grids.
         last = [features_of(student).last for student in (a, b)]
         grid = min(features.shape[-2:] for features in last)
-        has_label = losses.region_sums(labelled.float(), grid) > 0
+        has_label = losses.labelled_regions(labelled, grid)
         ce_of_regions = [losses.region_sums(ce, grid) for ce in on_pixels.ce_maps]
         teaches = losses.teaching_directions(ce_of_regions[0], ce_of_regions[1], has_label)
         projected = [own["last"](features, grid) for own, features in zip(self.projections, last, strict=True)]
         targets = projected
         if self.options.region_projection == "learner":
             targets = [losses.average_pool(features, grid) for features in last]
-        (labelled_regions,) = losses.divisors(has_label.sum())
+        weighed_by = losses.LabelledRegions(grid)
         for i, j in ((0, 1), (1, 0)):  # learner, peer
             divided_by = teaches[j] if self.options.region_divisor == "taught" else has_label
             terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j], divided_by)
-            terms[i].statistics["teaches_regions"] = teaches[i].sum() / labelled_regions
+            terms[i].statistics["teaches_regions"] = losses.Mean(teaches[i].sum(), has_label.sum(), weighed_by)
             terms[i].statistics["region_spread"] = losses.spread(projected[i].detach())
         return terms

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..losses import channel_distillation
+from ..losses import Mean, channel_distillation
 from ..students import StudentOutput
 from .options import Positive, Weight, WeightedOptions, option
 from .paper import Paper
@@ -37,5 +37,5 @@ class CWD(PeerDistillation):
         url="https://arxiv.org/abs/2011.13256",
     )
 
-    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
+    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean:
         return channel_distillation(learner.logits, peer.logits, self.options.temperature)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..losses import intra_class_variation
+from ..losses import Mean, intra_class_variation
 from ..students import Student, StudentOutput
 from ..students.student import features_of
 from .options import Weight, WeightedOptions, option
@@ -50,6 +50,6 @@ class IFVD(PeerDistillation):
         for student in (a, b, *self.teachers):
             _ = student.last_channels  # says now, not at the first step, that features are missing
 
-    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
+    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean:
         own, other = features_of(learner).last, features_of(peer).last
         return intra_class_variation(own, other, labels, self.num_classes, self.ignore_index)

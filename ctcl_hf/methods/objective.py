@@ -6,24 +6,32 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from ..losses import ClassGroups, cross_entropy_loss
+from ..losses import ClassGroups, Mean, cross_entropy_loss
 from ..students import Student, StudentOutput
 from .options import MethodOptions
 from .paper import Paper
 
 
 class StudentTerms(NamedTuple):
-    """What an objective says of one student."""
+    """What an objective says of one student: means, divided by `StudentPair` once, or scalars, of each batch alike."""
 
-    losses: dict[str, Tensor]  # unweighted scalars with gradient
-    statistics: dict[str, Tensor]  # detached scalars that are only logged
+    losses: dict[str, Mean | Tensor]  # unweighted, with gradient
+    statistics: dict[str, Mean | Tensor]  # constants that are only logged
+
+    def of_batch(self) -> "StudentTerms":
+        """The same as scalars: every mean over this batch alone."""
+        losses, statistics = (
+            {name: value.value if isinstance(value, Mean) else value for name, value in own.items()} for own in self
+        )
+        return StudentTerms(dict(losses), dict(statistics))
 
 
 class Objective(nn.Module):
     """Base of all methods; a method is one subclass.
 
-    `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted; `weights[0]` and `weights[1]`
-    say once by how much each counts in the loss of student a and b. Trainable parts that only training needs
+    `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted and undivided: `weights[0]` and
+    `weights[1]` say once by how much each counts in the loss of student a and b, and what a mean is divided by is the
+    number of its places in the whole optimizer step. Trainable parts that only training needs
     live in `projections[0]` and `projections[1]`, go to that student's optimizer, and are never saved in it. Frozen
     teachers, with whose outputs `forward` is called after the students', are not saved at all. `held_out_images` says
     on how many images of the evaluation set it wants to `observe` the students before every epoch.
@@ -53,6 +61,7 @@ class Objective(nn.Module):
     STATISTICS: ClassVar[Mapping[str, str]] = {}
     PAPER: ClassVar[Paper | None] = None
     held_out_images = 0
+    counted: Tensor | None = None  # whole numbers of the last forward, whose sum over the processes `count` is told
     micro_batch = 0  # of the optimizer step, which batch this is: more than 0 only where gradients are accumulated
 
     def __init__(self, a: Student, b: Student, teachers: Sequence[Student] | None = None, **options: Any):
@@ -93,6 +102,10 @@ class Objective(nn.Module):
         """Reads both students' logits (B, K, H, W) on held-out images, and the labels (B, H, W), batch by batch."""
         raise NotImplementedError(f"{type(self).__name__} must say what it does with held-out images.")
 
+    def count(self, total: Tensor) -> None:
+        """Reads the sum of what all processes have `counted` in the last forward."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it does with what it has counted.")
+
     def training_state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps of it: the projections, and what it has observed; no teachers."""
         return {key: value for key, value in self.state_dict().items() if not key.startswith("teachers.")}
@@ -132,12 +145,12 @@ class Objective(nn.Module):
         """Labels (B, H, W) hold class ids and `ignore_index`."""
         raise NotImplementedError(f"{type(self).__name__} must compute the terms of both students.")
 
-    def segmentation_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Tensor]:
+    def segmentation_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Mean | Tensor]:
         """The terms that a student has on its own: Eq. 1, and the auxiliary head's cross entropy."""
         ce = cross_entropy_loss(output.logits, labels, self.ignore_index)
         return {"ce": ce, **self.auxiliary_terms(output, labels)}
 
-    def auxiliary_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Tensor]:
+    def auxiliary_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Mean | Tensor]:
         """The auxiliary head's cross entropy, if the student has such a head and is in training mode."""
         if output.auxiliary_logits is None:
             return {}

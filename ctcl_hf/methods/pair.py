@@ -1,6 +1,6 @@
 """Two students and an objective as one module: everything that trains runs inside its forward."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from ..losses import across_processes
+from ..losses import over_step
 from ..students import Student
-from . import Objective
+from . import Objective, StudentTerms
 
 
 @dataclass
@@ -20,6 +20,7 @@ class PairOutput(ModelOutput):
     loss: scalar, the sum of both students' weighted terms. Each side of a directed term is constant for the other
         student, so one backward of this sum gives each student the gradient of its own loss (Eq. 6) alone.
     terms: detached scalars by name, `TERM_STUDENT` ("ce_cnn", "hfd_vit", ...): unweighted losses and statistics.
+        Where processes or micro-batches share an optimizer step, these are parts, whose average is the step's.
     logits: by student name, (B, K, H/4, W/4).
     """
 
@@ -40,7 +41,7 @@ class StudentPair(nn.Module):
     students: Mapping[str, Student]  # an nn.ModuleDict
     objective: Objective
 
-    # Tells Trainer that the loss is a per-batch mean, to be divided by the number of accumulation steps.
+    # Tells Trainer to average over the micro-batches of a step, which is what their losses are made for.
     accepts_loss_kwargs = False
 
     def __init__(self, students: dict[str, Student], objective: Objective):
@@ -73,21 +74,38 @@ class StudentPair(nn.Module):
         for student in able:
             student.model.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
 
-    def forward(self, pixel_values: Tensor, labels: Tensor) -> PairOutput:
-        """One training step's forward.
+    def forward(self, pixel_values: Tensor, labels: Tensor, step_labels: Sequence[Tensor] | None = None) -> PairOutput:
+        """A micro-batch's forward; all processes take theirs at once.
 
         Args:
             pixel_values: (B, 3, H, W) RGB in 0..255; both students see the same images.
             labels: (B, H, W) class ids 0..K-1, or the students' ignore index, of any integer dtype.
+            step_labels: where gradients are accumulated, the labels of all of this process's micro-batches of the
+                optimizer step, this one's among them: what a mean is divided by is counted in all.
         """
         labels = labels.long()  # a byte each until here, on their way from the data set's workers to the device
         outputs = [student(pixel_values) for student in self.students.values()]
-        with across_processes():
-            terms = self.objective(*outputs, labels, *self.objective.teacher_outputs(pixel_values))
+        terms = self.objective(*outputs, labels, *self.objective.teacher_outputs(pixel_values))
+        values = self._over_step(terms, labels, step_labels or ())
         loss = torch.zeros((), device=labels.device)
-        logged: dict[str, Tensor] = {}
-        for i, (name, (losses, statistics)) in enumerate(zip(self.names, terms, strict=True)):
-            loss = loss + self.objective.loss(i, losses)
-            logged |= {f"{term}_{name}": value.detach() for term, value in (losses | statistics).items()}
+        for i, (name, own) in enumerate(zip(self.names, terms, strict=True)):
+            loss = loss + self.objective.loss(i, {term: values[f"{term}_{name}"] for term in own.losses})
+        logged = {name: value.detach() for name, value in values.items()}
         logits = {name: output.logits for name, output in zip(self.names, outputs, strict=True)}
         return PairOutput(loss=loss, terms=logged, logits=logits)
+
+    def _over_step(
+        self, terms: tuple[StudentTerms, StudentTerms], labels: Tensor, step_labels: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Both students' terms by `TERM_STUDENT`, divided; and the objective's counts, summed over the processes."""
+        named = {
+            f"{term}_{name}": value
+            for name, own in zip(self.names, terms, strict=True)
+            for term, value in (own.losses | own.statistics).items()
+        }
+        ignored = self.objective.ignore_index
+        counted = [] if self.objective.counted is None else [self.objective.counted]
+        values, totals = over_step(named, labels != ignored, [each != ignored for each in step_labels], counted)
+        for total in totals:
+            self.objective.count(total)
+        return values

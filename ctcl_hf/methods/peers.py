@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..losses import Mean
 from ..students import Student, StudentOutput
 from .objective import Objective, StudentTerms
 from .options import WeightedOptions
@@ -38,6 +39,6 @@ class PeerDistillation(Objective):
             terms.append(StudentTerms(losses, {}))
         return terms[0], terms[1]
 
-    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Tensor:
-        """D, unweighted: a scalar whose gradient reaches the learner alone."""
+    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean | Tensor:
+        """D, unweighted: a mean, or a scalar, whose gradient reaches the learner alone."""
         raise NotImplementedError(f"{type(self).__name__} must say what a student learns from its peer.")

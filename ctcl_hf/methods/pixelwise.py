@@ -31,8 +31,8 @@ class PixelwiseObjective(Objective):
         super().__init__(a, b, **options)
         self.peers = peers
         self.compared: list[Groups] = []  # of each student, the groups of the last step
-        if self.options.pixel_classes != "all":
-            told = self.options
+        told = self.options
+        if told.pixel_classes != "all":
             self.class_groups = ClassGroups(
                 self.num_labels, peers, told.pixel_classes, told.blind_ratio, told.blind_floor, told.blind_memory
             )
@@ -52,9 +52,12 @@ class PixelwiseObjective(Objective):
         self.compared = [self.class_groups.of_learner(i) for i in range(len(students))]
         groups = tuple(None if len(own) == self.num_labels else own for own in self.compared)
         losses = pixel_losses(students, labels, self.ignore_index, teaching._replace(groups=groups), teachers)
-        if self.training:
-            self.class_groups.count(losses.confusion)
+        self.counted = losses.confusion if self.training else None
         return losses
+
+    def count(self, total: Tensor) -> None:
+        if self.class_groups is not None:
+            self.class_groups.count(total)
 
     @torch.compiler.disable  # as `pixel_losses`, whose groups it tells
     def group_statistics(self, learner: int) -> dict[str, Tensor]:

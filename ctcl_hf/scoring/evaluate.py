@@ -60,7 +60,7 @@ def evaluate_predictors(
                 logits = protocol.logits(predict, batch["pixel_values"])
             for image_logits, labels in zip(logits, batch["labels"], strict=True):
                 image_logits = upsample(image_logits[None], labels.shape)
-                loss_sums[i] += cross_entropy_loss(image_logits, labels[None], ignore_index).item()
+                loss_sums[i] += cross_entropy_loss(image_logits, labels[None], ignore_index).value.item()
                 ids = class_map(image_logits, labels.shape)
                 counts = confusion_counts(ids[0], labels, ids_counted).cpu()
                 metrics[name].merge(counts)

@@ -131,6 +131,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self._step_facts: dict[str, float] = {}
         self._step_terms: list[dict[str, Tensor]] = []  # of the present step, by micro-batch
         self._step_batches: list[dict[str, Tensor]] = []
+        self._step_labels: list[Tensor] | None = None  # of all its micro-batches, if there are several
         self.finite_guard = FiniteGuard(
             model, skip=args.on_nonfinite == "skip", scaled=self.accelerator.scaler is not None
         )
@@ -203,11 +204,14 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """Trainer's: all batches of a step before its first forward. OSError if they cannot be read."""
         try:
             with self.worker_deaths.told_here():
-                return super().get_batch_samples(epoch_iterator, num_batches, device)
+                batches, number = super().get_batch_samples(epoch_iterator, num_batches, device)
         except (BadSample, RuntimeError) as error:  # the latter of a worker that was killed
             if "CUDA" in str(error):  # of the batches' way to the device: not the data's fault
                 raise
             raise self._save_before("training", error) from error
+        # What each is divided by is counted in all of them.
+        self._step_labels = [batch["labels"].to(device) for batch in batches] if len(batches) > 1 else None
+        return batches, number
 
     def _save_before(self, data: str, error: Exception) -> OSError:
         """What to raise where data cannot be read, once all that was trained is saved."""
@@ -277,7 +281,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(pixel_values=inputs["pixel_values"], labels=inputs["labels"])
+        outputs = model(pixel_values=inputs["pixel_values"], labels=inputs["labels"], step_labels=self._step_labels)
         self._step_terms.append(outputs["terms"])
         self._step_batches.append(inputs)
         for name, value in (outputs["terms"] | {"loss": outputs["loss"].detach()}).items():

@@ -3,7 +3,7 @@
 import os
 
 import torch
-from conftest import make_cnn, make_data, make_vit
+from conftest import freeze, make_cnn, make_data, make_vit
 from transformers import TrainerCallback
 
 from ctcl_hf import CTCL, KDCL, METHODS, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform
@@ -36,30 +36,23 @@ def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, c
     )
 
 
-def frozen_trainer(folder, method, images_per_process, **arguments):
+def frozen_trainer(folder, method, images_per_process, options, **arguments):
     """Nothing in it depends on the process: BatchNorm is frozen, and nothing is dropped.
 
-    Of every four images one is without a label and one half without, so that processes count different places.
+    Of every four images one is without a label and one half without, so that processes and micro-batches count
+    different places.
     """
-    data = make_data(8, 3)
-    options = {"kdcl": {"kdcl_target": "linear"}}.get(method, {})
     trainer = make_trainer(
         folder,
         lambda a, b: METHODS[method](a, b, **options),
-        data=data,
+        data=make_data(8, 3),
         max_steps=4,
         cnn_lr=0.02,
         per_device_train_batch_size=images_per_process,
         max_grad_norm=1.0,
         **arguments,
     )
-    for module in trainer.model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.eval().train = lambda mode=True: None  # from now on
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        if hasattr(module, "drop_prob"):
-            module.drop_prob = 0.0
+    freeze(trainer.model)
     samples = trainer.train_dataset
     read = samples.read
 

@@ -20,7 +20,7 @@ def test_upsampling_follows_the_half_pixel_definition(size):
 def test_cross_entropy_equals_the_loop(ignored):
     logits = random_logits(2, 4, 3, 4)
     labels = random_labels(2, 9, 13, 4, ignored)
-    ours = cross_entropy_loss(logits, labels, IGNORE)
+    ours = cross_entropy_loss(logits, labels, IGNORE).value
     full = reference.upsample_bilinear(logits, (9, 13))
     assert_same_value_and_gradients(ours, reference.cross_entropy_loss(full, labels, IGNORE), [logits])
 
@@ -31,7 +31,7 @@ def test_cross_entropy_equals_the_loop(ignored):
 def test_pixel_bsd_equals_the_loop(direction, temperature, taught):
     learner, peer = random_logits(2, 4, 5, 6), random_logits(2, 4, 5, 6)
     mask = torch.rand(2, 5, 6) < taught
-    ours = pixel_bsd(learner, peer, mask, direction, temperature)
+    ours = pixel_bsd(learner, peer, mask, direction, temperature).value
     theirs = reference.pixel_bsd(learner, peer, mask, direction, temperature)
     assert_same_value_and_gradients(ours, theirs, [learner, peer])
 
@@ -43,7 +43,7 @@ def test_the_two_directions_of_the_divergence_differ():
 
 def test_an_empty_selection_is_zero_and_has_a_graph():
     values = torch.tensor([1.0, float("inf")], requires_grad=True)
-    mean = masked_mean(values, torch.tensor([False, False]))
+    mean = masked_mean(values, torch.tensor([False, False])).value
     mean.backward()
     assert mean == 0
     assert torch.equal(values.grad, torch.zeros(2))
@@ -51,7 +51,7 @@ def test_an_empty_selection_is_zero_and_has_a_graph():
 
 def test_an_all_ignored_batch_has_zero_loss_and_finite_gradients():
     logits = random_logits(2, 4, 3, 4)
-    loss = cross_entropy_loss(logits, torch.full((2, 9, 13), IGNORE), IGNORE)
+    loss = cross_entropy_loss(logits, torch.full((2, 9, 13), IGNORE), IGNORE).value
     loss.backward()
     assert loss == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
@@ -61,17 +61,17 @@ def test_half_precision_logits_are_scored_in_float32_under_autocast():
     logits = torch.randn(2, 4, 3, 4).bfloat16()
     labels = random_labels(2, 9, 13, 4)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = cross_entropy_loss(logits, labels, IGNORE)
+        loss = cross_entropy_loss(logits, labels, IGNORE).value
         divergence = kl_map(logits, logits.roll(1, 0), "reverse")
     assert loss.dtype == divergence.dtype == torch.float32
-    assert torch.equal(loss, cross_entropy_loss(logits.float(), labels, IGNORE))
+    assert torch.equal(loss, cross_entropy_loss(logits.float(), labels, IGNORE).value)
 
 
 def test_confident_and_wrong_students_stay_finite():
     learner = torch.tensor([[[[1e4]], [[-1e4]]]], requires_grad=True)
     peer = -learner.detach()
     for direction in ("reverse", "forward"):
-        loss = pixel_bsd(learner, peer, torch.ones(1, 1, 1, dtype=torch.bool), direction)
+        loss = pixel_bsd(learner, peer, torch.ones(1, 1, 1, dtype=torch.bool), direction).value
         (gradient,) = torch.autograd.grad(loss, learner)
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()

@@ -49,14 +49,19 @@ def plain(logits, labels, teaching, teachers=()):
             )
         divergence = kl_map(learner, peer, teaching.direction, teaching.temperature)
         divided_by = taught if teaching.divisor == "taught" else valid
-        pixel.append(torch.where(taught, divergence, 0).sum() / divided_by.sum().clamp_min(1))
+        pixel.append(masked_mean(divergence, taught, divided_by))
     return strips.PixelLosses(ce, tuple(pixel), tuple(maps), teaches, None)
+
+
+def values_of(losses):
+    """Both cross entropies, and what both are taught at pixels."""
+    return [mean.value for mean in losses.ce + losses.pixel]
 
 
 def results(function, logits, *arguments):
     logits = [values.clone().requires_grad_() for values in logits]
     losses = function(logits, *arguments)
-    weighted = sum(weight * value for weight, value in zip(UPSTREAM, losses.ce + losses.pixel, strict=True))
+    weighted = sum(weight * value for weight, value in zip(UPSTREAM, values_of(losses), strict=True))
     return losses, torch.autograd.grad(weighted, logits)
 
 
@@ -71,8 +76,7 @@ def assert_equal_to_plain(logits, labels, teaching=SELECTIVE, teachers=(), toler
     phased = partial(strips.pixel_losses, teachers=teachers)
     ours, our_gradients = results(lambda own, y, how: phased(own, y, IGNORE, how), logits, labels, teaching)
     theirs, their_gradients = results(partial(plain, teachers=teachers), logits, labels, teaching)
-    for mine, expected in zip((*ours.ce, *ours.pixel, *ours.ce_maps), (*theirs.ce, *theirs.pixel, *theirs.ce_maps),
-                              strict=True):  # fmt: skip
+    for mine, expected in zip((*values_of(ours), *ours.ce_maps), (*values_of(theirs), *theirs.ce_maps), strict=True):
         assert torch.allclose(mine, expected, atol=tolerance)
     for mine, expected in zip(ours.teaches, theirs.teaches, strict=True):
         assert torch.equal(mine, expected)
@@ -184,7 +188,7 @@ def test_grouped_pixel_bsd_equals_the_loops(direction, divisor, of_vit):
     logits, labels = random_case((3, 2), (3, 2), (6, 8), images=1)
     logits = [values.requires_grad_() for values in logits]
     teaching = SELECTIVE._replace(direction=direction, divisor=divisor, groups=(SOME, of_vit), temperature=2)
-    ours = strips.pixel_losses(logits, labels, IGNORE, teaching).pixel
+    ours = [mean.value for mean in strips.pixel_losses(logits, labels, IGNORE, teaching).pixel]
     full = [reference.upsample_bilinear(values, (6, 8)) for values in logits]
     labelled = labels != IGNORE
     teaches = reference.teaching_maps(
@@ -209,7 +213,8 @@ def test_within_a_group_the_gradient_keeps_the_shares_of_the_classes(direction, 
     logits, labels = random_case((8, 6), (8, 6), (8, 6), ignored=0.0)  # nothing to upsample: a pixel's own gradient
     teaching = PixelTeaching((1, 0), direction=direction, temperature=temperature, groups=(SOME, SOME))
     logits = [values.requires_grad_() for values in logits]
-    (gradient,) = torch.autograd.grad(strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0], logits[0])
+    taught = strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0].value
+    (gradient,) = torch.autograd.grad(taught, logits[0])
     p = torch.softmax(logits[0].detach(), 1)
     for group in SOME:
         pull = gradient[:, list(group)] / p[:, list(group)]
@@ -223,7 +228,7 @@ def test_a_class_that_is_left_out_is_moved_by_nothing_and_at_its_pixels_nothing_
     logits, labels = random_case((8, 6), (8, 6), (8, 6), ignored=0.0)
     teaching = PixelTeaching((1, 0), direction=direction, temperature=temperature, groups=(KNOWN, KNOWN))
     logits = [values.requires_grad_() for values in logits]
-    (gradient,) = torch.autograd.grad(strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0], logits[0])
+    (gradient,) = torch.autograd.grad(strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0].value, logits[0])
     known = (labels == 0) | (labels == 2) | (labels == 3)
     assert not gradient[:, [1, 4]].any()
     assert torch.equal(gradient.abs().sum(1) > 0, known)
@@ -253,15 +258,15 @@ def test_no_class_merged_is_eq_4_bit_for_bit_and_all_merged_teaches_nothing():
     phased = lambda own, y, how: strips.pixel_losses(own, y, IGNORE, how)  # noqa: E731
     printed, printed_gradients = results(phased, logits, labels, SELECTIVE)
     alone, alone_gradients = results(phased, logits, labels, SELECTIVE._replace(groups=(None, None)))
-    assert all(torch.equal(*pair) for pair in zip(printed.ce + printed.pixel, alone.ce + alone.pixel, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(values_of(printed), values_of(alone), strict=True))
     assert all(torch.equal(*pair) for pair in zip(printed_gradients, alone_gradients, strict=True))
 
     merged, gradients = results(phased, logits, labels, SELECTIVE._replace(groups=(ALL, ALL)))
-    assert merged.pixel == (0, 0)
+    assert values_of(merged)[2:] == [0, 0]
     for i, own in enumerate(logits):
         own = own.clone().requires_grad_()
-        ce = strips.cross_entropy_loss(own, labels, IGNORE)
-        assert torch.equal(ce, merged.ce[i])
+        ce = strips.cross_entropy_loss(own, labels, IGNORE).value
+        assert torch.equal(ce, merged.ce[i].value)
         assert torch.equal(torch.autograd.grad(UPSTREAM[i] * ce, own)[0], gradients[i])
 
 
@@ -284,7 +289,7 @@ def test_each_term_gives_its_learner_gradient_and_its_peer_none():
     logits = [values.requires_grad_() for values in logits]
     losses = strips.pixel_losses(logits, labels, IGNORE, SELECTIVE)
     for i in (0, 1):
-        for term in (losses.ce[i], losses.pixel[i]):
+        for term in (losses.ce[i].value, losses.pixel[i].value):
             own, peer = torch.autograd.grad(term, (logits[i], logits[1 - i]), retain_graph=True)
             assert own.any()
             assert not peer.any()
@@ -310,5 +315,5 @@ def test_no_full_resolution_logits_are_alive(monkeypatch):
     logits = [values.requires_grad_() for values in logits]
     with Watch():
         losses = strips.pixel_losses(logits, labels, IGNORE, SELECTIVE)
-        sum(losses.ce + losses.pixel).backward()
+        sum(values_of(losses)).backward()
     assert largest <= 2 * 40 * 34 * 34  # the stride-4 logits, padded, of both; at full resolution 14 times that

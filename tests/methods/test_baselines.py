@@ -51,7 +51,8 @@ def batch(ignored=0.1, size=(64, 96)):
 def terms_of(pair, images, labels):
     torch.manual_seed(7)
     outputs = [student(images) for student in pair.students.values()]
-    return outputs, pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
+    terms = pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
+    return outputs, [own.of_batch() for own in terms]
 
 
 @pytest.mark.parametrize("kinds", PAIRS, ids="+".join)
@@ -94,7 +95,7 @@ def test_swapping_the_students_swaps_their_terms(name):
     for i in (0, 1):
         swapped.projections[i].load_state_dict(pair.objective.projections[1 - i].state_dict())
     outputs, terms = terms_of(pair, images, labels)
-    other = swapped(*reversed(outputs), labels, *swapped.teacher_outputs(images))
+    other = [own.of_batch() for own in swapped(*reversed(outputs), labels, *swapped.teacher_outputs(images))]
     for i in (0, 1):
         for term, value in terms[i].losses.items():
             assert torch.allclose(value, other[1 - i].losses[term], atol=1e-12), term
@@ -174,7 +175,7 @@ def test_general_kdcl_distils_from_the_mixture_that_it_has_observed():
     views = [upsample(output.logits, labels.shape[-2:]) for output in (a, b)]
     target = share * views[0] + (1 - share) * views[1]
     for terms, own in zip(pair.objective(a, b, labels), views, strict=True):
-        assert torch.allclose(terms.losses["kl"], reference.kl_everywhere(own, target, labels, IGNORE, 2.0))
+        assert torch.allclose(terms.losses["kl"].value, reference.kl_everywhere(own, target, labels, IGNORE, 2.0))
     assert set(pair.objective.training_state()) == {"share"}
 
 

@@ -2,22 +2,12 @@
 
 import pytest
 import torch
-from conftest import make_cnn, make_vit
+from helpers.accumulation import make_pair
 
-from ctcl_hf import METHODS, Objective, StudentPair
+from ctcl_hf import METHODS, Objective
 from ctcl_hf.figures import history_figure
 
 IGNORE = 255
-
-
-def make_pair(name, **options):
-    torch.manual_seed(3)
-    teachers = (make_vit(), make_cnn())
-    torch.manual_seed(0)
-    cnn, vit = make_cnn(), make_vit()
-    if METHODS[name].Options.TEACHERS == "needed":
-        options["teachers"] = teachers
-    return StudentPair({"cnn": cnn, "vit": vit}, METHODS[name](cnn, vit, **options)).double().train()
 
 
 def batch(ignored=0.1):
@@ -63,7 +53,7 @@ def test_a_students_terms_move_that_student_and_its_projections_alone(name):
         torch.manual_seed(7)
         outputs = [student(images) for student in pair.students.values()]
         terms = pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
-        sum(terms[learner].losses.values()).backward()
+        sum(terms[learner].of_batch().losses.values()).backward()
         own, peer = pair.names[learner], pair.names[1 - learner]
         for module in (pair.students[own], pair.projections(own)):
             assert all(parameter.grad is not None for parameter in module.parameters())

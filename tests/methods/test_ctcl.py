@@ -20,6 +20,11 @@ def make_pair(objective=CTCL, drop_path_rate=0.1, **options):
     return pair.train()
 
 
+def terms_of(objective, *given):
+    """Of both students, over the batch alone."""
+    return [own.of_batch() for own in objective(*given)]
+
+
 def batch(ignored=0.1, size=(64, 96)):
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (2, 3, *size), generator=generator)
@@ -71,7 +76,7 @@ def test_all_terms_and_their_gradients_equal_the_reference(direction, projection
     )
     leaves = [getattr(o, name) for o in (a, b) for name in ("logits", "low", "second", "last")]
     leaves += list(objective.projections.parameters())
-    for ours, theirs, weights in zip(objective(a, b, labels), expected, objective.weights, strict=True):
+    for ours, theirs, weights in zip(terms_of(objective, a, b, labels), expected, objective.weights, strict=True):
         for term in ("ce", "hfd", "region", "pixel"):
             assert torch.allclose(ours.losses[term], theirs[term], atol=1e-9), term
         total = sum(weights[term] * ours.losses[term] for term in ("ce", "hfd", "region", "pixel"))
@@ -90,7 +95,7 @@ def test_hfd_reaches_the_first_stage_of_its_learner_and_its_projection_only(lear
     pair = make_pair()
     images, labels = batch()
     outputs = [student(images) for student in pair.students.values()]
-    pair.objective(*outputs, labels)[learner].losses["hfd"].backward()
+    terms_of(pair.objective, *outputs, labels)[learner].losses["hfd"].backward()
     moved = {name for name, parameter in pair.named_parameters() if parameter.grad is not None and parameter.grad.any()}
     first_stage = {
         0: [f"students.cnn.model.encoder.{part}" for part in ("conv_stem", "bn1", "blocks.0", "blocks.1")],
@@ -104,7 +109,7 @@ def test_one_backward_of_the_sum_equals_two_separate_ones():
     def gradients(students):
         pair = make_pair()
         outputs = [student(images) for student in pair.students.values()]
-        terms = pair.objective(*outputs, labels)
+        terms = terms_of(pair.objective, *outputs, labels)
         for i in students:
             sum(pair.objective.weights[i][k] * v for k, v in terms[i].losses.items()).backward(retain_graph=True)
         return {name: p.grad for name, p in pair.named_parameters() if p.grad is not None}
@@ -286,7 +291,7 @@ def test_pixel_bsd_is_the_loss_on_the_classes_that_the_counts_say_the_peer_knows
     groups.confusion.copy_(torch.tensor([[90.0, 10, 0], [60, 0, 0], [0, 5, 95]]))
     groups.blind.copy_(torch.tensor([[False, True, False], [False, False, False]]))
     a, b = outputs_of(pair, images)
-    terms = pair.objective(a, b, labels)
+    terms = terms_of(pair.objective, a, b, labels)
     full = [reference.upsample_bilinear(output.logits, labels.shape[1:]) for output in (a, b)]
     labelled = labels != IGNORE
     teaches = reference.teaching_maps(
@@ -312,7 +317,7 @@ def test_the_divisor_of_region_bsd_is_the_taught_or_the_labelled_regions():
     found = {}
     for divisor in ("taught", "labelled"):
         pair = make_pair(region_divisor=divisor).eval()
-        terms = pair.objective(*outputs_of(pair, images), labels)
+        terms = terms_of(pair.objective, *outputs_of(pair, images), labels)
         found[divisor] = [own.losses["region"].item() for own in terms]
         shares = [float(own.statistics["teaches_regions"]) for own in reversed(terms)]
     assert found["labelled"] == pytest.approx([m * share for m, share in zip(found["taught"], shares, strict=True)])

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import CLASSES, make_cnn, make_data, make_vit
+from helpers.commands import EXAMPLES, TINY
 from helpers.training import At, frozen_trainer, make_trainer, send
 
-from ctcl_hf import EvaluationTransform, MeanIoU, load_student
+from ctcl_hf import METHODS, EvaluationTransform, MeanIoU, load_student
 from ctcl_hf.metrics import confusion_counts
 from ctcl_hf.runs import run
 from ctcl_hf.scoring.predict import class_map
@@ -51,7 +52,8 @@ import json, sys
 import torch
 from helpers.training import frozen_trainer
 
-trainer = frozen_trainer(sys.argv[1], sys.argv[2], images_per_process=2)
+method, accumulation, options = json.loads(sys.argv[2])
+trainer = frozen_trainer(sys.argv[1], method, 2, options, gradient_accumulation_steps=accumulation)
 trainer.train()
 if trainer.is_world_process_zero():
     torch.save(trainer.model.state_dict(), sys.argv[1] + "/end.pt")
@@ -81,13 +83,21 @@ def two_processes(tmp_path_factory):
     return torchrun(tmp_path_factory.mktemp("two"), SCRIPT)
 
 
-@pytest.mark.parametrize("method", ["ctcl", "kdcl", "ifvd"])
-def test_two_processes_train_as_one_with_the_double_batch(method, tmp_path):
-    folder, logs = torchrun(tmp_path, EQUAL, method)
-    alone = frozen_trainer(tmp_path / "one", method, images_per_process=4)
+# Where a student is taught is known after each forward alone; what is divided by labels is exact over accumulation too.
+BY_LABELS = {"region_divisor": "labelled"}
+
+
+@pytest.mark.parametrize(
+    ("method", "accumulation", "options"),
+    [("ctcl", 1, {}), ("kdcl", 1, {"kdcl_target": "linear"}), ("ifvd", 1, {}), ("ctcl", 2, BY_LABELS)],
+    ids=lambda value: str(value).replace("/", "") or "defaults",
+)
+def test_two_processes_train_as_one_with_the_large_batch(method, accumulation, options, tmp_path):
+    folder, logs = torchrun(tmp_path, EQUAL, json.dumps([method, accumulation, options]))
+    alone = frozen_trainer(tmp_path / "one", method, 4 * accumulation, options)
     alone.train()
     assert_trained_alike(torch.load(folder / "end.pt", weights_only=True), logs, alone)
-    start = frozen_trainer(tmp_path / "start", method, images_per_process=4).model.state_dict()
+    start = frozen_trainer(tmp_path / "start", method, 4, options).model.state_dict()
     assert any((value - start[name]).abs().max() > 1e-3 for name, value in alone.model.state_dict().items())
 
 
@@ -102,34 +112,82 @@ def assert_trained_alike(weights, logs, alone):
         assert torch.allclose(weights[name], value, rtol=1e-3, atol=2e-5), name
 
 
-class Evened(torch.utils.data.Dataset):
-    """As many labelled pixels in each sample, or (`alike`) one sample for every index."""
-
-    def __init__(self, samples, alike):
-        self.samples, self.alike = samples, alike
-
-    def __len__(self):
-        return len(self.samples)
-
-    def __getitem__(self, index):
-        sample = self.samples[2 if self.alike else index]
-        sample["labels"][sample["labels"] == 255] = 0
-        sample["labels"][:8] = 255
-        return sample
-
-
-@pytest.mark.parametrize("method", ["vanilla", "ctcl"])
-def test_accumulation_trains_as_the_double_batch_where_its_parts_count_the_same(method, tmp_path):
-    """Cross entropy counts labelled pixels; CTCL's terms count where a student leads, the same only on equal images."""
-    trainers = []
-    for images, accumulation in ((4, 1), (2, 2)):
-        trainer = frozen_trainer(tmp_path / str(images), method, images, gradient_accumulation_steps=accumulation)
-        trainer.train_dataset = Evened(trainer.train_dataset, alike=method == "ctcl")
-        trainer.train()
-        trainers.append(trainer)
-    double, accumulated = trainers
+@pytest.mark.parametrize(("method", "options"), [("vanilla", {}), ("ctcl", BY_LABELS)], ids=["vanilla", "ctcl"])
+def test_accumulation_trains_as_the_double_batch(method, options, tmp_path):
+    """Each micro-batch was divided by its own counts."""
+    double = frozen_trainer(tmp_path / "double", method, 4, options)
+    accumulated = frozen_trainer(tmp_path / "accumulated", method, 2, options, gradient_accumulation_steps=2)
+    double.train()
+    accumulated.train()
     logs = [log for log in accumulated.state.log_history if "ce_cnn" in log]
     assert_trained_alike(accumulated.model.state_dict(), logs, double)
+
+
+# What each forward is divided by, and how often processes wait for each other meanwhile.
+DIVIDED = """
+import json, sys
+from collections import Counter
+import torch
+import torch.distributed as dist
+from helpers.accumulation import batch, frozen_pair, step
+
+dist.init_process_group("gloo")
+rank, collectives = dist.get_rank(), Counter()
+all_reduce = dist.all_reduce
+for name in ("all_reduce", "all_gather", "all_gather_into_tensor", "all_gather_object", "broadcast", "barrier"):
+    def counted(*args, call=getattr(dist, name), **kwargs):
+        collectives["now"] += 1
+        return call(*args, **kwargs)
+    setattr(dist, name, counted)
+images, labels = batch([0.9, 0.0, 1.0, 0.4, 0.2])
+cases, facts, found = json.loads(sys.argv[2]), [], []
+for name, options, micro_batches in cases:
+    pair, sizes = frozen_pair(name, **options), [[1, 1], [1, 2]][rank] if micro_batches == 2 else [[2], [3]][rank]
+    own = slice(0, 2) if rank == 0 else slice(2, 5)
+    collectives.clear()
+    terms, gradients = step(pair, images[own], labels[own], sizes)
+    facts.append({"collectives": collectives["now"] / micro_batches, "differ": {}})
+    averages = {key: value.contiguous() for key, value in (terms | gradients).items()}
+    for value in averages.values():
+        all_reduce(value)
+        value /= 2
+    found.append(averages)
+dist.destroy_process_group()
+if rank == 0:
+    for (name, options, _), own, told in zip(cases, found, facts):
+        terms, gradients = step(frozen_pair(name, **options), images, labels, [5])
+        for key, value in (terms | gradients).items():
+            if not torch.allclose(own[key], value, rtol=1e-8, atol=1e-12):
+                told["differ"][key] = (own[key] - value).abs().max().item()
+    print("FACTS" + json.dumps(facts))
+"""
+DIVIDED_CASES = [(name, BY_LABELS if name == "ctcl" else {}, 2) for name in METHODS]
+DIVIDED_CASES += [
+    ("ctcl", {}, 1),
+    ("ctcl", {"as_printed": True}, 1),
+    ("dml", {"pixel_classes": "grouped"}, 2),
+    ("kdcl", {"kdcl_target": "naive", "pixel_classes": "grouped"}, 1),
+    ("kdcl", {"kdcl_target": "linear", "pixel_classes": "grouped"}, 1),
+]
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory):
+    return torchrun(tmp_path_factory.mktemp("divided"), DIVIDED, json.dumps(DIVIDED_CASES))[1]
+
+
+def test_micro_batches_of_two_processes_that_differ_in_labels_and_images_make_the_step_of_one_batch(divided):
+    for case, facts in zip(DIVIDED_CASES, divided, strict=True):
+        assert set(facts["differ"]) <= {"region_spread_cnn", "region_spread_vit"}, (
+            case
+        )  # a mean over images, each part's
+
+
+def test_processes_wait_for_each_other_at_most_twice_in_a_forward_and_once_if_no_target_is_made_of_all_their_batches(
+    divided,
+):
+    for (name, options, _), facts in zip(DIVIDED_CASES, divided, strict=True):
+        assert facts["collectives"] == (2 if "kdcl_target" in options else 1), name
 
 
 def test_batchnorm_is_synchronised_without_losing_what_timm_keeps_in_it():
@@ -254,8 +312,6 @@ runpy.run_path(os.environ["RUN_CTCL"], run_name="__main__")
 
 
 def test_when_one_of_two_processes_is_killed_the_other_says_so_within_a_minute(tmp_path):
-    from test_examples import EXAMPLES, TINY
-
     (tmp_path / "script.py").write_text(KILLED)
     options = ["--max_steps", "500", "--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "no"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RUN_CTCL": str(EXAMPLES / "run_ctcl.py")}

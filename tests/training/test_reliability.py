@@ -567,7 +567,7 @@ class ScaledTrainer(CTCLTrainer):
 
 @pytest.fixture
 def float16_on_cpu(monkeypatch):
-    monkeypatch.setattr("training.test_trainer.CTCLTrainer", ScaledTrainer)
+    monkeypatch.setattr("helpers.training.CTCLTrainer", ScaledTrainer)
     yield
     AcceleratorState._reset_state()
 

@@ -116,12 +116,14 @@ def test_accumulated_gradients_are_the_mean_over_micro_batches(tmp_path):
     keys = list(by_hand.train_sampler)[:8]
     samples = [by_hand.train_dataset[key] for key in keys]
     by_hand.model.train()
-    for micro_batch in (0, 1):
-        chosen = samples[4 * micro_batch : 4 * micro_batch + 4]
-        batch = {key: torch.stack([sample[key] for sample in chosen]) for key in chosen[0]}
+    batches = [
+        {key: torch.stack([sample[key] for sample in own]) for key in own[0]} for own in (samples[:4], samples[4:])
+    ]
+    labels = [batch["labels"] for batch in batches]
+    for micro_batch, batch in enumerate(batches):
         seed_micro_batch(by_hand.args.seed, 0, micro_batch, 0)
         by_hand.model.objective.micro_batch = micro_batch
-        (by_hand.model(**batch).loss / 2).backward()
+        (by_hand.model(**batch, step_labels=labels).loss / 2).backward()
     for name, parameter in by_hand.model.named_parameters():
         assert torch.allclose(recorder.gradients[name], parameter.grad, atol=1e-6), name
 

@@ -30,7 +30,7 @@ def step_flops(pair: str, num_classes: int) -> float:
         counter = FlopCounterMode(display=False)
         with counter:
             logits = student.logits(torch.zeros(1, 3, side, side))
-            cross_entropy_loss(logits, torch.zeros(1, side, side, dtype=torch.long), 255).backward()
+            cross_entropy_loss(logits, torch.zeros(1, side, side, dtype=torch.long), 255).value.backward()
         total += counter.get_total_flops()
     return total * BATCH * (CROP / side) ** 2
 

@@ -65,7 +65,8 @@ def measure(run: Path, scratch: Path, batches: int) -> dict[int, dict[str, dict[
 
 def _terms(pair: StudentPair, pixel_values: Tensor, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
     outputs = [student(pixel_values) for student in pair.students.values()]
-    return pair.objective(*outputs, labels.long(), *pair.objective.teacher_outputs(pixel_values))
+    terms = pair.objective(*outputs, labels.long(), *pair.objective.teacher_outputs(pixel_values))
+    return tuple(own.of_batch() for own in terms)
 
 
 def _pulls(student: nn.Module, losses: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Pull]:
