@@ -25,8 +25,10 @@ def test_a_run_ends_with_a_table_a_figure_and_the_students_folders(finished):
     folder, done = finished
     for expected in ("| mIoU ", "| Pedestrian", "| cnn ", "| vit ", "parameters (M)", str(folder / "cnn")):
         assert expected in done.stdout
-    for name in ("figure.png", "curves.png"):
+    for name in ("figure.png", "curves.png", "samples.png", "extremes.png"):
         assert PIL.Image.open(folder / name).size[0] > 400
+    assert f"Augmented images with their masks, to be looked at: {folder / 'samples.png'}" in done.stdout
+    assert str(folder / "report.html") in done.stdout and (folder / "report.html").stat().st_size > 10_000
     facts = json.loads((folder / "results.json").read_text())
     assert 0 <= facts["metrics"]["validation_vit_mean_iou"] <= 1
     assert facts["method"]["method"] == "ctcl"

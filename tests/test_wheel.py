@@ -86,5 +86,8 @@ from importlib.resources import files
 space = files("ctcl_hf.publishing") / "space"
 names = {path.name for path in space.iterdir()} - {"__pycache__"}
 print(*sorted(names), (files("ctcl_hf.publishing") / "student.md").is_file())
+print(*sorted(path.name for path in files("ctcl_hf.runs.page").iterdir() if path.name.endswith(".html")))
 """
-    assert run("python", "-c", code).strip() == "README.md app.py images requirements.txt True"
+    published, pages = run("python", "-c", code).splitlines()
+    assert published == "README.md app.py images requirements.txt True"
+    assert pages == "base.html charts.html grid.html run.html"

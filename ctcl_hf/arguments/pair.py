@@ -114,6 +114,18 @@ class PublishingArguments:
 
 
 @dataclass
+class ReportArguments:
+    """What is told of a run while it goes on."""
+
+    _argument_group_name = "report"
+
+    live_report: bool = field(
+        default=False,
+        metadata={"help": "Write report.html anew at each evaluation; a browser loads it again by itself."},
+    )
+
+
+@dataclass
 class StudentArguments:
     """Which two students."""
 

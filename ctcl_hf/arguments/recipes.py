@@ -11,7 +11,7 @@ from ..methods import METHODS, MethodOptions
 from ..registry import is_reference, short_name
 from .data import DataArguments
 from .method import MethodArguments, check_options, options_of_others, own_options
-from .pair import OptimizationArguments, PublishingArguments, StudentArguments
+from .pair import OptimizationArguments, PublishingArguments, ReportArguments, StudentArguments
 from .parser import ArgumentsParser
 from .trainer import TrainerArguments, names_of_trainer
 
@@ -140,7 +140,7 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
         return parser.parse(argv, **other)
 
     # First without Trainer's arguments, whose import takes seconds: help and most mistakes are told at once.
-    of_training, of_trainer = (OptimizationArguments, PublishingArguments), names_of_trainer()
+    of_training, of_trainer = (OptimizationArguments, PublishingArguments, ReportArguments), names_of_trainer()
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
     read(*of_training, TrainerArguments, others=of_trainer, synonyms=SYNONYMS)
     from .training import CTCLArguments

@@ -12,7 +12,7 @@ from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
 )
 
-from .pair import OptimizationArguments, PublishingArguments
+from .pair import OptimizationArguments, PublishingArguments, ReportArguments
 
 NO_PREDICTIONS = "nothing: evaluation counts pixels, always, and keeps no predictions"
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
@@ -62,7 +62,7 @@ def _problem_of_tracker(name: str) -> str | None:
 
 
 @dataclass
-class CTCLArguments(OptimizationArguments, PublishingArguments, TrainingArguments):
+class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments, TrainingArguments):
     """transformers' TrainingArguments, how each family of students is optimised, and where each is published.
 
     Defaults are the paper's (section 4.1); schedules and head rate, which it does not state, are those of the

@@ -11,6 +11,7 @@ COMMANDS = {
     "predict": "segment images, and draw the result over each with a legend",
     "export": "write a student as an ONNX file, checked against PyTorch",
     "prepare": "check a data set file by file, and write it once as Parquet",
+    "report": "write the page of a run or of a comparison again",
     "push": "publish the students of a finished run, or finish a push that failed",
     "space": "publish a Space in which anyone can try two released students",
     "gradients": "measure how much each term of a run's method moved its students",

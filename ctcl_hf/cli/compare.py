@@ -132,6 +132,7 @@ def main() -> None:
 
     from ..arguments.recipes import parse_arguments
     from ..runs.comparison import budget, report
+    from ..runs.page.grid import write_grid_page
     from ..training.record import versions
 
     logging.disable_progress_bar()  # of files read and written, which would break the grid's
@@ -161,7 +162,7 @@ def main() -> None:
         for cell in () if options.report_only else cells:
             cell.check()
         if is_main_process:
-            grid.save(table=options.table, versions=versions())
+            grid.save(table=options.table, block_length=options.block_length, versions=versions())
     except (ValueError, OSError) as error:
         fail(error)
 
@@ -189,7 +190,8 @@ def main() -> None:
     if is_main_process:
         print(f"\n{write_report()}")
         drawn = report.write_class_gains(grid, options.block_length)
-        for path in [*report.write_curves(grid), *drawn, *report.write_predictions(grid)]:
+        drawn += [*report.write_curves(grid), *report.write_predictions(grid)]
+        for path in [*drawn, write_grid_page(grid, table, options.block_length)]:
             print(path)
 
 

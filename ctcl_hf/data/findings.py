@@ -2,21 +2,26 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
+
 from .masks import Colour
+
+NONE: Mapping = MappingProxyType({})
 
 
 class Finding(NamedTuple):
     """What there is to be said of a sample."""
 
     problem: str | None  # why it cannot be used; then nothing else is known
-    ids: Collection[int] = ()  # in its labels
+    pixels: Mapping[int, int] = NONE  # of its labels, by id
+    size: tuple[int, int] = (0, 0)  # height and width of its image
     is_turned: bool = False  # by its image's EXIF tag
     digest: bytes | None = None  # of its image's file
-    colours: Mapping[Colour, int] = MappingProxyType({})  # in which its mask shows the ids that it holds
+    colours: Mapping[Colour, int] = NONE  # in which its mask shows the ids that it holds
 
 
 class Told:
@@ -56,6 +61,12 @@ class Told:
             for (split, first), count in self.copies.items()
             if count
         ]
+
+
+def pixels_by_id(labels: np.ndarray) -> dict[int, int]:
+    """How many pixels each id has that occurs in labels (H, W) uint8."""
+    counts = np.bincount(labels.ravel())
+    return {int(class_id): int(counts[class_id]) for class_id in np.flatnonzero(counts)}
 
 
 def digest_of(content: bytes) -> bytes:

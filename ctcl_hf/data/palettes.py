@@ -1,8 +1,9 @@
 """Colours to draw classes in."""
 
 from collections.abc import Sequence
-from colorsys import hsv_to_rgb
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .benchmarks.camvid import CAMVID_CLASSES, CAMVID_PALETTE
 from .benchmarks.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
@@ -18,17 +19,51 @@ KNOWN = (
     dict(zip(CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, strict=True)),
     dict(zip(VOC_CLASSES, VOC_PALETTE, strict=True)),
 )
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+ALIKE = 20  # CIELAB distance below which two colours in a picture can be mistaken for each other
 
 
 def palette_for(class_names: Sequence[str]) -> Palette:
-    """The colours of the benchmark that names most of these classes; for others, steps of the golden angle."""
+    """The colours of the benchmark that names most of these classes; for others, each as far from all as can be."""
     known = max(KNOWN, key=lambda colours: sum(name in colours for name in class_names))
-    hues = [(i * 0.618034) % 1 for i in range(len(class_names))]
-    drawn = [hsv_to_rgb(hue, 0.65 + 0.3 * (i % 2), 0.95 - 0.2 * (i % 3)) for i, hue in enumerate(hues)]
-    return [
-        known.get(name, tuple(round(255 * channel) for channel in colour))
-        for name, colour in zip(class_names, drawn, strict=True)
-    ]
+    taken = [known[name] for name in class_names if name in known]
+    drawn = iter(_distinct_colours(len(class_names) - len(taken), taken))
+    return [known[name] if name in known else next(drawn) for name in class_names]
+
+
+def ignored_colour(palette: Palette) -> Colour:
+    """What pixels of no class are drawn in: black, as most benchmarks do, or white where a class is black itself."""
+    return WHITE if (_distances(np.array(palette), BLACK) < ALIKE).any() else BLACK
+
+
+def _distinct_colours(count: int, taken: Palette) -> list[Colour]:
+    """Colours of middling lightness, each the farthest from those taken and from those before it."""
+    levels = np.linspace(0, 255, 9).round().astype(int)
+    candidates = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 3)
+    lightness = _lab(candidates)[:, 0]
+    candidates = candidates[(lightness > 30) & (lightness < 85)]
+    nearest = np.min([_distances(candidates, colour) for colour in (BLACK, WHITE, *taken)], axis=0)
+    chosen = []
+    for _ in range(count):
+        colour = tuple(candidates[nearest.argmax()].tolist())
+        chosen.append(colour)
+        nearest = np.minimum(nearest, _distances(candidates, colour))
+    return chosen
+
+
+def _distances(colours: np.ndarray, other: Colour) -> np.ndarray:
+    """CIELAB distances of colours (N, 3) to another."""
+    return np.linalg.norm(_lab(colours) - _lab(np.array([other])), axis=1)
+
+
+def _lab(colours: np.ndarray) -> np.ndarray:
+    """sRGB (N, 3) in 0..255 as CIELAB (N, 3), of the white point D65."""
+    share = colours / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
+    scaled = xyz / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(scaled > 0.008856, np.cbrt(scaled), 7.787 * scaled + 16 / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
 def palette_of(config: "PreTrainedConfig") -> Palette:

@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from .findings import Finding, Told, digest_of
+from .findings import Finding, Told, digest_of, pixels_by_id
 from .images import content_of, open_stored, read_pixels, shown_size
 from .masks import IGNORE_INDEX, Colour, MaskReader, shown_colours
 from .streaming import StreamedRows
+from .summary import DataSummary, SplitSummary
 
 if TYPE_CHECKING:
     import datasets
@@ -108,16 +109,19 @@ class SegmentationData:
     def is_streamed(self) -> bool:
         return any(isinstance(rows, StreamedRows) for rows in self.splits.values())
 
-    def check(self) -> None:
-        """Reads every image and mask once; ValueError names each split's first bad file and counts the others.
+    def check(self) -> DataSummary:
+        """Reads every image and mask once, and returns what they hold.
 
-        It is raised as well where there would be nothing to learn or to validate on. Warns of classes without a pixel,
-        and of what may not be as it was meant: turned images, and images that are in two splits.
+        ValueError names each split's first bad file and counts the others. It is raised as well where there would be
+        nothing to learn or to validate on. Warns of classes without a pixel, and of what may not be as it was meant:
+        turned images, and images that are in two splits.
         """
         problems, seen, told = [], {}, Told()
+        summary = DataSummary(self.class_names, {})
         for split, rows in self.splits.items():
             samples = self.samples(split, transform=None)
             found, seen[split] = [], set()
+            counted = summary.splits[split] = SplitSummary(len(self.class_names), "label" in rows.column_names)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 checks = tqdm(
                     pool.map(samples.inspect, range(len(rows))),
@@ -127,8 +131,11 @@ class SegmentationData:
                     disable=None,
                 )
                 for index, finding in enumerate(checks):
-                    found += [finding.problem] if finding.problem else []
-                    seen[split].update(finding.ids)
+                    if finding.problem:
+                        found.append(finding.problem)
+                        continue
+                    seen[split].update(finding.pixels)
+                    counted.add(finding)
                     told.add(split, index, finding)
             if found:
                 more = f" (and {len(found) - 1} more in {split})" if len(found) > 1 else ""
@@ -138,12 +145,13 @@ class SegmentationData:
         for sentence in told.sentences():
             logger.warning(f"{self.name}: {sentence}")
         self._check_classes(seen)
+        return summary
 
     def check_classes(self) -> None:
         """Reads training masks until two classes were seen. ValueError if there are none such, as `check` does."""
         samples, seen = self.samples("train", transform=None), set()
         for index in range(len(samples)):
-            seen.update(samples.inspect(index).ids)
+            seen.update(samples.inspect(index).pixels)
             if self.problem_of_classes(seen) is None:
                 return
         raise ValueError(self.problem_of_classes(seen))
@@ -255,13 +263,12 @@ class SegmentationSamples(Dataset):
         except Exception as error:
             raise BadSample(f"Cannot read sample {index} ({self.paths(index, 'image')}): {_told(error)}") from error
 
-    def inspect(self, index: int) -> "Finding":
+    def inspect(self, index: int) -> Finding:
         """What there is to be said of a sample: what is wrong with it, or what it holds."""
         try:
             _, labels, is_turned = self.decode(index)
             digest = digest_of(content_of(self.stored(index)["image"]))
-            ids = np.flatnonzero(np.bincount(labels.ravel())).tolist()
-            return Finding(None, ids, is_turned, digest, self.shown_colours(index))
+            return Finding(None, pixels_by_id(labels), labels.shape, is_turned, digest, self.shown_colours(index))
         except BadSample as error:
             return Finding(str(error))
 

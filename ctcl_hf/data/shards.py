@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..tables import markdown_table
-from .findings import Finding, Told, digest_of
+from .findings import Finding, Told, digest_of, pixels_by_id
 from .images import content_of
 from .masks import IGNORE_INDEX, Colour, as_picture
 from .own.build import BENCHMARK_FILE
@@ -158,7 +158,7 @@ def _write_split(
             continue
         row, sides, counts, finding = made
         report.told.add(split, index, finding)
-        report.seen[split].update(finding.ids)
+        report.seen[split].update(finding.pixels)
         rows.append(row)
         report.written[split] += 1
         report.sizes[sides] += 1
@@ -198,8 +198,7 @@ def _convert(
     stored = samples.stored(index)["image"]
     name = Path(stored["path"]).name if stored["path"] else None
     encoded = content_of(stored)
-    seen = np.flatnonzero(np.bincount(ids.ravel())).tolist()
-    finding = Finding(None, seen, is_turned, digest_of(encoded), samples.shown_colours(index))
+    finding = Finding(None, pixels_by_id(ids), ids.shape, is_turned, digest_of(encoded), samples.shown_colours(index))
     if size is not None:
         sides = size[::-1]
         picture = Image.fromarray(pixels).resize(sides, Image.Resampling.BILINEAR)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from accelerate.utils import gather_object
 from transformers import set_seed
 from transformers.utils import logging
@@ -16,7 +15,8 @@ from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
-from ..figures import blind_classes_figure, comparison_figure, history_figure, pixels_of, save_figure
+from ..data.summary import DataSummary
+from ..figures import blind_classes_figure, history_figure, pixels_of, save_figure
 from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..metrics.scores import Evaluation, curve, evaluations_from_json
@@ -24,7 +24,7 @@ from ..publishing.rows import weights_text
 from ..registry import origin_of, short_name
 from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, save_counts
-from ..scoring.predict import load_for_inference, segment
+from ..scoring.predict import load_for_inference
 from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student
 from ..tables import markdown_table
@@ -36,8 +36,10 @@ from ..training.pictures import PicturesForTrackers
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import RunFacts, machine, versions
 from ..training.trainer import CTCLTrainer
-
-FIGURE_IMAGES = 4
+from .files import DATA_FILE, GROUPS_FILE
+from .page.live import LiveReport
+from .page.run import write_run_page
+from .pictures import spread_figure, write_extremes, write_samples, write_spread
 
 
 class Run(NamedTuple):
@@ -47,6 +49,7 @@ class Run(NamedTuple):
     data: SegmentationData
     trainer: CTCLTrainer
     checkpoint: str | None  # to resume from
+    summary: DataSummary | None  # of data that were checked, on the main process
 
 
 def prepare(arguments: Arguments) -> Run:
@@ -68,8 +71,7 @@ def prepare(arguments: Arguments) -> Run:
         for size in {tuple(data_arguments.crop_size), image_size}:
             student.check_size(size)
     # After the students: that the Hub does not answer is told sooner than every file can be read.
-    if training.local_process_index == 0:
-        _check(data, data_arguments)
+    summary = _check(data, data_arguments) if training.local_process_index == 0 else None
     control = _control(training.control, data_arguments) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{short_name(method.method)}-{data.name}"
     # Each learns from a trained student of the other's kind.
@@ -106,12 +108,14 @@ def prepare(arguments: Arguments) -> Run:
         ),
         protocol=protocol,
     )
+    if training.live_report:
+        trainer.add_callback(LiveReport())
     if checkpoint is not None:
         trainer.check_resumption(Path(checkpoint))
     for name, repository in trainer.publisher.repositories.items():
         print(f"{name} will be published at {repository.url}")
-    run = Run(arguments, data, trainer, checkpoint)
-    pictures = PicturesForTrackers(trainer.callback_handler, lambda: pixels_of(_comparison(run)))
+    run = Run(arguments, data, trainer, checkpoint, summary)
+    pictures = PicturesForTrackers(trainer.callback_handler, lambda: pixels_of(spread_figure(trainer.model, data)))
     trainer.add_callback(GuardedTracker(pictures))
     return run
 
@@ -128,12 +132,12 @@ def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | N
     return checkpoint
 
 
-def _check(data: SegmentationData, arguments: DataArguments) -> None:
+def _check(data: SegmentationData, arguments: DataArguments) -> DataSummary | None:
     try:
         if arguments.check_data and not data.is_streamed:
-            data.check()
-        else:
-            data.check_classes()
+            return data.check()
+        data.check_classes()
+        return None
     except ValueError as error:
         if arguments.dataset_name is None:
             raise
@@ -186,10 +190,24 @@ def complete(run: Run) -> bool:
     False if a signal stopped the training. OSError if another run is writing to the output folder.
     """
     with run.trainer.holding_output_folder():
+        if run.trainer.is_world_process_zero():
+            show_data(run)
         if not train(run):
             return False
         finish(run)
         return True
+
+
+def show_data(run: Run) -> None:
+    """Prints what the data hold, and writes it to the output folder with a sheet of augmented images and their masks.
+
+    That the ids in masks stand for other classes than was meant is seen there before an hour is spent.
+    """
+    folder = Path(run.trainer.args.output_dir)
+    if run.summary is not None:
+        print(run.summary)
+        write_whole(folder / DATA_FILE, json.dumps(run.summary.as_json(), indent=2) + "\n")
+    print(f"Augmented images with their masks, to be looked at: {write_samples(run.trainer, run.data, folder)}")
 
 
 def train(run: Run) -> bool:
@@ -216,8 +234,9 @@ def report(run: Run) -> None:
     """Evaluates every labelled split but train, prints the tables, and writes results and figures to the output folder.
 
     results.md and results.json: scores, arguments, machine and versions. counts.npz: what every image adds to the
-    scores. figure.png: images, truth, both predictions and where they disagree. curves.png: scores and loss terms
-    over the run. classes.png: which classes a student's peer was blind to, where the method groups them.
+    scores. figure.png: images, truth, both predictions and where they disagree; extremes.png: the same of the best and
+    the worst images. curves.png: scores and loss terms over the run. classes.png: which classes a student's peer was
+    blind to, where the method groups them. report.html: all of it on a page.
     """
     trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
     names = trainer.model.names
@@ -266,8 +285,8 @@ def report(run: Run) -> None:
     write_whole(folder / "results.json", json.dumps(facts, indent=2, default=str))  # a grid may be looking for it
     text = "\n\n".join(tables)
     (folder / "results.md").write_text(text + "\n")
-    save_figure(_comparison(run), folder / "figure.png")
-    trainer.facts.figure = folder / "figure.png"
+    trainer.facts.figure = write_spread(trainer.model, data, folder)
+    write_extremes(trainer.model, data, counts, folder)
     trainer.create_model_card()
     written = {"figure": "figure.png", **{name: name for name in names}}
     if any("loss" in log for log in history):
@@ -277,25 +296,12 @@ def report(run: Run) -> None:
         written["curves"] = "curves.png"
     changes = [(log["step"], log[GROUPS]) for log in history if GROUPS in log]
     if changes:
-        save_figure(blind_classes_figure(changes, trainer.state.global_step, data.class_names), folder / "classes.png")
-        written["classes"] = "classes.png"
+        save_figure(blind_classes_figure(changes, trainer.state.global_step, data.class_names), folder / GROUPS_FILE)
+        written["classes"] = GROUPS_FILE
+    written["report"] = write_run_page(folder).name
     print(f"\n{text}\n")
     for title, file in written.items():
         print(f"{title:8} {folder / file}")
-
-
-def _comparison(run: Run):
-    """The figure of a few validation images, each segmented by the saved students' own path."""
-    rows = run.data.splits["validation"]
-    samples = run.data.samples("validation", transform=None)
-    chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
-    images, truths = zip(*(samples.read_picture(index) for index in chosen), strict=True)
-    predictions = {
-        name: [segment(student.model, student.image_processor, image) for image in images]
-        for name, student in run.trainer.model.students.items()
-    }
-    pixels = [np.asarray(image) for image in images]
-    return comparison_figure(pixels, truths, predictions, run.data.class_names, run.data.palette)
 
 
 def _best_table(history: list[dict], names: tuple[str, ...]) -> str:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import runpy
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,16 +17,11 @@ import yaml
 from conftest import make_cnn, make_vit
 from data.files import GREY, png
 from gradio.data_classes import ImageData
+from helpers.browser import chromium, needs_chromium
 from publishing.client import EXAMPLES, environment, run
 from publishing.server import Hub, Repo
 
 APP = EXAMPLES.parent / "ctcl_hf" / "publishing" / "space" / "app.py"
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-# The last three keep Chromium from looking for Google's servers at every start.
-FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,1600"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +59,12 @@ def page(tmp_path_factory):
     app.kill()
 
 
-@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver (see .ci/run)")
+@needs_chromium
 def test_an_example_is_segmented_by_both_students(page, tmp_path):
-    from selenium import webdriver
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
+    with chromium(tmp_path / "profile") as browser:
         browser.get(page)
         wait = WebDriverWait(browser, 60)
         wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#segment"))
@@ -93,8 +81,6 @@ def test_an_example_is_segmented_by_both_students(page, tmp_path):
         share = float(re.search(r"([\d.]+) %", browser.find_element(By.ID, "share").text)[1])
         assert 0 <= share <= 100
         assert "cnn" in browser.page_source and "vit" in browser.page_source
-    finally:
-        browser.quit()
 
 
 def test_students_of_different_classes_are_refused(tmp_path):

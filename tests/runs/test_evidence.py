@@ -6,7 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from helpers.pages import text_of
 
+from ctcl_hf.cli.report import write
 from ctcl_hf.data import build_synthetic
 from ctcl_hf.data.fingerprint import fingerprint
 from ctcl_hf.figures import class_gains_figure
@@ -15,9 +17,10 @@ from ctcl_hf.metrics.scores import Evaluation, Scores
 from ctcl_hf.runs.comparison import report
 from ctcl_hf.runs.comparison.checklist import checklist
 from ctcl_hf.runs.comparison.evidence import evidence_of, gains_table, lost_table, seconds_table
-from ctcl_hf.runs.comparison.grid import Grid
+from ctcl_hf.runs.comparison.grid import Grid, read_grid
 from ctcl_hf.runs.comparison.paper import DML, VANILLA, Row
 from ctcl_hf.scoring.image_counts import SplitCounts, load_counts, save_counts
+from ctcl_hf.tables import markdown_table
 
 CLASSES = ("sky", "road", "pole")
 IMAGES = tuple(f"frame-{i}" for i in range(7))
@@ -53,6 +56,7 @@ def write_run(cell, quality, seconds=100.0, poles=None, options=("alpha", 1.0), 
         "students": {"from_scratch": True, "aspp_channels": 128, "output_stride": 16},
         "training": {"bf16": True, "fp16": False, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1,
                      "cnn_lr": 0.1, "vit_lr": 0.1},
+        "method": {"method": "ctcl"},
         "protocol": "whole images at 60x80",
         "machine": "1 x 2 threads",
         "versions": {"torch": "2.15"},
@@ -97,7 +101,8 @@ def test_gains_are_paired_by_seed_and_their_sum_is_of_both_students(grid):
     for by_seed, by_image in zip(dml.over_seeds, dml.over_images, strict=True):
         assert by_image.mean == pytest.approx(by_seed.mean)  # the counts add up to the scores
         assert by_image.low < by_image.mean < by_image.high and by_image.count == 4
-    text = gains_table([dml, loses], "a+b", 2)
+    text = markdown_table(gains_table([dml, loses], ("cnn (a)", "vit (b)"), 2))
+    assert "| cnn (a) |" in " ".join(text.split())
     assert f"| DML | 3 seeds | {dml.over_seeds[0]} | {dml.over_seeds[1]} |" in " ".join(text.split())
     assert "4 blocks of 2 images" in text
 
@@ -106,7 +111,7 @@ def test_classes_that_a_student_has_lost_are_named_with_how_often(grid):
     dml, loses = evidence_of(grid, "a+b", "validation", 2)
     assert dml.lost() == "cnn: none of 3; vit: none of 3"
     assert loses.lost() == "cnn: pole 2/2; vit: pole 2/2"
-    assert "| Loses | cnn: pole 2/2; vit: pole 2/2 |" in " ".join(lost_table([dml, loses]).split())
+    assert ["Loses", "cnn: pole 2/2; vit: pole 2/2"] in lost_table([dml, loses])
 
 
 def test_a_class_that_only_one_run_predicts_is_compared_where_it_occurs(grid):
@@ -124,8 +129,8 @@ def test_at_equal_seconds_the_slower_method_is_read_where_vanilla_had_ended(grid
     dml, loses = evidence_of(grid, "a+b", "validation", 2)
     assert [reading.share for reading in dml.equal_seconds] == [0.5] * 3  # 100 of 150 seconds: 2.67 of 4 steps
     assert [reading.share for reading in loses.equal_seconds] == [1.0] * 2
-    table = seconds_table([dml, loses], "a+b")
-    assert "50 %" in table and "100 %" in table
+    rows = seconds_table([dml, loses], ("cnn (a)", "vit (b)"))
+    assert [row[4] for row in rows] == ["of its steps", "50 %", "100 %"]
     cell = grid.cell(DML, "a+b", 1)
     (cell.folder / "cell.json").write_text(json.dumps(cell.facts() | {"resumed": True}))
     assert evidence_of(grid, "a+b", "validation", 2)[0].equal_seconds[0] is None
@@ -135,7 +140,7 @@ def test_without_counts_there_is_no_interval_over_images_and_all_else_is_there(g
     (grid.cell(VANILLA, "a+b", 2).folder / "counts.npz").unlink()
     dml, loses = evidence_of(grid, "a+b", "validation", 2)
     assert dml.over_images is loses.over_images is None and dml.over_seeds[0].low is not None
-    assert "blocks" not in gains_table([dml, loses], "a+b", 2)
+    assert [row[1] for row in gains_table([dml, loses], ("cnn", "vit"), 2)[1:]] == ["3 seeds", "2 seeds"]
 
 
 @pytest.mark.parametrize("wrong", ["images", "labels"])
@@ -180,6 +185,29 @@ def test_tables_and_the_chart_of_classes_are_written_into_the_grids_folder(grid)
     (path,) = report.write_class_gains(grid, 2)
     assert path == grid.folder / "classes-a+b.png" and PIL.Image.open(path).size[0] > 400
     assert sorted(path.name for path in grid.folder.iterdir()) == ["a+b", "classes-a+b.png", "table.csv", "table.md"]
+
+
+def test_the_page_of_a_comparison_holds_every_cell_of_its_tables_and_every_interval(grid):
+    grid.save(versions={}, block_length=2)
+    report.write_class_gains(grid, 2)
+    path = write(grid.folder)
+    text = text_of(path)
+    lines = [line for line in report.write_tables(grid, None, 2).splitlines() if line.startswith("| ")]
+    cells = [cell.strip() for line in lines for cell in line.split("|") if cell.strip(" -:")]
+    assert len(cells) > 60
+    for cell in cells:
+        assert cell in text, cell
+    for evidence in evidence_of(grid, "a+b", "validation", 2):
+        for interval in (*evidence.over_seeds, *evidence.over_images):
+            assert str(interval) in text
+    assert "8 of 9 runs are finished" in text and "cnn: mIoU on validation (%)" in text
+    assert path.read_text().count('src="data:image/png') == 1
+
+
+def test_a_grid_is_read_back_as_it_was_written_down(grid):
+    grid.save(table="3", block_length=2, versions={})
+    assert read_grid(grid.folder)[0] == grid
+    assert {"table": "3", "block_length": 2}.items() <= read_grid(grid.folder)[1].items()
 
 
 def test_of_many_classes_those_that_change_most_are_drawn():

@@ -7,7 +7,6 @@ import numpy as np
 
 from ...metrics.scores import Evaluation
 from ...scoring.image_counts import SplitCounts, load_counts
-from ...tables import markdown_table
 from .grid import Cell, Grid
 from .paper import VANILLA, Row
 from .statistics import (
@@ -150,9 +149,12 @@ def _equal_seconds(run: Paired, students: Sequence[str]) -> EqualSeconds | None:
     )
 
 
-def gains_table(found: Sequence[Evidence], pair: str, block_length: int) -> str:
-    """Markdown: of each method the gains and their sum, with the interval over seeds, and with that over images."""
-    lines = [["gain over vanilla", "95 % interval over", *pair.split("+"), "Δ"]]
+def gains_table(found: Sequence[Evidence], students: Sequence[str], block_length: int) -> list[list[str]]:
+    """Rows: of each method the gains and their sum, with the interval over seeds, and with that over images.
+
+    students: what the two are called.
+    """
+    lines = [["gain over vanilla", "95 % interval over", *students, "Δ"]]
     for evidence in found:
         seeds = len(evidence.seeds)
         lines.append(
@@ -161,17 +163,17 @@ def gains_table(found: Sequence[Evidence], pair: str, block_length: int) -> str:
         if evidence.over_images is not None:
             blocks = f"{evidence.over_images[0].count} blocks of {block_length} images"
             lines.append([evidence.row.title, blocks, *map(str, evidence.over_images)])
-    return markdown_table(lines)
+    return lines
 
 
-def lost_table(found: Sequence[Evidence]) -> str:
-    """Markdown: which classes each student has lost by each method."""
-    return markdown_table([["method", "lost classes"], *([evidence.row.title, evidence.lost()] for evidence in found)])
+def lost_table(found: Sequence[Evidence]) -> list[list[str]]:
+    """Rows: which classes each student has lost by each method."""
+    return [["method", "lost classes"], *([evidence.row.title, evidence.lost()] for evidence in found)]
 
 
-def seconds_table(found: Sequence[Evidence], pair: str) -> str | None:
-    """Markdown: gains over vanilla when the faster of each two runs had ended (`at_equal_seconds`), if any is known."""
-    lines = [["gain at equal seconds", *pair.split("+"), "Δ", "of its steps", "seeds"]]
+def seconds_table(found: Sequence[Evidence], students: Sequence[str]) -> list[list[str]] | None:
+    """Rows: gains over vanilla when the faster of each two runs had ended (`at_equal_seconds`), if any is known."""
+    lines = [["gain at equal seconds", *students, "Δ", "of its steps", "seeds"]]
     for evidence in found:
         read = [reading for reading in evidence.equal_seconds if reading is not None]
         if read:
@@ -179,4 +181,4 @@ def seconds_table(found: Sequence[Evidence], pair: str) -> str | None:
             share = 100 * np.mean([reading.share for reading in read])
             cells = [str(t_interval(column)) for column in [*gains.T.tolist(), gains.sum(1).tolist()]]
             lines.append([evidence.row.title, *cells, f"{share:.0f} %", str(len(read))])
-    return markdown_table(lines) if len(lines) > 1 else None
+    return lines if len(lines) > 1 else None

@@ -74,6 +74,11 @@ class Cell:
         first, second = next(iter(self.evaluations().values())).students
         return first, second
 
+    def student_titles(self) -> tuple[str, str]:
+        """What tables call the students of a finished cell: `cnn (mobilenetv2)`, as the pair says."""
+        first, second = (f"{name} ({of})" for name, of in zip(self.student_names(), self.pair.split("+"), strict=True))
+        return first, second
+
     def command(self) -> str:
         """The command line that runs this cell alone."""
         options = [*self.arguments, "--output_dir", str(self.folder)]
@@ -212,6 +217,14 @@ class Grid:
         """The common arguments of the grid in the folder; None if it holds none."""
         recorded = _common_in(self.folder / GRID_FILE)
         return _common_in(self.folder / OLD_GRID_FILE) if recorded is None else recorded
+
+
+def read_grid(folder: Path) -> tuple[Grid, dict[str, Any]]:
+    """The grid that `Grid.save` wrote down in a folder, and all that stands there: "table", "block_length", ..."""
+    # Grids did not always say both.
+    facts = {"table": None, "block_length": 10} | json.loads((folder / GRID_FILE).read_text())
+    rows = tuple(Row(title, arguments) for title, arguments in facts["methods"].items())
+    return Grid(folder, rows, tuple(facts["pairs"]), tuple(facts["seeds"]), tuple(facts[COMMON])), facts
 
 
 def _common_in(path: Path) -> list[tuple[str, ...]] | None:

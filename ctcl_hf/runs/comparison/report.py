@@ -11,7 +11,8 @@ import numpy as np
 
 from ...arguments.data import DataArguments
 from ...figures import class_gains_figure, grid_curves_figure, methods_figure, save_figure
-from ...methods import METHODS
+from ...figures.curves import keys_of
+from ...methods import METHODS, Objective
 from ...metrics.scores import curve
 from ...scoring.image_counts import COUNTS_FILE
 from ...scoring.predict import load_for_inference, segment
@@ -19,7 +20,7 @@ from ...tables import markdown_table
 from ...training.locks import write_whole
 from .checklist import checklist
 from .evidence import Evidence, evidence_of, gains_table, lost_table, seconds_table
-from .grid import Grid, safe_name
+from .grid import Cell, Grid, safe_name
 from .paper import VANILLA, Row, Table
 from .recount import recount
 
@@ -50,6 +51,16 @@ class Score(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.mean:.2f}" if self.deviation is None else f"{self.mean:.2f} ± {self.deviation:.2f}"
+
+
+class Section(NamedTuple):
+    """A part of what is said of a pair: a title, how it goes on, and tables, each of rows of which the first names the
+    columns. split: whose gains the tables tell, if they do."""
+
+    title: str
+    remark: str
+    tables: list[list[list[str]]]
+    split: str | None = None
 
 
 class Line(NamedTuple):
@@ -112,11 +123,16 @@ def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line
     return lines
 
 
-def table_of(grid: Grid, pair: str, split: str, paper: Table | None, best: bool = False) -> str:
-    """A Markdown table of a pair: each student, the gain over vanilla in brackets, their sum, and the paper's row."""
+def table_of(
+    grid: Grid, pair: str, split: str, students: Sequence[str], paper: Table | None, best: bool = False
+) -> list[list[str]]:
+    """Rows of a pair: each student, the gain over vanilla in brackets, their sum, and the paper's row.
+
+    students: what the two are called.
+    """
     printed = paper.scores.get(pair, {}) if paper else {}
-    header = ["method", *pair.split("+"), "Δ", "seeds", "minutes a run"]
-    rows = [header + ([*(f"paper: {name}" for name in pair.split("+")), "paper: Δ"] if printed else [])]
+    header = ["method", *students, "Δ", "seeds", "minutes a run"]
+    rows = [header + ([*(f"paper: {name}" for name in students), "paper: Δ"] if printed else [])]
     for line in lines_of(grid, pair, split, best):
         cells = [line.row.title]
         for i, score in enumerate(line.scores):
@@ -131,7 +147,50 @@ def table_of(grid: Grid, pair: str, split: str, paper: Table | None, best: bool 
             else:
                 cells += [f"{theirs[0]:.2f}", f"{theirs[1]:.2f}", f"{sum(theirs) - sum(vanilla):+.2f}"]
         rows.append(cells)
-    return markdown_table(rows)
+    return rows
+
+
+def sections_of(grid: Grid, pair: str, paper: Table | None, block_length: int) -> list[Section]:
+    """The tables of a pair: of each split, of the best evaluations, and at equal seconds, as far as they are known."""
+    cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
+    students, scores = cells[0].student_titles(), cells[0].evaluations()
+    sections = []
+    for split in [split for split in scores if split != "eval"]:  # the validation set's, of training
+        tables = [table_of(grid, pair, split, students, paper if split == "validation" else None)]
+        if found := evidence_of(grid, pair, split, block_length):
+            tables += [gains_table(found, students, block_length), lost_table(found)]
+        remark = f" ({scores[split].images} images), mIoU in percent of the last weights"
+        sections.append(Section(f"{pair}, {split}", remark, tables, split))
+    if any("eval_loss" in log for log in cells[0].read("trainer_state.json")["log_history"]):
+        title = f"{pair}, validation"
+        best = table_of(grid, pair, "validation", students, None, best=True)
+        sections.append(Section(title, ", the best evaluation of each student during training", [best]))
+        if seconds := seconds_table(evidence_of(grid, pair, "validation", block_length), students):
+            sections.append(Section(title, ", when the faster of each two runs had ended", [seconds]))
+    return sections
+
+
+def setup_of(grid: Grid, pair: str, paper: Table | None) -> str:
+    """What differs from the paper's set-up, and how the tables of a pair are to be read."""
+    cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
+    steps, seeds = cells[0].read("trainer_state.json")["global_step"], len({cell.seed for cell in cells})
+    return (
+        "What differs from the paper's set-up: "
+        + "; ".join(differences(cells[0].read("results.json"), steps, seeds, paper))
+        + ".\nΔ is the sum of both students' gains over vanilla of the same seed. "
+        + ("± is the standard deviation over seeds." if seeds > 1 else "With one seed, differences may be chance.")
+        + " A class is lost that vanilla of the same seed knows (IoU above 5 %) and the method less than half."
+    )
+
+
+def caption_of(grid: Grid, paper: Table) -> str:
+    """Which of the paper's tables it is, and of what data."""
+    finished = (cell for cell in grid.cells() if cell.is_finished)
+    own = next((_dataset(cell.read("results.json")) for cell in finished), paper.dataset)
+    caption = f"{paper.caption}, with the paper's numbers beside ours."
+    if own != paper.dataset:
+        caption = f"On {own}; the paper's numbers beside ours are of other data ({paper.caption})."
+    return f"{caption} {paper.remark}".rstrip()
 
 
 def differences(results: dict[str, Any], steps: int, seeds: int, paper: Table | None) -> list[str]:
@@ -181,40 +240,17 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
     Args:
         block_length: consecutive images that the intervals over images draw together.
     """
-    finished = [cell for cell in grid.cells() if cell.is_finished]
-    parts, records = [], []
-    if paper:
-        own = next((_dataset(cell.read("results.json")) for cell in finished), paper.dataset)
-        caption = f"{paper.caption}, with the paper's numbers beside ours."
-        if own != paper.dataset:
-            caption = f"On {own}; the paper's numbers beside ours are of other data ({paper.caption})."
-        parts.append(f"{caption} {paper.remark}".rstrip())
+    parts, records = [caption_of(grid, paper)] if paper else [], []
     for pair in grid.pairs:
-        cells = [cell for cell in finished if cell.pair == pair]
+        cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
         if not cells:
             continue
-        first = cells[0].read("results.json")
-        for split in [split for split in first["scores"] if split != "eval"]:  # the validation set's, of training
-            images = first["scores"][split]["images"]
-            parts.append(f"**{pair}, {split}** ({images} images), mIoU in percent of {_weights_of(first)}")
-            parts.append(table_of(grid, pair, split, paper if split == "validation" else None))
-            found = evidence_of(grid, pair, split, block_length)
-            if found:
-                parts += [gains_table(found, pair, block_length), lost_table(found)]
-            records += _records(grid, pair, split, paper, found)
-        if any("eval_loss" in log for log in cells[0].read("trainer_state.json")["log_history"]):
-            parts.append(f"**{pair}, validation**, the best evaluation of each student during training")
-            parts.append(table_of(grid, pair, "validation", None, best=True))
-            if seconds := seconds_table(evidence_of(grid, pair, "validation", block_length), pair):
-                parts += [f"**{pair}, validation**, when the faster of each two runs had ended", seconds]
-        steps = cells[0].read("trainer_state.json")["global_step"]
-        seeds = len({cell.seed for cell in cells})
-        parts.append(
-            "What differs from the paper's set-up: " + "; ".join(differences(first, steps, seeds, paper)) + ".\n"
-            "Δ is the sum of both students' gains over vanilla of the same seed. "
-            + ("± is the standard deviation over seeds." if seeds > 1 else "With one seed, differences may be chance.")
-            + " A class is lost that vanilla of the same seed knows (IoU above 5 %) and the method less than half."
-        )
+        for section in sections_of(grid, pair, paper, block_length):
+            parts += [f"**{section.title}**{section.remark}", *map(markdown_table, section.tables)]
+            if section.split is not None:
+                found = evidence_of(grid, pair, section.split, block_length)
+                records += _records(grid, pair, section.split, paper, found)
+        parts.append(setup_of(grid, pair, paper))
         parts.append(f"Check list, {pair}:\n\n{checklist(grid, cells, block_length)}")
     text = "\n\n".join(parts) + "\n"
     write_whole(grid.folder / "table.md", text)
@@ -227,12 +263,14 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
 
 
 def _records(grid: Grid, pair: str, split: str, paper: Table | None, found: Sequence[Evidence]) -> list[dict[str, Any]]:
-    """The lines of a table for table.csv; a student's columns are called first and second."""
+    """The lines of a table for table.csv: a student's columns begin with first or second, which say its name."""
     records, by_row = [], {evidence.row: evidence for evidence in found}
     printed = paper.scores.get(pair, {}) if paper and split == "validation" else {}
+    students = next(cell for cell in grid.cells() if cell.pair == pair and cell.is_finished).student_titles()
     for line in lines_of(grid, pair, split):
         theirs = printed.get(line.row.title, (None, None))
         record = {"pair": pair, "split": split, "method": line.row.title, "arguments": line.row.arguments}
+        record |= dict(zip(("first", "second"), students, strict=True))
         for i, which in enumerate(("first", "second")):
             gain = line.gains[i] if line.gains else None
             record |= {
@@ -264,12 +302,21 @@ def write_curves(grid: Grid) -> list[Path]:
             for cell in cells:
                 histories.setdefault(cell.row.title, []).append(cell.read("trainer_state.json")["log_history"])
             written.append(grid.folder / f"curves-{safe_name(pair)}.png")
-            methods = [METHODS[name] for name in {cell.row.method: None for cell in cells}]
+            methods = _methods_of(cells)
             titles = {term: title for method in methods for term, title in method.titles().items()}
             losses = {term for method in methods for term in (*method.OWN_TERMS, *method.TERMS)}
             figure = grid_curves_figure(histories, cells[0].student_names(), titles, losses)
             save_figure(figure, written[-1])
     return written
+
+
+def logged_quantities(cells: Sequence[Cell]) -> dict[str, str]:
+    """What the log histories of finished cells hold of each student, "TERM_{}", by title."""
+    return keys_of({term: title for method in _methods_of(cells) for term, title in method.titles().items()})
+
+
+def _methods_of(cells: Sequence[Cell]) -> list[type[Objective]]:
+    return [METHODS[name] for name in {cell.read("results.json")["method"]["method"]: None for cell in cells}]
 
 
 def write_class_gains(grid: Grid, block_length: int) -> list[Path]:

@@ -1,6 +1,6 @@
 """What differences between runs mean: over seeds, over images, and at equal seconds. Numbers in, numbers out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,13 @@ def mean_iou(tallies: np.ndarray) -> np.ndarray:
     union = labelled + predicted - right
     iou = np.divide(right, union, out=np.zeros_like(right), where=union > 0)
     return 100 * iou.sum(-1) / np.maximum((union > 0).sum(-1), 1)
+
+
+def image_scores(students: Collection[np.ndarray]) -> np.ndarray:
+    """mIoU in percent of each image by each student (N, students) from counts (N, K, K); NaN without a label."""
+    scores = np.stack([mean_iou(block_tallies(counts, 1)) for counts in students], axis=1)
+    scores[next(iter(students)).sum((1, 2), dtype=np.int64) == 0] = np.nan
+    return scores
 
 
 def resampled_gains(methods: np.ndarray, controls: np.ndarray, weights: np.ndarray) -> np.ndarray:

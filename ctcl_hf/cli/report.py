@@ -1,0 +1,39 @@
+"""Write the page of a run or of a comparison from what lies in its folder, while it goes on too.
+
+ctcl-hf report runs/paper-ctcl
+ctcl-hf report runs/table-3
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .ending import program, told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("folder", type=Path, help="Output folder of `ctcl-hf train`, or of `ctcl-hf compare`.")
+    arguments = parser.parse_args()
+    with told(ValueError, OSError):
+        print(write(arguments.folder))
+
+
+def write(folder: Path) -> Path:
+    """Writes report.html into the folder; returns the file. ValueError if it holds neither run nor comparison."""
+    from ..runs.comparison.grid import GRID_FILE, read_grid
+    from ..runs.comparison.paper import TABLES
+    from ..runs.page.grid import write_grid_page
+    from ..runs.page.run import write_run_page
+
+    if not (folder / GRID_FILE).is_file():
+        return write_run_page(folder)
+    grid, facts = read_grid(folder)
+    return write_grid_page(grid, TABLES.get(facts["table"]), facts["block_length"])
+
+
+if __name__ == "__main__":  # `python -m ctcl_hf.cli.report`
+    sys.argv[0] = "ctcl-hf report"
+    main()

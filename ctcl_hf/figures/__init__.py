@@ -1,0 +1,36 @@
+"""Pictures of segmentations and of training runs (matplotlib, without a display)."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .curves import blind_classes_figure as blind_classes_figure
+from .curves import class_gains_figure as class_gains_figure
+from .curves import grid_curves_figure as grid_curves_figure
+from .curves import history_figure as history_figure
+from .curves import pulls_figure as pulls_figure
+from .segmentations import colourize as colourize
+from .segmentations import comparison_figure as comparison_figure
+from .segmentations import methods_figure as methods_figure
+from .segmentations import mistakes_figure as mistakes_figure
+from .segmentations import overlay as overlay
+from .segmentations import overlay_figure as overlay_figure
+from .segmentations import samples_figure as samples_figure
+
+DPI = 110  # of a figure, unless it is to show pixels at their own size
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: float = DPI) -> None:
+    """Writes a PNG, making its folder if need be."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=dpi)
+
+
+def pixels_of(figure: Figure) -> np.ndarray:
+    """RGB (H, W, 3) uint8 of a figure."""
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

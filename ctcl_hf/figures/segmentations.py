@@ -1,0 +1,222 @@
+"""Pictures of segmentations, each with a legend of the classes that it shows."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from ..data import IGNORE_INDEX
+from ..data.masks import Colour
+from ..data.palettes import Palette, ignored_colour
+
+DISAGREEMENT = (230, 30, 120)
+IGNORED = "ignored"  # what legends call pixels of no class
+GAP, TITLE, LINE = 0.06, 0.3, 0.2  # inches: between pictures, above them, and of a legend's line
+
+
+def colourize(labels: np.ndarray, palette: Palette) -> np.ndarray:
+    """Class ids (H, W) as RGB (H, W, 3) uint8; ignored pixels in a colour that no class has."""
+    table = np.zeros((256, 3), dtype=np.uint8)
+    table[: len(palette)] = palette
+    table[IGNORE_INDEX] = ignored_colour(palette)
+    return table[labels]
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, palette: Palette, opacity: float = 0.55) -> np.ndarray:
+    """The segmentation over its image: (H, W, 3) uint8 and (H, W) ids -> (H, W, 3) uint8."""
+    # Pillow mixes bytes: numbers of 64 bits would take a gigabyte of 12 megapixels.
+    mixed = np.asarray(Image.blend(Image.fromarray(image), Image.fromarray(colourize(labels, palette)), opacity))
+    return np.where((labels == IGNORE_INDEX)[..., None], image, mixed)
+
+
+def overlay_figure(image: np.ndarray, labels: np.ndarray, class_names: Sequence[str], palette: Palette) -> Figure:
+    """The segmentation over its image, with a legend of the classes that occur and their share of the pixels.
+
+    The legend shows each class in its mean tint over the image.
+    """
+    height, width = labels.shape
+    figure = Figure(figsize=(8, 8 * height / width + 0.8), layout="constrained")
+    axes = figure.subplots()
+    mixed = overlay(image, labels, palette)
+    axes.imshow(mixed)
+    axes.set_axis_off()
+    ids, counts = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
+    legend = {
+        f"{class_names[ids[i]]} {100 * counts[i] / labels.size:.1f} %": tuple(mixed[labels == ids[i]].mean(0))
+        for i in np.argsort(-counts)
+    }
+    _legend(figure, legend, loc="outside lower center")
+    return figure
+
+
+def samples_figure(
+    images: Sequence[np.ndarray], labels: Sequence[np.ndarray], class_names: Sequence[str], palette: Palette
+) -> Figure:
+    """Training samples as the students see them, each with its mask below. Images (H, W, 3) uint8, labels (H, W) ids.
+
+    All are of one size.
+    """
+    columns = min(len(images), 4)
+    rows = -(-len(images) // columns)
+    legend = _present(labels, class_names, palette)
+    figure, grid = _sheet([labels[0].shape] * (2 * rows), columns, 2.4, legend, above=GAP)
+    for number, (image, ids) in enumerate(zip(images, labels, strict=True)):
+        row, column = divmod(number, columns)
+        _show(grid[2 * row][column], image)
+        _show(grid[2 * row + 1][column], colourize(ids, palette))
+    for axes in grid[-2:, len(images) - (rows - 1) * columns :].ravel():
+        axes.remove()
+    return figure
+
+
+def comparison_figure(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Mapping[str, Sequence[np.ndarray]],
+    class_names: Sequence[str],
+    palette: Palette,
+    titles: Sequence[str] = (),
+) -> Figure:
+    """A row per image: image, ground truth, each student's prediction, and where the two students disagree.
+
+    Images are (H, W, 3) uint8; truths and predictions (H, W) class ids, predictions by student name. titles: of the
+    rows, if they have any.
+    """
+    (first, first_predictions), (second, second_predictions) = predictions.items()
+    columns = ["image", "ground truth", first, second, f"{first} ≠ {second}"]
+    legend = _present([*truths, *first_predictions, *second_predictions], class_names, palette)
+    figure, grid = _sheet([truth.shape for truth in truths], len(columns), 3, legend)
+    for axes, image, truth, *pair in zip(grid, images, truths, first_predictions, second_predictions, strict=True):
+        differ = (pair[0] != pair[1]) & (truth != IGNORE_INDEX)
+        faded = 255 - (255 - image.mean(-1, keepdims=True).repeat(3, -1)) * 0.45
+        disagreement = np.where(differ[..., None], DISAGREEMENT, faded).astype(np.uint8)
+        pictures = [image, colourize(truth, palette), *(colourize(p, palette) for p in pair), disagreement]
+        for axis, picture in zip(axes, pictures, strict=True):
+            _show(axis, picture)
+        share = differ.sum() / max((truth != IGNORE_INDEX).sum(), 1)
+        _note(axes[-1], f"{100 * share:.1f} % of labelled pixels")
+    for axis, title in zip(grid[0], columns, strict=True):
+        axis.set_title(title)
+    for axis, title in zip(grid[:, 0], titles, strict=False):
+        _note(axis, title)
+    return figure
+
+
+def mistakes_figure(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    titles: Sequence[str],
+    class_names: Sequence[str],
+    palette: Palette,
+) -> Figure:
+    """One row per image: image, ground truth, prediction, and the labelled pixels that are wrong. Shapes: see above."""
+    legend = _present([*truths, *predictions], class_names, palette)
+    figure, grid = _sheet([truth.shape for truth in truths], 4, 3.2, legend)
+    for axes, image, truth, predicted, title in zip(grid, images, truths, predictions, titles, strict=True):
+        wrong = (predicted != truth) & (truth != IGNORE_INDEX)
+        mistakes = np.where(wrong[..., None], DISAGREEMENT, 255 - (255 - image) * 0.45).astype(np.uint8)
+        for axis, picture in zip(
+            axes, (image, colourize(truth, palette), colourize(predicted, palette), mistakes), strict=True
+        ):
+            _show(axis, picture)
+        _note(axes[0], title)
+    for axis, title in zip(grid[0], ("image", "ground truth", "prediction", "mistakes"), strict=True):
+        axis.set_title(title)
+    return figure
+
+
+def methods_figure(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Mapping[str, Mapping[str, Sequence[np.ndarray]]],
+    class_names: Sequence[str],
+    palette: Palette,
+) -> Figure:
+    """Two rows per image, one of each student: what it predicts by each method; before them the image, above its truth.
+
+    Images are (H, W, 3) uint8; truths (H, W) class ids; predictions by method, then by student, (H, W) ids.
+    """
+    first, second = next(iter(predictions.values()))
+    maps = [ids for by_student in predictions.values() for of_student in by_student.values() for ids in of_student]
+    shapes = [truth.shape for truth in truths for _ in range(2)]
+    figure, grid = _sheet(shapes, 1 + len(predictions), 2.4, _present([*truths, *maps], class_names, palette))
+    for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
+        given = ((image, "image", first), (colourize(truth, palette), "ground truth", second))
+        for axes, (picture, title, name) in zip(grid[2 * i : 2 * i + 2], given, strict=True):
+            _show(axes[0], picture)
+            _note(axes[0], title)
+            for axis, by_student in zip(axes[1:], predictions.values(), strict=True):
+                _show(axis, colourize(by_student[name][i], palette))
+                _note(axis, name)
+    for axis, title in zip(grid[0][1:], predictions, strict=True):
+        axis.set_title(title, fontsize=10)
+    return figure
+
+
+def _sheet(
+    shapes: Sequence[tuple[int, int]], columns: int, width: float, legend: Mapping[str, Colour], above: float = TITLE
+) -> tuple[Figure, np.ndarray]:
+    """A figure with a legend below, and its panels: a row for each (height, width) of pictures, which fill them.
+
+    Panels are `width` inches wide, and all gaps are the same. above: inches for titles.
+    """
+    heights = [width * height / across for height, across in shapes]
+    wide = columns * width + (columns + 1) * GAP
+    below = LINE * -(-len(legend) // _columns(legend, wide)) + 2 * GAP
+    high = above + sum(heights) + (len(heights) - 1) * GAP + below
+    figure = Figure(figsize=(wide, high))
+    grid = figure.subplots(
+        len(shapes),
+        columns,
+        squeeze=False,
+        gridspec_kw={
+            "height_ratios": heights,
+            "left": GAP / wide,
+            "right": 1 - GAP / wide,
+            "top": 1 - above / high,
+            "bottom": below / high,
+            "wspace": GAP / width,
+            "hspace": GAP / np.mean(heights),
+        },
+    )
+    _legend(figure, legend, loc="lower center")
+    return figure, grid
+
+
+def _show(axes: Axes, picture: np.ndarray) -> None:
+    axes.imshow(picture, interpolation="nearest")
+    axes.set(xticks=[], yticks=[], frame_on=False)
+
+
+def _note(axes: Axes, text: str) -> None:
+    """Words within a picture, where they move no other."""
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2}
+    axes.text(0.02, 0.03, text, transform=axes.transAxes, fontsize=9, bbox=box)
+
+
+def _present(maps: Sequence[np.ndarray], class_names: Sequence[str], palette: Palette) -> dict[str, Colour]:
+    """The classes that occur, and what is ignored, if any is: a legend of 150 would leave no room for pictures."""
+    ids = np.unique(np.concatenate([np.unique(labels) for labels in maps])).tolist()
+    present = {class_names[i]: palette[i] for i in ids if i != IGNORE_INDEX}
+    return present | ({IGNORED: ignored_colour(palette)} if IGNORE_INDEX in ids else {})
+
+
+def _legend(figure: Figure, entries: Mapping[str, Colour], loc: str) -> None:
+    """The colour (RGB, 0..255) of each entry, below the pictures."""
+    handles = [
+        Patch(facecolor=np.array(colour) / 255, edgecolor="0.5", linewidth=0.5, label=label)
+        for label, colour in entries.items()
+    ]
+    figure.legend(
+        handles=handles, loc=loc, ncols=_columns(entries, figure.get_figwidth()), frameon=False, fontsize=9,
+        borderaxespad=0.2,
+    )  # fmt: skip
+
+
+def _columns(entries: Mapping[str, Colour], width: float) -> int:
+    """Of a legend in so many inches: a class name takes up to two."""
+    return max(min(len(entries), 6, int(width / 2)), 1)

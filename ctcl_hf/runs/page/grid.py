@@ -1,0 +1,103 @@
+"""The page of a comparison, from the files of its runs and from the pictures in its folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...figures.curves import is_share, points_of
+from ..comparison.checklist import checklist
+from ..comparison.evidence import Evidence, evidence_of
+from ..comparison.grid import Cell, Grid, safe_name
+from ..comparison.paper import Table
+from ..comparison.report import Section, caption_of, logged_quantities, sections_of, setup_of
+from .charts import Chart, Intervals, interval_chart, line_chart
+from .render import picture, write_page
+
+
+class PairPart(NamedTuple):
+    """What the page says of a pair. sections: each with its tables and the intervals of its gains, by student."""
+
+    pair: str
+    sections: Sequence[tuple[Section, Sequence[Intervals]]]
+    setup: str
+    checklist: Sequence[str]
+    curves: Sequence[Chart]
+    pictures: Mapping[str, str | None]
+
+
+def write_grid_page(grid: Grid, paper: Table | None, block_length: int) -> Path:
+    """Writes report.html into the folder of a comparison, of what is finished of it; returns the file.
+
+    Arguments: as of `ctcl_hf.runs.comparison.report.write_tables`.
+    """
+    finished = [cell for cell in grid.cells() if cell.is_finished]
+    by_pair = {pair: [cell for cell in finished if cell.pair == pair] for pair in grid.pairs}
+    return write_page(
+        grid.folder,
+        "grid.html",
+        live=False,
+        title=f"{len(grid.rows)} methods, {len(grid.seeds)} {'seed' if len(grid.seeds) == 1 else 'seeds'}: "
+        f"{', '.join(grid.pairs)}",
+        finished=len(finished),
+        cells=len(list(grid.cells())),
+        caption=caption_of(grid, paper) if paper else None,
+        parts=[_part(grid, pair, cells, paper, block_length) for pair, cells in by_pair.items() if cells],
+        common=" ".join(grid.common),
+    )
+
+
+def _part(grid: Grid, pair: str, cells: Sequence[Cell], paper: Table | None, block_length: int) -> PairPart:
+    sections = [
+        (section, _intervals(evidence_of(grid, pair, section.split, block_length)) if section.split else [])
+        for section in sections_of(grid, pair, paper, block_length)
+    ]
+    names = {"classes": "What each method adds to each class", "figure": "Predictions by method"}
+    return PairPart(
+        pair,
+        sections,
+        setup_of(grid, pair, paper),
+        # Markdown, which says what each line is about in bold.
+        [line.removeprefix("- ").replace("**", "") for line in checklist(grid, cells, block_length).splitlines()],
+        _curves(cells),
+        {title: picture(grid.folder / f"{name}-{safe_name(pair)}.png") for name, title in names.items()},
+    )
+
+
+def _intervals(found: Sequence[Evidence]) -> list[Intervals]:
+    """Of each student and of their sum, the gain by each method with its intervals."""
+    charts = []
+    for i, title in enumerate((*found[0].students, "Δ, the sum of both")) if found else ():
+        bars = []
+        for number, evidence in enumerate(found, 1):  # vanilla, which is not among them, has colour 0 in curves
+            seeds = evidence.over_seeds[i]
+            bars.append((f"{evidence.row.title}, over {seeds.count} seed{'s' * (seeds.count > 1)}", number, seeds[:3]))
+            if evidence.over_images is not None:
+                images = evidence.over_images[i]
+                bars.append((f"{evidence.row.title}, over {images.count} blocks of images", number, images[:3]))
+        charts.append(interval_chart(f"{title}: gain over vanilla in mIoU points", bars))
+    return charts
+
+
+def _curves(cells: Sequence[Cell]) -> list[Chart]:
+    """Charts of each quantity that is logged, of each student: a line per method, the mean over its seeds."""
+    histories: dict[str, list[Any]] = {}
+    for cell in cells:
+        histories.setdefault(cell.row.title, []).append(cell.read("trainer_state.json")["log_history"])
+    last_step = max(log["step"] for runs in histories.values() for history in runs for log in history)
+    charts = []
+    for key, title in logged_quantities(cells).items():
+        factor, unit = (100, " (%)") if is_share(title) else (1, "")
+        for name in cells[0].student_names():
+            points = points_of(histories, key, [name])
+            # Every method keeps its colour, whether it logs the quantity or not.
+            series = {
+                method: [(step, factor * float(np.mean(values))) for step, values in sorted(points[method].items())]
+                if method in points
+                else []
+                for method in histories
+            }
+            if points:
+                charts.append(line_chart(f"{name}: {title}{unit}", series, last_step))
+    return charts

@@ -1,0 +1,45 @@
+"""Pages from the templates beside this file, with their pictures within."""
+
+import base64
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from ...training.locks import write_whole
+
+PAGE_FILE = "report.html"  # in the output folder of a run or of a comparison
+
+
+def write_page(folder: Path, template: str, **values: Any) -> Path:
+    """Writes the page into the folder, whole or not at all; returns the file."""
+    path = folder / PAGE_FILE
+    write_whole(path, _environment().get_template(template).render(values))
+    return path
+
+
+def picture(path: Path) -> str | None:
+    """A PNG as an address that holds it; None if there is none."""
+    if not path.is_file():
+        return None
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def percent(share: float | None, sign: str = "") -> str:
+    """Two digits; a dash for what does not occur."""
+    return "–" if share is None else f"{100 * share:{sign}.2f}"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(lambda name: files(__package__).joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    return environment

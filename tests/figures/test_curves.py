@@ -1,0 +1,74 @@
+"""Curves that can be read off."""
+
+import numpy as np
+import pytest
+
+from ctcl_hf.figures import grid_curves_figure, history_figure, pulls_figure
+
+TITLES = {"ce": "cross entropy (nats)", "teaches_pixels": "share of pixels it teaches"}
+
+
+def history(steps=(10, 20, 30), evaluated=(30,), extra=0):
+    logs = [
+        {"step": step, **{f"ce_{n}": 2.4 / step for n in ("cnn", "vit")}, "teaches_pixels_cnn": 0.6,
+         **{f"t{i}_cnn": 1.0 for i in range(extra)}}
+        for step in steps
+    ]  # fmt: skip
+    return logs + [{"step": step, "eval_cnn_mean_iou": 0.5, "eval_vit_mean_iou": 0.4} for step in evaluated]
+
+
+def labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels() if label.get_text()]
+
+
+def drawn(figure):
+    figure.draw_without_rendering()
+    return {axes.get_title(): axes for axes in figure.axes}
+
+
+def test_a_single_evaluation_is_seen_and_all_panels_have_the_same_steps():
+    """A line of one point draws nothing, and the mIoU of a run that evaluates once had no panel to be seen in."""
+    for figure, title in (
+        (history_figure(history(), ["cnn", "vit"], TITLES), "mIoU on validation"),
+        (grid_curves_figure({"dml": [history()]}, ["cnn", "vit"], TITLES, ["ce"]), "cnn: mIoU on validation"),
+    ):
+        line = drawn(figure)[title].lines[0]
+        assert line.get_marker() == "o" and len(line.get_xdata()) == 1
+    axes = drawn(history_figure(history(), ["cnn", "vit"], TITLES))
+    assert {of.get_xlim() for of in axes.values()} == {(0, 30 * 1.02)}
+
+
+@pytest.mark.parametrize("extra", range(6))
+def test_no_panel_is_blank(extra):
+    titles = TITLES | {f"t{i}": f"term {i}" for i in range(extra)}
+    figure = history_figure(history(extra=extra), ["cnn", "vit"], titles)
+    assert len(figure.axes) == 3 + extra and all(axes.lines and axes.axison for axes in figure.axes)
+    figure = grid_curves_figure({"dml": [history(extra=extra)]}, ["cnn", "vit"], titles, ["ce"])
+    assert len(figure.axes) == 5 + extra and all(axes.lines and axes.axison for axes in figure.axes)
+
+
+def test_shares_are_in_percent_and_no_tick_has_an_exponent():
+    """mIoU was a share beside tables in percent, and losses had ticks such as 2.35 x 10^0."""
+    axes = drawn(history_figure(history(evaluated=(10, 20)), ["cnn", "vit"], TITLES))
+    assert all(text.endswith(" %") for text in labels(axes["mIoU on validation"].yaxis))
+    assert all(text.endswith(" %") for text in labels(axes["share of pixels it teaches"].yaxis))
+    runs = [history(range(1, 400, 7), (100, 200))]
+    axes = drawn(grid_curves_figure({"dml": runs, "ctcl": runs}, ["cnn", "vit"], TITLES, ["ce"]))
+    losses = axes["cnn: cross entropy (nats)"]
+    assert losses.get_yscale() == "log" and len(labels(losses.yaxis)) >= 3
+    for text in labels(losses.yaxis):
+        float(text)  # and no $\\mathdefault{...}$
+    near = [{"step": step, "ce_cnn": 2.3 + step / 100} for step in (1, 2, 3)]
+    axes = drawn(grid_curves_figure({"dml": [near]}, ["cnn"], TITLES, ["ce"]))["cnn: cross entropy (nats)"]
+    assert axes.get_yscale() == "linear" and len(labels(axes.yaxis)) >= 3
+
+
+def test_a_term_has_one_colour_in_the_panels_of_both_students():
+    """The auxiliary head's is the CNN's alone, so that all after it had other colours for the ViT."""
+    pull = {"norm": 1.0, "ratio": 0.5, "cosine": 0.1}
+    found = {step: {"cnn": dict.fromkeys(("ce", "aux", "hfd"), pull), "vit": dict.fromkeys(("ce", "hfd"), pull)}
+             for step in (1, 2)}  # fmt: skip
+    figure = pulls_figure(found)
+    panels = np.reshape(figure.axes, (2, 2))
+    assert [line.get_color() for line in panels[0, 0].lines] == ["C0", "C1"]
+    assert [line.get_color() for line in panels[0, 1].lines] == ["C1"]
