@@ -196,7 +196,6 @@ def _saved_student(source: str, image_size: tuple[int, int], from_scratch: bool,
         known = f" (known: {', '.join(nearest)})" if nearest else ""
         raise OSError(f"Cannot load {source!r}{known}: {error}\n{WAYS_ON}") from error
     if saved.id2label != architecture.id2label:
-        architecture.palette = None  # it is of other classes
         # As many classes, but others: the loaded classifiers would go on under wrong names.
         for module_name, module in model.named_modules():
             is_head = "classifier" in module_name or "head" in module_name
@@ -215,6 +214,8 @@ def _saved_model(
         config |= {"use_auxiliary_head": False}
     config = {key: value for key, value in config.items() if key in saved.to_dict() or key in ("id2label", "label2id")}
     architecture = AutoConfig.from_pretrained(source, trust_remote_code=False, **config)
+    if saved.id2label != architecture.id2label:
+        architecture.palette = None  # it is of other classes
     if from_scratch:
         return saved, architecture, AutoModelForSemanticSegmentation.from_config(architecture)
     model = AutoModelForSemanticSegmentation.from_pretrained(
