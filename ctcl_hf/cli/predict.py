@@ -33,6 +33,8 @@ def predict(images: list[Path], model_name: str, output_dir: Path) -> None:
     stems = [path.stem for path in images]
     if repeated := {stem for stem in stems if stems.count(stem) > 1}:
         raise ValueError(f"Several images are named {', '.join(sorted(repeated))}: their pictures would overwrite.")
+    if missing := [str(path) for path in images if not path.exists()]:  # before a model is loaded or downloaded
+        raise ValueError(f"{', '.join(missing)}: no such file. Give files of images.")
     model, image_processor = load_for_inference(model_name)
     class_names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     for path in tqdm(images, "Segmenting"):
