@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from .data import IGNORE_INDEX
 from .data.palettes import Palette
+from .files import whole
 
 DISAGREEMENT = (230, 30, 120)
 
@@ -304,9 +305,11 @@ def pulls_figure(found: Mapping[int, Mapping[str, Mapping[str, Mapping[str, floa
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a PNG at 110 dpi, making its folder if need be."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    """Writes a PNG at 110 dpi, whole or not at all, making its folder if need be."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as staged:
+        figure.savefig(staged, dpi=110, format="png")
 
 
 def _present(maps: Sequence[np.ndarray], class_names: Sequence[str]) -> dict[int, str]:

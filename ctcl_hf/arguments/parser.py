@@ -10,6 +10,7 @@ from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
 from ..methods import MethodOptions
+from ..redaction import redacted
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -119,7 +120,7 @@ class ArgumentsParser(HfArgumentParser):
                 lines = [dashes + line for line in str(error).split("\n")]
                 self.problems += [line for line in lines if not self._is_told(line)]
         if self.problems:
-            self.error("\n".join(self.problems))
+            self.error(redacted("\n".join(self.problems)))
         return [*parsed, namespace]
 
     def _is_told(self, problem: str) -> bool:

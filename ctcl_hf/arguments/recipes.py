@@ -7,6 +7,7 @@ from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..methods import METHODS, MethodOptions
+from ..redaction import shown_command
 from .data import DataArguments
 from .method import MethodArguments, options_of_others, own_options
 from .pair import OptimizationArguments, PublishingArguments, StudentArguments
@@ -135,5 +136,5 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)
-    command = shlex.join(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
+    command = shown_command(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
     return Arguments(recipe, students, data, method_arguments, options, training, command)

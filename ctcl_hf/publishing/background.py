@@ -12,6 +12,7 @@ from huggingface_hub import CommitInfo
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
+from ..redaction import redacted
 from .hub import PushError, Repository, check_access, push_students, repositories, save_repositories
 
 logger = logging.get_logger(__name__)
@@ -89,7 +90,7 @@ class Publisher:
                 message=message,
             )
         except OSError as error:  # a full disk, where files cannot be linked
-            logger.warning(NOT_PUSHED.format(message, error))
+            logger.warning(NOT_PUSHED.format(message, redacted(str(error))))
             return
         self._pusher.submit(snapshot)
 
@@ -138,7 +139,7 @@ class BackgroundPusher:
             try:
                 snapshot.push()
             except Exception as error:  # the run goes on; the next save, or the end of the run, pushes again
-                logger.warning(NOT_PUSHED.format(snapshot.message, error))
+                logger.warning(NOT_PUSHED.format(snapshot.message, redacted(str(error))))
             finally:
                 snapshot.discard()
 

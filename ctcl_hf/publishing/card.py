@@ -7,9 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.utils import logging
 
+from ..files import write_whole
+from ..hub_access import shown_endpoint
 from ..methods.paper import Paper
 from .hub import Repository
 from .rows import values_of_card
@@ -64,7 +66,7 @@ def render(record: Mapping[str, Any], name: str, repositories: Mapping[str, Repo
         template_str=files(__package__).joinpath("student.md").read_text(),
         title=title,
         model_id=own.repo_id if own else "PATH/TO/THIS/FOLDER",
-        sibling_link=f"[{link}]({constants.ENDPOINT}/{sibling.repo_id})" if sibling else link,
+        sibling_link=f"[{link}]({shown_endpoint()}/{sibling.repo_id})" if sibling else link,
         figure=FIGURE_FILE if recorded["has_figure"] else None,
         dataset_title=recorded["dataset_title"] or "",
         citation=Paper(**recorded["paper"]).bibtex if recorded["paper"] else None,
@@ -89,7 +91,7 @@ def _cell(text: str) -> str:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Writes a run's record into its folder."""
-    (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    write_whole(folder / RECORD_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def write_cards(
@@ -98,7 +100,8 @@ def write_cards(
     """Writes README.md, and the figure, into the folder of each student, and what they were rendered from beside."""
     write_record(folder, record)
     for name in record["students"]:
-        render(record, name, repositories).save(folder / name / "README.md")
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        write_whole(folder / name / "README.md", str(render(record, name, repositories)))
         if figure is not None:
             shutil.copyfile(figure, folder / name / FIGURE_FILE)
 

@@ -16,6 +16,7 @@ from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
 from ..figures import blind_classes_figure, comparison_figure, history_figure, save_figure
+from ..files import write_whole
 from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..scoring.evaluate import NothingToScore
@@ -26,7 +27,6 @@ from ..students.loading import is_timm_encoder, load_student
 from ..tables import markdown_table
 from ..training.checkpoints import find_checkpoint
 from ..training.classes import GROUPS, groups_text, still_lost
-from ..training.locks import write_whole
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import RunFacts, machine, versions
 from ..training.trainer import CTCLTrainer
@@ -86,7 +86,7 @@ def prepare(arguments: Arguments) -> Run:
             dataset_title=data.title,
             dataset_id=data.hub_id,
             recipe=arguments.recipe,
-            command=command.replace(training.hub_token, "<HUB_TOKEN>") if training.hub_token else command,
+            command=command,
             control=control,
             license=training.hub_license,
             protocol=str(protocol),
@@ -241,7 +241,7 @@ def report(run: Run) -> None:
     }
     write_whole(folder / "results.json", json.dumps(facts, indent=2, default=str))  # a grid may be looking for it
     text = "\n\n".join(tables)
-    (folder / "results.md").write_text(text + "\n")
+    write_whole(folder / "results.md", text + "\n")
     save_figure(_comparison(run), folder / "figure.png")
     trainer.facts.figure = folder / "figure.png"
     trainer.create_model_card()

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from transformers import AutoConfig
 from transformers.utils import logging
 
+from ..files import write_whole
 from ..methods.pair import StudentPair
 
 logger = logging.get_logger(__name__)
@@ -36,7 +37,7 @@ def complete_checkpoint(staged: Path, final: Path) -> None:
         if Path(name).suffix in TENSORS:
             fact["sha256"] = _hash(staged / name)
     manifest = staged / MANIFEST_FILE
-    manifest.write_text(json.dumps(facts, indent=2) + "\n")
+    write_whole(manifest, json.dumps(facts, indent=2) + "\n")
     for path in [*files, manifest, *{path.parent for path in files}, staged]:
         _sync(path)
     # What it replaces is of the same step, and as good: it goes at once too, and until then under a name by which it is

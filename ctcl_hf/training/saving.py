@@ -16,6 +16,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
+from ..files import write_whole
 from ..methods.pair import StudentPair
 from ..scoring.predict import load_whole_model
 from .checkpoints import (
@@ -150,7 +151,7 @@ class PairCheckpoints:
             "seen": self._terms_seen,
             "owes_evaluation": self.preemption.owes_evaluation,
         }
-        (folder / PROGRESS_FILE.format(self.args.process_index)).write_text(json.dumps(own) + "\n")
+        write_whole(folder / PROGRESS_FILE.format(self.args.process_index), json.dumps(own) + "\n")
         if self.args.should_save:
             for callback in [*self.callback_handler.callbacks, self.control]:
                 if isinstance(callback, ExportableState):
@@ -205,7 +206,7 @@ class PairCheckpoints:
         state = {key: value.contiguous() for key, value in self.model.objective.training_state().items()}
         if state:
             save_file(state, folder / OBJECTIVE_FILE)
-        (folder / ARGUMENTS_FILE).write_text(self.args.to_json_string())
+        write_whole(folder / ARGUMENTS_FILE, self.args.to_json_string())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """The weights of both students and of the method. ValueError names what does not fit this pair."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ...arguments.recipes import arguments_of
+from ...files import write_whole
 from ...training.checkpoints import checkpoints_of, problem_of
-from ...training.locks import lock_folder, write_whole
+from ...training.locks import lock_folder
 from .paper import VANILLA, Row, students_of
 
 CELL_FILE = "cell.json"  # in the folder of a finished cell: how it was run
