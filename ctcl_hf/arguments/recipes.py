@@ -84,6 +84,7 @@ SYNONYMS = {
     "--workers": "--dataloader_num_workers",
     "--num_workers": "--dataloader_num_workers",
     "--resume": "--resume_from_checkpoint auto",
+    "--finish": "--resume_from_checkpoint auto, which finishes a trained run without training again",
     "--name": "--output_dir FOLDER, or --run_name for trackers",
     "--data": "--dataset NAME, or --dataset_name FOLDER for data of your own",
     "--model": "--cnn and --vit",

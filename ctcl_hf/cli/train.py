@@ -22,7 +22,6 @@ def main() -> None:
     with told(OSError, FloatingPointError):
         complete(run)
     # Together: a process whose group ends while another still uses it may abort, as one that does not end it may.
-    run.trainer.accelerator.wait_for_everyone()
     run.trainer.accelerator.end_training()
 
 

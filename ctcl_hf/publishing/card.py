@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.utils import logging
 
-from ..files import write_whole
+from ..files import whole, write_whole
 from ..hub_access import shown_endpoint
 from ..methods.paper import Paper
 from .hub import Repository
@@ -97,13 +97,21 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 def write_cards(
     folder: Path, record: Mapping[str, Any], repositories: Mapping[str, Repository], figure: Path | None = None
 ) -> None:
-    """Writes README.md, and the figure, into the folder of each student, and what they were rendered from beside."""
+    """Writes README.md, and the figure, into the folder of each student, and what they were rendered from beside.
+
+    A card that cannot be made costs itself and a warning, no student and no checkpoint.
+    """
     write_record(folder, record)
     for name in record["students"]:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        write_whole(folder / name / "README.md", str(render(record, name, repositories)))
-        if figure is not None:
-            shutil.copyfile(figure, folder / name / FIGURE_FILE)
+        own = folder / name
+        own.mkdir(parents=True, exist_ok=True)
+        try:
+            write_whole(own / "README.md", str(render(record, name, repositories)))
+            if figure is not None:
+                with whole(own / FIGURE_FILE) as staged:
+                    shutil.copyfile(figure, staged)
+        except Exception as error:  # of the template, of what the Hub's client takes in a card, of the disk
+            logger.warning(f"The card in {own} could not be made ({type(error).__name__}: {error}).")
 
 
 def default_name(folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
@@ -29,12 +29,14 @@ class Repository:
     private: whether a new repository is made private; None leaves it to the account's own default.
     revision: the branch; None is the default one.
     kind: "model" or "space" (of Gradio).
+    commit: the one that holds what the run's folder does; None until it is pushed.
     """
 
     repo_id: str
     private: bool | None = None
     revision: str | None = None
     kind: str = "model"
+    commit: str | None = None
 
     @property
     def url(self) -> str:
@@ -93,6 +95,13 @@ def load_repositories(folder: Path) -> dict[str, Repository]:
     if not path.is_file():
         return {}
     return {name: Repository(**fields) for name, fields in json.loads(path.read_text()).items()}
+
+
+def note_commits(folder: Path, commits: Mapping[str, str | None]) -> None:
+    """Notes in a run's folder, by student, the commit that holds what the folder does; None if there is none (yet)."""
+    repos = load_repositories(folder)
+    if noted := {name: replace(repos[name], commit=commit) for name, commit in commits.items() if name in repos}:
+        save_repositories(folder, repos | noted)
 
 
 # ---- before the first step ----

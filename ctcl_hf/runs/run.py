@@ -1,12 +1,11 @@
-"""A whole run from its arguments: data, students, objective and trainer; and what is written at its end."""
+"""A whole run from its arguments: data, students, objective and trainer, and then its training."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers import set_seed
 from transformers.utils import logging
 
@@ -15,23 +14,16 @@ from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..arguments.training import CTCLArguments
 from ..data import SegmentationData, TrainingTransform
-from ..figures import blind_classes_figure, comparison_figure, history_figure, save_figure
-from ..files import write_whole
 from ..methods import METHODS
 from ..methods.pair import StudentPair
-from ..scoring.evaluate import NothingToScore
-from ..scoring.image_counts import SplitCounts, save_counts
-from ..scoring.predict import load_for_inference, segment
+from ..scoring.predict import load_for_inference
 from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student
-from ..tables import markdown_table
-from ..training.checkpoints import find_checkpoint
-from ..training.classes import GROUPS, groups_text, still_lost
-from ..training.progress import metrics_table, parameter_table
-from ..training.record import RunFacts, machine, versions
+from ..training.checkpoints import checkpoints_of, find_checkpoint, trained_steps
+from ..training.guards.processes import wait_for_all
+from ..training.record import RunFacts
 from ..training.trainer import CTCLTrainer
-
-FIGURE_IMAGES = 4
+from .end import finish, missing_at_end
 
 
 class Run(NamedTuple):
@@ -41,11 +33,15 @@ class Run(NamedTuple):
     data: SegmentationData
     trainer: CTCLTrainer
     checkpoint: str | None  # to resume from
+    missing: list[str]  # of its end: see `missing_at_end`
+    found: list[str]  # in its output folder: see `_progress_in`
 
 
 def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
     _, students, data_arguments, method, options, training, command = arguments
+    wait_for_all()  # for the first time, so that one process may work alone later
+    found = _progress_in(training.output_dir)
     checkpoint = _same_everywhere(find_checkpoint(training.output_dir, training.resume_from_checkpoint), training)
     data = data_arguments.load()
     if training.process_index == 0:
@@ -64,6 +60,7 @@ def prepare(arguments: Arguments) -> Run:
     # After the students: that the Hub does not answer is told sooner than every file can be read.
     if training.local_process_index == 0:
         _check(data, data_arguments)
+    wait_for_all()
     control = _control(training.control, data_arguments) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{method.method}-{data.name}"
     # Each learns from a trained student of the other's kind.
@@ -93,11 +90,18 @@ def prepare(arguments: Arguments) -> Run:
         ),
         protocol=protocol,
     )
+    missing = broadcast_object_list([missing_at_end(trainer)])[0]  # the main process's, which knows the Hub's part too
     if checkpoint is not None:
-        trainer.check_resumption(Path(checkpoint))
-    for name, repository in trainer.publisher.repositories.items():
+        trainer.check_resumption(Path(checkpoint if "students" in missing else training.output_dir))
+    for name, repository in trainer.publisher.unpushed.items():
         print(f"{name} will be published at {repository.url}")
-    return Run(arguments, data, trainer, checkpoint)
+    return Run(arguments, data, trainer, checkpoint, missing, found)
+
+
+def _progress_in(output_dir: str) -> list[str]:
+    """How far a run has come in its output folder."""
+    folder = Path(output_dir)
+    return [f"trained for {trained_steps(folder)}", *(path.name for path in checkpoints_of(folder))]
 
 
 def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | None:
@@ -166,12 +170,19 @@ def _weights_of(sources: Sequence[str], arguments: StudentArguments) -> list[str
 def complete(run: Run) -> bool:
     """Trains, and finishes what is trained to its end; no other run writes to the folder before all of it is there.
 
-    False if a signal stopped the training. OSError if another run is writing to the output folder.
+    Where training, or more of the run, is over already, what is missing is made and nothing else.
+
+    False if a signal stopped the training. OSError if another run is writing to the output folder, or has since
+    `prepare`, or if another process of this run has ended.
     """
-    with run.trainer.holding_output_folder():
-        if not train(run):
+    trainer, folder = run.trainer, run.trainer.args.output_dir
+    with trainer.lost_processes_told(), trainer.holding_output_folder():
+        if trainer.is_world_process_zero() and _progress_in(folder) != run.found:
+            raise OSError(f"Another run has written to {folder} meanwhile. The same command goes on from there.")
+        if "students" in run.missing and not train(run):
             return False
         finish(run)
+        wait_for_all()  # reports and uploads are the main process's alone
         return True
 
 
@@ -182,106 +193,6 @@ def train(run: Run) -> bool:
         step = run.trainer.state.global_step
         print(f"Stopped after step {step} by a signal. With --resume_from_checkpoint auto, the same command goes on.")
     return not run.trainer.preemption.stopped
-
-
-def finish(run: Run) -> None:
-    """Saves both students, reports on them, and publishes them if asked to. PushError if that fails, after the rest."""
-    trainer = run.trainer
-    trainer.save_model(_internal_call=True)  # not yet to the Hub: once, with its scores
-    report(run)
-    if trainer.args.push_to_hub:
-        commits = trainer.push_to_hub()
-        for name in commits or {}:
-            print(f"{name:8} {trainer.publisher.repositories[name].url}")
-
-
-def report(run: Run) -> None:
-    """Evaluates every labelled split but train, prints the tables, and writes results and figures to the output folder.
-
-    results.md and results.json: scores, arguments, machine and versions. counts.npz: what every image adds to the
-    scores. figure.png: images, truth, both predictions and where they disagree. curves.png: scores and loss terms
-    over the run. classes.png: which classes a student's peer was blind to, where the method groups them.
-    """
-    trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
-    names = trainer.model.names
-    metrics, counts, tables = {}, {}, [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
-    for split in data.scored_splits:
-        samples = data.samples(split, trainer.protocol.transform)
-        try:
-            scores = trainer.evaluate(samples, metric_key_prefix=split)
-        except NothingToScore:
-            tables.append(f"{split}: {len(samples)} images, none of which has a labelled pixel: not scored")
-            continue
-        metrics |= scores
-        gathered = {name: own.gather() for name, own in trainer.image_counts.items()}
-        if trainer.is_world_process_zero():
-            counts[split] = SplitCounts(samples.names(), {name: own.dense() for name, own in gathered.items()})
-        control = (trainer.facts.control or {}).get(split)
-        tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(scores, names, split, control)}")
-    if not trainer.is_world_process_zero():
-        return
-    history = trainer.state.log_history
-    if any(f"eval_{names[0]}_mean_iou" in log for log in history):
-        tables.append(_best_table(history, names))
-    tables += [text for text in (groups_text(history), "\n".join(map(str, still_lost(history, names)))) if text]
-    trainer.save_state()
-    save_counts(folder, data.class_names, counts)
-    facts = {
-        "recipe": run.arguments.recipe,
-        "students": vars(run.arguments.students),
-        "data": vars(run.arguments.data),
-        "method": vars(run.arguments.method) | run.arguments.options.values(),
-        "training": trainer.args.to_dict(),
-        "metrics": metrics,
-        "scores": trainer.scores,
-        "protocol": str(trainer.protocol),
-        "versions": versions(),
-        "machine": machine(trainer.args.device, trainer.args.world_size),
-        "command": trainer.facts.command,
-    }
-    write_whole(folder / "results.json", json.dumps(facts, indent=2, default=str))  # a grid may be looking for it
-    text = "\n\n".join(tables)
-    write_whole(folder / "results.md", text + "\n")
-    save_figure(_comparison(run), folder / "figure.png")
-    trainer.facts.figure = folder / "figure.png"
-    trainer.create_model_card()
-    written = {"figure": "figure.png", **{name: name for name in names}}
-    if any("loss" in log for log in history):
-        objective = trainer.model.objective
-        terms = {term: term for weights in objective.weights for term in weights}  # of a method that gives no titles
-        save_figure(history_figure(history, names, terms | objective.titles()), folder / "curves.png")
-        written["curves"] = "curves.png"
-    changes = [(log["step"], log[GROUPS]) for log in history if GROUPS in log]
-    if changes:
-        save_figure(blind_classes_figure(changes, trainer.state.global_step, data.class_names), folder / "classes.png")
-        written["classes"] = "classes.png"
-    print(f"\n{text}\n")
-    for title, file in written.items():
-        print(f"{title:8} {folder / file}")
-
-
-def _comparison(run: Run):
-    """The figure of a few validation images, each segmented by the saved students' own path."""
-    rows = run.data.splits["validation"]
-    samples = run.data.samples("validation", transform=None)
-    chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
-    images, truths = zip(*(samples.read_picture(index) for index in chosen), strict=True)
-    predictions = {
-        name: [segment(student.model, student.image_processor, image) for image in images]
-        for name, student in run.trainer.model.students.items()
-    }
-    pixels = [np.asarray(image) for image in images]
-    return comparison_figure(pixels, truths, predictions, run.data.class_names, run.data.palette)
-
-
-def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
-    """Each student's first, best and last validation mIoU."""
-    lines = [["validation mIoU (%)", "first", "best", "last"]]
-    for name in names:
-        curve = [(log[f"eval_{name}_mean_iou"], log["step"]) for log in history if f"eval_{name}_mean_iou" in log]
-        cells = [f"{100 * iou:.2f} (step {step})" for iou, step in (curve[0], max(curve), curve[-1])]
-        lines.append([name, *cells])
-    return markdown_table(lines)
 
 
 def _control(folder: str, data: DataArguments) -> dict[str, dict[str, float]]:

@@ -94,6 +94,7 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--lr=3",), "unrecognized arguments: --lr (did you mean --cnn_lr and --vit_lr?)"),
         (("--device", "cuda:1"), "(did you mean --use_cpu, or CUDA_VISIBLE_DEVICES=0 before"),
         (("--dataloader_num_worker", "3"), "(did you mean --dataloader_num_workers?)"),
+        (("--finish", "runs/x"), "(did you mean --resume_from_checkpoint auto, which finishes a trained run without"),
         (("-e", "3"), "unrecognized arguments: -e"),
     ],
 )

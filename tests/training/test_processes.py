@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from runs.test_end import go
+
 TOGETHER = """
 import os, time
 from datetime import timedelta
@@ -64,3 +67,27 @@ def test_processes_wait_for_one_that_works_alone_and_tell_a_late_one_from_one_th
     assert "has ended" not in told["LATE"]
     assert told["ENDED"].startswith("ConnectionError: Another process of this run has ended (process 0: ")
     assert told["ENDED"].endswith("Its own output says why. Go on.")
+
+
+SLOW = """
+import sys, time
+from ctcl_hf.runs import end, run
+from runs.test_end import AGAIN, prepared
+
+def slow(work):
+    return lambda *arguments: (time.sleep(40), work(*arguments))[1]
+
+run._check, end.draw = slow(run._check), slow(end.draw)  # which the main process does alone
+started = prepared(sys.argv[1], *AGAIN, "--ddp_timeout", "30")
+print("MADE", started.trainer.args.process_index, started.missing, run.complete(started))
+started.trainer.accelerator.end_training()
+"""
+
+
+@pytest.mark.slow
+def test_checking_and_drawing_may_take_longer_than_processes_wait_for_each_other(tmp_path):
+    assert go(tmp_path / "run")
+    (tmp_path / "run" / "figure.png").unlink()
+    printed = two_processes(tmp_path, SLOW, tmp_path / "run")
+    assert {f"MADE {process} ['pictures'] True" for process in (0, 1)} <= set(printed.splitlines())
+    assert (tmp_path / "run" / "figure.png").is_file()
