@@ -81,8 +81,8 @@ def finish(run: "Run") -> None:
             score(run)
         except OSError as error:
             raise OSError(
-                f"{error} Both students are saved in {folder}: the same command with --resume_from_checkpoint auto "
-                "scores them, and makes the rest."
+                f"{str(error).rstrip('.')}. Both students are saved in {folder}: the same command with "
+                "--resume_from_checkpoint auto scores them, and makes the rest."
             ) from error
     failure = None
     if "publication" in run.missing and trainer.args.push_to_hub:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from data.test_own import ids, picture, save
 from test_examples import TINY
 
 from ctcl_hf import CTCLTrainer
@@ -14,9 +15,9 @@ from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.runs.run import complete, prepare
 from ctcl_hf.training.checkpoints import checkpoints_of, trained_steps
 
-# Four steps are an epoch, so that these two are no multiple of it.
+# Four steps are an epoch of the drawn data, so that these two are no multiple of it.
 SHORT = (
-    *(*TINY, "--image_size", "32", "48", "--max_train_samples", "8", "--max_eval_samples", "4", "--cpu_threads", "1"),
+    *(*TINY, "--image_size", "32", "48", "--class_names", "ground", "tree", "water", "--cpu_threads", "1"),
     *("--disable_tqdm", "True", "--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", "1"),
     *("--hub_token", "hf_writer", "--run_name", "https://me:passphrase@hub.example/street"),
 )
@@ -33,7 +34,14 @@ def killed(*args, **kwargs):
 
 
 def prepared(folder, *arguments):
-    return prepare(parse_arguments("", [*SHORT, *STEPS, *arguments, "--output_dir", str(folder)]))
+    """A run in `folder`, on a few images that lie beside it and are always the same."""
+    data = folder.parent / "data"
+    for split, number in (("train", 8), ("validation", 4)) if not data.exists() else ():
+        for i in range(number):
+            picture(data / split / "images" / f"{i}.jpg", i)
+            save(data / split / "masks" / f"{i}.png", ids(0, 1, 2, 255))
+    options = [*SHORT, *STEPS, "--dataset_name", str(data), *arguments, "--output_dir", str(folder)]
+    return prepare(parse_arguments("", options))
 
 
 def go(folder, *arguments):

@@ -71,6 +71,7 @@ def test_processes_wait_for_one_that_works_alone_and_tell_a_late_one_from_one_th
 
 SLOW = """
 import sys, time
+from pathlib import Path
 from ctcl_hf.runs import end, run
 from runs.test_end import AGAIN, prepared
 
@@ -78,7 +79,7 @@ def slow(work):
     return lambda *arguments: (time.sleep(40), work(*arguments))[1]
 
 run._check, end.draw = slow(run._check), slow(end.draw)  # which the main process does alone
-started = prepared(sys.argv[1], *AGAIN, "--ddp_timeout", "30")
+started = prepared(Path(sys.argv[1]), *AGAIN, "--ddp_timeout", "30")
 print("MADE", started.trainer.args.process_index, started.missing, run.complete(started))
 started.trainer.accelerator.end_training()
 """
