@@ -20,7 +20,7 @@ def wait_for_all() -> None:
     """
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         with lost_processes_told(lambda: f"process {dist.get_rank()}"):
-            dist.barrier(group=_patient(dist.group.WORLD))
+            dist.barrier(group=_patient(dist.group.WORLD), timeout=LONGEST)
 
 
 @cache
