@@ -10,7 +10,7 @@ import torch.distributed as dist
 LONGEST = timedelta(days=14)  # that one process may work alone; as milliseconds they fit into 32 bits
 # What the backends say of a process that is gone, and of one that has not come within `--ddp_timeout`.
 ENDED = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")
-LATE = ("Timed out waiting", "collective operation timeout")
+LATE = ("Timed out waiting", "Application timeout caused pair closure", "collective operation timeout")
 
 
 def wait_for_all() -> None:
