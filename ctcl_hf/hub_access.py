@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session
 
+from .redaction import redacted
+
 PROBE_SECONDS = 3
+
+
+def shown_endpoint() -> str:
+    """The Hub's address, without a user and password that HF_ENDPOINT may hold."""
+    return redacted(constants.ENDPOINT)
 
 
 def hub_answers() -> bool:
@@ -45,7 +52,7 @@ def from_cache_unless_hub_answers() -> Iterator[None]:
         if answers:
             raise
         raise OSError(
-            f"it is not in the cache, and {constants.ENDPOINT} "
+            f"it is not in the cache, and {shown_endpoint()} "
             + ("may not be asked (HF_HUB_OFFLINE)" if before else f"does not answer within {PROBE_SECONDS} s")
         ) from error
     finally:

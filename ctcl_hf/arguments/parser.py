@@ -11,6 +11,7 @@ from transformers.hf_argparser import string_to_bool
 
 from ..data import DATASETS
 from ..methods import METHODS, MethodOptions
+from ..redaction import redacted
 from ..registry import Registry, is_reference
 from ..scoring.protocols import PROTOCOLS
 from ..students import STUDENTS
@@ -138,7 +139,7 @@ class ArgumentsParser(HfArgumentParser):
                 lines = [dashes + line for line in str(error).split("\n")]
                 self.problems += [line for line in lines if not self._is_told(line)]
         if self.problems:
-            self.error("\n".join(self.problems))
+            self.error(redacted("\n".join(self.problems)))
         return [*parsed, namespace]
 
     def _is_told(self, problem: str) -> bool:

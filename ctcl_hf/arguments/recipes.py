@@ -8,6 +8,7 @@ from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..methods import METHODS, MethodOptions
+from ..redaction import shown_command
 from ..registry import is_reference, short_name
 from .data import DataArguments
 from .method import MethodArguments, check_options, options_of_others, own_options
@@ -85,6 +86,7 @@ SYNONYMS = {
     "--workers": "--dataloader_num_workers",
     "--num_workers": "--dataloader_num_workers",
     "--resume": "--resume_from_checkpoint auto",
+    "--finish": "--resume_from_checkpoint auto, which finishes a trained run without training again",
     "--name": "--output_dir FOLDER, or --run_name for trackers",
     "--data": "--dataset NAME, or --dataset_name FOLDER for data of your own",
     "--model": "--cnn and --vit",
@@ -146,5 +148,5 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)
-    command = shlex.join(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
+    command = shown_command(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
     return Arguments(recipe, students, data, method_arguments, options, training, command)

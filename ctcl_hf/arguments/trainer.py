@@ -39,7 +39,11 @@ class TrainerArguments:
     logging_steps: float = field(default=500, metadata={"help": "Steps from log to log."})
     report_to: str | None = field(default="none", metadata={"help": "Trackers: tensorboard ([track]), wandb, ..."})
     resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "A checkpoint to go on from, or auto: the last one of --output_dir, if any."}
+        default=None,
+        metadata={
+            "help": "A checkpoint to go on from, or auto: the last one of --output_dir, if any. A "
+            "run that is trained already is finished, and a finished one left as it is."
+        },
     )
     push_to_hub: bool = field(default=False, metadata={"help": "Publish both students on the Hub at the end."})
     hub_model_id: str | None = field(

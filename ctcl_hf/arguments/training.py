@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 from accelerate.utils import str_to_bool
 from torch.utils.data import Dataset
@@ -12,6 +13,8 @@ from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
 )
 
+from ..extras import install_line
+from ..redaction import redacted
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments
 
 NO_PREDICTIONS = "nothing: evaluation counts pixels, always, and keeps no predictions"
@@ -57,8 +60,8 @@ def _problem_of_tracker(name: str) -> str | None:
         return f"--report_to {name}: expected one of {', '.join(INTEGRATION_TO_CALLBACK)}, all, none."
     if name in (*OF_PLATFORMS, *get_available_reporting_integrations()):
         return None
-    line = "'ctcl-hf[track]'" if name == "tensorboard" else name
-    return f"--report_to {name}: {name} is not installed: pip install {line}."
+    line = install_line("track") if name == "tensorboard" else f"pip install {name}"
+    return f"--report_to {name}: {name} is not installed: {line}."
 
 
 @dataclass
@@ -125,6 +128,11 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
                 f"{self.n_gpu} GPUs are visible to one process, which would mean DataParallel. Use "
                 "`accelerate launch --multi_gpu`, or make one visible with CUDA_VISIBLE_DEVICES=0."
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Trainer's, as files and trackers are given it: without secrets."""
+        values = super().to_dict()
+        return {name: redacted(value) if isinstance(value, str) else value for name, value in values.items()}
 
     def check_dataset(self, dataset: Dataset | None) -> None:
         """ValueError if the data set cannot fill batches of at least two images."""

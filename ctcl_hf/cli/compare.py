@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..methods import METHODS
+from ..redaction import redacted_words
 from ..registry import is_reference
 from ..runs.comparison.execution import run_apart, run_here
 from ..runs.comparison.grid import Cell, Grid
@@ -79,6 +80,9 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         name = argument.partition("=")[0]
         if name in NOT_FOR_A_GRID:
             parser.error(f"{name}: {NOT_FOR_A_GRID[name]}.")
+    given = [*common, *options.methods]
+    if secret := next((shown for word, shown in zip(given, redacted_words(given), strict=True) if shown != word), None):
+        parser.error(f"{secret}: a grid writes down what it is given, and this holds a secret. Give it another way.")
     return options, common
 
 

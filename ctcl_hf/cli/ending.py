@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from ..redaction import redacted
+
 INTERRUPTED = 130  # as shells call a process that Ctrl-C has ended
 
 
@@ -15,7 +17,7 @@ def program() -> str:
 
 
 def fail(error: Exception | str) -> NoReturn:
-    sys.exit(f"{program()}: error: {error}")
+    sys.exit(redacted(f"{program()}: error: {error}"))
 
 
 @contextmanager

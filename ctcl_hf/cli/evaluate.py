@@ -8,7 +8,6 @@ ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --da
 """
 
 import json
-import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +80,9 @@ def evaluate(
     from accelerate import Accelerator
 
     from ..figures import save_figure
+    from ..files import write_whole
     from ..publishing.rows import PRECISIONS
+    from ..redaction import shown_command
     from ..scoring.scorer import Scorer, saved_students
     from ..tables import markdown_table
     from ..training.record import machine, versions
@@ -120,9 +121,9 @@ def evaluate(
         "scores": flat,
         "versions": versions(),
         "machine": machine(accelerator.device, accelerator.num_processes),
-        "command": shlex.join(["ctcl-hf", "evaluate", *sys.argv[1:]]),
+        "command": shown_command(["ctcl-hf", "evaluate", *sys.argv[1:]]),
     }
-    (folder / "results.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    write_whole(folder / "results.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
     rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
     rows += [(name, f"iou_{name}") for name in data.class_names]
     lines = [[f"{arguments.split} (%)", *(scored if scorer.mean_name else [model])]]
@@ -133,7 +134,7 @@ def evaluate(
         f"{facts['data']}. {arguments.split}: {facts['images']} images, {facts['labelled_pixels']} labelled pixels. "
         f"Scored: {protocol}, in {facts['precision']}. Classes {scorer.class_note}.\n\n{markdown_table(lines)}\n"
     )
-    (folder / "results.md").write_text(text)
+    write_whole(folder / "results.md", text)
     print(f"\n{text}")
     written = ["results.json", "results.md"]
     for predictor, own in scored.items():

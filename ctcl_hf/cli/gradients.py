@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..files import write_whole
 from ..tables import markdown_table
 from .ending import program, told
 
@@ -38,7 +39,7 @@ def main() -> None:
         step: {name: {term: pull._asdict() for term, pull in terms.items()} for name, terms in students.items()}
         for step, students in found.items()
     }
-    (arguments.run / "gradients.json").write_text(json.dumps(as_json, indent=2) + "\n")
+    write_whole(arguments.run / "gradients.json", json.dumps(as_json, indent=2) + "\n")
     for name in next(iter(found.values())):
         terms = [term for term in next(iter(found.values()))[name] if term != "ce"]
         lines = [[f"{name}: share of CE's gradient (cosine)", *terms]]

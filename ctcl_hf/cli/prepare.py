@@ -13,6 +13,7 @@ from pathlib import Path
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
 from ..data import DATASETS
+from ..redaction import redacted
 from ..registry import is_reference
 from .ending import told
 
@@ -71,7 +72,7 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
         api.upload_folder(
             repo_id=repository.repo_id, repo_type="dataset", folder_path=folder, commit_message=f"Add {data.name}"
         )
-        print(repository)
+        print(redacted(str(repository)))
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.prepare`

@@ -32,7 +32,14 @@ def main() -> None:
 
 def push(arguments: argparse.Namespace) -> None:
     from ..publishing.card import default_name, rewrite_cards
-    from ..publishing.hub import check_access, load_repositories, push_students, repositories, save_repositories
+    from ..publishing.hub import (
+        check_access,
+        load_repositories,
+        note_commits,
+        push_students,
+        repositories,
+        save_repositories,
+    )
 
     folder = arguments.folder
     students = sorted(path.parent.name for path in folder.glob("*/config.json"))
@@ -54,12 +61,12 @@ def push(arguments: argparse.Namespace) -> None:
     check_access(repos.values())
     save_repositories(folder, repos)
     rewrite_cards(folder, repos)
-    push_students(
-        repos,
-        folder,
-        arguments.message,
-        report=lambda name, repo, commit: print(f"{name:8} {repo.url} at commit {commit.oid[:12]}"),
-    )
+
+    def report(name, repo, commit):
+        note_commits(folder, {name: commit.oid})
+        print(f"{name:8} {repo.url} at commit {commit.oid[:12]}")
+
+    push_students(repos, folder, arguments.message, report=report)
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.push`

@@ -34,14 +34,15 @@ def main() -> None:
 def push_space(app: Path, space: str, students: list[str], private: bool | None, trust_remote_code: bool) -> None:
     """Commits the app of a folder, its settings and its card to a Space."""
     import gradio
-    from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData, constants
+    from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData
 
     from ..data import images
+    from ..hub_access import shown_endpoint
     from ..publishing.hub import Repository, check_access
 
     check_access([Repository(space, private, kind="space")])
     if missing := [student for student in students if not HfApi().repo_exists(student)]:
-        raise ValueError(f"{constants.ENDPOINT} has no model {' and no '.join(missing)}: publish the students first.")
+        raise ValueError(f"{shown_endpoint()} has no model {' and no '.join(missing)}: publish the students first.")
     card = SpaceCard.from_template(
         SpaceCardData(
             title=" and ".join(student.split("/")[-1] for student in students),

@@ -28,7 +28,6 @@ def main() -> None:
         folder, is_published = Path(trainer.args.output_dir), trainer.args.push_to_hub
         print(f"\n{next_commands(folder, trainer.model.names, arguments.data, is_published)}")
     # Together: a process whose group ends while another still uses it may abort, as one that does not end it may.
-    run.trainer.accelerator.wait_for_everyone()
     run.trainer.accelerator.end_training()
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from ..files import write_whole
 from ..tables import markdown_table
 from .findings import Finding, Told, digest_of, pixels_by_id
 from .images import content_of
@@ -222,21 +223,21 @@ def _png(picture: Image.Image) -> bytes:
 def _write_facts(data: SegmentationData, folder: Path, size: tuple[int, int] | None, report: Report) -> None:
     """What lies beside the shards: classes, palette, report, and a card that tells `datasets` what the files are."""
     names = {str(i): name for i, name in enumerate(data.class_names)}
-    (folder / CLASSES_FILE).write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / CLASSES_FILE, json.dumps(names, indent=2) + "\n")
     colours = {name: list(colour) for name, colour in zip(data.class_names, data.palette, strict=True)}
     if IGNORED not in colours and len(set(map(tuple, colours.values()))) == len(colours):
-        (folder / PALETTE_FILE).write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
-    (folder / REPORT_FILE).write_text(str(report), encoding="utf-8")
+        write_whole(folder / PALETTE_FILE, json.dumps(colours, indent=2) + "\n")
+    write_whole(folder / REPORT_FILE, str(report))
     benchmark = {
         "image_size": size or data.image_size,
         "protocol": data.protocol,
         "prediction_ids": data.prediction_ids,
     }
-    (folder / BENCHMARK_FILE).write_text(json.dumps(benchmark) + "\n", encoding="utf-8")
+    write_whole(folder / BENCHMARK_FILE, json.dumps(benchmark) + "\n")
     files = "\n".join(f"      - split: {split}\n        path: data/{split}-*.parquet" for split in data.splits)
-    (folder / "README.md").write_text(
+    write_whole(
+        folder / "README.md",
         "---\ntask_categories:\n  - image-segmentation\n"
         f"configs:\n  - config_name: default\n    data_files:\n{files}\n---\n\n# {data.title or data.name}\n\n"
         f"Images, and masks of class ids (255 is not scored), written by ctcl_hf.\n\n{report}",
-        encoding="utf-8",
     )

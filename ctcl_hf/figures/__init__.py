@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..files import whole
 from .curves import blind_classes_figure as blind_classes_figure
 from .curves import class_gains_figure as class_gains_figure
 from .curves import grid_curves_figure as grid_curves_figure
@@ -23,9 +24,11 @@ DPI = 110  # of a figure, unless it is to show pixels at their own size
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: float = DPI) -> None:
-    """Writes a PNG, making its folder if need be."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    """Writes a PNG, whole or not at all, making its folder if need be."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as staged:
+        figure.savefig(staged, dpi=dpi, format="png")
 
 
 def pixels_of(figure: Figure) -> np.ndarray:

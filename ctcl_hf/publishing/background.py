@@ -12,7 +12,17 @@ from huggingface_hub import CommitInfo
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
-from .hub import PushError, Repository, check_access, push_students, repositories, save_repositories
+from ..redaction import redacted
+from .hub import (
+    PushError,
+    Repository,
+    check_access,
+    load_repositories,
+    note_commits,
+    push_students,
+    repositories,
+    save_repositories,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -59,20 +69,48 @@ class Publisher:
         private = self.private if private is None else private
         found = repositories(self.ids, self.prefix, token, private, self.revision)
         check_access(found.values(), token)
+        for name, noted in load_repositories(self.folder).items():
+            own = found.get(name)
+            if own is not None and (own.repo_id, own.revision) == (noted.repo_id, noted.revision):
+                found[name] = replace(own, commit=noted.commit)
         save_repositories(self.folder, found)
         shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)  # of a run that was killed
         self.repositories = found
 
     def push(self, message: str, token: str | None = None, revision: str | None = None) -> dict[str, CommitInfo]:
-        """Pushes the students in the output folder, after all that is on its way. PushError tells how to go on."""
+        """Pushes the students in the output folder that are not pushed yet, after all that is on its way.
+
+        PushError tells how to go on.
+        """
         self.wait()
-        own = {name: replace(repo, revision=revision or repo.revision) for name, repo in self.repositories.items()}
+        own = {name: replace(repo, revision=revision or repo.revision) for name, repo in self.unpushed.items()}
         try:
-            return push_students(own, self.folder, message, token or self.token)
+            return push_students(
+                own,
+                self.folder,
+                message,
+                token or self.token,
+                report=lambda name, repo, commit: self._note({name: commit.oid}),
+            )
         except PushError as error:
             raise PushError(
                 f"{error}\nBoth students are in {self.folder}; `ctcl-hf push {self.folder}` goes on."
             ) from error
+
+    @property
+    def unpushed(self) -> dict[str, Repository]:
+        """The repositories that do not hold what lies in the output folder, as far as is noted there."""
+        return {name: repo for name, repo in self.repositories.items() if repo.commit is None}
+
+    def forget_commits(self) -> None:
+        """Notes that what lies in the output folder is not what was pushed."""
+        self._note(dict.fromkeys(self.ids))
+
+    def _note(self, commits: Mapping[str, str | None]) -> None:
+        note_commits(self.folder, commits)
+        for name, commit in commits.items():
+            if name in self.repositories:
+                self.repositories[name] = replace(self.repositories[name], commit=commit)
 
     def push_checkpoint(self, checkpoint: Path, step: int) -> None:
         """Pushes a checkpoint's students in the background, as the strategy says; returns at once."""
@@ -89,7 +127,7 @@ class Publisher:
                 message=message,
             )
         except OSError as error:  # a full disk, where files cannot be linked
-            logger.warning(NOT_PUSHED.format(message, error))
+            logger.warning(NOT_PUSHED.format(message, redacted(str(error))))
             return
         self._pusher.submit(snapshot)
 
@@ -138,7 +176,7 @@ class BackgroundPusher:
             try:
                 snapshot.push()
             except Exception as error:  # the run goes on; the next save, or the end of the run, pushes again
-                logger.warning(NOT_PUSHED.format(snapshot.message, error))
+                logger.warning(NOT_PUSHED.format(snapshot.message, redacted(str(error))))
             finally:
                 snapshot.discard()
 

@@ -7,9 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.utils import logging
 
+from ..files import whole, write_whole
+from ..hub_access import shown_endpoint
 from ..methods.paper import Paper
 from .hub import Repository
 from .rows import values_of_card
@@ -64,7 +66,7 @@ def render(record: Mapping[str, Any], name: str, repositories: Mapping[str, Repo
         template_str=files(__package__).joinpath("student.md").read_text(),
         title=title,
         model_id=own.repo_id if own else "PATH/TO/THIS/FOLDER",
-        sibling_link=f"[{link}]({constants.ENDPOINT}/{sibling.repo_id})" if sibling else link,
+        sibling_link=f"[{link}]({shown_endpoint()}/{sibling.repo_id})" if sibling else link,
         figure=FIGURE_FILE if recorded["has_figure"] else None,
         dataset_title=recorded["dataset_title"] or "",
         citation=Paper(**recorded["paper"]).bibtex if recorded["paper"] else None,
@@ -89,18 +91,27 @@ def _cell(text: str) -> str:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Writes a run's record into its folder."""
-    (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    write_whole(folder / RECORD_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def write_cards(
     folder: Path, record: Mapping[str, Any], repositories: Mapping[str, Repository], figure: Path | None = None
 ) -> None:
-    """Writes README.md, and the figure, into the folder of each student, and what they were rendered from beside."""
+    """Writes README.md, and the figure, into the folder of each student, and what they were rendered from beside.
+
+    A card that cannot be made costs itself and a warning, no student and no checkpoint.
+    """
     write_record(folder, record)
     for name in record["students"]:
-        render(record, name, repositories).save(folder / name / "README.md")
-        if figure is not None:
-            shutil.copyfile(figure, folder / name / FIGURE_FILE)
+        own = folder / name
+        own.mkdir(parents=True, exist_ok=True)
+        try:
+            write_whole(own / "README.md", str(render(record, name, repositories)))
+            if figure is not None:
+                with whole(own / FIGURE_FILE) as staged:
+                    shutil.copyfile(figure, staged)
+        except Exception as error:  # of the template, of what the Hub's client takes in a card, of the disk
+            logger.warning(f"The card in {own} could not be made ({type(error).__name__}: {error}).")
 
 
 def default_name(folder: Path) -> str:

@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, constants
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import get_session, validate_repo_id
 from transformers.utils import logging
+
+from ..files import write_whole
+from ..hub_access import shown_endpoint
+from ..redaction import redacted
 
 logger = logging.get_logger(__name__)
 
@@ -25,17 +29,19 @@ class Repository:
     private: whether a new repository is made private; None leaves it to the account's own default.
     revision: the branch; None is the default one.
     kind: "model" or "space" (of Gradio).
+    commit: the one that holds what the run's folder does; None until it is pushed.
     """
 
     repo_id: str
     private: bool | None = None
     revision: str | None = None
     kind: str = "model"
+    commit: str | None = None
 
     @property
     def url(self) -> str:
         branch = f"/tree/{self.revision}" if self.revision else ""
-        return f"{constants.ENDPOINT}/{'spaces/' if self.kind == 'space' else ''}{self.repo_id}{branch}"
+        return f"{shown_endpoint()}/{'spaces/' if self.kind == 'space' else ''}{self.repo_id}{branch}"
 
 
 class PushError(OSError):
@@ -79,7 +85,8 @@ def repositories(
 def save_repositories(folder: Path, repos: dict[str, Repository]) -> None:
     """Notes in a run's folder where its students go, for a push that has to be finished later."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / REPOSITORIES_FILE).write_text(json.dumps({name: asdict(repo) for name, repo in repos.items()}, indent=2))
+    text = json.dumps({name: asdict(repo) for name, repo in repos.items()}, indent=2)
+    write_whole(folder / REPOSITORIES_FILE, text + "\n")
 
 
 def load_repositories(folder: Path) -> dict[str, Repository]:
@@ -88,6 +95,13 @@ def load_repositories(folder: Path) -> dict[str, Repository]:
     if not path.is_file():
         return {}
     return {name: Repository(**fields) for name, fields in json.loads(path.read_text()).items()}
+
+
+def note_commits(folder: Path, commits: Mapping[str, str | None]) -> None:
+    """Notes in a run's folder, by student, the commit that holds what the folder does; None if there is none (yet)."""
+    repos = load_repositories(folder)
+    if noted := {name: replace(repos[name], commit=commit) for name, commit in commits.items() if name in repos}:
+        save_repositories(folder, repos | noted)
 
 
 # ---- before the first step ----
@@ -119,7 +133,7 @@ def check_access(repos: Iterable[Repository], token: str | None = None) -> None:
                 if error.response.status_code not in (401, 403, 404):
                     raise
                 raise PermissionError(
-                    f"This token may not write to {repo.repo_id} on {constants.ENDPOINT}: {_reason(error)} A token "
+                    f"This token may not write to {repo.repo_id} on {shown_endpoint()}: {_reason(error)} A token "
                     "with write access to that name is needed, or another name."
                 ) from error
 
@@ -135,7 +149,7 @@ def _check_write(api: HfApi, repo: Repository) -> None:
             raise
         # The repository is there, it has just been made or found: this Hub does not know the question.
         logger.warning(
-            f"{constants.ENDPOINT} cannot tell whether this token may write to {repo.repo_id} ({_reason(error)}): the "
+            f"{shown_endpoint()} cannot tell whether this token may write to {repo.repo_id} ({_reason(error)}): the "
             "first push will."
         )
 
@@ -151,17 +165,17 @@ def _answered(question: Callable):
         ) from error
     except HfHubHTTPError as error:
         if error.response.status_code == 401:
-            raise PermissionError(f"{constants.ENDPOINT} does not accept this token: {_reason(error)}") from error
-        raise ConnectionError(f"{constants.ENDPOINT} cannot be used at present: {_reason(error)}") from error
+            raise PermissionError(f"{shown_endpoint()} does not accept this token: {_reason(error)}") from error
+        raise ConnectionError(f"{shown_endpoint()} cannot be used at present: {_reason(error)}") from error
     except PermissionError:
         raise
     except Exception as error:  # of the client's HTTP library, which is not ours to name
-        raise ConnectionError(f"{constants.ENDPOINT} cannot be reached: {error}") from error
+        raise ConnectionError(f"{shown_endpoint()} cannot be reached: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """The first line of a client's error that says something. The client keeps tokens out of its errors."""
-    text = getattr(error, "server_message", None) or str(error)
+    """The first line of a client's error that says something, without secrets that the Hub or a proxy repeats."""
+    text = redacted(getattr(error, "server_message", None) or str(error))
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
 
 

@@ -1,11 +1,11 @@
-"""A whole run from its arguments: data, students, objective and trainer; and what is written at its end."""
+"""A whole run from its arguments: data, students, objective and trainer, and then its training."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers import set_seed
 from transformers.utils import logging
 
@@ -16,30 +16,25 @@ from ..arguments.training import CTCLArguments
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
 from ..data.summary import DataSummary
-from ..figures import blind_classes_figure, history_figure, pixels_of, save_figure
+from ..figures import pixels_of
+from ..files import write_whole
 from ..methods import METHODS
 from ..methods.pair import StudentPair
-from ..metrics.scores import Evaluation, curve, evaluations_from_json
-from ..publishing.rows import weights_text
+from ..metrics.scores import Evaluation, evaluations_from_json
 from ..registry import origin_of, short_name
-from ..scoring.evaluate import NothingToScore
-from ..scoring.image_counts import SplitCounts, save_counts
 from ..scoring.predict import load_for_inference
 from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student
-from ..tables import markdown_table
-from ..training.checkpoints import find_checkpoint
-from ..training.classes import GROUPS, groups_text, still_lost
+from ..training.checkpoints import checkpoints_of, find_checkpoint, trained_steps
+from ..training.guards.processes import wait_for_all
 from ..training.guards.trackers import GuardedTracker
-from ..training.locks import write_whole
 from ..training.pictures import PicturesForTrackers
-from ..training.progress import metrics_table, parameter_table
-from ..training.record import RunFacts, machine, versions
+from ..training.record import RunFacts
 from ..training.trainer import CTCLTrainer
-from .files import DATA_FILE, GROUPS_FILE
+from .end import finish, missing_at_end
+from .files import DATA_FILE
 from .page.live import LiveReport
-from .page.run import write_run_page
-from .pictures import spread_figure, write_extremes, write_samples, write_spread
+from .pictures import spread_figure, write_samples
 
 
 class Run(NamedTuple):
@@ -50,11 +45,15 @@ class Run(NamedTuple):
     trainer: CTCLTrainer
     checkpoint: str | None  # to resume from
     summary: DataSummary | None  # of data that were checked, on the main process
+    missing: list[str]  # of its end: see `missing_at_end`
+    found: list[str]  # in its output folder: see `_progress_in`
 
 
 def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
     _, students, data_arguments, method, options, training, command = arguments
+    wait_for_all()  # for the first time, so that one process may work alone later
+    found = _progress_in(training.output_dir)
     checkpoint = _same_everywhere(find_checkpoint(training.output_dir, training.resume_from_checkpoint), training)
     data = data_arguments.load()
     if training.process_index == 0:
@@ -72,6 +71,7 @@ def prepare(arguments: Arguments) -> Run:
             student.check_size(size)
     # After the students: that the Hub does not answer is told sooner than every file can be read.
     summary = _check(data, data_arguments) if training.local_process_index == 0 else None
+    wait_for_all()
     control = _control(training.control, data_arguments) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{short_name(method.method)}-{data.name}"
     # Each learns from a trained student of the other's kind.
@@ -101,7 +101,7 @@ def prepare(arguments: Arguments) -> Run:
             dataset_id=data.hub_id,
             dataset_code=origin_of(DATASETS[data_arguments.dataset]) if data_arguments.dataset_name is None else None,
             recipe=arguments.recipe,
-            command=command.replace(training.hub_token, "<HUB_TOKEN>") if training.hub_token else command,
+            command=command,
             control=control,
             license=training.hub_license,
             protocol=str(protocol),
@@ -110,14 +110,21 @@ def prepare(arguments: Arguments) -> Run:
     )
     if training.live_report:
         trainer.add_callback(LiveReport())
+    missing = broadcast_object_list([missing_at_end(trainer)])[0]  # the main process's, which knows the Hub's part too
     if checkpoint is not None:
-        trainer.check_resumption(Path(checkpoint))
-    for name, repository in trainer.publisher.repositories.items():
+        trainer.check_resumption(Path(checkpoint if "students" in missing else training.output_dir))
+    for name, repository in trainer.publisher.unpushed.items():
         print(f"{name} will be published at {repository.url}")
-    run = Run(arguments, data, trainer, checkpoint, summary)
+    run = Run(arguments, data, trainer, checkpoint, summary, missing, found)
     pictures = PicturesForTrackers(trainer.callback_handler, lambda: pixels_of(spread_figure(trainer.model, data)))
     trainer.add_callback(GuardedTracker(pictures))
     return run
+
+
+def _progress_in(output_dir: str) -> list[str]:
+    """How far a run has come in its output folder."""
+    folder = Path(output_dir)
+    return [f"trained for {trained_steps(folder)}", *(path.name for path in checkpoints_of(folder))]
 
 
 def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | None:
@@ -187,14 +194,21 @@ def _weights_of(sources: Sequence[str], arguments: StudentArguments) -> list[str
 def complete(run: Run) -> bool:
     """Trains, and finishes what is trained to its end; no other run writes to the folder before all of it is there.
 
-    False if a signal stopped the training. OSError if another run is writing to the output folder.
+    Where training, or more of the run, is over already, what is missing is made and nothing else.
+
+    False if a signal stopped the training. OSError if another run is writing to the output folder, or has since
+    `prepare`, or if another process of this run has ended.
     """
-    with run.trainer.holding_output_folder():
-        if run.trainer.is_world_process_zero():
+    trainer, folder = run.trainer, run.trainer.args.output_dir
+    with trainer.lost_processes_told(), trainer.holding_output_folder():
+        if trainer.is_world_process_zero() and _progress_in(folder) != run.found:
+            raise OSError(f"Another run has written to {folder} meanwhile. The same command goes on from there.")
+        if "students" in run.missing and trainer.is_world_process_zero():
             show_data(run)
-        if not train(run):
+        if "students" in run.missing and not train(run):
             return False
         finish(run)
+        wait_for_all()  # reports and uploads are the main process's alone
         return True
 
 
@@ -217,101 +231,6 @@ def train(run: Run) -> bool:
         step = run.trainer.state.global_step
         print(f"Stopped after step {step} by a signal. With --resume_from_checkpoint auto, the same command goes on.")
     return not run.trainer.preemption.stopped
-
-
-def finish(run: Run) -> None:
-    """Saves both students, reports on them, and publishes them if asked to. PushError if that fails, after the rest."""
-    trainer = run.trainer
-    trainer.save_model(_internal_call=True)  # not yet to the Hub: once, with its scores
-    report(run)
-    if trainer.args.push_to_hub:
-        commits = trainer.push_to_hub()
-        for name in commits or {}:
-            print(f"{name:8} {trainer.publisher.repositories[name].url}")
-
-
-def report(run: Run) -> None:
-    """Evaluates every labelled split but train, prints the tables, and writes results and figures to the output folder.
-
-    results.md and results.json: scores, arguments, machine and versions. counts.npz: what every image adds to the
-    scores. figure.png: images, truth, both predictions and where they disagree; extremes.png: the same of the best and
-    the worst images. curves.png: scores and loss terms over the run. classes.png: which classes a student's peer was
-    blind to, where the method groups them. report.html: all of it on a page.
-    """
-    trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
-    names = trainer.model.names
-    metrics, counts, tables = {}, {}, [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
-    for split in data.scored_splits:
-        samples = data.samples(split, trainer.protocol.transform)
-        try:
-            metrics |= trainer.evaluate(samples, metric_key_prefix=split)
-        except NothingToScore:
-            tables.append(f"{split}: {len(samples)} images, none of which has a labelled pixel: not scored")
-            continue
-        gathered = {name: own.gather() for name, own in trainer.image_counts.items()}
-        if trainer.is_world_process_zero():
-            counts[split] = SplitCounts(samples.names(), {name: own.dense() for name, own in gathered.items()})
-        control = (trainer.facts.control or {}).get(split)
-        tables.append(f"{split}: {len(samples)} images\n\n{metrics_table(trainer.scores[split], split, control)}")
-    if not trainer.is_world_process_zero():
-        return
-    history = trainer.state.log_history
-    weights = trainer.record()["weights"]
-    told = {name: weights_text(own, trainer.state.global_step) for name, own in weights.items()}
-    tables += ["\n".join(f"Weights of {name}: {text}." for name, text in told.items() if text)]
-    if curve(history, names[0]):
-        tables.append(_best_table(history, names))
-    tables += [
-        text
-        for text in (groups_text(history), "\n".join(map(str, still_lost(history, names, data.class_names))))
-        if text
-    ]
-    trainer.save_state()
-    save_counts(folder, data.class_names, counts)
-    facts = {
-        "recipe": run.arguments.recipe,
-        "students": vars(run.arguments.students),
-        "data": vars(run.arguments.data),
-        "method": vars(run.arguments.method) | run.arguments.options.values(),
-        "training": trainer.args.to_dict(),
-        "metrics": metrics,
-        "scores": {split: scores.to_json() for split, scores in trainer.scores.items()},
-        "weights": weights,
-        "protocol": str(trainer.protocol),
-        "versions": versions(),
-        "machine": machine(trainer.args.device, trainer.args.world_size),
-        "command": trainer.facts.command,
-    }
-    write_whole(folder / "results.json", json.dumps(facts, indent=2, default=str))  # a grid may be looking for it
-    text = "\n\n".join(tables)
-    (folder / "results.md").write_text(text + "\n")
-    trainer.facts.figure = write_spread(trainer.model, data, folder)
-    write_extremes(trainer.model, data, counts, folder)
-    trainer.create_model_card()
-    written = {"figure": "figure.png", **{name: name for name in names}}
-    if any("loss" in log for log in history):
-        objective = trainer.model.objective
-        terms = {term: term for weights in objective.weights for term in weights}  # of a method that gives no titles
-        save_figure(history_figure(history, names, terms | objective.titles()), folder / "curves.png")
-        written["curves"] = "curves.png"
-    changes = [(log["step"], log[GROUPS]) for log in history if GROUPS in log]
-    if changes:
-        save_figure(blind_classes_figure(changes, trainer.state.global_step, data.class_names), folder / GROUPS_FILE)
-        written["classes"] = GROUPS_FILE
-    written["report"] = write_run_page(folder).name
-    print(f"\n{text}\n")
-    for title, file in written.items():
-        print(f"{title:8} {folder / file}")
-
-
-def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
-    """Each student's first, best and last validation mIoU."""
-    lines = [["validation mIoU (%)", "first", "best", "last"]]
-    for name in names:
-        ious = [(iou, step) for step, iou in curve(history, name)]
-        cells = [f"{100 * iou:.2f} (step {step})" for iou, step in (ious[0], max(ious), ious[-1])]
-        lines.append([name, *cells])
-    return markdown_table(lines)
 
 
 def _control(folder: str, data: DataArguments) -> dict[str, Evaluation]:

@@ -1,6 +1,5 @@
 """Confusion counts of single images: what a score is the sum of, kept so that images can be resampled later."""
 
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from ..files import whole
 from ..metrics import scores_from_counts
 
 COUNTS_FILE = "counts.npz"  # in the output folder of a finished run
@@ -87,10 +87,8 @@ def save_counts(folder: Path, class_names: Sequence[str], splits: Mapping[str, S
         arrays[f"{split}/images"] = np.array(counts.images, dtype=str)
         arrays |= {f"{split}/{name}": table for name, table in counts.students.items()}
     path = folder / COUNTS_FILE
-    staged = path.with_name(f".{COUNTS_FILE}.part")
-    with staged.open("wb") as file:
+    with whole(path) as staged, staged.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    os.replace(staged, path)
     return path
 
 

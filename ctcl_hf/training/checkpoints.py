@@ -12,6 +12,7 @@ from safetensors import safe_open
 from transformers import AutoConfig
 from transformers.utils import logging
 
+from ..files import write_whole
 from ..methods.pair import StudentPair
 
 logger = logging.get_logger(__name__)
@@ -19,7 +20,8 @@ logger = logging.get_logger(__name__)
 OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's `training_state`
 MANIFEST_FILE = "manifest.json"  # in a checkpoint: its files, their sizes, and hashes of TENSORS; written last
 TENSORS = {".safetensors", ".pt", ".pth"}  # names end so
-STAGING = ".saving"  # in an output folder: a checkpoint that is being written
+STATE_FILE = "trainer_state.json"  # Trainer's, in a checkpoint; in an output folder since its students are saved
+STAGING = ".saving"  # in an output folder: what is being saved
 
 # What may differ between the configuration of a checkpoint and that of the student it is loaded into.
 NOT_ARCHITECTURE = {
@@ -44,7 +46,7 @@ def complete_checkpoint(staged: Path, final: Path) -> None:
         if Path(name).suffix in TENSORS:
             fact["sha256"] = _hash(staged / name)
     manifest = staged / MANIFEST_FILE
-    manifest.write_text(json.dumps(facts, indent=2) + "\n")
+    write_whole(manifest, json.dumps(facts, indent=2) + "\n")
     for path in [*files, manifest, *{path.parent for path in files}, staged]:
         _sync(path)
     # What it replaces is of the same step, and as good: it goes at once too, and until then under a name by which it is
@@ -56,6 +58,24 @@ def complete_checkpoint(staged: Path, final: Path) -> None:
     staged.rename(final)
     _sync(final.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def move_whole(staged: Path, final: Path, last: str) -> None:
+    """Moves the files of a folder that is fully written to their places in another, and the one named `last` after all.
+
+    Until then there is none of that name: it says that all is there, and of one origin. What else lies there stays.
+    """
+    files = sorted((path for path in staged.rglob("*") if path.is_file()), key=lambda path: path.name == last)
+    targets = {path: final / path.relative_to(staged) for path in files}
+    for path, target in targets.items():
+        _sync(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    (final / last).unlink(missing_ok=True)
+    for path, target in targets.items():
+        os.replace(path, target)
+    for folder in {target.parent for target in targets.values()}:
+        _sync(folder)
+    shutil.rmtree(staged, ignore_errors=True)
 
 
 def _hash(file: Path) -> str:
@@ -101,6 +121,21 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.split("-")[-1])
 
 
+def steps_behind(folder: Path) -> int:
+    """The optimizer steps behind what a checkpoint, or an output folder with saved students, holds."""
+    return json.loads((folder / STATE_FILE).read_text())["global_step"]
+
+
+def trained_steps(folder: Path) -> int | None:
+    """The steps behind the students in an output folder, if they are those of a training's end; None if not."""
+    try:
+        state = json.loads((folder / STATE_FILE).read_text())
+        ended = 0 < state["max_steps"] <= state["global_step"]
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or none that could be read
+        return None
+    return state["global_step"] if ended and any(folder.glob("*/config.json")) else None
+
+
 def problem_of(checkpoint: Path, contents: bool = False) -> str | None:
     """Why a folder is no complete checkpoint, or None; with `contents`, weights and the like are read and compared."""
     if not checkpoint.is_dir():
@@ -143,7 +178,8 @@ def check_contents(checkpoint: Path) -> None:
 def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
     """The checkpoint to resume from. A folder that holds another run is never silently written over.
 
-    With "auto" it is the last complete one, and every later folder that is not complete is named in a warning.
+    With "auto" it is the last complete one, and every later folder that is not complete is named in a warning. Where
+    there is none, it is the output folder itself if that holds the students of a training's end.
     """
     folder = Path(output_dir)
     last = next(_complete_from_last(folder, warn=resume == "auto"), None)
@@ -151,6 +187,8 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
     if resume == "auto":
         if last is not None:
             return str(last)
+        if trained_steps(folder) is not None:
+            return str(folder)
         resume = None
     if resume is not None:
         problem = problem_of(Path(resume), contents=True)
@@ -160,7 +198,7 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
                 "that of one student, or `auto`."
             )
         if Path(resume).resolve().parent == folder.resolve():
-            step = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"]
+            step = steps_behind(Path(resume))
             if last is not None and step_of(last) > step:
                 raise ValueError(
                     f"--resume_from_checkpoint {resume}: {output_dir} holds later ones, the last of step "
@@ -169,7 +207,7 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
             return resume
     if last is not None or any(folder.glob("*/config.json")) or (folder / "results.json").is_file():
         way = f"It has no complete checkpoint: {other}"
-        if last is not None:
+        if last is not None or trained_steps(folder) is not None:
             way = f"Continue it with --resume_from_checkpoint auto, or {other}"
         raise ValueError(f"{output_dir} already holds a run. {way}.")
     return resume

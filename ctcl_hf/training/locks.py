@@ -1,6 +1,5 @@
-"""One writer at a time for an output folder, and readers that never see half a file."""
+"""One writer at a time for an output folder."""
 
-import os
 from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
@@ -23,10 +22,3 @@ def lock_folder(folder: Path, timeout: float = 0) -> AcquireReturnProxy:
         raise OSError(
             f"Another run is writing to {folder}. Wait for its end, or choose another --output_dir."
         ) from None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file, UTF-8, whole or not at all."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    staged.write_text(text, encoding="utf-8")
-    os.replace(staged, path)

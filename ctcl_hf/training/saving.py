@@ -11,45 +11,44 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
+from ..files import whole, write_whole
 from ..methods.pair import StudentPair
+from ..publishing.background import Publisher
 from ..publishing.rows import OWN_CODE
 from ..scoring.predict import load_whole_model
 from .best import best_steps, student_metric
 from .checkpoints import (
     OBJECTIVE_FILE,
     STAGING,
+    STATE_FILE,
     check_checkpoint,
     check_contents,
     check_training_state,
     checkpoints_of,
     complete_checkpoint,
     delete_old_checkpoints,
+    move_whole,
     problem_of,
     step_of,
+    steps_behind,
 )
 from .guards.preemption import EvaluationInterrupted, Preemption
+from .guards.processes import lost_processes_told
 from .guards.workers import WorkerDeaths
 from .locks import lock_folder
 from .record import RunFacts, differences
 
 logger = logging.get_logger(__name__)
 
+DISK_ERRORS = (OSError, RuntimeError, SafetensorError)  # a full disk is each of these, by who writes
 ARGUMENTS_FILE = "training_args.json"
 PROGRESS_FILE = "progress_{}.json"  # in a checkpoint, by process: what is summed up for the next log, what is owed
-# What the backends say of a process that is gone.
-LOST_PROCESS = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Timed out waiting",
-    "ncclRemoteError",
-    "collective operation timeout",
-)
+GO_ON = "Checkpoints are complete: go on with --resume_from_checkpoint auto."
 
 
 class PairCheckpoints:
@@ -65,28 +64,39 @@ class PairCheckpoints:
     preemption: Preemption
     worker_deaths: WorkerDeaths
     chosen_steps: dict[str, int]  # by student, whose best weights were loaded, the step that they are of
+    publisher: Publisher
     _holds_output_folder = False
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs) -> TrainOutput:
         """Trainer's. OSError if another run writes to the output folder, or another process of this run has ended."""
         try:
-            with self.holding_output_folder():
+            with self.lost_processes_told(), self.holding_output_folder():
                 return super().train(resume_from_checkpoint, **kwargs)
         except EvaluationInterrupted:  # before the first step, so that nothing is to be saved
             self.preemption.stop(self.control)
             self.callback_handler.on_train_end(self.args, self.state, self.control)
             return TrainOutput(self.state.global_step, 0.0, {})
-        except RuntimeError as error:
-            if self.args.world_size > 1 and any(sign in str(error) for sign in LOST_PROCESS):
-                raise ConnectionError(
-                    f"Another process of this run has ended (process {self.args.process_index}, after step "
-                    f"{self.state.global_step}: {error}). Its own output says why. Checkpoints are complete: go on "
-                    "with --resume_from_checkpoint auto."
-                ) from error
-            raise
         finally:
             self.preemption.restore_handlers()
             self.worker_deaths.restore_handler()
+
+    def _run_epoch(self, *args, **kwargs) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            # Resumed at its end, within an epoch: Trainer would look at that after one more step.
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    @contextmanager
+    def lost_processes_told(self) -> Iterator[None]:
+        """OSError in words, from within, where another process of this run has ended or does not come."""
+        if self.args.world_size == 1:
+            yield
+            return
+        with lost_processes_told(
+            lambda: f"process {self.args.process_index}, after step {self.state.global_step}", GO_ON
+        ):
+            yield
 
     @contextmanager
     def holding_output_folder(self) -> Iterator[None]:
@@ -141,7 +151,7 @@ class PairCheckpoints:
         failure = None
         try:
             write()
-        except (OSError, RuntimeError, SafetensorError) as error:  # a full disk is each of these, by who writes
+        except DISK_ERRORS as error:
             failure = str(error)
         failed = self.accelerator.reduce(torch.tensor(float(failure is not None), device=self.args.device), "sum")
         return failure or ("another process failed" if failed else None)
@@ -159,21 +169,44 @@ class PairCheckpoints:
             "seen": self._terms_seen,
             "owes_evaluation": self.preemption.owes_evaluation,
         }
-        (folder / PROGRESS_FILE.format(self.args.process_index)).write_text(json.dumps(own) + "\n")
+        write_whole(folder / PROGRESS_FILE.format(self.args.process_index), json.dumps(own) + "\n")
         if self.args.should_save:
-            for callback in [*self.callback_handler.callbacks, self.control]:
-                if isinstance(callback, ExportableState):
-                    self.state.stateful_callbacks[type(callback).__name__] = callback.state()
-            self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+            self._write_state(folder)
+
+    def save_state(self) -> None:
+        """Trainer's: the log and all else that is known of the training, to the output folder; whole or not at all."""
+        if self.args.should_save:
+            self._write_state(Path(self.args.output_dir))
+
+    def _write_state(self, folder: Path) -> None:
+        for callback in [*self.callback_handler.callbacks, self.control]:
+            if isinstance(callback, ExportableState):
+                self.state.stateful_callbacks[type(callback).__name__] = callback.state()
+        with whole(folder / STATE_FILE) as staged:
+            self.state.save_to_json(str(staged))
+
+    def total_steps(self) -> int:
+        """The optimizer steps of this run, as its arguments and its data say."""
+        return self.set_initial_training_values(self.args, self.get_train_dataloader())[-1]
 
     def check_resumption(self, checkpoint: Path) -> None:
         """ValueError unless this run is the one that wrote the checkpoint: its pair, method, data and arguments.
+
+        It may have come to its end: an output folder with its students is a checkpoint of that, whose optimizers
+        nothing needs any more.
 
         Optimizers and schedules would go on with the rates that they had, whatever is asked for now, and the students'
         cards would tell of arguments that no step was made with.
         """
         check_checkpoint(checkpoint, self.model)
-        check_training_state(checkpoint)
+        steps, total = steps_behind(checkpoint), self.total_steps()
+        if steps > total:
+            raise ValueError(
+                f"{checkpoint} has {steps} steps behind it, and this run is to have {total}. Train at least as many "
+                "(--max_steps, --num_train_epochs), or choose another --output_dir."
+            )
+        if steps < total:
+            check_training_state(checkpoint)
         found = differences(checkpoint, self.record())
         if changed := [difference for difference in found if difference.startswith(f"{OWN_CODE}.")]:
             raise ValueError(
@@ -209,17 +242,49 @@ class PairCheckpoints:
             self.args.save_total_limit = limit
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """One folder per student with its card, the method's state beside them, and the arguments without any token."""
+        """One folder per student with its card, the method's state beside them, and the arguments without any token.
+
+        To the output folder all comes when all is written, and last the state of the training. OSError if it cannot be
+        written: what was there stays as it was.
+        """
         if not self.args.should_save:  # every process comes here, one writes
             return
-        folder = Path(output_dir or self.args.output_dir)
+        folder, own = Path(output_dir or self.args.output_dir), Path(self.args.output_dir)
+        if folder.resolve() != own.resolve():
+            self._write_students(folder)
+            return
+        staged = own / STAGING / "students"
+        shutil.rmtree(staged, ignore_errors=True)
+        try:
+            self._write_students(staged)
+            self._write_state(staged)
+            self.publisher.forget_commits()
+            move_whole(staged, own, last=STATE_FILE)
+        except DISK_ERRORS as error:
+            shutil.rmtree(staged, ignore_errors=True)
+            last = next((path.name for path in reversed(checkpoints_of(own)) if problem_of(path) is None), None)
+            raise OSError(
+                f"The students could not be saved to {own} ({error}). What was there is as it was: mend it, and the "
+                "same command with --resume_from_checkpoint auto "
+                + (f"goes on from {last}." if last else "begins anew, since no checkpoint was saved.")
+            ) from error
+
+    def _write_students(self, folder: Path) -> None:
         for name, student in self.model.students.items():
             student.save_pretrained(str(folder / name))
         self.create_model_card(folder)
         state = {key: value.contiguous() for key, value in self.model.objective.training_state().items()}
         if state:
             save_file(state, folder / OBJECTIVE_FILE)
-        (folder / ARGUMENTS_FILE).write_text(self.args.to_json_string())
+        write_whole(folder / ARGUMENTS_FILE, self.args.to_json_string())
+
+    def load_trained(self) -> None:
+        """Brings back both students, and what is known of their training, from the output folder at its end."""
+        folder = Path(self.args.output_dir)
+        self._load_from_checkpoint(str(folder))
+        self.state = TrainerState.load_from_json(str(folder / STATE_FILE))
+        self.state.is_world_process_zero = self.is_world_process_zero()
+        self.state.is_local_process_zero = self.is_local_process_zero()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """The weights of both students and of the method. ValueError names what does not fit this pair."""

@@ -30,6 +30,7 @@ from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
 from .guards.finite import FiniteGuard, dump, explain
 from .guards.preemption import EvaluationInterrupted, Preemption
+from .guards.processes import wait_for_all
 from .guards.trackers import guard_trackers
 from .guards.workers import WorkerDeaths, shield_workers
 from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates, settings_for
@@ -83,6 +84,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             if dataset is not None:
                 samples_for(model, dataset).check_first(to_train=dataset is train_dataset)
         args.check_dataset(train_dataset)
+        wait_for_all()  # for the first time, so that one process may work alone later
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
         self.scores: dict[str, Evaluation] = {}  # by prefix, of the present weights
@@ -419,6 +421,12 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         if not self.publisher.repositories:
             self.init_hf_repo(token, private)
         self.save_model(_internal_call=True)
+        return self.push_saved(commit_message, token, revision)
+
+    def push_saved(
+        self, commit_message: str = "End of training", token: str | None = None, revision: str | None = None
+    ) -> dict[str, CommitInfo] | None:
+        """As `push_to_hub`, what is saved in the output folder already, and of that what is not pushed yet."""
         if not self.is_world_process_zero():
             return None
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
@@ -430,4 +438,5 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             self.publisher.push_checkpoint(Path(checkpoint_folder), self.state.global_step)
 
     def _finish_current_push(self) -> None:
-        self.publisher.wait()
+        self.publisher.wait()  # the main process's: an upload may take hours
+        wait_for_all()

@@ -94,6 +94,7 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--lr=3",), "unrecognized arguments: --lr (did you mean --cnn_lr and --vit_lr?)"),
         (("--device", "cuda:1"), "(did you mean --use_cpu, or CUDA_VISIBLE_DEVICES=0 before"),
         (("--dataloader_num_worker", "3"), "(did you mean --dataloader_num_workers?)"),
+        (("--finish", "runs/x"), "(did you mean --resume_from_checkpoint auto, which finishes a trained run without"),
         (("-e", "3"), "unrecognized arguments: -e"),
     ],
 )
@@ -104,7 +105,7 @@ def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
 def test_a_tracker_that_is_not_installed_is_told_with_the_line_that_installs_it(capsys, monkeypatch):
     """Trainer says so in a traceback, once data and models are built."""
     monkeypatch.setattr(f"{CTCLArguments.__module__}.get_available_reporting_integrations", list)
-    for name, line in (("tensorboard", "'ctcl-hf[track]'"), ("mlflow", "mlflow")):
+    for name, line in (("tensorboard", "'ctcl-hf[track]' ('.[track]' in a checkout)"), ("mlflow", "mlflow")):
         assert f"{name} is not installed: pip install {line}." in refused(capsys, "--report_to", name)
 
 

@@ -239,6 +239,7 @@ def test_run_again_it_runs_only_what_is_missing(compared):
         (["--cnn=resnet18"], "--cnn: give --pair A+B"),
         (["--hub_token=hf_secret"], "--hub_token: a grid publishes nothing, and writes down what it is given"),
         (["--methods", "dml --hub_token hf_secret"], "--hub_token: a grid publishes nothing"),
+        (["--run_name", "https://me:word@hub.example"], "https://hub.example: a grid writes down what it is given"),
         (["--jobs", "0"], "--jobs 0: at least 1"),
         (["--push_to_hub"], "every run would be published under one name"),
         (["--seeds", "0"], "--seeds 0: at least 1"),

@@ -286,6 +286,39 @@ def test_an_output_folder_that_turns_read_only_costs_its_checkpoints_and_nothing
 # ---- resuming ----
 
 
+@pytest.mark.parametrize("resume", ["checkpoint", "output folder"])
+def test_a_training_that_is_resumed_at_its_end_trains_no_step(resume, tmp_path):
+    """It trained a step past max_steps, which is no multiple of an epoch's three here; Trainer does."""
+    options = {"data": make_data(12, 3), "max_steps": 4, "logging_steps": 1}
+    trained = make_trainer(tmp_path, **options, **SAVES)
+    trained.train()
+    trained.save_model()
+    before = weights(trained)
+    again = make_trainer(tmp_path, **options)
+    again.training_step = None
+    if resume == "checkpoint":
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    else:
+        again.load_trained()
+    assert again.state.global_step == again.total_steps() == 4
+    assert comparable(again) == comparable(trained)
+    assert_equal_weights(weights(again), before)
+    with pytest.raises(ValueError, match=r"checkpoint-4 has 4 steps behind it, and this run is to have 3\."):
+        make_trainer(tmp_path, **options | {"max_steps": 3}).train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-4")
+        )
+
+
+def test_an_evaluation_that_a_signal_cut_short_at_the_last_step_is_made_up_for_without_another_step(tmp_path):
+    options = {"data": make_data(12, 5), "max_steps": 4, "eval_strategy": "steps", "eval_steps": 4}
+    event = At("on_prediction_step", 4, send(signal.SIGTERM))
+    make_trainer(tmp_path, callbacks=[event], **options).train()
+    resumed = make_trainer(tmp_path, **options)
+    resumed.train(resume_from_checkpoint=find_checkpoint(str(tmp_path), "auto"))
+    assert resumed.state.global_step == 4
+    assert [log["step"] for log in resumed.state.log_history if "eval_loss" in log] == [4]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_logs_too_go_on_from_within_their_interval(workers, tmp_path):
     options = {"max_steps": 7, "logging_steps": 3, "save_strategy": "steps", "save_steps": 4, "cnn_lr": 0.05}

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ...arguments.recipes import arguments_of
+from ...files import write_whole
 from ...methods import METHODS, options_of
 from ...metrics.scores import Evaluation, evaluations_from_json
 from ...publishing.card import RECORD_FILE
 from ...publishing.rows import OWN_CODE
 from ...registry import is_reference, origin_of
 from ...students import STUDENTS
-from ...training.checkpoints import checkpoints_of, problem_of
-from ...training.locks import lock_folder, write_whole
+from ...training.checkpoints import checkpoints_of, problem_of, trained_steps
+from ...training.locks import lock_folder
 from .paper import VANILLA, Row, students_of
 
 CELL_FILE = "cell.json"  # in the folder of a finished cell: how it was run
@@ -59,7 +60,9 @@ class Cell:
 
     @property
     def has_checkpoint(self) -> bool:
-        return any(problem_of(path) is None for path in checkpoints_of(self.folder))
+        """Whether there is something to go on from: a checkpoint, or what a training left at its end."""
+        checkpoints = (path for path in checkpoints_of(self.folder) if problem_of(path) is None)
+        return trained_steps(self.folder) is not None or any(checkpoints)
 
     def read(self, file: str) -> Any:
         """A JSON file of the cell: results.json, trainer_state.json, cell.json."""

@@ -16,6 +16,7 @@ from ...scoring.image_counts import SplitCounts, save_counts
 from ...scoring.protocols import Protocol
 from ...scoring.scorer import Scorer, saved_students
 from ...training.cpu import prepare_cpu
+from ...training.guards.processes import wait_for_all
 from ...training.locks import lock_folder
 
 TOLERANCE = 0.002  # of mIoU, to what the run reported: another machine rounds otherwise
@@ -35,6 +36,7 @@ def recount(folder: Path) -> None:
     if training["cpu_threads"]:
         prepare_cpu(training["cpu_threads"])
     accelerator = Accelerator(cpu=training["use_cpu"], mixed_precision=_precision(training))
+    wait_for_all()  # the main process reports between two runs
     arguments = DataArguments(**facts["data"])
     data = arguments.load()
     size = tuple(arguments.image_size or data.image_size)

@@ -12,12 +12,12 @@ import numpy as np
 from ...arguments.data import DataArguments
 from ...figures import class_gains_figure, grid_curves_figure, methods_figure, save_figure
 from ...figures.curves import keys_of
+from ...files import write_whole
 from ...methods import METHODS, Objective
 from ...metrics.scores import curve
 from ...scoring.image_counts import COUNTS_FILE
 from ...scoring.predict import load_for_inference, segment
 from ...tables import markdown_table
-from ...training.locks import write_whole
 from .checklist import checklist
 from .evidence import Evidence, evidence_of, gains_table, lost_table, seconds_table
 from .grid import Cell, Grid, safe_name

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from ...training.locks import write_whole
+from ...files import write_whole
 
 PAGE_FILE = "report.html"  # in the output folder of a run or of a comparison
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.utils import logging
 
+from ...files import write_whole
 from ...methods.pair import StudentPair
 
 logger = logging.get_logger(__name__)
@@ -88,4 +89,4 @@ def dump(folder: Path, pair: StudentPair, batches: Sequence[Mapping[str, Tensor]
     named = {f"{key}.{i}": value for i, batch in enumerate(batches) for key, value in batch.items()}
     tensors = {name: value.cpu().contiguous() for name, value in named.items()}
     save_file(tensors, folder / "batches.safetensors")
-    (folder / "report.json").write_text(json.dumps({"error": told}, indent=2) + "\n")
+    write_whole(folder / "report.json", json.dumps({"error": told}, indent=2) + "\n")

@@ -9,6 +9,8 @@ from transformers.integrations import integration_utils
 from transformers.trainer_callback import CallbackHandler
 from transformers.utils import logging
 
+from ...redaction import redacted
+
 logger = logging.get_logger(__name__)
 
 
@@ -27,7 +29,7 @@ class GuardedTracker(TrainerCallback):
                 return getattr(self.tracker, event)(*args, **kwargs)
         except Exception as error:  # of any server, network or client library
             self.failed = True
-            name, why = type(self.tracker).__name__, f"{type(error).__name__}: {error}"
+            name, why = type(self.tracker).__name__, redacted(f"{type(error).__name__}: {error}")
             logger.warning(f"{name} failed ({why}). The training goes on without it.")
             return None
 

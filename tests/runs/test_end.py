@@ -1,0 +1,283 @@
+"""The end of a run: a finished one is left as it is, what is missing is made and nothing else, and nothing is lost."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from data.test_own import ids, picture, save
+from test_examples import TINY
+
+from ctcl_hf import CTCLTrainer
+from ctcl_hf.arguments.recipes import parse_arguments
+from ctcl_hf.runs.run import complete, prepare
+from ctcl_hf.training.checkpoints import checkpoints_of, trained_steps
+
+# Four steps are an epoch of the drawn data, so that these two are no multiple of it.
+SHORT = (
+    *(*TINY, "--image_size", "32", "48", "--class_names", "ground", "tree", "water", "--cpu_threads", "1"),
+    *("--disable_tqdm", "True", "--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", "1"),
+    *("--hub_token", "hf_writer", "--run_name", "https://me:passphrase@hub.example/street"),
+)
+STEPS = ("--max_steps", "2")
+AGAIN = ("--resume_from_checkpoint", "auto")
+
+
+class Killed(BaseException):
+    """Ends a run as a kill does: nothing catches it."""
+
+
+def killed(*args, **kwargs):
+    raise Killed
+
+
+def prepared(folder, *arguments):
+    """A run in `folder`, on a few images that lie beside it and are always the same."""
+    data = folder.parent / "data"
+    for split, number in (("train", 8), ("validation", 4)) if not data.exists() else ():
+        for i in range(number):
+            picture(data / split / "images" / f"{i}.jpg", i)
+            save(data / split / "masks" / f"{i}.png", ids(0, 1, 2, 255))
+    options = [*SHORT, *STEPS, "--dataset_name", str(data), *arguments, "--output_dir", str(folder)]
+    return prepare(parse_arguments("", options))
+
+
+def go(folder, *arguments):
+    return complete(prepared(folder, *arguments))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("end") / "run"
+    assert go(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of the finished run."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture
+def no_step(monkeypatch):
+    monkeypatch.setattr(CTCLTrainer, "training_step", killed)
+
+
+def files(folder):
+    """Contents and times of all files but the lock."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def assert_ended_alike(folder, other):
+    """The same students and scores, and all of the files but those of the moment."""
+    for name in ("cnn/model.safetensors", "vit/model.safetensors", "objective.safetensors"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+    assert results(folder)["scores"] == results(other)["scores"]
+    lasting, theirs = ({path.name for path in at.iterdir() if path.name[0] != "."} for at in (folder, other))
+    assert lasting == theirs
+    for name in ("cnn", "vit"):
+        assert {path.name for path in (folder / name).iterdir()} == {path.name for path in (other / name).iterdir()}
+
+
+# ---- a finished run ----
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_the_same_command_leaves_a_finished_run_as_it_is(folder, checkpoints, no_step, capsys):
+    """It trained one step past --max_steps, as Trainer does where that is no multiple of an epoch, and wrote over the
+    released students; without checkpoints it was refused."""
+    for checkpoint in [] if checkpoints else checkpoints_of(folder):
+        shutil.rmtree(checkpoint)
+    before = files(folder)
+    assert go(folder, *AGAIN)
+    assert files(folder) == before
+    assert f"{folder} holds this run, finished after 2 steps: it is left as it is." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("missing", "made"),
+    [
+        ("results.json", {"results.json", "results.md", "counts.npz", "trainer_state.json", "run.json"}),
+        ("figure.png", {"figure.png", "curves.png", "classes.png", "run.json"}),
+    ],
+)
+def test_of_a_run_whose_end_is_not_complete_what_is_missing_is_made_and_nothing_else(
+    folder, finished, missing, made, no_step, capsys
+):
+    before = files(folder)
+    (folder / missing).unlink()
+    assert go(folder, *AGAIN)
+    after = files(folder)
+    touched = {name for name, found in after.items() if found != before[name]}
+    assert touched - made <= {f"{name}/{file}" for name in ("cnn", "vit") for file in ("README.md", "figure.png")}
+    assert missing in touched
+    assert_ended_alike(folder, finished)
+    assert "is trained to its end already. What is missing is made: " in capsys.readouterr().out
+    card = (folder / "cnn" / "README.md").read_text()
+    assert "| **cnn**, validation |" in card and "figure.png" in card
+
+
+def test_a_finished_run_is_not_taken_for_one_of_other_arguments_or_of_another_length(folder):
+    before = files(folder)
+    with pytest.raises(ValueError, match=r"was written with other arguments \(training.seed: 42 before, 3 now"):
+        prepared(folder, *AGAIN, "--seed", "3")
+    with pytest.raises(ValueError, match=r"checkpoint-2 has 2 steps behind it, and this run is to have 1. Train at"):
+        prepared(folder, *AGAIN, "--max_steps", "1")
+    for checkpoint in checkpoints_of(folder):
+        shutil.rmtree(checkpoint)
+        before = {name: found for name, found in before.items() if not name.startswith(checkpoint.name)}
+    with pytest.raises(ValueError, match=r"holds weights alone \(no optimizer.pt"):
+        prepared(folder, *AGAIN, "--max_steps", "3")
+    with pytest.raises(ValueError, match=r"already holds a run. Continue it with --resume_from_checkpoint auto"):
+        prepared(folder)
+    assert files(folder) == before
+
+
+def test_a_run_that_another_one_has_finished_since_it_was_prepared_is_not_trained_over(folder):
+    state = folder / "trainer_state.json"
+    content = state.read_bytes()
+    state.unlink()
+    run = prepared(folder, *AGAIN)
+    state.write_bytes(content)
+    before = files(folder)
+    with pytest.raises(OSError, match=r"Another run has written to .* meanwhile. The same command goes on from there"):
+        complete(run)
+    assert files(folder) == before
+
+
+# ---- killed at its end ----
+
+
+@pytest.mark.parametrize("strategy", ["steps", "no"])
+@pytest.mark.parametrize("place", ["finish", "score", "draw"])
+def test_a_run_that_is_killed_at_its_end_is_finished_without_training(place, strategy, finished, tmp_path, monkeypatch):
+    if (place, strategy) == ("finish", "no"):
+        pytest.skip("before its students are saved, a run without checkpoints has nothing to be finished from")
+    folder = tmp_path / "run"
+    with monkeypatch.context() as context:
+        context.setattr(f"ctcl_hf.runs.{'run' if place == 'finish' else 'end'}.{place}", killed)
+        with pytest.raises(Killed):
+            go(folder, "--save_strategy", strategy)
+    monkeypatch.setattr(CTCLTrainer, "training_step", killed)
+    assert go(folder, "--save_strategy", strategy, *AGAIN)
+    if strategy == "no":
+        for checkpoint in checkpoints_of(finished):
+            shutil.copytree(checkpoint, folder / checkpoint.name)
+    assert_ended_alike(folder, finished)
+
+
+def test_a_kill_while_the_students_are_moved_into_place_loses_none(folder, finished, monkeypatch):
+    """Of a run that was finished and then made longer: the students of both ends lie there."""
+    moved = []
+
+    def replace(source, target):
+        if "students" in Path(source).parts and not Path(source).name.startswith("."):  # which is written, not moved
+            if len(moved) == 3:
+                raise Killed
+            moved.append(source)
+        move(source, target)
+
+    move = os.replace
+    with monkeypatch.context() as context:
+        context.setattr(os, "replace", replace)
+        with pytest.raises(Killed):
+            go(folder, *AGAIN, "--max_steps", "3")
+    assert trained_steps(folder) is None  # and are not taken for those of one
+    monkeypatch.setattr(CTCLTrainer, "training_step", killed)
+    assert go(folder, *AGAIN, "--max_steps", "3")
+    for name in ("cnn", "vit"):
+        own, checkpoint = (at / name / "model.safetensors" for at in (folder, folder / "checkpoint-3"))
+        assert own.read_bytes() == checkpoint.read_bytes() != (finished / name / "model.safetensors").read_bytes()
+    assert results(folder)["steps"] == 3
+
+
+# ---- what cannot be made ----
+
+
+def test_a_full_disk_at_the_last_save_keeps_what_is_needed_to_finish(folder, monkeypatch):
+    """Half of the new students lay over the old ones."""
+    before = files(folder)
+    write = CTCLTrainer._write_students
+
+    def full(self, to):
+        if to.name != "students":
+            return write(self, to)
+        (to / "cnn").mkdir(parents=True)
+        (to / "cnn" / "model.safetensors").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(CTCLTrainer, "_write_students", full)
+        with pytest.raises(OSError, match=r"could not be saved to .*No space left.*goes on from checkpoint-3\."):
+            go(folder, *AGAIN, "--max_steps", "3")
+    after = files(folder)
+    assert {name: after[name] for name in before if name != "run.json"} == {
+        name: found for name, found in before.items() if name != "run.json"
+    }
+    monkeypatch.setattr(CTCLTrainer, "training_step", killed)
+    assert go(folder, *AGAIN, "--max_steps", "3")
+    assert trained_steps(folder) == results(folder)["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("part", "lost", "retried"),
+    [
+        ("end.comparison_figure", "figure.png", True),
+        ("end.history_figure", "curves.png", False),
+        ("end.parameter_table", "results.md", False),
+    ],
+)
+def test_a_picture_or_a_table_that_cannot_be_made_costs_itself_and_a_warning(
+    folder, part, lost, retried, no_step, monkeypatch, caplog
+):
+    """The run ended with a traceback, before its card and its push."""
+    for name in ("results.json", "results.md", "figure.png", "curves.png"):
+        (folder / name).unlink()
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("Image size of 100000x20 pixels is too large")
+
+    with monkeypatch.context() as context:
+        context.setattr(f"ctcl_hf.runs.{part}", broken)
+        assert go(folder, *AGAIN)
+    assert f"{folder / lost} could not be made (RuntimeError: Image size of 100000x20 pixels is too" in caplog.text
+    there = {name: (folder / name).is_file() for name in ("results.json", "results.md", "figure.png", "curves.png")}
+    assert there == dict.fromkeys(there, True) | {lost: False}
+    assert go(folder, *AGAIN)
+    assert (folder / lost).is_file() == retried
+
+
+def test_a_card_that_cannot_be_made_costs_itself_and_a_warning(folder, finished, no_step, monkeypatch, caplog):
+    """A template, or metadata that the Hub's client refuses, ended the training at its next save."""
+    (folder / "results.json").unlink()
+    card = folder / "cnn" / "README.md"
+    before = card.read_bytes()
+
+    def broken(*args):
+        raise ValueError("invalid metadata")
+
+    monkeypatch.setattr("ctcl_hf.publishing.card.render", broken)
+    assert go(folder, *AGAIN)
+    assert f"The card in {folder / 'cnn'} could not be made (ValueError: invalid metadata)" in caplog.text
+    assert card.read_bytes() == before
+    assert_ended_alike(folder, finished)
+
+
+# ---- secrets ----
+
+
+def test_no_file_of_a_run_holds_a_token_or_a_password(finished):
+    found = [path for path in finished.rglob("*") if path.is_file()]
+    assert len(found) > 30
+    assert not [path for path in found if b"hf_writer" in path.read_bytes() or b"passphrase" in path.read_bytes()]
+    command = results(finished)["command"]
+    assert "--hub_token REDACTED --run_name https://hub.example/street" in command
+    assert json.loads((finished / "run.json").read_text())["command"] == command
