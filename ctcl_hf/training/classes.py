@@ -77,6 +77,7 @@ def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
         left_out = [label for label in told["blind"] if label not in compared]
         what_becomes = f"; merged {'; '.join(merged)}" if merged else ""
         what_becomes += f"; left out {', '.join(left_out)}" if left_out else ""
+        number = number if len(told["groups"]) > 1 else "no class"  # in one there is nothing to learn
         lines.append(f"{name} is taught on {number}: its peer is blind to {blind}{what_becomes}.")
     return "\n".join(lines)
 

@@ -85,7 +85,7 @@ def test_classes_that_are_left_out_of_the_comparison_are_told_and_drawn():
     history = [{"step": 10, GROUPS: told}]
     first, second = groups_text(history).splitlines()
     assert first == "cnn is taught on 2 classes: its peer is blind to Fence; left out Fence."
-    assert second == "vit is taught on 1 classes: its peer is blind to no class."
+    assert second == "vit is taught on no class: its peer is blind to no class."
     figure = blind_classes_figure([(10, told)], 40, ("Sky", "Fence", "Wall"))
     assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["not taught"]
 
