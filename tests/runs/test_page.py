@@ -64,6 +64,10 @@ def make_run(folder, classes=CLASSES, **changes):
         "machine": "1 x 2 threads",
         "versions": {"torch": "2.15.0"},
         "steps": 40,
+        "weights": {
+            "cnn": {"step": 30, "chosen": {"by": "mean_iou", "evaluations": 4}},
+            "vit": {"step": 40, "chosen": None},
+        },
         "titles": {"ce": "cross entropy (nats)", "teaches_pixels": "share of pixels it teaches"},
         "scores": {split: scores.to_json() for split in ("eval", "validation", "test")},
         "control": {"validation": control.to_json()},
@@ -104,6 +108,8 @@ def test_the_page_is_well_formed_and_holds_every_number_of_the_results(page):
     for expected in (
         f"{gain:+.2f} over itself alone",
         "Finished: step 40.",
+        "Weights of cnn: of step 30 of 40, chosen by mIoU on validation as the best of 4 evaluations",
+        "Weights of vit: of the last step, 40.",
         "7 images",
         "torch 2.15.0",
         "1 x 2 threads",

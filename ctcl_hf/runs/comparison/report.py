@@ -15,6 +15,7 @@ from ...figures.curves import keys_of
 from ...files import write_whole
 from ...methods import METHODS, Objective
 from ...metrics.scores import curve
+from ...publishing.card import RECORD_FILE
 from ...scoring.image_counts import COUNTS_FILE
 from ...scoring.predict import load_for_inference, segment
 from ...tables import markdown_table
@@ -154,12 +155,13 @@ def sections_of(grid: Grid, pair: str, paper: Table | None, block_length: int) -
     """The tables of a pair: of each split, of the best evaluations, and at equal seconds, as far as they are known."""
     cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
     students, scores = cells[0].student_titles(), cells[0].evaluations()
+    weights = _weights_of(cells[0].read("results.json"))
     sections = []
     for split in [split for split in scores if split != "eval"]:  # the validation set's, of training
         tables = [table_of(grid, pair, split, students, paper if split == "validation" else None)]
         if found := evidence_of(grid, pair, split, block_length):
             tables += [gains_table(found, students, block_length), lost_table(found)]
-        remark = f" ({scores[split].images} images), mIoU in percent of the last weights"
+        remark = f" ({scores[split].images} images), mIoU in percent of {weights}"
         sections.append(Section(f"{pair}, {split}", remark, tables, split))
     if any("eval_loss" in log for log in cells[0].read("trainer_state.json")["log_history"]):
         title = f"{pair}, validation"
@@ -311,8 +313,15 @@ def write_curves(grid: Grid) -> list[Path]:
 
 
 def logged_quantities(cells: Sequence[Cell]) -> dict[str, str]:
-    """What the log histories of finished cells hold of each student, "TERM_{}", by title."""
-    return keys_of({term: title for method in _methods_of(cells) for term, title in method.titles().items()})
+    """What the log histories of finished cells hold of each student, "TERM_{}", and its title.
+
+    As the runs recorded it: a method of the user's own may not be at hand any more.
+    """
+    titles: dict[str, str] = {}
+    for cell in cells:
+        recorded = cell.read(RECORD_FILE).get("titles") if (cell.folder / RECORD_FILE).is_file() else None
+        titles |= METHODS[cell.read("results.json")["method"]["method"]].titles() if recorded is None else recorded
+    return keys_of(titles)
 
 
 def _methods_of(cells: Sequence[Cell]) -> list[type[Objective]]:

@@ -11,7 +11,7 @@ import numpy as np
 from ...figures.curves import is_share, keys_of
 from ...metrics.scores import Evaluation, Scores, curve, evaluations_from_json, metric_name, of_class
 from ...publishing.card import RECORD_FILE
-from ...publishing.rows import values_of_card
+from ...publishing.rows import values_of_card, weights_text
 from ...scoring.image_counts import COUNTS_FILE, SplitCounts, load_counts
 from ...training.checkpoints import checkpoints_of
 from ...training.classes import groups_text, still_lost
@@ -111,6 +111,7 @@ def write_run_page(folder: Path, live: bool = False) -> Path:
         data=data,
         settings={name: values_of_card(record, name)["training"] for name in names},
         has_control=bool(control),
+        weights={name: weights_text(record.get("weights", {}).get(name), record["steps"]) for name in names},
         pictures={
             name: picture(folder / file)
             for name, file in {
