@@ -16,6 +16,14 @@ def program() -> str:
     return Path(sys.argv[0]).name
 
 
+def hide_bars_without_terminal() -> None:
+    """Of transformers, which shows bars while it reads weights, wherever they go."""
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+
+
 def fail(error: Exception | str) -> NoReturn:
     sys.exit(redacted(f"{program()}: error: {error}"))
 

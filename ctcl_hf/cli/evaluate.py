@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..arguments.data import DatasetArguments, ProtocolArguments
 from ..arguments.parser import ArgumentsParser
-from .ending import fail, told
+from .ending import fail, hide_bars_without_terminal, told
 
 WINDOW = 512  # pixels of a side of the centre crop and the sliding window, unless told or larger than the image
 
@@ -88,6 +88,7 @@ def evaluate(
     from ..training.record import machine, versions
 
     accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None)
+    hide_bars_without_terminal()
     students = saved_students(model)
     data = dataset.load(next(iter(students.values())).class_names)
     data = data.without_bad() if dataset.skip_bad else data

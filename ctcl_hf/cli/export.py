@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .ending import program, told
+from .ending import hide_bars_without_terminal, program, told
 
 
 def main() -> None:
@@ -44,6 +44,7 @@ def export(arguments: argparse.Namespace) -> None:
     from ..students import as_student
 
     check_exporter()
+    hide_bars_without_terminal()
     student = as_student(*load_for_inference(arguments.model))
     size = arguments.size or input_size(student.image_processor)
     if size is None:

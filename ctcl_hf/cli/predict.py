@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ending import program, told
+from .ending import hide_bars_without_terminal, program, told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +60,7 @@ def predict(images: Sequence[str], model_name: str, output_dir: Path, kinds: Seq
     # Imported once there is something to segment: it takes seconds.
     from ..scoring.predict import load_for_inference, segment
 
+    hide_bars_without_terminal()
     model, image_processor = load_for_inference(model_name)
     class_names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     palette = palette_of(model.config)

@@ -33,7 +33,8 @@ def predict(monkeypatch, *arguments):
 def test_files_folders_and_patterns_are_segmented_and_keep_their_places(photos, monkeypatch):
     (photos / "x1.png").write_bytes((photos / "photos" / "b.png").read_bytes())
     predict(monkeypatch, "a.jpg", "photos", "x*.png", "--model", "vit", "--save", "mask")
-    written = sorted(path.relative_to("predictions").as_posix() for path in (photos / "predictions").rglob("*.png"))
+    out = photos / "predictions"
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
     assert written == ["mask/a.png", "mask/b.png", "mask/below/c.png", "mask/x1.png"]
 
 
