@@ -290,9 +290,7 @@ def report(run: Run) -> None:
     trainer.create_model_card()
     written = {"figure": "figure.png", **{name: name for name in names}}
     if any("loss" in log for log in history):
-        objective = trainer.model.objective
-        terms = {term: term for weights in objective.weights for term in weights}  # of a method that gives no titles
-        save_figure(history_figure(history, names, terms | objective.titles()), folder / "curves.png")
+        save_figure(history_figure(history, names, trainer.model.objective.logged()), folder / "curves.png")
         written["curves"] = "curves.png"
     changes = [(log["step"], log[GROUPS]) for log in history if GROUPS in log]
     if changes:

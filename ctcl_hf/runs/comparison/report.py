@@ -14,6 +14,7 @@ from ...figures import class_gains_figure, grid_curves_figure, methods_figure, s
 from ...figures.curves import keys_of
 from ...methods import METHODS, Objective
 from ...metrics.scores import curve
+from ...publishing.card import RECORD_FILE
 from ...scoring.image_counts import COUNTS_FILE
 from ...scoring.predict import load_for_inference, segment
 from ...tables import markdown_table
@@ -303,7 +304,7 @@ def write_curves(grid: Grid) -> list[Path]:
                 histories.setdefault(cell.row.title, []).append(cell.read("trainer_state.json")["log_history"])
             written.append(grid.folder / f"curves-{safe_name(pair)}.png")
             methods = _methods_of(cells)
-            titles = {term: title for method in methods for term, title in method.titles().items()}
+            titles = _titles_of(cells)
             losses = {term for method in methods for term in (*method.OWN_TERMS, *method.TERMS)}
             figure = grid_curves_figure(histories, cells[0].student_names(), titles, losses)
             save_figure(figure, written[-1])
@@ -312,7 +313,16 @@ def write_curves(grid: Grid) -> list[Path]:
 
 def logged_quantities(cells: Sequence[Cell]) -> dict[str, str]:
     """What the log histories of finished cells hold of each student, "TERM_{}", by title."""
-    return keys_of({term: title for method in _methods_of(cells) for term, title in method.titles().items()})
+    return keys_of(_titles_of(cells))
+
+
+def _titles_of(cells: Sequence[Cell]) -> dict[str, str]:
+    """What the methods of finished cells log, by term: as their classes say, and as each run has recorded it."""
+    titles = {term: title for method in _methods_of(cells) for term, title in method.titles().items()}
+    for cell in cells:
+        if (cell.folder / RECORD_FILE).is_file():
+            titles |= cell.read(RECORD_FILE).get("titles", {})
+    return titles
 
 
 def _methods_of(cells: Sequence[Cell]) -> list[type[Objective]]:
