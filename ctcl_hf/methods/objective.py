@@ -136,6 +136,10 @@ class Objective(nn.Module):
         """Everything that is logged of a student, with its title."""
         return {**cls.OWN_TERMS, **cls.TERMS, **cls.STATISTICS}
 
+    def logged(self) -> dict[str, str]:
+        """`titles`, and each weighted term that has none under its own name."""
+        return {term: term for weights in self.weights for term in weights} | self.titles()
+
     def loss(self, student: int, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of a student's terms at this point of the training."""
         weights = self.weights[student]

@@ -225,9 +225,7 @@ def draw(run: "Run") -> None:
     history = trainer.state.log_history
     if any("loss" in log for log in history):
         with _costing(f"The curves in {folder / 'curves.png'}"):
-            objective = trainer.model.objective
-            terms = {term: term for weights in objective.weights for term in weights}  # of a method without titles
-            figure = history_figure(history, trainer.model.names, terms | objective.titles())
+            figure = history_figure(history, trainer.model.names, trainer.model.objective.logged())
             save_figure(figure, folder / "curves.png")
             print(f"curves   {folder / 'curves.png'}")
     changes = [(log["step"], log[GROUPS]) for log in history if GROUPS in log]

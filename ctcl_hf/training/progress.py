@@ -56,12 +56,14 @@ class PairProgress(ProgressCallback):
     Args:
         names: of the students.
         bars: whether there is a terminal to draw them on.
+        scores: the trainer's, by prefix; an evaluation is there before its metrics are logged.
     """
 
-    def __init__(self, names: Sequence[str], bars: bool):
+    def __init__(self, names: Sequence[str], bars: bool, scores: Mapping[str, Evaluation]):
         super().__init__()
         self.names = names
         self.bars = bars
+        self.scores = scores
         self._began: tuple[float, int] | None = None  # when the training did, and at which step
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -87,8 +89,9 @@ class PairProgress(ProgressCallback):
             return
         place = f"step {state.global_step:{len(str(state.max_steps))}}/{state.max_steps}"
         lines = [self.training_line(logs) + self._time_left(state)] if "loss" in logs else []
-        for prefix in {key.removesuffix(f"_{self.names[0]}_mean_iou") for key in logs} - logs.keys():
-            lines.append(self.evaluation_line(logs, prefix))
+        for prefix, evaluation in self.scores.items():
+            if f"{prefix}_loss" in logs:
+                lines.append(self.evaluation_line(prefix, evaluation))
         for line in lines:
             if self.training_bar is None:
                 print(f"{place}  {line}", flush=True)
@@ -100,9 +103,9 @@ class PairProgress(ProgressCallback):
         terms = [f"{name} {logs[f'ce_{name}']:.3f}" for name in self.names if f"ce_{name}" in logs]
         return f"loss {logs['loss']:.3f}" + (f"  ce {' '.join(terms)}" if terms else "")
 
-    def evaluation_line(self, logs: Mapping[str, float], prefix: str) -> str:
+    def evaluation_line(self, prefix: str, evaluation: Evaluation) -> str:
         """`validation mIoU  cnn 41.23 %  vit 38.10 %`."""
-        scores = "  ".join(f"{name} {_percent(logs[f'{prefix}_{name}_mean_iou'])} %" for name in self.names)
+        scores = "  ".join(f"{name} {_percent(own.mean_iou)} %" for name, own in evaluation.students.items())
         return f"{prefix.replace('eval', 'validation', 1)} mIoU  {scores}"
 
     def _time_left(self, state: TrainerState) -> str:

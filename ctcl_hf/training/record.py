@@ -107,7 +107,7 @@ def record(
             "precision": args.mixed_precision,
         },
         OWN_CODE: _own_code(pair),
-        "titles": pair.objective.titles(),
+        "titles": pair.objective.logged(),
         "paper": pair.objective.PAPER and pair.objective.PAPER._asdict(),
         "students": {name: _student(student) for name, student in pair.students.items()},
         "dataset_title": facts.dataset_title or facts.dataset,

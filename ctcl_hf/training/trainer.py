@@ -19,7 +19,7 @@ from ..arguments.training import CTCLArguments
 from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
 from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
-from ..metrics.scores import Evaluation
+from ..metrics.scores import Evaluation, curve
 from ..publishing.background import Publisher
 from ..publishing.card import write_cards
 from ..scoring.evaluate import NothingToScore, evaluate_pair
@@ -116,7 +116,8 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         )
         guard_trackers(self.callback_handler)
         if self.pop_callback(PrinterCallback if args.disable_tqdm else ProgressCallback) is not None:
-            self.add_callback(PairProgress(model.names, bars=sys.stderr.isatty() and not args.disable_tqdm))
+            bars = sys.stderr.isatty() and not args.disable_tqdm
+            self.add_callback(PairProgress(model.names, bars, self.scores))
         if train_dataset is not None:
             data_seed = args.seed if args.data_seed is None else args.data_seed
             draw = None
@@ -381,7 +382,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """Of each student: the step of its present weights, and how that was chosen, if not as the last one."""
         names = self.model.names
         metric = student_metric(self.args.metric_for_best_model)
-        evaluations = sum(f"eval_{names[0]}_mean_iou" in log for log in self.state.log_history)
+        evaluations = len(curve(self.state.log_history, names[0]))
         chosen = {"by": metric, "evaluations": evaluations}
         return {
             name: {"step": self.chosen_steps[name], "chosen": chosen}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import make_cnn, make_vit
 from helpers.accumulation import make_pair
 
 from ctcl_hf import METHODS, Objective
@@ -103,3 +104,15 @@ def test_a_method_of_ones_own_has_curves_under_its_titles():
         "cross entropy (nats)",
         "KL from the peer (nats)",
     ]
+
+
+class Untitled(Objective):
+    def __init__(self, a, b):
+        super().__init__(a, b)
+        self.weights[1]["mutual"] = 1.0
+
+
+def test_a_term_without_a_title_has_a_curve_under_its_own_name():
+    """In a comparison's figure it had none, whose titles were those of the methods' classes alone."""
+    logged = Untitled(make_cnn(), make_vit()).logged()
+    assert logged["mutual"] == "mutual" and logged["ce"] == "cross entropy (nats)"

@@ -10,6 +10,7 @@ from training.test_trainer import make_trainer
 from transformers import TrainerCallback
 
 from ctcl_hf.arguments.data import DatasetArguments
+from ctcl_hf.metrics.scores import Evaluation, Scores
 from ctcl_hf.runs.next_steps import next_commands
 from ctcl_hf.training.guards.trackers import GuardedTracker, by_split
 from ctcl_hf.training.pictures import TAG, PicturesForTrackers
@@ -17,12 +18,15 @@ from ctcl_hf.training.progress import PairProgress
 
 STATE = SimpleNamespace(global_step=4, max_steps=120, is_world_process_zero=True)
 TRAINING = {"loss": 3.5, "ce_cnn": 1.25, "ce_vit": 1.5, "hfd_cnn": 0.1, "lr_cnn": 0.1, "lr_vit": 0.01}
-EVALUATION = {"eval_cnn_mean_iou": 0.4123, "eval_vit_mean_iou": 0.25, "eval_mean_iou": 0.33, "eval_cnn_iou_Road": 0.9}
+SCORES = {
+    "eval": Evaluation(3, {"cnn": Scores(0.4123, 0.5, 0.6, 1.0, {"Road": 0.9}), "vit": Scores(0.25, 0.5, 0.6, 1.0, {})})
+}
+EVALUATION = SCORES["eval"].metrics("eval")
 
 
 def test_each_log_is_one_short_line_without_a_terminal(capsys):
     """Every log was three lines of a hundred characters, every evaluation a table of all classes."""
-    progress = PairProgress(("cnn", "vit"), bars=False)
+    progress = PairProgress(("cnn", "vit"), bars=False, scores=SCORES)
     progress.on_log(None, STATE, None, logs=TRAINING)
     assert not capsys.readouterr().out, "outside of a training"
     progress.on_train_begin(None, SimpleNamespace(global_step=0), None)

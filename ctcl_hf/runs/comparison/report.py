@@ -305,7 +305,7 @@ def write_curves(grid: Grid) -> list[Path]:
                 histories.setdefault(cell.row.title, []).append(cell.read("trainer_state.json")["log_history"])
             written.append(grid.folder / f"curves-{safe_name(pair)}.png")
             methods = _methods_of(cells)
-            titles = {term: title for method in methods for term, title in method.titles().items()}
+            titles = _titles_of(cells)
             losses = {term for method in methods for term in (*method.OWN_TERMS, *method.TERMS)}
             figure = grid_curves_figure(histories, cells[0].student_names(), titles, losses)
             save_figure(figure, written[-1])
