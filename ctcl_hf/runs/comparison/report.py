@@ -313,15 +313,17 @@ def write_curves(grid: Grid) -> list[Path]:
 
 
 def logged_quantities(cells: Sequence[Cell]) -> dict[str, str]:
-    """What the log histories of finished cells hold of each student, "TERM_{}", and its title.
+    """What the log histories of finished cells hold of each student, "TERM_{}", and its title."""
+    return keys_of(_titles_of(cells))
 
-    As the runs recorded it: a method of the user's own may not be at hand any more.
-    """
+
+def _titles_of(cells: Sequence[Cell]) -> dict[str, str]:
+    """What finished cells log, by term, as the runs recorded it: a method of the user's own may not be at hand."""
     titles: dict[str, str] = {}
     for cell in cells:
         recorded = cell.read(RECORD_FILE).get("titles") if (cell.folder / RECORD_FILE).is_file() else None
         titles |= METHODS[cell.read("results.json")["method"]["method"]].titles() if recorded is None else recorded
-    return keys_of(titles)
+    return titles
 
 
 def _methods_of(cells: Sequence[Cell]) -> list[type[Objective]]:
