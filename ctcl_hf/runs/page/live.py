@@ -15,8 +15,7 @@ class LiveReport(TrainerCallback):
     """Writes report.html into the output folder at the start, at each evaluation and at the end of the training.
 
     It hands over Trainer's log history, which no file in the folder holds yet: a `trainer_state.json` there says that
-    the students beside it are trained. A full disk or an
-    emptied folder ends no run.
+    the students beside it are trained. A full disk or an emptied folder ends no run.
     """
 
     def on_train_begin(self, args, state, control, **kwargs):

@@ -13,10 +13,10 @@ from ...metrics.scores import Evaluation, Scores, curve, evaluations_from_json, 
 from ...publishing.card import RECORD_FILE
 from ...publishing.rows import values_of_card, weights_text
 from ...scoring.image_counts import COUNTS_FILE, SplitCounts, load_counts
-from ...training.checkpoints import checkpoints_of
+from ...training.checkpoints import STATE_FILE, checkpoints_of
 from ...training.classes import groups_text, still_lost
 from ..comparison.statistics import image_scores
-from ..files import DATA_FILE, EXTREMES_FILE, FIGURE_FILE, GROUPS_FILE, SAMPLES_FILE, STATE_FILE
+from ..files import DATA_FILE, EXTREMES_FILE, FIGURE_FILE, GROUPS_FILE, SAMPLES_FILE
 from .charts import Chart, line_chart
 from .render import percent, picture, write_page
 
