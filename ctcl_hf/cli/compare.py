@@ -135,6 +135,7 @@ def main() -> None:
     from transformers.utils import logging
 
     from ..arguments.recipes import parse_arguments
+    from ..figures import costing
     from ..runs.comparison import budget, report
     from ..runs.page.grid import write_grid_page
     from ..training.record import versions
@@ -193,9 +194,16 @@ def main() -> None:
         print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
     if is_main_process:
         print(f"\n{write_report()}")
-        drawn = report.write_class_gains(grid, options.block_length)
-        drawn += [*report.write_curves(grid), *report.write_predictions(grid)]
-        for path in [*drawn, write_grid_page(grid, table, options.block_length)]:
+        drawn: list[Path] = []
+        for what, draw in (
+            ("The gains of single classes", lambda: report.write_class_gains(grid, options.block_length)),
+            ("The curves", lambda: report.write_curves(grid)),
+            ("The picture of predictions", lambda: report.write_predictions(grid)),
+            ("The page of the comparison", lambda: [write_grid_page(grid, table, options.block_length)]),
+        ):
+            with costing(what):
+                drawn += draw()
+        for path in drawn:
             print(path)
 
 

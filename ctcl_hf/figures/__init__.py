@@ -1,10 +1,13 @@
 """Pictures of segmentations and of training runs (matplotlib, without a display)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from transformers.utils import logging
 
 from ..files import whole
 from .curves import blind_classes_figure as blind_classes_figure
@@ -20,7 +23,18 @@ from .segmentations import overlay as overlay
 from .segmentations import overlay_figure as overlay_figure
 from .segmentations import samples_figure as samples_figure
 
+logger = logging.get_logger(__name__)
+
 DPI = 110  # of a figure, unless it is to show pixels at their own size
+
+
+@contextmanager
+def costing(what: str) -> Iterator[None]:
+    """Whatever fails within it costs that part of a report, with a warning that says why, and nothing else."""
+    try:
+        yield
+    except Exception as error:  # of drawing, of fonts, of an image that cannot be read, of a full disk
+        logger.warning(f"{what} could not be made ({type(error).__name__}: {error}). All else goes on.")
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: float = DPI) -> None:

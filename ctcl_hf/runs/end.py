@@ -1,14 +1,13 @@
 """The end of a run: students saved, scored, published and drawn, in this order; a later start makes what is missing."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers.utils import logging
 
-from ..figures import blind_classes_figure, history_figure, save_figure
+from ..figures import blind_classes_figure, costing, history_figure, save_figure
 from ..files import write_whole
 from ..metrics.scores import curve, evaluations_from_json
 from ..publishing.card import RECORD_FILE
@@ -107,15 +106,6 @@ def _tell(trainer: CTCLTrainer, text: str) -> None:
         print(text)
 
 
-@contextmanager
-def _costing(what: str) -> Iterator[None]:
-    """Whatever fails within it costs that part, with a warning that says why, and nothing else."""
-    try:
-        yield
-    except Exception as error:  # of drawing, of fonts, of an image that cannot be read, of a full disk
-        logger.warning(f"{what} could not be made ({type(error).__name__}: {error}). All else of the run goes on.")
-
-
 # ---- scores ----
 
 
@@ -142,7 +132,7 @@ def score(run: "Run") -> None:
         return
     save_counts(folder, data.class_names, counts)
     trainer.save_state()
-    with _costing(f"The tables in {folder / 'results.md'}"):
+    with costing(f"The tables in {folder / 'results.md'}"):
         text = "\n\n".join(_tables(trainer, sizes, data.class_names))
         print(f"\n{text}\n")
         write_whole(folder / "results.md", text + "\n")
@@ -224,21 +214,21 @@ def draw(run: "Run") -> None:
     trainer, folder = run.trainer, Path(run.trainer.args.output_dir)
     history = trainer.state.log_history
     if any("loss" in log for log in history):
-        with _costing(f"The curves in {folder / 'curves.png'}"):
+        with costing(f"The curves in {folder / 'curves.png'}"):
             figure = history_figure(history, trainer.model.names, trainer.model.objective.logged())
             save_figure(figure, folder / "curves.png")
             print(f"curves   {folder / 'curves.png'}")
     changes = [(log["step"], log[GROUPS]) for log in history if GROUPS in log]
     if changes:
-        with _costing(f"The picture in {folder / GROUPS_FILE}"):
+        with costing(f"The picture in {folder / GROUPS_FILE}"):
             figure = blind_classes_figure(changes, trainer.state.global_step, run.data.class_names)
             save_figure(figure, folder / GROUPS_FILE)
             print(f"classes  {folder / GROUPS_FILE}")
-    with _costing("The picture of the images that are scored best and worst"):
+    with costing("The picture of the images that are scored best and worst"):
         write_extremes(trainer.model, run.data, load_counts(folder)[1], folder)
-    with _costing(f"The figure in {folder / FIGURE_FILE}"):
+    with costing(f"The figure in {folder / FIGURE_FILE}"):
         trainer.facts.figure = write_spread(trainer.model, run.data, folder)
         trainer.create_model_card()
         print(f"figure   {folder / FIGURE_FILE}")
-    with _costing("The page of the run"):
+    with costing("The page of the run"):
         print(f"report   {write_run_page(folder)}")
