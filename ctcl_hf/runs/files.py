@@ -5,4 +5,3 @@ EXTREMES_FILE = "extremes.png"  # the same of the images that are scored best an
 SAMPLES_FILE = "samples.png"  # augmented images with their masks
 GROUPS_FILE = "classes.png"  # when a student's peer was blind to a class
 DATA_FILE = "data.json"  # what the check of the data has counted, see `DataSummary`
-STATE_FILE = "trainer_state.json"  # Trainer's log history

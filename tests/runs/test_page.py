@@ -82,7 +82,7 @@ def make_run(folder, classes=CLASSES, **changes):
     summary.splits["validation"].add(Finding(None, {0: 10, 1: 10, 2: 10, 3: 10}, (30, 40)))
     folder.mkdir(exist_ok=True)
     (folder / RECORD_FILE).write_text(json.dumps(record))
-    (folder / "trainer_state.json").write_text(json.dumps({"log_history": history, "max_steps": 40}))
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": history, "max_steps": 40, "global_step": 40}))
     (folder / "data.json").write_text(json.dumps(summary.as_json()))
     save_counts(folder, CLASSES, {"validation": counts})
     for name in ("figure", "samples", "extremes", "classes"):
@@ -181,6 +181,7 @@ def test_while_a_run_goes_on_its_page_shows_the_last_evaluation_and_loads_itself
     assert 'http-equiv="refresh"' in (folder / "report.html").read_text()
     report.on_train_end(args, state, control)
     assert 'http-equiv="refresh"' not in (folder / "report.html").read_text()
+    assert not (folder / "trainer_state.json").exists()  # which would say that the students are trained to the end
     assert "Not at its end: step 40 of 80." in text_of(folder / "report.html")
     with caplog.at_level("WARNING"):
         report.on_evaluate(SimpleNamespace(should_save=True, output_dir=str(folder / "gone")), state, control)

@@ -5,7 +5,6 @@ from pathlib import Path
 from transformers import TrainerCallback
 from transformers.utils import logging
 
-from ..files import STATE_FILE
 from .render import PAGE_FILE
 from .run import write_run_page
 
@@ -15,7 +14,8 @@ logger = logging.get_logger(__name__)
 class LiveReport(TrainerCallback):
     """Writes report.html into the output folder at the start, at each evaluation and at the end of the training.
 
-    What the page is written from, Trainer's log history, is written there before it. A disk that is full ends no run.
+    It hands over Trainer's log history, which no file in the folder holds yet: a `trainer_state.json` there says that
+    the students beside it are trained. A full disk or an emptied folder ends no run.
     """
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -31,7 +31,8 @@ class LiveReport(TrainerCallback):
         if not args.should_save:
             return
         try:
-            state.save_to_json(str(Path(args.output_dir) / STATE_FILE))
-            write_run_page(Path(args.output_dir), live)
-        except OSError as error:
+            write_run_page(
+                Path(args.output_dir), live, {"log_history": state.log_history, "max_steps": state.max_steps}
+            )
+        except (OSError, ValueError) as error:  # the latter of a folder that has been emptied
             logger.warning(f"{PAGE_FILE} could not be written ({error}). The training goes on.")

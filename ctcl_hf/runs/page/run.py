@@ -13,10 +13,10 @@ from ...metrics.scores import Evaluation, Scores, curve, evaluations_from_json, 
 from ...publishing.card import RECORD_FILE
 from ...publishing.rows import values_of_card, weights_text
 from ...scoring.image_counts import COUNTS_FILE, SplitCounts, load_counts
-from ...training.checkpoints import checkpoints_of
+from ...training.checkpoints import STATE_FILE, checkpoints_of
 from ...training.classes import groups_text, still_lost
 from ..comparison.statistics import image_scores
-from ..files import DATA_FILE, EXTREMES_FILE, FIGURE_FILE, GROUPS_FILE, SAMPLES_FILE, STATE_FILE
+from ..files import DATA_FILE, EXTREMES_FILE, FIGURE_FILE, GROUPS_FILE, SAMPLES_FILE
 from .charts import Chart, line_chart
 from .render import percent, picture, write_page
 
@@ -63,11 +63,12 @@ class Extremes(NamedTuple):
     worst: Sequence[tuple[str, Sequence[float]]]
 
 
-def write_run_page(folder: Path, live: bool = False) -> Path:
+def write_run_page(folder: Path, live: bool = False, state: Mapping[str, Any] | None = None) -> Path:
     """Writes report.html into the folder of a run that has begun, from what lies there; returns the file.
 
     Args:
         live: let the browser load it again now and then, while the run goes on.
+        state: "log_history" and "max_steps" as Trainer knows them now. Default: as a file in the folder holds them.
 
     Raises:
         ValueError: the folder holds no run, or one of an older version, which recorded less.
@@ -79,7 +80,7 @@ def write_run_page(folder: Path, live: bool = False) -> Path:
         )
     record = json.loads((folder / RECORD_FILE).read_text())
     names = list(record["students"])
-    state = _state(folder)
+    state = state or _state(folder)
     history = state["log_history"]
     last_step = max([log["step"] for log in history if "step" in log], default=0)
     scores, is_final = _scores(record, history, names)
@@ -125,10 +126,10 @@ def write_run_page(folder: Path, live: bool = False) -> Path:
 
 
 def _state(folder: Path) -> dict[str, Any]:
-    """Trainer's state: of the run's end or of its last evaluation, or else of its last checkpoint."""
-    places = [folder, *reversed(checkpoints_of(folder))]
-    path = next((place / STATE_FILE for place in places if (place / STATE_FILE).is_file()), None)
-    return {"log_history": [], "max_steps": 0} if path is None else json.loads(path.read_text())
+    """Trainer's state as far as it was saved: at the run's end, or in its last checkpoint."""
+    files = [place / STATE_FILE for place in (folder, *checkpoints_of(folder)) if (place / STATE_FILE).is_file()]
+    states = [json.loads(file.read_text()) for file in files]
+    return max(states, key=lambda state: state["global_step"], default={"log_history": [], "max_steps": 0})
 
 
 def _scores(
