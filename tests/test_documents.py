@@ -150,7 +150,7 @@ def blocks():
             yield pytest.param(place, block, marks=skip, id=f"{document}-{number}")
 
 
-@pytest.mark.parametrize(("place", "block"), blocks())
+@pytest.mark.parametrize(("place", "block"), list(blocks()))
 def test_a_block_runs_as_it_stands(place, block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     stage, check = STAGES.get(place, (lambda folder, monkeypatch: {}, silent))
