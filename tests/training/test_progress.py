@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.training import make_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training.test_trainer import make_trainer
 from transformers import TrainerCallback
 
 from ctcl_hf.arguments.data import DatasetArguments
