@@ -16,7 +16,7 @@ from ..publishing.rows import weights_text
 from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, load_counts, save_counts
 from ..tables import markdown_table
-from ..training.checkpoints import trained_steps
+from ..training.checkpoints import has_stopped_early, trained_steps
 from ..training.classes import GROUPS, groups_text, still_lost
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import machine, versions
@@ -36,8 +36,10 @@ RESULTS_FILE = "results.json"  # in an output folder: scores and what they are o
 
 def missing_at_end(trainer: CTCLTrainer) -> list[str]:
     """What of `PARTS` the output folder does not hold of this run: all of them if it is not trained to its end."""
-    folder, steps = Path(trainer.args.output_dir), trainer.total_steps()
-    if trained_steps(folder) != steps:
+    folder = Path(trainer.args.output_dir)
+    steps = trained_steps(folder)
+    is_whole = steps == trainer.total_steps()
+    if steps is None or not (is_whole or has_stopped_early(folder)):
         return list(PARTS)
     there = {
         "students": True,
@@ -67,7 +69,7 @@ def finish(run: "Run") -> None:
     """
     trainer, folder = run.trainer, Path(run.trainer.args.output_dir)
     if not run.missing:
-        _tell(trainer, f"{folder} holds this run, finished after {trainer.total_steps()} steps: it is left as it is.")
+        _tell(trainer, f"{folder} holds this run, finished after {trained_steps(folder)} steps: it is left as it is.")
         return
     if "students" in run.missing:
         trainer.save_model(_internal_call=True)  # not yet to the Hub: once, with its scores
@@ -75,6 +77,8 @@ def finish(run: "Run") -> None:
         trainer.load_trained()
         if "scores" not in run.missing:
             trainer.scores.update(evaluations_from_json(_read(folder / RESULTS_FILE)["scores"]))
+        weights = _read(folder / RECORD_FILE).get("weights", {})
+        trainer.chosen_steps.update({name: own["step"] for name, own in weights.items() if own["chosen"]})
         trainer.facts.figure = None if "pictures" in run.missing else folder / FIGURE_FILE
         _tell(trainer, f"{folder} is trained to its end already. What is missing is made: {', '.join(run.missing)}.")
     if "scores" in run.missing:

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+STOPPED_EARLY = "stopped_early"  # in Trainer's log history, at the step that was the last by it
 SCORE = "mean_iou"  # what students are judged by, unless --metric_for_best_model says another of theirs
 
 
@@ -39,6 +40,11 @@ def best_steps(
     return {name: step for name, (_, step) in best.items()}
 
 
+def was_stopped_early(history: Iterable[Mapping[str, Any]], step: int) -> bool:
+    """Whether early stopping has ended a training at this step."""
+    return any(STOPPED_EARLY in log and log["step"] == step for log in history)
+
+
 class EarlyStopping(TrainerCallback):
     """Ends a training once no student has scored better for some evaluations. A resumed run counts as one.
 
@@ -60,6 +66,7 @@ class EarlyStopping(TrainerCallback):
         if len([step for step in steps if step > max(best.values())]) < self.patience:
             return
         control.should_training_stop = True
+        state.log_history.append({"step": state.global_step, STOPPED_EARLY: self.patience})
         if state.is_world_process_zero:
             told = ", ".join(f"{name} at step {step}" for name, step in best.items())
             print(

@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from ..files import write_whole
 from ..methods.pair import StudentPair
+from .best import was_stopped_early
 
 logger = logging.get_logger(__name__)
 
@@ -126,14 +127,24 @@ def steps_behind(folder: Path) -> int:
     return json.loads((folder / STATE_FILE).read_text())["global_step"]
 
 
+def has_stopped_early(folder: Path) -> bool:
+    """Whether early stopping has ended the training behind a checkpoint or an output folder."""
+    state = json.loads((folder / STATE_FILE).read_text())
+    return was_stopped_early(state["log_history"], state["global_step"])
+
+
 def trained_steps(folder: Path) -> int | None:
-    """The steps behind the students in an output folder, if they are those of a training's end; None if not."""
+    """The steps behind the students in an output folder, if they are those of a training's end; None if not.
+
+    Early stopping ends a training, too.
+    """
     try:
         state = json.loads((folder / STATE_FILE).read_text())
-        ended = 0 < state["max_steps"] <= state["global_step"]
+        step = state["global_step"]
+        ended = 0 < state["max_steps"] <= step or was_stopped_early(state["log_history"], step)
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or none that could be read
         return None
-    return state["global_step"] if ended and any(folder.glob("*/config.json")) else None
+    return step if ended and any(folder.glob("*/config.json")) else None
 
 
 def problem_of(checkpoint: Path, contents: bool = False) -> str | None:

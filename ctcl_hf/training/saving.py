@@ -32,6 +32,7 @@ from .checkpoints import (
     checkpoints_of,
     complete_checkpoint,
     delete_old_checkpoints,
+    has_stopped_early,
     move_whole,
     problem_of,
     step_of,
@@ -205,7 +206,7 @@ class PairCheckpoints:
                 f"{checkpoint} has {steps} steps behind it, and this run is to have {total}. Train at least as many "
                 "(--max_steps, --num_train_epochs), or choose another --output_dir."
             )
-        if steps < total:
+        if steps < total and not has_stopped_early(checkpoint):
             check_training_state(checkpoint)
         found = differences(checkpoint, self.record())
         if changed := [difference for difference in found if difference.startswith(f"{OWN_CODE}.")]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, make_data
-from training.test_trainer import make_trainer
+from helpers.training import make_trainer
 
 from ctcl_hf import CTCL, Vanilla
 from ctcl_hf.data.class_weights import class_weights

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from runs.test_end import AGAIN, Killed, files, go, killed
+from helpers.runs import AGAIN, Killed, files, go, killed
 
 from ctcl_hf import CTCLTrainer
 from ctcl_hf.publishing.hub import PushError

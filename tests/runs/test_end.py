@@ -7,45 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data.test_own import ids, picture, save
-from test_examples import TINY
+from helpers.runs import AGAIN, Killed, files, go, killed, prepared, results
 
 from ctcl_hf import CTCLTrainer
-from ctcl_hf.arguments.recipes import parse_arguments
-from ctcl_hf.runs.run import complete, prepare
+from ctcl_hf.runs.run import complete
 from ctcl_hf.training.checkpoints import checkpoints_of, trained_steps
-
-# Four steps are an epoch of the drawn data, so that these two are no multiple of it.
-SHORT = (
-    *(*TINY, "--image_size", "32", "48", "--class_names", "ground", "tree", "water", "--cpu_threads", "1"),
-    *("--disable_tqdm", "True", "--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", "1"),
-    *("--hub_token", "hf_writer", "--run_name", "https://me:passphrase@hub.example/street"),
-)
-STEPS = ("--max_steps", "2")
-AGAIN = ("--resume_from_checkpoint", "auto")
-
-
-class Killed(BaseException):
-    """Ends a run as a kill does: nothing catches it."""
-
-
-def killed(*args, **kwargs):
-    raise Killed
-
-
-def prepared(folder, *arguments):
-    """A run in `folder`, on a few images that lie beside it and are always the same."""
-    data = folder.parent / "data"
-    for split, number in (("train", 8), ("validation", 4)) if not data.exists() else ():
-        for i in range(number):
-            picture(data / split / "images" / f"{i}.jpg", i)
-            save(data / split / "masks" / f"{i}.png", ids(0, 1, 2, 255))
-    options = [*SHORT, *STEPS, "--dataset_name", str(data), *arguments, "--output_dir", str(folder)]
-    return prepare(parse_arguments("", options))
-
-
-def go(folder, *arguments):
-    return complete(prepared(folder, *arguments))
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +30,6 @@ def folder(finished, tmp_path):
 @pytest.fixture
 def no_step(monkeypatch):
     monkeypatch.setattr(CTCLTrainer, "training_step", killed)
-
-
-def files(folder):
-    """Contents and times of all files but the lock."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
-
-
-def results(folder):
-    return json.loads((folder / "results.json").read_text())
 
 
 def assert_ended_alike(folder, other):
@@ -102,11 +58,30 @@ def test_the_same_command_leaves_a_finished_run_as_it_is(folder, checkpoints, no
     assert f"{folder} holds this run, finished after 2 steps: it is left as it is." in capsys.readouterr().out
 
 
+def test_a_run_that_stopped_early_with_its_best_weights_is_finished_too(tmp_path, monkeypatch, capsys):
+    """It was trained on from its last checkpoint, and its best weights were called those of the last step."""
+    folder = tmp_path / "run"
+    best = ("--eval_strategy", "steps", "--eval_steps", "1", "--early_stopping", "1", "--load_best_model_at_end")
+    lasting = (*best, "--metric_for_best_model", "loss", "--greater_is_better", "True", "--max_steps", "6")
+    assert go(folder, *lasting)  # the loss falls: the first is the best
+    steps = trained_steps(folder)
+    assert steps is not None and steps < 6
+    weights = results(folder)["weights"]
+    monkeypatch.setattr(CTCLTrainer, "training_step", killed)
+    before = files(folder)
+    assert go(folder, *lasting, *AGAIN)
+    assert files(folder) == before
+    assert f"finished after {steps} steps: it is left as it is." in capsys.readouterr().out
+    (folder / "results.json").unlink()
+    assert go(folder, *lasting, *AGAIN)
+    assert results(folder)["weights"] == weights and weights["cnn"]["chosen"]["by"] == "loss"
+
+
 @pytest.mark.parametrize(
     ("missing", "made"),
     [
         ("results.json", {"results.json", "results.md", "counts.npz", "trainer_state.json", "run.json"}),
-        ("figure.png", {"figure.png", "curves.png", "classes.png", "run.json"}),
+        ("figure.png", {"figure.png", "extremes.png", "curves.png", "classes.png", "report.html", "run.json"}),
     ],
 )
 def test_of_a_run_whose_end_is_not_complete_what_is_missing_is_made_and_nothing_else(
@@ -230,7 +205,7 @@ def test_a_full_disk_at_the_last_save_keeps_what_is_needed_to_finish(folder, mon
 @pytest.mark.parametrize(
     ("part", "lost", "retried"),
     [
-        ("end.comparison_figure", "figure.png", True),
+        ("pictures.comparison_figure", "figure.png", True),
         ("end.history_figure", "curves.png", False),
         ("end.parameter_table", "results.md", False),
     ],

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from training.test_trainer import make_trainer, weights
+from helpers.training import make_trainer, weights
 from transformers import TrainerControl
 
 from ctcl_hf import CTCLArguments

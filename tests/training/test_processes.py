@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs.test_end import go
+from helpers.runs import go
 
 TOGETHER = """
 import os, time
@@ -73,7 +73,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from ctcl_hf.runs import end, run
-from runs.test_end import AGAIN, prepared
+from helpers.runs import AGAIN, prepared
 
 def slow(work):
     return lambda *arguments: (time.sleep(40), work(*arguments))[1]
