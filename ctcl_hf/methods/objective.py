@@ -122,8 +122,7 @@ class Objective(nn.Module):
 
     def train(self, mode: bool = True) -> "Objective":
         super().train(mode)
-        for teacher in self.teachers:
-            teacher.eval()
+        cast("nn.Module", self.teachers).eval()
         return self
 
     def set_progress(self, progress: float) -> None:

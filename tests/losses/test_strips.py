@@ -330,9 +330,10 @@ def test_class_weights_weigh_cross_entropy_and_neither_directions_nor_what_is_ta
     found = plain(leaves, labels, teaching)
     valid = labels != IGNORE
     ce = [masked_mean(values * of_pixels, valid) for values in found.ce_maps]
-    for own, expected in zip(ours.ce + ours.pixel, (*ce, *found.pixel), strict=True):
-        assert own.item() == pytest.approx(expected.item(), rel=1e-12)
-    total = sum(weight * value for weight, value in zip(UPSTREAM, (*ce, *found.pixel), strict=True))
+    expected_terms = [mean.value for mean in (*ce, *found.pixel)]
+    for own, expected in zip(ours.ce + ours.pixel, expected_terms, strict=True):
+        assert own.value.item() == pytest.approx(expected.item(), rel=1e-12)
+    total = sum(weight * value for weight, value in zip(UPSTREAM, expected_terms, strict=True))
     for own, expected in zip(gradients, torch.autograd.grad(total, leaves), strict=True):
         assert torch.allclose(own, expected, rtol=1e-9, atol=1e-14)
     for own, expected in zip((*ours.ce_maps, *ours.teaches), (*without.ce_maps, *without.teaches), strict=True):

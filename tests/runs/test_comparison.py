@@ -191,7 +191,7 @@ def test_a_comparison_says_what_each_row_ran_and_what_its_intervals_cover(compar
     listed = text[text.index("Check list, mobilenetv2_035+mit-b0") :]
     for expected in (
         "train 240 images, ",
-        "(SHA-256 of names and sizes)",
+        "(fingerprints, as in run.json)",
         "8 classes: ",
         "scored: whole images at ",
         "the last of 2 steps; nothing is selected",
