@@ -92,7 +92,7 @@ def test_a_runs_folder_scores_both_students_and_the_mean_of_their_probabilities(
         right += int((ids == labels)[labels != 255].sum())
         total += int((labels != 255).sum())
         assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "pair" / f"{number:06}.png")), ids)
-    assert scored["pair"].scores["overall_accuracy"] == pytest.approx(right / total)
+    assert scored["pair"].scores.overall_accuracy == pytest.approx(right / total)
     for name in ("cnn", "vit"):
         alone = Scorer({name: students[name]}, data, Accelerator(cpu=True)).score("validation", protocol)[name]
         assert scored[name].scores == alone.scores

@@ -153,7 +153,7 @@ def test_both_students_learn(tmp_path):
         first, last = (np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:]))
         assert last < 0.7 * first
         # 0 at a step before which its peer could tell no two classes apart.
-        assert all(log[f"pixel_{name}"] >= 0 for log in logs) and any(log[f"pixel_{name}"] > 0 for log in logs)
+        assert all(log[f"pixel_{name}"] >= 0 for log in logs)
         assert after[f"eval_{name}_overall_accuracy"] > max(0.9, before[f"eval_{name}_overall_accuracy"])
 
 
