@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_an_export_asks_for_the_size_that_a_processor_does_not_say(mobilevit, tm
     for part in mobilevit:
         part.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="resizes to no one size: give --size HEIGHT WIDTH"):
-        export(str(tmp_path / "model"), tmp_path / "x.onnx", None)
+        export(Namespace(model=str(tmp_path / "model"), output=tmp_path / "x.onnx", size=None))
 
 
 def spoil(folder: Path, change) -> None:

@@ -157,7 +157,7 @@ def test_windows_of_attention_fit_images_of_every_size():
     student.check_size((72, 100))
     paired = CTCL(student, make_vit())
     terms = paired(output, make_vit().eval()(images), torch.randint(0, 3, (1, 72, 100)))
-    assert all(torch.isfinite(value) for own in terms for value in own.losses.values())
+    assert all(torch.isfinite(value) for own in terms for value in own.of_batch().losses.values())
 
 
 def test_a_student_of_one_size_says_so_before_training():

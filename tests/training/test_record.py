@@ -98,6 +98,10 @@ def test_a_run_is_recorded_at_its_start_and_in_every_checkpoint(tmp_path):
     trainer.train()
     start, saved = (json.loads((folder / RECORD_FILE).read_text()) for folder in (tmp_path, tmp_path / "checkpoint-1"))
     assert (start.pop("steps"), saved.pop("steps")) == (0, 1)
+    assert [own["cnn"] for own in (start.pop("weights"), saved.pop("weights"))] == [
+        {"step": 0, "chosen": None},
+        {"step": 1, "chosen": None},
+    ]
     assert start == saved
     assert start["method"]["options"] == trainer.model.objective.options.values()
 
