@@ -92,9 +92,7 @@ def test_a_runs_folder_scores_both_students_and_the_mean_of_their_probabilities(
         right += int((ids == labels)[labels != 255].sum())
         total += int((labels != 255).sum())
         said = np.asarray(PIL.Image.open(tmp_path / "pair" / f"{number:06}.png"))
-        assert (
-            said == ids.numpy()
-        ).mean() > 0.998  # two images at a time round otherwise
+        assert (said == ids.numpy()).mean() > 0.998  # two images at a time round otherwise
     assert scored["pair"].scores.overall_accuracy == pytest.approx(right / total, abs=2e-3)
     for name in ("cnn", "vit"):
         alone = Scorer({name: students[name]}, data, Accelerator(cpu=True)).score("validation", protocol)[name]
