@@ -71,7 +71,7 @@ def test_the_wheels_command_trains_predicts_evaluates_and_exports_away_from_the_
     assert "| mIoU " in run("ctcl-hf", "train", *TINY, *steps)
     street = found.parent / "publishing" / "space" / "images" / "street-1.jpg"
     run("ctcl-hf", "predict", street, "--model", "run/vit")
-    assert PIL.Image.open(folder / "predictions" / "street-1.png").size[0] > 300
+    assert PIL.Image.open(folder / "predictions" / "figure" / "street-1.png").size[0] > 300
     scored = run("ctcl-hf", "evaluate", "run/cnn", "--dataset", "synthetic", "--use_cpu", "--workers", 0)
     assert "| mIoU " in scored and (folder / "evaluation" / "run-cnn-synthetic-validation" / "results.json").is_file()
     run("ctcl-hf", "export", "run/vit", "--output", "vit.onnx", "--size", 64, 64)
