@@ -133,6 +133,8 @@ def prepare(arguments: Arguments) -> Run:
         trainer.add_callback(LiveReport())
     # the main process's, which knows the Hub's part too
     missing = broadcast_object_list([missing_at_end(trainer)])[0]
+    if missing:
+        trainer.open_repositories()
     if checkpoint is not None:
         trainer.check_resumption(Path(checkpoint if "students" in missing else training.output_dir))
     for name, repository in trainer.publisher.unpushed.items():
