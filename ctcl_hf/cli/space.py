@@ -55,7 +55,8 @@ def push_space(
     from ..publishing.hub import Repository, check_access
 
     check_access([Repository(space, private, kind="space")])
-    if missing := [student for student in students if not HfApi().repo_exists(student)]:
+    api = HfApi()
+    if missing := [student for student in students if not api.repo_exists(student)]:
         raise ValueError(
             f"{shown_endpoint()} has no model {' and no '.join(missing)}: publish the students "
             "first."
@@ -68,10 +69,15 @@ def push_space(
             app_file="app.py",
             models=students,
         ),
-        template_str=(app / "README.md").read_text(),
+        template_str=(app / "README.md").read_text(encoding="utf-8"),
         students=students,
     )
-    settings = {"students": students, "trust_remote_code": trust_remote_code}
+    settings = {
+        "students": students,
+        # What is shown, and whose code is run, stays what it is now.
+        "revisions": [api.model_info(student).sha for student in students],
+        "trust_remote_code": trust_remote_code,
+    }
     operations = [
         CommitOperationAdd("README.md", str(card).encode()),
         CommitOperationAdd("images.py", images.__file__),
@@ -82,7 +88,7 @@ def push_space(
             if path.is_file() and path.name != "README.md" and "__pycache__" not in path.parts
         ),
     ]
-    commit = HfApi().create_commit(
+    commit = api.create_commit(
         space, operations, repo_type="space", commit_message="Show two students"
     )
     print(f"{Repository(space, kind='space').url} at commit {commit.oid[:12]}")

@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import get_session, validate_repo_id
 from transformers.utils import logging
 
-from ..files import write_whole
+from ..files import read_json, write_whole
 from ..hub_access import shown_endpoint
 from ..redaction import redacted
 
@@ -107,7 +107,7 @@ def load_repositories(folder: Path) -> dict[str, Repository]:
     path = folder / REPOSITORIES_FILE
     if not path.is_file():
         return {}
-    return {name: Repository(**fields) for name, fields in json.loads(path.read_text()).items()}
+    return {name: Repository(**fields) for name, fields in read_json(path).items()}
 
 
 def note_commits(folder: Path, commits: Mapping[str, str | None]) -> None:
@@ -216,7 +216,12 @@ def _reason(error: Exception) -> str:
     proxy repeats.
     """
     text = redacted(getattr(error, "server_message", None) or str(error))
-    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    lines = (line.strip() for line in text.splitlines() if line.strip())
+    reason = next(lines, type(error).__name__)
+    if isinstance(error, HfHubHTTPError) and error.response.history:
+        host = error.response.url.netloc.decode()
+        return f"{reason} (It redirects to {host}, to which no token is sent.)"
+    return reason
 
 
 # ---- pushing ----

@@ -7,12 +7,15 @@ import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import make_cnn, make_vit
 from data.files import GREY, png
@@ -48,13 +51,15 @@ def page(tmp_path_factory):
         cwd=folder,
     )
     address = f"http://127.0.0.1:{port}"
-    for _ in range(120):
+    for _ in range(600):  # on a machine that does much else
         assert app.poll() is None, log.read_text()
         try:
             urllib.request.urlopen(address, timeout=1)
             break
         except OSError:
             time.sleep(0.5)
+    else:
+        raise TimeoutError(f"{address} did not answer: {log.read_text()}")
     yield address
     app.kill()
 
@@ -144,7 +149,11 @@ def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
         missing = run(*command[:2], "tester/nosuch", *command[3:], env=environment(hub, tmp_path))
     assert missing.returncode == 1 and "has no model tester/nosuch: publish" in missing.stderr
     assert refused.returncode == 1 and "may not write" in refused.stderr
-    assert json.loads(files["settings.json"]) == {"students": students, "trust_remote_code": True}
+    assert json.loads(files["settings.json"]) == {
+        "students": students,
+        "revisions": [hub.repos["model", student].head("main").oid for student in students],
+        "trust_remote_code": True,
+    }
     reader = Path(__file__).parents[2] / "ctcl_hf" / "data" / "images.py"
     # which app.py imports where the package is not installed
     assert files["images.py"] == reader.read_bytes()
@@ -153,3 +162,47 @@ def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
     assert (card["sdk"], card["app_file"], card["models"]) == ("gradio", "app.py", students)
     assert any(path.startswith("images/") for path in files)
     assert Path("requirements.txt").name in files
+
+
+def test_a_space_runs_the_code_of_the_commit_that_it_was_made_of(monkeypatch):
+    """It ran whatever was pushed to the students later."""
+    app = runpy.run_path(str(APP))
+    asked = []
+
+    class Loader:
+        @classmethod
+        def from_pretrained(cls, name, **options):
+            asked.append((name, options))
+            return torch.nn.Identity()
+
+    for name in ("AutoModelForSemanticSegmentation", "AutoImageProcessor"):
+        monkeypatch.setitem(app["load"].__globals__, name, Loader)
+    app["load"]("me/cnn", True, "1234abcd")
+    assert asked == [("me/cnn", {"trust_remote_code": True, "revision": "1234abcd"})] * 2
+
+
+def test_a_space_takes_small_files_alone_and_shows_no_file_of_its_machine(page):
+    def post(name, content):
+        body = (
+            f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
+            "Content-Type: image/png\r\n\r\n"
+        ).encode()
+        request = urllib.request.Request(
+            f"{page}/gradio_api/upload",
+            body + content + b"\r\n--x--\r\n",
+            {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        try:
+            return json.loads(urllib.request.urlopen(request, timeout=120).read())[0]
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    picture = png(np.full((30, 40), 99), 8, GREY)
+    assert post("huge.png", bytes(21 * 2**20)) == 413
+    stored = Path(post("../../../evil.png", picture))
+    assert stored.name == "evil.png" and stored.is_file()
+    assert Path(tempfile.gettempdir()) in stored.resolve().parents
+    for path in ("/etc/hostname", f"{stored}/../../../../../etc/hostname", "../app.py"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{page}/gradio_api/file={path}", timeout=60)
+        assert caught.value.code in (403, 404)

@@ -28,12 +28,14 @@ HERE = Path(__file__).parent
 # pixels; logits at the size of a camera's picture would fill the memory of a small machine
 LONGEST_SIDE = 1280
 OPACITY = 0.6
+LARGEST_FILE = 20 * gr.FileSize.MB  # of an upload
+WAITING = 64  # requests, at once
 
 
 def main() -> None:
     settings = HERE / "settings.json"
     if settings.is_file():
-        demo(**json.loads(settings.read_text())).launch()
+        serve(demo(**json.loads(settings.read_text(encoding="utf-8"))))
         return
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -48,12 +50,25 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, help="Default: the first free one from 7860 on.")
     arguments = parser.parse_args()
-    demo(arguments.students, arguments.trust_remote_code).launch(server_port=arguments.port)
+    serve(demo(arguments.students, arguments.trust_remote_code), arguments.port)
 
 
-def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
-    """The page for two students."""
-    loaded = [load(name, trust_remote_code) for name in students]
+def serve(page: gr.Blocks, port: int | None = None) -> None:
+    """Answers one request at a time; those that come while many wait are told so at once."""
+    page.queue(max_size=WAITING).launch(server_port=port, max_file_size=LARGEST_FILE)
+
+
+def demo(
+    students: list[str], trust_remote_code: bool = False, revisions: list[str] | None = None
+) -> gr.Blocks:
+    """The page for two students.
+
+    revisions: the commits that are shown, and whose code is run; None: each one's last, or folders.
+    """
+    loaded = [
+        load(name, trust_remote_code, revision)
+        for name, revision in zip(students, revisions or [None, None], strict=True)
+    ]
     labels = [model.config.id2label for model, _ in loaded]
     if labels[0] != labels[1]:
         raise SystemExit(
@@ -114,15 +129,16 @@ def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
     return page
 
 
-def load(name: str, trust_remote_code: bool) -> tuple[torch.nn.Module, object]:
-    """A model in evaluation mode and its image processor."""
+def load(
+    name: str, trust_remote_code: bool, revision: str | None = None
+) -> tuple[torch.nn.Module, object]:
+    """A model in evaluation mode and its image processor, of a commit."""
     # where it is installed, its models need no code from elsewhere
     with contextlib.suppress(ImportError):
         import ctcl_hf  # noqa: F401
-    model = AutoModelForSemanticSegmentation.from_pretrained(
-        name, trust_remote_code=trust_remote_code
-    ).eval()
-    return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+    options = {"trust_remote_code": trust_remote_code, "revision": revision}
+    model = AutoModelForSemanticSegmentation.from_pretrained(name, **options).eval()
+    return model, AutoImageProcessor.from_pretrained(name, **options)
 
 
 @torch.no_grad()

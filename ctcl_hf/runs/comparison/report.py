@@ -20,7 +20,7 @@ from ...metrics.scores import curve
 from ...publishing.card import RECORD_FILE
 from ...scoring.image_counts import COUNTS_FILE
 from ...scoring.predict import load_for_inference, segment
-from ...tables import markdown_table
+from ...tables import csv_cell, markdown_table
 from .checklist import checklist
 from .evidence import Evidence, evidence_of, gains_table, lost_table, seconds_table
 from .grid import Cell, Grid, safe_name
@@ -314,7 +314,7 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
         rows, fieldnames=list(records[0]) if records else ["pair"], lineterminator="\n"
     )
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in records)
     write_whole(grid.folder / "table.csv", rows.getvalue())
     return text
 
