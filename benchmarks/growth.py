@@ -1,7 +1,8 @@
 """Growth
 
-A CTCL step (ASPP 128, stride 16) against batch, classes and pixels, each from the same base: seconds and bytes at the
-peak beyond those before, and the exponent that fits best (log against log): 1 is in proportion, less is cheaper.
+A CTCL step (ASPP 128, stride 16) against batch, classes and pixels, each from the same base:
+seconds and bytes at the peak beyond those before, and the exponent that fits best (log against
+log): 1 is in proportion, less is cheaper.
 """
 
 import argparse
@@ -30,12 +31,16 @@ def measure(images: int, classes: int, scale: int) -> dict[str, float]:
 
 def exponent(sizes: tuple[int, ...], values: list[float]) -> float:
     """Slope of the least-squares line through log(size), log(value)."""
-    slope, _ = statistics.linear_regression([math.log(size) for size in sizes], [math.log(value) for value in values])
+    slope, _ = statistics.linear_regression(
+        [math.log(size) for size in sizes], [math.log(value) for value in values]
+    )
     return slope
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--point", type=json.loads, help="Measure this one here: JSON like BASE.")
     arguments = parser.parse_args()
     if arguments.point:
@@ -56,7 +61,10 @@ def main() -> None:
         worst = max(worst, *exponents)
         shown = [values if what != "scale" else [f"{value * 160 * 224}" for value in values]]
         cells = [", ".join(map(str, shown[0])), ", ".join(f"{value:.2f}" for value in seconds)]
-        cells += [", ".join(f"{peak / 2**30:.2f}" for peak in peaks), *(f"{own:.2f}" for own in exponents)]
+        cells += [
+            ", ".join(f"{peak / 2**30:.2f}" for peak in peaks),
+            *(f"{own:.2f}" for own in exponents),
+        ]
         row(NAMES[what], *cells)
     bar(9, "largest exponent", worst, at_most=1.1)
 

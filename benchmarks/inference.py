@@ -1,8 +1,9 @@
 """Inference
 
-Released students, random weights (speed does not depend on them): images of 360x480 per second through transformers'
-`pipeline`, through `ctcl_hf.segment` one by one and eight at a time, and the network alone in PyTorch and onnxruntime.
-Then one Cityscapes-size image, 1024x2048 and 19 classes, whole and in sliding windows: peak memory beyond the model's.
+Released students, random weights (speed does not depend on them): images of 360x480 per second
+through transformers' `pipeline`, through `ctcl_hf.segment` one by one and eight at a time, and the
+network alone in PyTorch and onnxruntime. Then one Cityscapes-size image, 1024x2048 and 19 classes,
+whole and in sliding windows: peak memory beyond the model's.
 """
 
 import argparse
@@ -29,14 +30,26 @@ def images_per_second(repeats: int) -> None:
     from ctcl_hf.publishing.onnx import export_onnx
 
     generator = np.random.default_rng(0)
-    images = [Image.fromarray(generator.integers(0, 256, (*SIZE, 3), dtype=np.uint8)) for _ in range(IMAGES)]
+    images = [
+        Image.fromarray(generator.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+        for _ in range(IMAGES)
+    ]
     pixels = torch.randn(IMAGES, 3, *SIZE)
-    header("images / s", "`pipeline`", "`segment`, 1", "`segment`, 8", "network, PyTorch", "network, onnxruntime")
+    header(
+        "images / s",
+        "`pipeline`",
+        "`segment`, 1",
+        "`segment`, 8",
+        "network, PyTorch",
+        "network, onnxruntime",
+    )
     for name, student in make_pair(11, SIZE, 256, output_stride=16).students.items():
         model, processor = student.model.eval(), student.image_processor
         with tempfile.TemporaryDirectory() as folder:
             export_onnx(student, SIZE, Path(folder) / "student.onnx")
-            session = onnxruntime.InferenceSession(Path(folder) / "student.onnx", providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                Path(folder) / "student.onnx", providers=["CPUExecutionProvider"]
+            )
         pipe = pipeline("image-segmentation", model=model, image_processor=processor)
 
         @torch.no_grad()
@@ -46,10 +59,14 @@ def images_per_second(repeats: int) -> None:
         seconds = alternated(
             {
                 "pipeline": lambda pipe=pipe: [pipe(image) for image in images],
-                "one": lambda model=model, processor=processor: [segment(model, processor, image) for image in images],
+                "one": lambda model=model, processor=processor: [
+                    segment(model, processor, image) for image in images
+                ],
                 "batch": lambda model=model, processor=processor: segment(model, processor, images),
                 "pytorch": network,
-                "onnx": lambda session=session: session.run(["logits"], {"pixel_values": pixels.numpy()}),
+                "onnx": lambda session=session: session.run(
+                    ["logits"], {"pixel_values": pixels.numpy()}
+                ),
             },
             repeats,
         )
@@ -76,18 +93,28 @@ def large_image(family: str, how: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--large", nargs=2, metavar=("STUDENT", "HOW"), help="Measure this one here.")
+    parser.add_argument(
+        "--large", nargs=2, metavar=("STUDENT", "HOW"), help="Measure this one here."
+    )
     arguments = parser.parse_args()
     if arguments.large:
         print(json.dumps(large_image(*arguments.large)))
         return
     # First, while this process is small: a child's peak starts at what its parent holds.
-    header("1024x2048", "whole (GiB)", "whole (s)", "windows of 512, stride 384 (GiB)", "windows (s)")
+    header(
+        "1024x2048", "whole (GiB)", "whole (s)", "windows of 512, stride 384 (GiB)", "windows (s)"
+    )
     for family in ("cnn", "vit"):
-        whole, windows = (in_own_process(__file__, "--large", family, how) for how in ("whole", "windows"))
-        cells = [(f"{own['bytes'] / 2**30:.2f}", f"{own['seconds']:.1f}") for own in (whole, windows)]
+        whole, windows = (
+            in_own_process(__file__, "--large", family, how) for how in ("whole", "windows")
+        )
+        cells = [
+            (f"{own['bytes'] / 2**30:.2f}", f"{own['seconds']:.1f}") for own in (whole, windows)
+        ]
         row(family, *cells[0], *cells[1])
     print()
     images_per_second(arguments.repeats)

@@ -1,10 +1,11 @@
 """Input pipeline
 
-One core, files to a training sample: decode, scale jitter 0.5-2, pad, crop to 512x512, flip; ours against the same
-chain in torchvision's v2 transforms, in albumentations and by hand in OpenCV, from files and from Parquet. Then the
-share of time that a training step waits for data, with one worker beside a two-core CTCL step of the `cpu` recipe.
-Profiled on 2026-11-21 from files, in ms: Pillow decodes a JPEG and its mask in 1.60, OpenCV in 1.27; ours then spends
-0.35 on arrays and class ids and 0.80 on the transform, OpenCV's chain about 1.0 (by subtraction) on all after decoding.
+One core, files to a training sample: decode, scale jitter 0.5-2, pad, crop to 512x512, flip; ours
+against the same chain in torchvision's v2 transforms, in albumentations and by hand in OpenCV, from
+files and from Parquet. Then the share of time that a training step waits for data, with one worker
+beside a two-core CTCL step of the `cpu` recipe. Profiled on 2026-11-21 from files, in ms: Pillow
+decodes a JPEG and its mask in 1.60, OpenCV in 1.27; ours then spends 0.35 on arrays and class ids
+and 0.80 on the transform, OpenCV's chain about 1.0 (by subtraction) on all after decoding.
 """
 
 import argparse
@@ -52,7 +53,9 @@ class Scale(v2.Transform):
 TORCHVISION = v2.Compose(
     [
         Scale(),
-        v2.RandomCrop(CROP, pad_if_needed=True, fill={tv_tensors.Image: MEAN_COLOUR, tv_tensors.Mask: 255}),
+        v2.RandomCrop(
+            CROP, pad_if_needed=True, fill={tv_tensors.Image: MEAN_COLOUR, tv_tensors.Mask: 255}
+        ),
         v2.RandomHorizontalFlip(),
     ]
 )
@@ -67,7 +70,9 @@ ALBUMENTATIONS = A.Compose(
 
 
 def albumentations_chain(row: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    out = ALBUMENTATIONS(image=_opencv(row["image"]), mask=_opencv(row["label"], cv2.IMREAD_UNCHANGED))
+    out = ALBUMENTATIONS(
+        image=_opencv(row["image"]), mask=_opencv(row["label"], cv2.IMREAD_UNCHANGED)
+    )
     return torch.from_numpy(out["image"].transpose(2, 0, 1).copy()), torch.from_numpy(out["mask"])
 
 
@@ -83,8 +88,12 @@ def opencv_chain(row: dict) -> tuple[torch.Tensor, torch.Tensor]:
         edges = (before[0], missing[0] - before[0], before[1], missing[1] - before[1])
         image = cv2.copyMakeBorder(image, *edges, cv2.BORDER_CONSTANT, value=MEAN_COLOUR)
         labels = cv2.copyMakeBorder(labels, *edges, cv2.BORDER_CONSTANT, value=255)
-    top, left = (np.random.randint(own - side + 1) for side, own in zip(CROP, labels.shape, strict=True))
-    image, labels = (values[top : top + CROP[0], left : left + CROP[1]] for values in (image, labels))
+    top, left = (
+        np.random.randint(own - side + 1) for side, own in zip(CROP, labels.shape, strict=True)
+    )
+    image, labels = (
+        values[top : top + CROP[0], left : left + CROP[1]] for values in (image, labels)
+    )
     if np.random.rand() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
     return torch.from_numpy(image.transpose(2, 0, 1).copy()), torch.from_numpy(labels.copy())
@@ -111,7 +120,9 @@ def readers(data: SegmentationData) -> dict[str, Callable[[int], object]]:
     import datasets
 
     rows = data.splits["train"]
-    encoded = rows.cast(datasets.Features(image=datasets.Image(decode=False), label=datasets.Image(decode=False)))
+    encoded = rows.cast(
+        datasets.Features(image=datasets.Image(decode=False), label=datasets.Image(decode=False))
+    )
     samples = data.samples("train", TrainingTransform(SIZE, CROP, SCALES))
     return {
         "ours": lambda index: samples[(0, 0, index)],
@@ -126,17 +137,26 @@ def as_parquet(data: SegmentationData, folder: str) -> SegmentationData:
     from datasets.table import embed_table_storage
 
     path = str(Path(folder) / "train.parquet")
-    rows = data.splits["train"].with_format("arrow").map(embed_table_storage, batched=True).with_format(None)
+    rows = (
+        data.splits["train"]
+        .with_format("arrow")
+        .map(embed_table_storage, batched=True)
+        .with_format(None)
+    )
     rows.to_parquet(path)
     splits = datasets.DatasetDict(train=datasets.Dataset.from_parquet(path, cache_dir=folder))
-    return SegmentationData(data.name, splits, data.class_names, data.palette, data.image_size, data.label_map)
+    return SegmentationData(
+        data.name, splits, data.class_names, data.palette, data.image_size, data.label_map
+    )
 
 
 def idle_share(data: SegmentationData, steps: int) -> float:
     """Of the time of training steps, the share spent waiting for a batch."""
     pair = make_pair(len(data.class_names), (180, 240), 128, output_stride=16)
     samples = data.samples("train", TrainingTransform((180, 240), (160, 224), (0.75, 1.75)))
-    loader = DataLoader(samples, 8, sampler=EpochSampler(len(samples), 0), drop_last=True, num_workers=1)
+    loader = DataLoader(
+        samples, 8, sampler=EpochSampler(len(samples), 0), drop_last=True, num_workers=1
+    )
     batches, waited, started = iter(loader), 0.0, 0.0
     for index in range(steps + 1):
         if index == 1:  # the first batch waits for the worker to start
@@ -149,7 +169,9 @@ def idle_share(data: SegmentationData, steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data_dir", help="Folder with CamVid. Default: drawn scenes of its size.")
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
@@ -174,7 +196,12 @@ def main() -> None:
     idle = idle_share(data, arguments.steps)
     for where, source in zip(("files", "Parquet"), medians, strict=True):
         fastest = min(value for name, value in source.items() if name != "ours")
-        bar(5, f"our time per sample / the fastest peer's, {where}", source["ours"] / fastest, at_most=1.0)
+        bar(
+            5,
+            f"our time per sample / the fastest peer's, {where}",
+            source["ours"] / fastest,
+            at_most=1.0,
+        )
     bar(5, "share of a training step spent waiting for data, one worker", idle, at_most=0.02)
 
 

@@ -1,15 +1,24 @@
 """Losses on logits
 
-What CTCL takes of two students' stride-4 logits (both cross entropies, both divergences, both maps and all gradients)
-against the cross entropies alone with `F.interpolate` and `F.cross_entropy`, forward and backward, batch 4. Once with
-all classes compared, as printed, and once with a third of them merged in two groups, and what is said of each counted.
+What CTCL takes of two students' stride-4 logits (both cross entropies, both divergences, both maps
+and all gradients) against the cross entropies alone with `F.interpolate` and `F.cross_entropy`,
+forward and backward, batch 4. Once with all classes compared, as printed, and once with a third of
+them merged in two groups, and what is said of each counted.
 """
 
 import argparse
 import statistics
 
 import torch
-from common import IGNORE, alternated, header, make_batch, median_ratio, row, upsampled_cross_entropy
+from common import (
+    IGNORE,
+    alternated,
+    header,
+    make_batch,
+    median_ratio,
+    row,
+    upsampled_cross_entropy,
+)
 
 from ctcl_hf.losses import PixelTeaching, pixel_losses
 
@@ -25,13 +34,18 @@ def grouped(classes: int) -> PixelTeaching:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     header("classes", "size", "compared", "CTCL's (s)", "cross entropy alone (s)", "ratio")
     for classes, size in ((11, (360, 480)), (150, (512, 512))):
         labels = make_batch(classes, size)["labels"]
-        students = [torch.randn(4, classes, size[0] // 4, size[1] // 4, requires_grad=True) for _ in range(2)]
+        students = [
+            torch.randn(4, classes, size[0] // 4, size[1] // 4, requires_grad=True)
+            for _ in range(2)
+        ]
 
         def ours(teaching, students=students, labels=labels) -> None:
             losses = pixel_losses(students, labels, IGNORE, teaching)
@@ -41,7 +55,10 @@ def main() -> None:
             sum(upsampled_cross_entropy(logits, labels) for logits in students).backward()
 
         compared = {"all classes": PRINTED, "groups": grouped(classes)}
-        functions = {name: lambda ours=ours, teaching=teaching: ours(teaching) for name, teaching in compared.items()}
+        functions = {
+            name: lambda ours=ours, teaching=teaching: ours(teaching)
+            for name, teaching in compared.items()
+        }
         seconds = alternated({**functions, "alone": alone}, arguments.repeats)
         for name in compared:
             times = [f"{statistics.median(seconds[key]):.3f}" for key in (name, "alone")]

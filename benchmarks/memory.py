@@ -1,14 +1,25 @@
 """Peak memory
 
-A step of each method that compares logits, against the two students trained together with ordinary losses: bytes
-resident at the peak of two steps beyond those before the first, each in a process of its own. The paper's pair, batch
-4, stride 8. Of offline KD's two frozen teachers the activations are counted, not the weights.
+A step of each method that compares logits, against the two students trained together with ordinary
+losses: bytes resident at the peak of two steps beyond those before the first, each in a process of
+its own. The paper's pair, batch 4, stride 8. Of offline KD's two frozen teachers the activations
+are counted, not the weights.
 """
 
 import argparse
 import json
 
-from common import bar, header, in_own_process, make_batch, make_pair, ordinary_loss, peak_bytes, row, step
+from common import (
+    bar,
+    header,
+    in_own_process,
+    make_batch,
+    make_pair,
+    ordinary_loss,
+    peak_bytes,
+    row,
+    step,
+)
 
 from ctcl_hf import METHODS, Objective
 from ctcl_hf.students import Student
@@ -20,7 +31,9 @@ def build(method: str, a: Student, b: Student) -> Objective:
     """The method with its defaults; offline KD's teachers are students like its own."""
     if method != "offline_kd":
         return METHODS[method](a, b)
-    teachers = make_pair(a.config.num_labels, (512, 512), a.config.aspp_channels, METHODS["vanilla"]).students
+    teachers = make_pair(
+        a.config.num_labels, (512, 512), a.config.aspp_channels, METHODS["vanilla"]
+    ).students
     return METHODS[method](a, b, teachers=tuple(reversed(teachers.values())))
 
 
@@ -42,17 +55,30 @@ def measure(kind: str, classes: int, size: tuple[int, int], aspp_channels: int) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--size", default="512x512", help="HEIGHTxWIDTH")
     parser.add_argument("--aspp_channels", type=int, default=512)
-    parser.add_argument("--kind", choices=[*COMPARING_LOGITS, "alone"], help="Measure this one here, print its bytes.")
+    parser.add_argument(
+        "--kind",
+        choices=[*COMPARING_LOGITS, "alone"],
+        help="Measure this one here, print its bytes.",
+    )
     arguments = parser.parse_args()
     size = tuple(int(side) for side in arguments.size.split("x"))
     if arguments.kind:
         print(json.dumps(measure(arguments.kind, arguments.classes, size, arguments.aspp_channels)))
         return
-    own = ["--classes", arguments.classes, "--size", arguments.size, "--aspp_channels", arguments.aspp_channels]
+    own = [
+        "--classes",
+        arguments.classes,
+        "--size",
+        arguments.size,
+        "--aspp_channels",
+        arguments.aspp_channels,
+    ]
     alone = in_own_process(__file__, *own, "--kind", "alone")
     header("method", "classes", "size", "ASPP", "peak (GiB)", "together, ordinary (GiB)", "ratio")
     ratios = {}
@@ -60,7 +86,14 @@ def main() -> None:
         peak = in_own_process(__file__, *own, "--kind", kind)
         ratios[kind] = peak / alone
         shown = [f"{bytes_ / 2**30:.2f}" for bytes_ in (peak, alone)]
-        row(kind, arguments.classes, arguments.size, arguments.aspp_channels, *shown, f"{ratios[kind]:.2f}")
+        row(
+            kind,
+            arguments.classes,
+            arguments.size,
+            arguments.aspp_channels,
+            *shown,
+            f"{ratios[kind]:.2f}",
+        )
     what = f"CTCL peak / vanilla peak, {arguments.classes} classes, {arguments.size}"
     bar(2, what, ratios["ctcl"], at_most=0.80)
 

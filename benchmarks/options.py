@@ -1,9 +1,10 @@
 """Options
 
-What each option does to a CTCL step of the `cpu` recipe (crops of 160x224, batch 8, 11 classes, ASPP 128, stride 16):
-median seconds, and bytes resident at the peak beyond those before, each in processes of its own, in turn. "default" is
-what CTCLTrainer does on a CPU: freed memory kept, the CNN in channels-last, float32. `--compile` adds torch.compile,
-which on 2026-11-21 took 185 s for the first step and 1.09 times the default's seconds for each that followed.
+What each option does to a CTCL step of the `cpu` recipe (crops of 160x224, batch 8, 11 classes,
+ASPP 128, stride 16): median seconds, and bytes resident at the peak beyond those before, each in
+processes of its own, in turn. "default" is what CTCLTrainer does on a CPU: freed memory kept, the
+CNN in channels-last, float32. `--compile` adds torch.compile, which on 2026-11-21 took 185 s for
+the first step and 1.09 times the default's seconds for each that followed.
 """
 
 import argparse
@@ -43,7 +44,10 @@ KINDS: dict[str, Callable[[StudentPair], nn.Module]] = {
 
 
 def measure(kind: str, steps: int) -> dict[str, float]:
-    pair, batch = make_pair(11, (180, 240), 128, output_stride=16), make_batch(11, (160, 224), images=8)
+    pair, batch = (
+        make_pair(11, (180, 240), 128, output_stride=16),
+        make_batch(11, (160, 224), images=8),
+    )
     model = KINDS[kind](pair)
     before, seconds = peak_bytes(), []
 
@@ -60,7 +64,9 @@ def measure(kind: str, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="Measure torch.compile as well.")
@@ -74,11 +80,15 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for kind in kinds:
             os.environ["BENCH_GIVE_BACK"] = "1" if kind == "freed memory given back" else ""
-            runs[kind].append(in_own_process(__file__, "--steps", arguments.steps, f"--kind={kind}"))
+            runs[kind].append(
+                in_own_process(__file__, "--steps", arguments.steps, f"--kind={kind}")
+            )
     base = statistics.median(run["seconds"] for run in runs["default"])
     header("option", "s / step", "against the default", "peak (GiB)", "first step (s)")
     for kind, results in runs.items():
-        seconds, first, peak = (statistics.median(run[key] for run in results) for key in ("seconds", "first", "bytes"))
+        seconds, first, peak = (
+            statistics.median(run[key] for run in results) for key in ("seconds", "first", "bytes")
+        )
         row(kind, f"{seconds:.2f}", f"{seconds / base:.2f}", f"{peak / 2**30:.2f}", f"{first:.1f}")
 
 

@@ -1,10 +1,11 @@
 """Against today's scripts
 
-Whole training steps, data to optimizer, on CamVid's size (crops of 352x480, batch 4, random weights, image files):
-SegFormer as transformers' semantic-segmentation example trains it (albumentations, AdamW, the model's own loss), and
-DeepLabV3+ of segmentation-models-pytorch in a plain loop (albumentations, SGD, cross entropy), one after the other;
-against our pair in CTCL. Both DeepLabV3+ have timm's MobileNetV2 at stride 16 and 256 channels. Each side runs in
-processes of its own, in turn; each is free to use both cores.
+Whole training steps, data to optimizer, on CamVid's size (crops of 352x480, batch 4, random
+weights, image files): SegFormer as transformers' semantic-segmentation example trains it
+(albumentations, AdamW, the model's own loss), and DeepLabV3+ of segmentation-models-pytorch in a
+plain loop (albumentations, SGD, cross entropy), one after the other; against our pair in CTCL. Both
+DeepLabV3+ have timm's MobileNetV2 at stride 16 and 256 channels. Each side runs in processes of its
+own, in turn; each is free to use both cores.
 """
 
 import argparse
@@ -50,7 +51,9 @@ def ours(data, steps: int) -> list[float]:
 
 
 def plain_batches(data):
-    """As transformers' example and most loops feed a model: albumentations, normalised float32 by the data set."""
+    """As transformers' example and most loops feed a model: albumentations, normalised float32 by
+    the data set.
+    """
     import albumentations as A
     import numpy as np
     from torch.utils.data import DataLoader
@@ -70,7 +73,9 @@ def plain_batches(data):
         lookup[mask_id] = class_id
 
     def sample(row):
-        out = transform(image=np.array(row["image"].convert("RGB")), mask=lookup[np.array(row["label"])])
+        out = transform(
+            image=np.array(row["image"].convert("RGB")), mask=lookup[np.array(row["label"])]
+        )
         pixels = torch.from_numpy(out["image"]).permute(2, 0, 1)
         return {"pixel_values": pixels, "labels": torch.from_numpy(out["mask"]).long()}
 
@@ -102,7 +107,10 @@ def smp_loop(data, steps: int) -> list[float]:
     import segmentation_models_pytorch as smp
 
     model = smp.DeepLabV3Plus(
-        "tu-mobilenetv2_100", encoder_weights=None, encoder_output_stride=16, classes=len(data.class_names)
+        "tu-mobilenetv2_100",
+        encoder_weights=None,
+        encoder_output_stride=16,
+        classes=len(data.class_names),
     ).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     loss = torch.nn.CrossEntropyLoss(ignore_index=255)
@@ -119,20 +127,31 @@ KINDS = {"ours": ours, "transformers": transformers_script, "smp": smp_loop}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data_dir", help="Folder with CamVid. Default: drawn scenes of its size.")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--kind", choices=list(KINDS), help="Measure this one here and print its seconds.")
+    parser.add_argument(
+        "--kind", choices=list(KINDS), help="Measure this one here and print its seconds."
+    )
     arguments = parser.parse_args()
     if arguments.kind:
-        print(json.dumps(KINDS[arguments.kind](camvid_or_scenes(arguments.data_dir), arguments.steps)))
+        print(
+            json.dumps(KINDS[arguments.kind](camvid_or_scenes(arguments.data_dir), arguments.steps))
+        )
         return
-    own = ["--steps", arguments.steps, *(["--data_dir", arguments.data_dir] if arguments.data_dir else [])]
+    own = [
+        "--steps",
+        arguments.steps,
+        *(["--data_dir", arguments.data_dir] if arguments.data_dir else []),
+    ]
     seconds = {kind: [] for kind in KINDS}
     for _ in range(arguments.rounds):
         for kind in KINDS:
-            os.environ["BENCH_GIVE_BACK"] = "" if kind == "ours" else "1"  # a script leaves malloc as it is
+            # a script leaves malloc as it is
+            os.environ["BENCH_GIVE_BACK"] = "" if kind == "ours" else "1"
             seconds[kind] += in_own_process(__file__, *own, "--kind", kind)
     medians = {kind: statistics.median(values) for kind, values in seconds.items()}
     theirs = medians["transformers"] + medians["smp"]

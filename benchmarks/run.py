@@ -37,7 +37,11 @@ def machine() -> str:
     """Processor, cores and memory."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        lines = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        lines = [
+            line
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
         model = lines[0].split(":")[1].strip() if lines else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
@@ -48,30 +52,49 @@ def section(script: str, arguments: argparse.Namespace) -> tuple[str, list[str]]
     path = FOLDER / f"{script}.py"
     title, text = ast.get_docstring(ast.parse(path.read_text())).split("\n\n", 1)
     options = [
-        part for name in SCRIPTS[script] if getattr(arguments, name) for part in (f"--{name}", getattr(arguments, name))
+        part
+        for name in SCRIPTS[script]
+        if getattr(arguments, name)
+        for part in (f"--{name}", getattr(arguments, name))
     ]
     start = time.perf_counter()
     done = subprocess.run([sys.executable, str(path), *options], stdout=subprocess.PIPE, text=True)
     took = time.perf_counter() - start
     lines = done.stdout.splitlines()
     if done.returncode:
-        lines.append(f"\n**`{script}.py` ended with code {done.returncode}**; its message is on the terminal.")
+        lines.append(
+            f"\n**`{script}.py` ended with code {done.returncode}**; its message is on the "
+            "terminal."
+        )
     verdicts = [line for line in lines if line.startswith("Bar ")]
     tables = "\n".join(line for line in lines if not line.startswith("Bar ")).strip()
-    shown = "".join(f" --{name} {name.upper()}" for name in SCRIPTS[script] if getattr(arguments, name))
+    shown = "".join(
+        f" --{name} {name.upper()}" for name in SCRIPTS[script] if getattr(arguments, name)
+    )
     print(f"{script}: {took:.0f} s", *verdicts, sep="\n  ", file=sys.stderr)
-    return f"## {title}\n\n{text}\n\n`python benchmarks/{script}.py{shown}` ({took:.0f} s)\n\n{tables}\n", verdicts
+    return (
+        f"## {title}\n\n{text}\n\n`python benchmarks/{script}.py{shown}` ({took:.0f} "
+        f"s)\n\n{tables}\n",
+        verdicts,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scripts", nargs="*", help=f"Of {', '.join(SCRIPTS)}; default: all.")
     parser.add_argument("--output", type=Path, help="The page to write. Default: printed.")
     parser.add_argument("--data_dir", help="Folder with CamVid. Default: drawn scenes of its size.")
-    parser.add_argument("--evaluate_metric", help="Folder of evaluate's mean_iou. Default: from the Hub.")
+    parser.add_argument(
+        "--evaluate_metric", help="Folder of evaluate's mean_iou. Default: from the Hub."
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.scripts) - set(SCRIPTS):
-        parser.error(f"no benchmark is named {', '.join(sorted(unknown))}; expected some of {', '.join(SCRIPTS)}")
+        parser.error(
+            f"no benchmark is named {', '.join(sorted(unknown))}; expected some of "
+            f"{', '.join(SCRIPTS)}"
+        )
     start = time.perf_counter()
     parts, verdicts = [], []
     for script in arguments.scripts or SCRIPTS:
@@ -83,9 +106,10 @@ def main() -> None:
         [
             "# Benchmarks",
             "",
-            f"Written by `make bench` on {datetime.date.today()} in {(time.perf_counter() - start) / 60:.0f} minutes. "
-            f"Machine: {machine()}; Python {platform.python_version()}, {versions}. Ratios are medians of alternated "
-            "runs on an otherwise idle machine; data sets are CamVid's where a folder was given.",
+            f"Written by `make bench` on {datetime.date.today()} in "
+            f"{(time.perf_counter() - start) / 60:.0f} minutes. Machine: {machine()}; Python "
+            f"{platform.python_version()}, {versions}. Ratios are medians of alternated runs on an "
+            "otherwise idle machine; data sets are CamVid's where a folder was given.",
             "",
             *(f"- {verdict}" for verdict in verdicts),
             "",

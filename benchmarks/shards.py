@@ -1,7 +1,8 @@
 """Preparing data
 
-`prepare.py` over a thousand images and masks (480x360, JPEG and PNG; drawn scenes, or CamVid's frames over and over):
-reading, checking and writing Parquet, and the most memory that the process held, beside a quarter of them.
+`prepare.py` over a thousand images and masks (480x360, JPEG and PNG; drawn scenes, or CamVid's
+frames over and over): reading, checking and writing Parquet, and the most memory that the process
+held, beside a quarter of them.
 """
 
 import argparse
@@ -33,13 +34,20 @@ def make_folder(folder: Path, count: int, data_dir: str | None) -> None:
         stem = f"{number:05}"
         if number < len(samples):
             image, labels = samples.read(number)
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / split / "images" / f"{stem}.jpg", quality=95)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(
+                folder / split / "images" / f"{stem}.jpg", quality=95
+            )
             Image.fromarray(labels.numpy()).save(folder / split / "masks" / f"{stem}.png")
         else:
             first = f"{number % len(samples):05}"
             there = "validation" if number % len(samples) % 10 == 0 else "train"
-            shutil.copy(folder / there / "images" / f"{first}.jpg", folder / split / "images" / f"{stem}.jpg")
-            shutil.copy(folder / there / "masks" / f"{first}.png", folder / split / "masks" / f"{stem}.png")
+            shutil.copy(
+                folder / there / "images" / f"{first}.jpg",
+                folder / split / "images" / f"{stem}.jpg",
+            )
+            shutil.copy(
+                folder / there / "masks" / f"{first}.png", folder / split / "masks" / f"{stem}.png"
+            )
 
 
 def measure(count: int, data_dir: str | None) -> dict[str, float]:
@@ -53,7 +61,9 @@ def measure(count: int, data_dir: str | None) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data_dir", help="Folder with CamVid. Default: drawn scenes of its size.")
     parser.add_argument("--point", type=int, help="Measure so many images here.")
     arguments = parser.parse_args()

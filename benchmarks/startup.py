@@ -20,7 +20,9 @@ COMMANDS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
 
@@ -28,7 +30,10 @@ def main() -> None:
         subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True)
 
     calls = {name: lambda command=command: run(command) for name, command in COMMANDS.items()}
-    seconds = {name: statistics.median(values) for name, values in alternated(calls, arguments.repeats).items()}
+    seconds = {
+        name: statistics.median(values)
+        for name, values in alternated(calls, arguments.repeats).items()
+    }
     header("command", "s")
     for name, value in seconds.items():
         row(f"`{name}`", f"{value:.2f}")

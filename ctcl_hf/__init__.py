@@ -48,7 +48,8 @@ _HOME = {
 }
 __all__ = sorted(_HOME)
 
-if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+# what type checkers and editors read instead of the table; "as" makes a name public
+if TYPE_CHECKING:
     from .arguments.training import CTCLArguments as CTCLArguments
     from .data import DATASETS as DATASETS
     from .data import EvaluationTransform as EvaluationTransform

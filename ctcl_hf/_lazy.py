@@ -1,4 +1,6 @@
-"""Names that are imported when they are first used, so that asking for help need not wait for torch."""
+"""Names that are imported when they are first used, so that asking for help need not wait for
+torch.
+"""
 
 import ast
 import importlib
@@ -13,8 +15,12 @@ from typing import Any, Generic, TypeVar
 Value = TypeVar("Value")
 
 
-def lazy_names(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package whose public names live in its modules: {name: module}."""
+def lazy_names(
+    package: str, home: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package whose public names live in its modules: {name:
+    module}.
+    """
 
     def get(name: str) -> Any:
         if name not in home:
@@ -25,7 +31,9 @@ def lazy_names(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], A
 
 
 class LazyDict(UserDict[str, Value], Generic[Value]):
-    """A dict of {key: "module:name" of a package, or the object itself}, each imported when it is asked for."""
+    """A dict of {key: "module:name" of a package, or the object itself}, each imported when it is
+    asked for.
+    """
 
     def __init__(self, package: str, values: Mapping[str, str | Value]):
         self.package = package
@@ -40,9 +48,11 @@ class LazyDict(UserDict[str, Value], Generic[Value]):
 
 
 def class_alone(package: str, module: str, name: str) -> type:
-    """A class of a package's module without running the module: its statement, and the imports of what that names.
+    """A class of a package's module without running the module: its statement, and the imports of
+    what that names.
 
-    ValueError if the module has no such class; NameError if the class needs what the module does not import.
+    ValueError if the module has no such class; NameError if the class needs what the module does
+    not import.
     """
     spec = importlib.util.find_spec(f".{module}", package)
     statements = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
@@ -62,10 +72,11 @@ def class_alone(package: str, module: str, name: str) -> type:
 
 
 class AfterImport(MetaPathFinder):
-    """Calls a function right after a module has been imported, whoever imports it; at once if it has been already.
+    """Calls a function right after a module has been imported, whoever imports it; at once if it
+    has been already.
 
-    An import that fails, of the module or in the function, leaves the hook in place for the next one. What the function
-    imports may import the module in turn: it is complete by then.
+    An import that fails, of the module or in the function, leaves the hook in place for the next
+    one. What the function imports may import the module in turn: it is complete by then.
     """
 
     def __init__(self, module: str, then: Callable[[], Any]):
@@ -78,7 +89,9 @@ class AfterImport(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name != self.module:
             return None
-        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        found = (
+            finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self
+        )
         spec = next((spec for spec in found if spec is not None), None)
         if spec is None:
             return None

@@ -10,7 +10,9 @@ from .redaction import redacted
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to, which becomes `path` once it is written: nobody sees half a file."""
+    """Gives a path beside `path` to write to, which becomes `path` once it is written: nobody sees
+    half a file.
+    """
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield staged

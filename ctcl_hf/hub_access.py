@@ -1,4 +1,6 @@
-"""Whether the Hugging Face Hub answers: asked once and quickly, where its client would try for a minute."""
+"""Whether the Hugging Face Hub answers: asked once and quickly, where its client would try for a
+minute.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -18,7 +20,10 @@ def shown_endpoint() -> str:
 
 
 def hub_answers() -> bool:
-    """Whether the Hub gives any answer within `PROBE_SECONDS`. False where the client is told to stay offline."""
+    """Whether the Hub gives any answer within `PROBE_SECONDS`.
+
+    False where the client is told to stay offline.
+    """
     answered = threading.Event()
 
     def ask() -> None:
@@ -30,7 +35,8 @@ def hub_answers() -> bool:
 
     if constants.is_offline_mode():
         return False
-    # In a thread of its own, since no timeout covers the look-up of a name. What hangs there ends with the process.
+    # In a thread of its own, since no timeout covers the look-up of a name. What hangs there ends
+    # with the process.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(PROBE_SECONDS)
@@ -39,7 +45,8 @@ def hub_answers() -> bool:
 
 @contextmanager
 def from_cache_unless_hub_answers() -> Iterator[None]:
-    """Within it the client is offline if the Hub does not answer, and gives at once what its cache holds.
+    """Within it the client is offline if the Hub does not answer, and gives at once what its cache
+    holds.
 
     OSError with the reason, in place of the client's own error, of what it does not hold.
     """
@@ -53,7 +60,11 @@ def from_cache_unless_hub_answers() -> Iterator[None]:
             raise
         raise OSError(
             f"it is not in the cache, and {shown_endpoint()} "
-            + ("may not be asked (HF_HUB_OFFLINE)" if before else f"does not answer within {PROBE_SECONDS} s")
+            + (
+                "may not be asked (HF_HUB_OFFLINE)"
+                if before
+                else f"does not answer within {PROBE_SECONDS} s"
+            )
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before

@@ -1,7 +1,9 @@
-"""Registries: the built-in entries of a kind, and those of one's own, which a command line names as FILE.py:NAME.
+"""Registries: the built-in entries of a kind, and those of one's own, which a command line names as
+FILE.py:NAME.
 
-Such a file is its user's own code, and is run as a script is. It is run where a command line names it and nowhere else:
-what a record, a configuration or a data set names is looked up among the entries that there are, and never imported.
+Such a file is its user's own code, and is run as a script is. It is run where a command line names
+it and nowhere else: what a record, a configuration or a data set names is looked up among the
+entries that there are, and never imported.
 """
 
 import hashlib
@@ -18,7 +20,8 @@ from typing import Any, NamedTuple
 
 from ._lazy import LazyDict, Value
 
-REFERENCE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?")  # a file without a name is answered with its names
+# a file without a name is answered with its names
+REFERENCE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?")
 
 
 class OwnFile(NamedTuple):
@@ -39,32 +42,44 @@ def is_reference(name: str) -> bool:
 
 
 def file_in(word: str) -> str | None:
-    """The file of one's own that a word of a command line names, alone or as --OPTION=FILE.py:NAME."""
+    """The file of one's own that a word of a command line names, alone or as
+    --OPTION=FILE.py:NAME.
+    """
     found = REFERENCE.fullmatch(word.partition("=")[2] if word.startswith("--") else word)
     return found and found.group("file")
 
 
 def short_name(name: str) -> str:
-    """How an entry is called in the names of folders and repositories: `losses/mine.py:MyLoss` -> `MyLoss`."""
+    """How an entry is called in the names of folders and repositories: `losses/mine.py:MyLoss` ->
+    `MyLoss`.
+    """
     return name.rpartition(":")[2]
 
 
 def origin_of(entry: Any) -> str | None:
-    """Of an entry of one's own `MyLoss of mine.py, SHA-256 0123456789ab`; None of a built-in one."""
+    """Of an entry of one's own `MyLoss of mine.py, SHA-256 0123456789ab`; None of a built-in
+    one.
+    """
     own = _ORIGINS.get(id(entry))
     return own and f"{entry.__name__} of {own.path.name}, SHA-256 {own.sha256[:12]}"
 
 
 class Registry(LazyDict[Value]):
-    """{key: "module:name" of a package, or the object itself}, to which a command line adds entries of its user's own.
+    """{key: "module:name" of a package, or the object itself}, to which a command line adds entries
+    of its user's own.
 
     Args:
         kind: what an entry is, in a sentence.
-        problem: what is wrong with an object that is to be one, such as "expected a subclass of Objective", or None.
+        problem: what is wrong with an object that is to be one, such as "expected a subclass of
+            Objective", or None.
     """
 
     def __init__(
-        self, package: str, values: Mapping[str, str | Value], kind: str, problem: Callable[[Any], str | None]
+        self,
+        package: str,
+        values: Mapping[str, str | Value],
+        kind: str,
+        problem: Callable[[Any], str | None],
     ):
         super().__init__(package, values)
         self.kind, self.problem = kind, problem
@@ -72,11 +87,12 @@ class Registry(LazyDict[Value]):
         self.built_in = frozenset(name.casefold() for name in (*values, *named))
 
     def add(self, reference: str) -> Value:
-        """What FILE.py:NAME stands for, which is an entry from now on. Only for what a command line says.
+        """What FILE.py:NAME stands for, which is an entry from now on. Only for what a command line
+        says.
 
         Raises:
-            ValueError: no such file or name in it, an error in the file, an object of another kind, or one that is
-                named as a built-in entry is.
+            ValueError: no such file or name in it, an error in the file, an object of another kind,
+                or one that is named as a built-in entry is.
         """
         found = REFERENCE.fullmatch(reference)
         if found is None:
@@ -87,14 +103,15 @@ class Registry(LazyDict[Value]):
             there = [key for key, value in vars(own.module).items() if self._is_from(own, value)]
             near = get_close_matches(name or "", there, n=1)
             raise ValueError(
-                f"expected FILE.py:NAME with a {self.kind} of {file}, which has {', '.join(there) or 'none'}."
+                f"expected FILE.py:NAME with a {self.kind} of {file}, which has "
+                f"{', '.join(there) or 'none'}."
                 + (f" Did you mean {file}:{near[0]}?" if near else "")
             )
         entry = vars(own.module)[name]
         if name.casefold() in self.built_in:
             raise ValueError(
-                f"{name} is the name of a {self.kind} that ctcl_hf has, and folders, tables and cards would take the "
-                "one for the other. Call yours otherwise."
+                f"{name} is the name of a {self.kind} that ctcl_hf has, and folders, tables and "
+                "cards would take the one for the other. Call yours otherwise."
             )
         if problem := self.problem(entry):
             raise ValueError(f"{name} is no {self.kind}: {problem}.")
@@ -103,19 +120,26 @@ class Registry(LazyDict[Value]):
         return entry
 
     def _is_from(self, own: OwnFile, value: Any) -> bool:
-        return getattr(value, "__module__", None) == own.module.__name__ and self.problem(value) is None
+        return (
+            getattr(value, "__module__", None) == own.module.__name__
+            and self.problem(value) is None
+        )
 
     def refusal(self, name: str) -> str:
         """Why there is no entry of a name, in words."""
         if is_reference(name):
-            return "a file of one's own is run where its user's command line names it, and this one was not named"
+            return (
+                "a file of one's own is run where its user's command line names it, and this "
+                "one was not named"
+            )
         return f"expected one of {', '.join(self)}"
 
 
 def run_file(name: str) -> OwnFile:
     """The file as the module of its name, run once in a process. What it imports may lie beside it.
 
-    ValueError if there is no such file, if another module has its name, or says where in it an error was.
+    ValueError if there is no such file, if another module has its name, or says where in it an
+    error was.
     """
     path = Path(name).expanduser().resolve()
     if path in _FILES:
@@ -124,7 +148,8 @@ def run_file(name: str) -> OwnFile:
         raise ValueError(f"there is no file {name} (in {Path.cwd()}).")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # last: a file beside it that is named as a library is does not hide that
+        # last: a file beside it that is named as a library is does not hide that
+        sys.path.append(str(path.parent))
     spec = None if "." in path.stem else importlib.util.find_spec(path.stem)
     if spec is None or spec.origin is None or Path(spec.origin).resolve() != path:
         other = f"is that of another one ({spec.origin})" if spec is not None else "has a dot"
@@ -132,7 +157,11 @@ def run_file(name: str) -> OwnFile:
     try:
         module = importlib.import_module(path.stem)
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
         where = f"{name}, line {lines[-1]}" if lines else name
         raise ValueError(f"{where}: {type(error).__name__}: {error}.") from error
     _FILES[path] = OwnFile(path, digest, module)

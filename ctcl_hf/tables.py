@@ -7,7 +7,10 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
     """Aligned Markdown; the first line is the header."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     cells = [
-        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
         for line in lines
     ]
     rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]

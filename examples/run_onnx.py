@@ -1,4 +1,6 @@
-"""Segment an image with what `ctcl-hf export --with_preprocessing --argmax` wrote: run_onnx.py cnn.onnx street.jpg"""
+"""Segment an image with what `ctcl-hf export --with_preprocessing --argmax` wrote: run_onnx.py
+cnn.onnx street.jpg
+"""
 
 import json
 import sys
@@ -8,7 +10,9 @@ import onnxruntime
 from PIL import Image
 
 session = onnxruntime.InferenceSession(sys.argv[1])
-facts = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+facts = {
+    name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()
+}
 image = Image.open(sys.argv[2]).convert("RGB")
 resized = image.resize(facts["size"][::-1], Image.Resampling.BILINEAR)
 (class_maps,) = session.run(["class_map"], {"image": np.asarray(resized)[None]})

@@ -1,4 +1,7 @@
-"""`ctcl-hf evaluate`, as a script. Not evaluate.py: scripts beside it would import it for the library of that name."""
+"""`ctcl-hf evaluate`, as a script.
+
+Not evaluate.py: scripts beside it would import it for the library of that name.
+"""
 
 from ctcl_hf.cli.evaluate import main
 

@@ -3,7 +3,8 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Before torch is imported: threads that spin at barriers would make tests crawl wherever something else is running.
+# Before torch is imported: threads that spin at barriers would make tests crawl wherever something
+# else is running.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # others have the other cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,7 +29,9 @@ CLASSES = ("left", "right", "dot")
 
 
 def make_cnn(num_labels: int = 3, size: tuple[int, int] = (64, 64), **config):
-    labels = dict(enumerate(CLASSES[:num_labels] if num_labels <= 3 else map(str, range(num_labels))))
+    labels = dict(
+        enumerate(CLASSES[:num_labels] if num_labels <= 3 else map(str, range(num_labels)))
+    )
     model = DeepLabV3PlusForSemanticSegmentation.from_timm(
         "mobilenetv2_035",
         pretrained=False,
@@ -43,7 +46,9 @@ def make_cnn(num_labels: int = 3, size: tuple[int, int] = (64, 64), **config):
 
 
 def make_vit(num_labels: int = 3, size: tuple[int, int] = (64, 64), **overrides):
-    labels = dict(enumerate(CLASSES[:num_labels] if num_labels <= 3 else map(str, range(num_labels))))
+    labels = dict(
+        enumerate(CLASSES[:num_labels] if num_labels <= 3 else map(str, range(num_labels)))
+    )
     config = SegformerConfig(
         hidden_sizes=[8, 16, 24, 32],
         depths=[1, 1, 1, 1],
@@ -75,7 +80,9 @@ def make_other(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
     """UPerNet on ConvNeXt, of which only the logits are known."""
     labels = dict(enumerate(CLASSES[:num_labels]))
     stages = [f"stage{i}" for i in range(1, 5)]
-    backbone = ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], out_features=stages)
+    backbone = ConvNextConfig(
+        hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], out_features=stages
+    )
     config = UperNetConfig(
         backbone_config=backbone,
         hidden_size=16,
@@ -88,7 +95,9 @@ def make_other(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
 
 
 def freeze(pair):
-    """The pair, in which from now on nothing depends on chance or on the other images of a batch."""
+    """The pair, in which from now on nothing depends on chance or on the other images of a
+    batch.
+    """
     for module in pair.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval().train = lambda mode=True: None
@@ -99,8 +108,12 @@ def freeze(pair):
     return pair
 
 
-def make_data(num_train: int = 12, num_validation: int = 5, size: tuple[int, int] = (64, 96)) -> SegmentationData:
-    """Images whose left half is dark, right half bright, with a coloured dot, under noise; a band is unlabelled."""
+def make_data(
+    num_train: int = 12, num_validation: int = 5, size: tuple[int, int] = (64, 96)
+) -> SegmentationData:
+    """Images whose left half is dark, right half bright, with a coloured dot, under noise; a band
+    is unlabelled.
+    """
 
     def rows(seeds):
         images, masks = [], []
@@ -120,10 +133,16 @@ def make_data(num_train: int = 12, num_validation: int = 5, size: tuple[int, int
             mask[:4] = 255
             images.append(_png(noisy.clip(0, 255).astype(np.uint8)))
             masks.append(_png(mask.astype(np.uint8)))
-        return Dataset.from_dict({"image": images, "label": masks}, features=Features(image=Image(), label=Image()))
+        return Dataset.from_dict(
+            {"image": images, "label": masks}, features=Features(image=Image(), label=Image())
+        )
 
-    splits = DatasetDict(train=rows(range(num_train)), validation=rows(range(1000, 1000 + num_validation)))
-    return SegmentationData("halves", splits, CLASSES, ((0, 0, 90), (200, 200, 0), (255, 0, 0)), size)
+    splits = DatasetDict(
+        train=rows(range(num_train)), validation=rows(range(1000, 1000 + num_validation))
+    )
+    return SegmentationData(
+        "halves", splits, CLASSES, ((0, 0, 90), (200, 200, 0), (255, 0, 0)), size
+    )
 
 
 def _png(pixels: np.ndarray) -> dict:

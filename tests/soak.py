@@ -1,4 +1,5 @@
-"""Trains in a process that is killed again and again, and compares its end with that of an undisturbed one.
+"""Trains in a process that is killed again and again, and compares its end with that of an
+undisturbed one.
 
 python tests/soak.py --steps 2000 --kills 20
 """
@@ -24,7 +25,10 @@ PLACES = ("step", "save", "evaluation", "push")  # where a kill hits
 
 
 def train(folder: str, steps: int, workers: int, kill_at: int | None, place: str) -> None:
-    """A tiny run in `folder`, from where it had come to. Kills itself once step `kill_at` is over, if it is given."""
+    """A tiny run in `folder`, from where it had come to.
+
+    Kills itself once step `kill_at` is over, if it is given.
+    """
 
     class Killer(TrainerCallback):
         """Between two steps, or within an evaluation."""
@@ -62,14 +66,19 @@ def train(folder: str, steps: int, workers: int, kill_at: int | None, place: str
     )
     if place == "save":
         save_rng = trainer._save_rng_state
-        trainer._save_rng_state = lambda to: (kill(), save_rng(to))  # the students are written, the rest is not
+        # the students are written, the rest is not
+        trainer._save_rng_state = lambda to: (kill(), save_rng(to))
     if place == "push":
         trainer.args.push_to_hub = True
         trainer._push_from_checkpoint = lambda checkpoint: kill()
     trainer.train(resume_from_checkpoint=find_checkpoint(folder, "auto"))
     torch.save(trainer.model.state_dict(), Path(folder, "end.pt"))
-    evaluations = [log["eval_mean_iou"] for log in trainer.state.log_history if "eval_mean_iou" in log]
-    logs = [{k: v for k, v in log.items() if "per_second" not in k} for log in training_logs(trainer)]
+    evaluations = [
+        log["eval_mean_iou"] for log in trainer.state.log_history if "eval_mean_iou" in log
+    ]
+    logs = [
+        {k: v for k, v in log.items() if "per_second" not in k} for log in training_logs(trainer)
+    ]
     Path(folder, "end.json").write_text(json.dumps([logs, evaluations]))
 
 
@@ -91,7 +100,8 @@ def soak(folder: Path, steps: int, kills: int, workers: int, seed: int) -> dict:
     print(f"undisturbed: {steps} steps in {time.monotonic() - start:.0f} s")
 
     draw, killed, hit = random.Random(seed), folder / "killed", []
-    at = sorted(draw.sample(range(1, steps - 12), kills))  # the last places to kill at come before the end
+    # the last places to kill at come before the end
+    at = sorted(draw.sample(range(1, steps - 12), kills))
     start = time.monotonic()
     for i, step in enumerate(at):
         place = PLACES[i % len(PLACES)]
@@ -114,7 +124,9 @@ def soak(folder: Path, steps: int, kills: int, workers: int, seed: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=0)

@@ -17,7 +17,8 @@ def test_every_command_is_a_module_that_tells_its_options():
 
 def test_the_commands_are_listed_without_anything_slow():
     code = (
-        "import sys; sys.argv = ['ctcl-hf', '--help']; from ctcl_hf.cli import main; main(); print(sorted(sys.modules))"
+        "import sys; sys.argv = ['ctcl-hf', '--help']; from ctcl_hf.cli import main; main(); "
+        "print(sorted(sys.modules))"
     )
     shown, modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

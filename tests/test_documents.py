@@ -14,20 +14,23 @@ from conftest import make_cnn, make_data, make_vit
 from ctcl_hf import METHODS, StudentPair
 
 ROOT = Path(__file__).parents[1]
-TEMPLATES = {ROOT / "ctcl_hf" / "publishing" / "student.md"}  # rendered, and its block run, by publishing/test_card.py
+# rendered, and its block run, by publishing/test_card.py
+TEMPLATES = {ROOT / "ctcl_hf" / "publishing" / "student.md"}
 PLACES = ("*.md", "docs/**/*.md", "model_cards/*.md", "ctcl_hf/**/*.md")
 DOCUMENTS = sorted({path for place in PLACES for path in ROOT.glob(place)} - TEMPLATES)
 SIZE = (64, 64)
 
 
 def street(folder):
-    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(
-        folder / "street.jpg"
-    )
+    PIL.Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    ).save(folder / "street.jpg")
 
 
 def released(folder, monkeypatch):
-    """Where a block loads a student of a run, or one beside its card, and an image of the reader's."""
+    """Where a block loads a student of a run, or one beside its card, and an image of the
+    reader's.
+    """
     street(folder)
     for place in ("runs/paper-ctcl/cnn", "PATH/TO/THIS/FOLDER"):
         make_cnn().save_pretrained(str(folder / place))
@@ -41,13 +44,19 @@ def vit_released(folder, monkeypatch):
 
 
 def small_training(folder, monkeypatch):
-    """What the example names but a test machine lacks: the data set, ImageNet weights, and hours of time."""
+    """What the example names but a test machine lacks: the data set, ImageNet weights, and hours of
+    time.
+    """
     makers = {"mobilenetv2_100": make_cnn, "nvidia/mit-b1": make_vit}
     monkeypatch.setattr("ctcl_hf.data.build_camvid", lambda data_dir: make_data(6, 2, SIZE))
     monkeypatch.setattr(
-        "ctcl_hf.students.loading.load_student", lambda name, classes, size: makers[name](len(classes), size)
+        "ctcl_hf.students.loading.load_student",
+        lambda name, classes, size: makers[name](len(classes), size),
     )
-    return {"num_train_epochs=60": "max_steps=1, use_cpu=True, disable_tqdm=True", "(512, 512)": "(64, 64)"}
+    return {
+        "num_train_epochs=60": "max_steps=1, use_cpu=True, disable_tqdm=True",
+        "(512, 512)": "(64, 64)",
+    }
 
 
 def street_scenes(folder, monkeypatch):
@@ -64,7 +73,9 @@ def own_method(folder, monkeypatch):
 
 def all_classes(folder, monkeypatch):
     for name, make in (("cnn", make_cnn), ("vit", make_vit)):
-        make(11).save_pretrained(str(folder / "runs/table-3/mobilenetv2+mit-b1/seed-42/vanilla" / name))
+        make(11).save_pretrained(
+            str(folder / "runs/table-3/mobilenetv2+mit-b1/seed-42/vanilla" / name)
+        )
     data = make_data(5, 1, SIZE)
     names = tuple(f"class {i}" for i in range(11))
     wide = type(data)(**(vars(data) | {"class_names": names, "palette": ((0, 0, 0),) * 11}))
@@ -119,8 +130,8 @@ def silent(found, capsys):
     """What it makes is all that it does."""
 
 
-# document and number of the block -> what it needs around it, and what must have come of it. A block that is not here
-# runs as it is.
+# document and number of the block -> what it needs around it, and what must have come of it. A
+# block that is not here runs as it is.
 STAGES = {
     ("README.md", 0): (released, printed("(60, 40)")),
     ("README.md", 1): (small_training, trained),
@@ -155,7 +166,9 @@ def test_a_block_runs_as_it_stands(place, block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     stage, check = STAGES.get(place, (lambda folder, monkeypatch: {}, silent))
     for as_written, here in stage(tmp_path, monkeypatch).items():
-        assert as_written in block, f"{place}: its stage replaces {as_written!r}, which is not there any more"
+        assert as_written in block, (
+            f"{place}: its stage replaces {as_written!r}, which is not there any more"
+        )
         block = block.replace(as_written, here)
     found = {}
     exec(compile(block, "-".join(map(str, place)), "exec"), found)

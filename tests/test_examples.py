@@ -15,7 +15,16 @@ from transformers import pipeline
 def finished(tmp_path_factory):
     """A run of three steps on drawn scenes, to its end."""
     folder = tmp_path_factory.mktemp("run") / "out"
-    options = ["--max_steps", "3", "--eval_strategy", "steps", "--eval_steps", "3", "--save_strategy", "steps"]
+    options = [
+        "--max_steps",
+        "3",
+        "--eval_strategy",
+        "steps",
+        "--eval_steps",
+        "3",
+        "--save_strategy",
+        "steps",
+    ]
     done = run("run_ctcl.py", *TINY, *options, "--save_steps", "2", "--output_dir", str(folder))
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -23,12 +32,25 @@ def finished(tmp_path_factory):
 
 def test_a_run_ends_with_a_table_a_figure_and_the_students_folders(finished):
     folder, done = finished
-    for expected in ("| mIoU ", "| Pedestrian", "| cnn ", "| vit ", "parameters (M)", str(folder / "cnn")):
+    for expected in (
+        "| mIoU ",
+        "| Pedestrian",
+        "| cnn ",
+        "| vit ",
+        "parameters (M)",
+        str(folder / "cnn"),
+    ):
         assert expected in done.stdout
     for name in ("figure.png", "curves.png", "samples.png", "extremes.png"):
         assert PIL.Image.open(folder / name).size[0] > 400
-    assert f"Augmented images with their masks, to be looked at: {folder / 'samples.png'}" in done.stdout
-    assert str(folder / "report.html") in done.stdout and (folder / "report.html").stat().st_size > 10_000
+    assert (
+        f"Augmented images with their masks, to be looked at: {folder / 'samples.png'}"
+        in done.stdout
+    )
+    assert (
+        str(folder / "report.html") in done.stdout
+        and (folder / "report.html").stat().st_size > 10_000
+    )
     facts = json.loads((folder / "results.json").read_text())
     assert 0 <= facts["metrics"]["validation_vit_mean_iou"] <= 1
     assert facts["method"]["method"] == "ctcl"
@@ -38,7 +60,9 @@ def test_a_run_ends_with_a_table_a_figure_and_the_students_folders(finished):
     assert f"ctcl-hf evaluate {folder} --dataset synthetic " in done.stdout
     assert "%|" not in done.stderr, "a bar, without a terminal"
     for name in ("cnn", "vit"):
-        found = pipeline("image-segmentation", model=str(folder / name))(PIL.Image.new("RGB", (40, 30)))
+        found = pipeline("image-segmentation", model=str(folder / name))(
+            PIL.Image.new("RGB", (40, 30))
+        )
         assert {part["mask"].size for part in found} == {(40, 30)}
 
 
@@ -51,9 +75,19 @@ def test_a_folder_with_a_run_is_not_written_over_and_can_be_resumed(finished):
     assert "Traceback" not in refused.stderr
     assert (folder / "results.json").read_bytes() == before
     students_folder = run("run_ctcl.py", *TINY, "--resume_from_checkpoint", str(folder / "cnn"))
-    assert "manifest.json, which a checkpoint of this package ends with, is missing" in students_folder.stderr
+    assert (
+        "manifest.json, which a checkpoint of this package ends with, is missing"
+        in students_folder.stderr
+    )
     resumed = run(
-        "run_ctcl.py", *TINY, "--max_steps", "4", "--output_dir", str(folder), "--resume_from_checkpoint", "auto"
+        "run_ctcl.py",
+        *TINY,
+        "--max_steps",
+        "4",
+        "--output_dir",
+        str(folder),
+        "--resume_from_checkpoint",
+        "auto",
     )
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 4
@@ -65,7 +99,10 @@ def test_a_folder_with_a_run_is_not_written_over_and_can_be_resumed(finished):
         (["--dataset", "camvid", "--data_dir", "nowhere"], "--data_dir nowhere is no folder"),
         (["--cnn", "mobilenetv2_10"], "mobilenetv2_100"),
         (["--vit", "nvidia/mit-b9"], "Cannot load 'nvidia/mit-b9'"),
-        (["--per_device_train_batch_size", "1000"], "240 training images per process do not fill one batch of 1000"),
+        (
+            ["--per_device_train_batch_size", "1000"],
+            "240 training images per process do not fill one batch of 1000",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_clear_error_before_training(tmp_path, arguments, message):
@@ -93,7 +130,9 @@ def test_predict_names_a_missing_image_before_it_looks_for_the_model_and_a_missi
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["grey16.png", "colour16.png", "float.tif", "stack.tif", "lfs.png"])
+@pytest.mark.parametrize(
+    "name", ["grey16.png", "colour16.png", "float.tif", "stack.tif", "lfs.png"]
+)
 def test_predict_refuses_what_it_would_not_see_as_it_is(tmp_path, name):
     make_vit().save_pretrained(str(tmp_path / "vit"))
     content = {
@@ -111,9 +150,24 @@ def test_predict_refuses_what_it_would_not_see_as_it_is(tmp_path, name):
 
 def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
     folder, _ = finished
-    options = ["--max_steps", "2", "--eval_strategy", "no", "--distillation_warmup", "1", "--output_dir"]
+    options = [
+        "--max_steps",
+        "2",
+        "--eval_strategy",
+        "no",
+        "--distillation_warmup",
+        "1",
+        "--output_dir",
+    ]
     done = run(
-        "run_ctcl.py", *TINY, "--method", "offline_kd", "--teachers", str(folder), *options, str(tmp_path / "kd")
+        "run_ctcl.py",
+        *TINY,
+        "--method",
+        "offline_kd",
+        "--teachers",
+        str(folder),
+        *options,
+        str(tmp_path / "kd"),
     )
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "kd" / "results.json").read_text())
@@ -121,7 +175,14 @@ def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
     logs = json.loads((tmp_path / "kd" / "trainer_state.json").read_text())["log_history"]
     assert "kl_cnn" in logs[1] and "kl_vit" in logs[1]
     refused = run(
-        "run_ctcl.py", *TINY, "--method", "ifvd", "--teachers", str(tmp_path), "--output_dir", str(tmp_path / "x")
+        "run_ctcl.py",
+        *TINY,
+        "--method",
+        "ifvd",
+        "--teachers",
+        str(tmp_path),
+        "--output_dir",
+        str(tmp_path / "x"),
     )
     assert refused.returncode == 1
     assert "neither a student's folder nor a model on the Hub" in refused.stderr
@@ -130,20 +191,39 @@ def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
 def test_cards_show_the_control_beside_the_run(finished, tmp_path):
     folder, _ = finished
     options = ["--max_steps", "2", "--eval_strategy", "no", "--save_strategy", "no"]
-    vanilla = run("run_ctcl.py", *TINY, "--method", "vanilla", *options, "--output_dir", str(tmp_path / "alone"))
+    vanilla = run(
+        "run_ctcl.py",
+        *TINY,
+        "--method",
+        "vanilla",
+        *options,
+        "--output_dir",
+        str(tmp_path / "alone"),
+    )
     assert vanilla.returncode == 0, vanilla.stderr
-    wanted = [*options, "--control", str(tmp_path / "alone"), "--output_dir", str(tmp_path / "ctcl")]
+    wanted = [
+        *options,
+        "--control",
+        str(tmp_path / "alone"),
+        "--output_dir",
+        str(tmp_path / "ctcl"),
+    ]
     done = run("run_ctcl.py", *TINY, *wanted)
     assert done.returncode == 0, done.stderr
     alone = json.loads((tmp_path / "alone" / "results.json").read_text())["scores"]["validation"]
     card = (tmp_path / "ctcl" / "vit" / "README.md").read_text()
     assert (
-        f"| vit trained alone, validation | {alone['images']} | {100 * alone['students']['vit']['mean_iou']:.2f} |"
-        in card
+        f"| vit trained alone, validation | {alone['images']} | "
+        f"{100 * alone['students']['vit']['mean_iou']:.2f} |" in card
     )
     assert f"| **vit**, validation | {alone['images']} |" in card
-    for control, message in ((folder, "a run of --method ctcl"), (tmp_path, "no results.json there")):
-        refused = run("run_ctcl.py", *TINY, "--control", str(control), "--output_dir", str(tmp_path / "x"))
+    for control, message in (
+        (folder, "a run of --method ctcl"),
+        (tmp_path, "no results.json there"),
+    ):
+        refused = run(
+            "run_ctcl.py", *TINY, "--control", str(control), "--output_dir", str(tmp_path / "x")
+        )
         assert refused.returncode == 1
         assert message in refused.stderr
 
@@ -155,9 +235,19 @@ def test_cards_show_the_control_beside_the_run(finished, tmp_path):
         (("mit-b0", "mobilevitv2_050"), ("vit", "hybrid")),
     ],
 )
-def test_any_two_students_train_together_and_are_named_after_their_families(students, names, tmp_path):
+def test_any_two_students_train_together_and_are_named_after_their_families(
+    students, names, tmp_path
+):
     options = ["--max_steps", "2", "--eval_strategy", "no", "--output_stride", "32", "--output_dir"]
-    done = run("run_ctcl.py", *TINY[:2], *TINY[4:], "--students", *students, *options, str(tmp_path / "out"))
+    done = run(
+        "run_ctcl.py",
+        *TINY[:2],
+        *TINY[4:],
+        "--students",
+        *students,
+        *options,
+        str(tmp_path / "out"),
+    )
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "out" / "results.json").read_text())
     logs = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]

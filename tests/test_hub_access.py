@@ -26,7 +26,9 @@ def no_hub(request, monkeypatch):
 def test_a_student_that_cannot_be_fetched_names_the_ways_on_within_seconds(name, no_hub):
     """The client tried again and again, for 66 seconds."""
     start = time.monotonic()
-    with pytest.raises(OSError, match=r"does not answer within 1 s\n.*--cnn / --vit FOLDER.*--from_scratch"):
+    with pytest.raises(
+        OSError, match=r"does not answer within 1 s\n.*--cnn / --vit FOLDER.*--from_scratch"
+    ):
         load_student(name, ("road", "sky"), (64, 64))
     assert time.monotonic() - start < 5
     assert constants.HF_HUB_OFFLINE is False  # the next is asked for again
@@ -48,5 +50,8 @@ def test_who_told_the_client_to_stay_offline_is_not_asked_for(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub_access, "get_session", lambda: pytest.fail("a connection"))
     assert not hub_answers()
-    with pytest.raises(OSError, match=r"may not be asked \(HF_HUB_OFFLINE\)"), from_cache_unless_hub_answers():
+    with (
+        pytest.raises(OSError, match=r"may not be asked \(HF_HUB_OFFLINE\)"),
+        from_cache_unless_hub_answers(),
+    ):
         raise OSError("no such file")

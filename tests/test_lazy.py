@@ -18,11 +18,16 @@ SLOW = ("torch", "timm", "datasets", "evaluate", "matplotlib", "accelerate")
 
 
 def python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_importing_the_package_imports_nothing_slow():
-    assert python(f"import sys, ctcl_hf; print([name for name in {SLOW} if name in sys.modules])") == "[]"
+    assert (
+        python(f"import sys, ctcl_hf; print([name for name in {SLOW} if name in sys.modules])")
+        == "[]"
+    )
 
 
 def test_help_is_shown_without_torch():
@@ -36,9 +41,16 @@ except SystemExit as end:
 """
     shown, last = python(code).rsplit("\n", 1)
     assert last == "0 []"
-    for option in ("--dataset {camvid", "--method {vanilla", "--cnn_lr", "--recipe {paper", "TrainingArguments"):
+    for option in (
+        "--dataset {camvid",
+        "--method {vanilla",
+        "--cnn_lr",
+        "--recipe {paper",
+        "TrainingArguments",
+    ):
         assert option in shown
-    assert "Leave out heterogeneous feature distillation" in shown and "--hfd" not in shown  # which is on anyway
+    # which is on anyway
+    assert "Leave out heterogeneous feature distillation" in shown and "--hfd" not in shown
     assert "--cnn-lr" not in shown and "[FROM_SCRATCH]" not in shown
 
 
@@ -56,8 +68,14 @@ except SystemExit as end:
 
 
 def test_the_configuration_is_known_before_any_model_class_is_imported():
-    code = "import ctcl_hf, sys; from transformers import AutoConfig; config = AutoConfig.for_model('deeplabv3plus'); "
-    assert python(code + "print(type(config).__name__, 'timm' in sys.modules)") == "DeepLabV3PlusConfig False"
+    code = (
+        "import ctcl_hf, sys; from transformers import AutoConfig; config = "
+        "AutoConfig.for_model('deeplabv3plus'); "
+    )
+    assert (
+        python(code + "print(type(config).__name__, 'timm' in sys.modules)")
+        == "DeepLabV3PlusConfig False"
+    )
 
 
 def test_a_lazy_dict_takes_objects_as_well_and_imports_no_more_than_is_asked_for():
@@ -71,24 +89,33 @@ def test_a_lazy_dict_takes_objects_as_well_and_imports_no_more_than_is_asked_for
         values["broken"]
 
 
-PACKAGES = ["ctcl_hf", *(found.name for found in pkgutil.walk_packages(ctcl_hf.__path__, "ctcl_hf.") if found.ispkg)]
+PACKAGES = [
+    "ctcl_hf",
+    *(found.name for found in pkgutil.walk_packages(ctcl_hf.__path__, "ctcl_hf.") if found.ispkg),
+]
 
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_lazy_tables_name_modules_of_their_own_package(name):
-    """The contract of layers in pyproject.toml reads import statements: a string must not lead out of its room."""
+    """The contract of layers in pyproject.toml reads import statements: a string must not lead out
+    of its room.
+    """
     package = importlib.import_module(name)
     modules = list(vars(package).get("_HOME", {}).values())
     for table in vars(package).values():
         if isinstance(table, LazyDict) and table.package == name:
-            modules += [value.partition(":")[0] for value in table.data.values() if isinstance(value, str)]
+            modules += [
+                value.partition(":")[0] for value in table.data.values() if isinstance(value, str)
+            ]
     for module in modules:
         assert not module.startswith(".")
         assert find_spec(f".{module}", name) is not None, module
 
 
 def for_type_checkers(package) -> dict[str, str]:
-    """{name: module} of what a package imports under TYPE_CHECKING, each `as` itself, which makes it public there."""
+    """{name: module} of what a package imports under TYPE_CHECKING, each `as` itself, which makes
+    it public there.
+    """
     imports = [
         statement
         for node in ast.parse(Path(package.__file__).read_text(encoding="utf-8")).body

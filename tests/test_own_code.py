@@ -1,4 +1,6 @@
-"""Methods, data sets, students and protocols of a user's own file, FILE.py:NAME: nothing of the package is edited."""
+"""Methods, data sets, students and protocols of a user's own file, FILE.py:NAME: nothing of the
+package is edited.
+"""
 
 import importlib
 import json
@@ -22,8 +24,23 @@ from ctcl_hf.students.own import own_student
 CODE = Path(__file__).parent / "own_code"
 # As small as it gets, and without anything from the Hub.
 TINY = (
-    *("--recipe", "demo", "--dataset", "mine.py:build_halves", "--crop_size", "32", "--no_check_data"),
-    *("--per_device_train_batch_size", "2", "--per_device_eval_batch_size", "2", "--logging_steps", "1"),
+    *(
+        "--recipe",
+        "demo",
+        "--dataset",
+        "mine.py:build_halves",
+        "--crop_size",
+        "32",
+        "--no_check_data",
+    ),
+    *(
+        "--per_device_train_batch_size",
+        "2",
+        "--per_device_eval_batch_size",
+        "2",
+        "--logging_steps",
+        "1",
+    ),
     *("--vit_warmup_steps", "0", "--max_steps", "2", "--cpu_threads", "1", "--report_to", "none"),
 )
 OWN = (
@@ -33,15 +50,21 @@ OWN = (
 
 
 def new_process(folder, monkeypatch) -> None:
-    """Forgets all files that were run, as a command that is started anew does; what transformers knows stays."""
+    """Forgets all files that were run, as a command that is started anew does; what transformers
+    knows stays.
+    """
     for name, module in list(sys.modules.items()):
         if name != "plain_net" and str(getattr(module, "__file__", None)).startswith(str(folder)):
             del sys.modules[name]
     importlib.invalidate_caches()
     monkeypatch.setattr(registry, "_FILES", {})
     for entries in (METHODS, DATASETS, STUDENTS, PROTOCOLS):
-        built_in = {name: entry for name, entry in entries.data.items() if not registry.is_reference(name)}
-        monkeypatch.setattr(entries, "data", {name: built_in[name] for name in built_in if name != "plain_net"})
+        built_in = {
+            name: entry for name, entry in entries.data.items() if not registry.is_reference(name)
+        }
+        monkeypatch.setattr(
+            entries, "data", {name: built_in[name] for name in built_in if name != "plain_net"}
+        )
 
 
 @pytest.fixture
@@ -65,7 +88,9 @@ def refused(capsys, *argv) -> str:
 # ---- one run of them all ----
 
 
-def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_and_published(folder, monkeypatch):
+def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_and_published(
+    folder, monkeypatch
+):
     argv = [*TINY, *OWN, "--save_strategy", "steps", "--save_steps", "1", "--output_dir", "out"]
     assert complete(prepare(parse_arguments("", argv)))
     record = json.loads(Path("out/run.json").read_text())
@@ -75,7 +100,9 @@ def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_
     assert record["own_code"]["method"] == registry.origin_of(origin)
     assert record["own_code"]["cnn"].startswith("PlainStudent of mine.py, SHA-256 ")
     assert record["dataset_code"].startswith("build_halves of mine.py, SHA-256 ")
-    assert record["protocol"].startswith("left and right halves of images at 64x96 (Halves of mine.py, SHA-256 ")
+    assert record["protocol"].startswith(
+        "left and right halves of images at 64x96 (Halves of mine.py, SHA-256 "
+    )
     history = json.loads(Path("out/trainer_state.json").read_text())["log_history"]
     assert all("mutual_cnn" in log and "mutual_vit" in log for log in history if "loss" in log)
     assert Path("out/curves.png").is_file()
@@ -83,8 +110,12 @@ def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_
     assert "by a method of its authors' own (Mutual of mine.py, SHA-256 " in card
     assert "| data's code | build_halves of mine.py, SHA-256 " in card
 
-    # A student needs no file that names it: of a known architecture none at all, of a new one the model's alone.
-    assert SegformerForSemanticSegmentation.from_pretrained("out/vit").config.id2label == {0: "left", 1: "right"}
+    # A student needs no file that names it: of a known architecture none at all, of a new one the
+    # model's alone.
+    assert SegformerForSemanticSegmentation.from_pretrained("out/vit").config.id2label == {
+        0: "left",
+        1: "right",
+    }
     assert not list(Path("out/vit").glob("*.py"))
     assert [path.name for path in Path("out/cnn").glob("*.py")] == ["plain_net.py"]
     code = (
@@ -94,7 +125,9 @@ def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
     (folder / "out").rename(elsewhere / "out")
-    done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=elsewhere, capture_output=True, text=True
+    )
     assert done.stdout.strip().endswith("plain_net"), done.stderr
     (elsewhere / "out").rename(folder / "out")
 
@@ -103,13 +136,17 @@ def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_
     assert prepare(parse_arguments("", again)).checkpoint == "out/checkpoint-2"
     Path("mine.py").write_text(Path("mine.py").read_text() + "\n# changed\n")
     new_process(folder, monkeypatch)
-    with pytest.raises(ValueError, match=r"was written with other code of your own \(own_code\.method: Mutual of mine"):
+    with pytest.raises(
+        ValueError,
+        match=r"was written with other code of your own \(own_code\.method: Mutual of mine",
+    ):
         prepare(parse_arguments("", again))
 
     # Another's run, or one's own, names files that are not run for that.
     new_process(folder, monkeypatch)
     with pytest.raises(
-        ValueError, match=r"out was made with mine\.py\. If that is yours and may be run, say --own_code"
+        ValueError,
+        match=r"out was made with mine\.py\. If that is yours and may be run, say --own_code",
     ):
         measure(Path("out"), folder / "scratch", 1)
     assert not registry._FILES
@@ -121,8 +158,12 @@ def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_
     assert set(found[2]["cnn"]) == {"ce", "mutual"}
 
 
-def test_a_grid_takes_ones_own_method_and_refuses_results_of_it_before_it_was_changed(folder, monkeypatch, capsys):
-    """The row of a method that had been changed would have kept the results of what it was before."""
+def test_a_grid_takes_ones_own_method_and_refuses_results_of_it_before_it_was_changed(
+    folder, monkeypatch, capsys
+):
+    """The row of a method that had been changed would have kept the results of what it was
+    before.
+    """
     grid = ["--methods", "mine.py:Mutual --mutual 0.25", "--pair", "mine.py:PlainStudent+mit-b0"]
     monkeypatch.setattr(sys, "argv", ["ctcl-hf compare", *grid, *TINY, "--output_dir", "grid"])
     compare.main()
@@ -188,21 +229,57 @@ class D(Objective):
     [
         (("--method", "absent.py:Mutual"), "--method absent.py:Mutual: there is no file absent.py"),
         (("--method", "json.py:Mutual"), "the name of the module json is that of another one ("),
-        (("--method", "two.parts.py:Mutual"), "the name of the module two.parts has a dot. Call the file otherwise"),
-        (("--method", "broken.py:Mutual"), "broken.py, line 3: AttributeError: module 'ctcl_hf' has no attribute"),
-        (("--method", "mine.py:Mutul"), "expected FILE.py:NAME with a method of mine.py, which has Mutual. Did you me"),
-        (("--method", "mine.py"), "expected FILE.py:NAME with a method of mine.py, which has Mutual."),
-        (("--method", "mine.py:Halves"), "Halves is no method: expected a subclass of ctcl_hf.Objective"),
+        (
+            ("--method", "two.parts.py:Mutual"),
+            "the name of the module two.parts has a dot. Call the file otherwise",
+        ),
+        (
+            ("--method", "broken.py:Mutual"),
+            "broken.py, line 3: AttributeError: module 'ctcl_hf' has no attribute",
+        ),
+        (
+            ("--method", "mine.py:Mutul"),
+            "expected FILE.py:NAME with a method of mine.py, which has Mutual. Did you me",
+        ),
+        (
+            ("--method", "mine.py"),
+            "expected FILE.py:NAME with a method of mine.py, which has Mutual.",
+        ),
+        (
+            ("--method", "mine.py:Halves"),
+            "Halves is no method: expected a subclass of ctcl_hf.Objective",
+        ),
         (("--method", "names.py:ctcl"), "ctcl is the name of a method that ctcl_hf has"),
-        (("--method", "options.py:A"), "Unexplained.strength needs a default and a help: option(DEFAULT, HELP)"),
+        (
+            ("--method", "options.py:A"),
+            "Unexplained.strength needs a default and a help: option(DEFAULT, HELP)",
+        ),
         (("--method", "options.py:B"), "Undecorated must be a @dataclass(kw_only=True)"),
-        (("--method", "options.py:D"), "its Options must be a subclass of ctcl_hf.methods.MethodOptions"),
+        (
+            ("--method", "options.py:D"),
+            "its Options must be a subclass of ctcl_hf.methods.MethodOptions",
+        ),
         (("--dataset", "mine.py:Mutual"), "Mutual is no data set: expected a function of data_dir"),
-        (("--cnn", "mine.py:Mutual"), "Mutual is no family of students: expected a subclass of ctcl_hf.Student"),
-        (("--students", "mit-b0", "mine.py:Nobody"), "--students mine.py:Nobody: expected FILE.py:NAME with a family"),
-        (("--protocol", "mine.py:Mutual"), "Mutual is no protocol: expected a subclass of ctcl_hf.scoring.protocols"),
-        (("--method", "mine.py:Mutual", "--alpha", "2"), "--alpha has no effect on --method mine.py:Mutual"),
-        (("--method", "mine.py:Mutual", "--mutual", "-1"), "--mutual -1.0: a weight must not be negative"),
+        (
+            ("--cnn", "mine.py:Mutual"),
+            "Mutual is no family of students: expected a subclass of ctcl_hf.Student",
+        ),
+        (
+            ("--students", "mit-b0", "mine.py:Nobody"),
+            "--students mine.py:Nobody: expected FILE.py:NAME with a family",
+        ),
+        (
+            ("--protocol", "mine.py:Mutual"),
+            "Mutual is no protocol: expected a subclass of ctcl_hf.scoring.protocols",
+        ),
+        (
+            ("--method", "mine.py:Mutual", "--alpha", "2"),
+            "--alpha has no effect on --method mine.py:Mutual",
+        ),
+        (
+            ("--method", "mine.py:Mutual", "--mutual", "-1"),
+            "--mutual -1.0: a weight must not be negative",
+        ),
     ],
 )
 def test_what_is_wrong_with_ones_own_code_is_told_in_a_sentence(folder, capsys, argv, message):
@@ -213,7 +290,9 @@ def test_what_is_wrong_with_ones_own_code_is_told_in_a_sentence(folder, capsys, 
 
 def test_an_option_that_is_a_flag_of_every_run_is_refused(folder):
     (folder / "options.py").write_text(OTHERS["options.py"])
-    with pytest.raises(ValueError, match="its option seed cannot be a flag, as --seed is an argument of every run"):
+    with pytest.raises(
+        ValueError, match="its option seed cannot be a flag, as --seed is an argument of every run"
+    ):
         parse_arguments("test", ["--method", "options.py:C"])
 
 
@@ -227,8 +306,9 @@ def test_help_shows_the_options_of_ones_own_method(folder, capsys):
 
 def test_a_builder_of_ones_own_must_return_data_of_a_name_of_their_own(folder):
     (folder / "other_data.py").write_text(
-        "import dataclasses\nfrom mine import build_halves\n\n\ndef nothing(data_dir):\n    return data_dir\n\n\n"
-        "def camvid_again(data_dir):\n    return dataclasses.replace(build_halves(data_dir), name='camvid')\n"
+        "import dataclasses\nfrom mine import build_halves\n\n\ndef nothing(data_dir):\n    return "
+        "data_dir\n\n\ndef camvid_again(data_dir):\n    return "
+        "dataclasses.replace(build_halves(data_dir), name='camvid')\n"
     )
     for name, message in (
         ("nothing", "expected a ctcl_hf.SegmentationData, got NoneType"),
@@ -253,8 +333,15 @@ def test_a_student_that_nobody_could_load_is_refused(folder):
         "        return super().new(class_names[:1] * 2, image_size, from_scratch)\n"
     )
     for name, message in (
-        ("Lost", r"Config\.register_for_auto_class\(\) and Net\.register_for_auto_class\('AutoModelForSemanticSegm"),
-        ("Mistaken", "a folder of model_type 'segformer' is read as that of transformers' segformer"),
+        (
+            "Lost",
+            r"Config\.register_for_auto_class\(\) and "
+            r"Net\.register_for_auto_class\('AutoModelForSemanticSegm",
+        ),
+        (
+            "Mistaken",
+            "a folder of model_type 'segformer' is read as that of transformers' segformer",
+        ),
         ("Deaf", "its student knows the classes a, a, not a, b"),
     ):
         reference = f"other_students.py:{name}"
@@ -268,7 +355,10 @@ def test_what_a_record_names_is_never_run(folder):
         "from pathlib import Path\n\nPath('was_run').touch()\n\n\ndef build(data_dir): ...\n"
     )
     told = f"{folder / 'evil.py'}:build"
-    with pytest.raises(ValueError, match="is run where its user's command line names it, and this one was not named"):
+    with pytest.raises(
+        ValueError,
+        match="is run where its user's command line names it, and this one was not named",
+    ):
         DataArguments(dataset=told)
     (folder / "run" / "checkpoint-1").mkdir(parents=True)
     command = f"ctcl-hf train --dataset={told}"

@@ -1,4 +1,6 @@
-"""Whatever the shapes, classes, ignored pixels and regions: no crash, no NaN, and what must hold of each loss holds."""
+"""Whatever the shapes, classes, ignored pixels and regions: no crash, no NaN, and what must hold of
+each loss holds.
+"""
 
 import json
 import re
@@ -42,17 +44,27 @@ sides = st.integers(1, 9)
 
 @st.composite
 def batches(draw):
-    """Logits of two students, each at a size of its own, and labels with any share of them ignored."""
+    """Logits of two students, each at a size of its own, and labels with any share of them
+    ignored.
+    """
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     images, classes = draw(st.integers(1, 2)), draw(st.integers(2, 7))
-    height, width = draw(sides) * draw(st.sampled_from([1, 2, 4])), draw(sides) * draw(st.sampled_from([1, 2, 4]))
+    height, width = (
+        draw(sides) * draw(st.sampled_from([1, 2, 4])),
+        draw(sides) * draw(st.sampled_from([1, 2, 4])),
+    )
     dtype = draw(st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
     scale = draw(st.sampled_from([0.0, 1.0, 30.0, 1e4]))
     logits = [
-        (scale * torch.randn(images, classes, draw(sides), draw(sides), generator=generator)).to(dtype) for _ in "ab"
+        (scale * torch.randn(images, classes, draw(sides), draw(sides), generator=generator)).to(
+            dtype
+        )
+        for _ in "ab"
     ]
     labels = torch.randint(0, classes, (images, height, width), generator=generator)
-    labels[torch.rand(labels.shape, generator=generator) < draw(st.sampled_from([0.0, 0.3, 1.0]))] = IGNORE
+    labels[
+        torch.rand(labels.shape, generator=generator) < draw(st.sampled_from([0.0, 0.3, 1.0]))
+    ] = IGNORE
     return logits, labels, classes
 
 
@@ -64,12 +76,19 @@ def assert_good(mean, *inputs):
 
 
 @LARGE
-@given(batches(), st.sampled_from(["forward", "reverse"]), st.sampled_from([0.5, 1.0, 4.0]), st.data())
-def test_pixel_losses_of_any_batch_and_groups_are_finite_and_not_negative(batch, direction, temperature, data):
+@given(
+    batches(), st.sampled_from(["forward", "reverse"]), st.sampled_from([0.5, 1.0, 4.0]), st.data()
+)
+def test_pixel_losses_of_any_batch_and_groups_are_finite_and_not_negative(
+    batch, direction, temperature, data
+):
     logits, labels, classes = batch
     logits = [values.requires_grad_() for values in logits]
     group = data.draw(st.lists(st.integers(0, classes - 1), min_size=classes, max_size=classes))
-    groups = tuple(tuple(k for k in range(classes) if group[k] == g) for g in sorted(set(group), key=group.index))
+    groups = tuple(
+        tuple(k for k in range(classes) if group[k] == g)
+        for g in sorted(set(group), key=group.index)
+    )
     teaching = PixelTeaching((1, 0), selective=True, direction=direction, temperature=temperature)
     teaching = teaching._replace(groups=data.draw(st.sampled_from([None, (groups, groups)])))
     found = pixel_losses(logits, labels, IGNORE, teaching)
@@ -116,7 +135,9 @@ def test_baselines_of_any_batch_are_finite(batch, temperature):
     for find_share in (naive_share, linear_share):
         share = find_share(learner, peer, labels, IGNORE)
         assert 0 <= share <= 1 and not share.requires_grad
-    wanted = minimum_target([view.detach() for view in views], torch.where(labelled, labels, 0).unsqueeze(1))
+    wanted = minimum_target(
+        [view.detach() for view in views], torch.where(labelled, labels, 0).unsqueeze(1)
+    )
     assert torch.isfinite(wanted).all()
     assert_good(masked_mean(kl_map(views[0], wanted, "forward", temperature), labelled), learner)
 
@@ -130,11 +151,17 @@ def test_the_metric_of_any_batch_lies_between_0_and_1(batch):
     metric.add_batch(predictions=predictions, references=labels)
     scores = metric.compute(num_labels=classes, ignore_index=IGNORE)
     if (labels != IGNORE).any():
-        assert all(0 <= scores[key] <= 1 for key in ("mean_iou", "mean_accuracy", "overall_accuracy"))
+        assert all(
+            0 <= scores[key] <= 1 for key in ("mean_iou", "mean_accuracy", "overall_accuracy")
+        )
 
 
 @LARGE
-@given(st.dictionaries(st.text(max_size=9), st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=9))))
+@given(
+    st.dictionaries(
+        st.text(max_size=9), st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=9))
+    )
+)
 def test_options_of_any_kind_are_listed_on_a_card(options):
     text = _listed(options)
     assert isinstance(text, str) and all(key in text for key in options)
@@ -149,7 +176,9 @@ def test_any_share_is_shown_as_a_percentage_or_as_missing(share):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
@@ -197,12 +226,16 @@ def test_any_valid_configuration_comes_back_from_its_file(fields):
     again = DeepLabV3PlusConfig.from_dict(json.loads(config.to_json_string(use_diff=False)))
     assert again.to_dict() == config.to_dict()
     for key, value in fields.items():
-        assert getattr(again, key) == ({int(i): name for i, name in value.items()} if key == "id2label" else value)
+        assert getattr(again, key) == (
+            {int(i): name for i, name in value.items()} if key == "id2label" else value
+        )
 
 
 @settings(max_examples=300, deadline=None)
 @given(configurations, st.sampled_from([*FIELDS, "num_labels"]), json_values | st.floats())
-def test_any_value_of_a_configurations_field_is_sound_or_refused_by_the_fields_name(fields, name, value):
+def test_any_value_of_a_configurations_field_is_sound_or_refused_by_the_fields_name(
+    fields, name, value
+):
     try:
         config = configuration(fields | {name: value})
     except ValueError as error:
@@ -210,12 +243,16 @@ def test_any_value_of_a_configurations_field_is_sound_or_refused_by_the_fields_n
     else:
         again = configuration(config.to_dict())
         assert again.to_dict() == config.to_dict()
-        assert [type(again.id2label[i]) for i in range(again.num_labels)] == [str] * again.num_labels
+        assert [type(again.id2label[i]) for i in range(again.num_labels)] == [
+            str
+        ] * again.num_labels
 
 
 # ---- cards ----
 
-words = st.text(max_size=12) | st.sampled_from(["---", "a | b", "{{ x }}", "# a", "[a](b)", "`", "yes", "1e3", ": -"])
+words = st.text(max_size=12) | st.sampled_from(
+    ["---", "a | b", "{{ x }}", "# a", "[a](b)", "`", "yes", "1e3", ": -"]
+)
 shares = st.floats(0, 1) | st.just(float("nan"))
 
 
@@ -233,7 +270,11 @@ def records(draw):
     settings |= {"power": 1.0, "warmup_steps": 0}
     return {
         "students": {"cnn": student, "vit": student},
-        "method": {"name": "CTCL", "weights": {"cnn": {"ce": 1.0}}, "options": draw(st.dictionaries(words, words))},
+        "method": {
+            "name": "CTCL",
+            "weights": {"cnn": {"ce": 1.0}},
+            "options": draw(st.dictionaries(words, words)),
+        },
         "paper": None,
         "data": {"dataset": draw(st.none() | words), "classes": classes, "train": None},
         "dataset_title": draw(words),
@@ -256,26 +297,40 @@ def records(draw):
         "protocol": None,
         "control": {},
         "scores": {
-            split: {"images": 5, "students": {name: draw(st.fixed_dictionaries(scores)) for name in ("cnn", "vit")}}
+            split: {
+                "images": 5,
+                "students": {name: draw(st.fixed_dictionaries(scores)) for name in ("cnn", "vit")},
+            }
             for split in splits
         },
     }
 
 
 @LARGE
-@given(records(), st.none() | st.from_regex(r"[a-z0-9]([a-z0-9_]|[-.][a-z0-9]){0,9}/[a-z0-9]", fullmatch=True))
+@given(
+    records(),
+    st.none() | st.from_regex(r"[a-z0-9]([a-z0-9_]|[-.][a-z0-9]){0,9}/[a-z0-9]", fullmatch=True),
+)
 def test_a_card_of_any_names_is_read_again_and_its_tables_hold_together(recorded, repo_id):
     card = render(recorded, "cnn", {"cnn": Repository(repo_id)} if repo_id else {})
     with tempfile.TemporaryDirectory() as folder:
         card.save(Path(folder) / "README.md")
         again = ModelCard.load(Path(folder) / "README.md")
     assert again.data.to_dict() == card.data.to_dict()
-    license, dataset = (" ".join((recorded[key] or "").split()) for key in ("license", "dataset_id"))
+    license, dataset = (
+        " ".join((recorded[key] or "").split()) for key in ("license", "dataset_id")
+    )
     assert again.data.license == license
     assert again.data.datasets == ([dataset] if dataset else None)
     rows = [line for line in again.text.split("\n") if line.startswith("|")]
-    final = [split for split in recorded["scores"] if split.split("_")[0] != "eval"] or list(recorded["scores"])
+    final = [split for split in recorded["scores"] if split.split("_")[0] != "eval"] or list(
+        recorded["scores"]
+    )
     scored = len(final)
-    expected = [5] * (2 + 2 * scored) + [1 + scored] * (2 + len(recorded["data"]["classes"])) if scored else []
+    expected = (
+        [5] * (2 + 2 * scored) + [1 + scored] * (2 + len(recorded["data"]["classes"]))
+        if scored
+        else []
+    )
     cells = [len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows]
     assert cells[: len(expected)] == expected and set(cells[len(expected) :]) == {2}

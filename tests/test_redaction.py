@@ -61,7 +61,9 @@ def test_the_secrets_of_the_environment_are_taken_out_wherever_they_come_up(monk
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     monkeypatch.setenv("SHORT_TOKEN", "cnn")
     write_whole(tmp_path / "run.json", '{"name": "sup3r-secret of hf_writer", "student": "cnn"}')
-    assert (tmp_path / "run.json").read_text() == '{"name": "REDACTED of REDACTED", "student": "cnn"}'
+    assert (
+        tmp_path / "run.json"
+    ).read_text() == '{"name": "REDACTED of REDACTED", "student": "cnn"}'
 
 
 def test_a_recorded_command_holds_no_token(capsys):
@@ -75,14 +77,22 @@ def test_a_recorded_command_holds_no_token(capsys):
 
 def test_trackers_are_given_arguments_without_secrets(tmp_path):
     url = "https://me:word@hub.example"
-    arguments = CTCLArguments(str(tmp_path), hub_token="hf_writer", run_name=url, use_cpu=True, report_to="none")
-    for told in (arguments.to_json_string(), str(arguments.to_sanitized_dict()), str(arguments.to_dict())):
+    arguments = CTCLArguments(
+        str(tmp_path), hub_token="hf_writer", run_name=url, use_cpu=True, report_to="none"
+    )
+    for told in (
+        arguments.to_json_string(),
+        str(arguments.to_sanitized_dict()),
+        str(arguments.to_dict()),
+    ):
         assert "https://hub.example" in told and "word@" not in told and "hf_writer" not in told
     assert arguments.run_name == url
 
 
 def test_the_address_of_a_hub_is_shown_without_its_password(monkeypatch):
-    """HF_ENDPOINT with a password went into the students' cards, the run's output and its errors."""
+    """HF_ENDPOINT with a password went into the students' cards, the run's output and its
+    errors.
+    """
     monkeypatch.setattr(constants, "ENDPOINT", "https://me:word@hub.example")
     assert shown_endpoint() == "https://hub.example"
     assert Repository("me/cnn").url == "https://hub.example/me/cnn"
@@ -92,7 +102,10 @@ def test_the_address_of_a_hub_is_shown_without_its_password(monkeypatch):
 
     with pytest.raises(ConnectionError) as error:
         _answered(unreachable)
-    assert str(error.value) == "https://hub.example cannot be reached: no route through http://proxy:80"
+    assert (
+        str(error.value)
+        == "https://hub.example cannot be reached: no route through http://proxy:80"
+    )
     with pytest.raises(SystemExit) as ended:
         fail("no https://me:word@hub.example")
     assert str(ended.value).endswith("error: no https://hub.example")
@@ -107,7 +120,9 @@ def test_every_text_file_is_written_where_secrets_are_taken_out():
 
 def test_the_hubs_address_is_never_shown_as_it_is():
     package = Path(ctcl_hf.__file__).parent
-    found = [path.name for path in package.rglob("*.py") if "{constants.ENDPOINT}" in path.read_text()]
+    found = [
+        path.name for path in package.rglob("*.py") if "{constants.ENDPOINT}" in path.read_text()
+    ]
     assert found == []
 
 

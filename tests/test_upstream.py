@@ -1,4 +1,6 @@
-"""The seams of docs/upstream.md are in the installed libraries, and none of Trainer's is missing there."""
+"""The seams of docs/upstream.md are in the installed libraries, and none of Trainer's is missing
+there.
+"""
 
 import ast
 import inspect
@@ -17,12 +19,22 @@ from ctcl_hf.training.saving import PairCheckpoints
 
 PAGE = Path(__file__).parents[1] / "docs" / "upstream.md"
 SEAM = re.compile(r"^\| `([\w.]+)(?:\(([\w, ]*)\))?` \|", re.MULTILINE)
-SEAMS = {name: parameters.split(", ") if parameters else [] for name, parameters in SEAM.findall(PAGE.read_text())}
-OF_TRAINER = {name.removeprefix("transformers.Trainer.") for name in SEAMS if name.startswith("transformers.Trainer.")}
+SEAMS = {
+    name: parameters.split(", ") if parameters else []
+    for name, parameters in SEAM.findall(PAGE.read_text())
+}
+OF_TRAINER = {
+    name.removeprefix("transformers.Trainer.")
+    for name in SEAMS
+    if name.startswith("transformers.Trainer.")
+}
 
 
 def upstream(name: str) -> object:
-    """The object of that name; None for what a class gives its instances alone. AttributeError if there is neither."""
+    """The object of that name; None for what a class gives its instances alone.
+
+    AttributeError if there is neither.
+    """
     library, *parts = name.split(".")
     found: object = import_module(library)
     for part in parts:
@@ -54,7 +66,11 @@ def test_what_is_relied_on_exists_upstream_and_takes_these_parameters(name):
 
 def test_every_method_of_trainer_that_is_overridden_is_listed():
     own = {*vars(CTCLTrainer), *vars(PairCheckpoints)}
-    overridden = {name for name in own & {*vars(Trainer)} if callable(getattr(Trainer, name)) and name[:2] != "__"}
+    overridden = {
+        name
+        for name in own & {*vars(Trainer)}
+        if callable(getattr(Trainer, name)) and name[:2] != "__"
+    }
     assert overridden - OF_TRAINER == set()
 
 
@@ -64,12 +80,16 @@ def test_every_private_name_of_trainer_that_is_used_is_listed():
     used, assigned = set(), set()
     for module in (ctcl_hf.training.trainer, ctcl_hf.training.saving):
         for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
-            if isinstance(node, ast.Attribute) and re.fullmatch(r"(self|super\(\))\._\w+", ast.unparse(node)):
+            if isinstance(node, ast.Attribute) and re.fullmatch(
+                r"(self|super\(\))\._\w+", ast.unparse(node)
+            ):
                 (assigned if isinstance(node.ctx, ast.Store) else used).add(node.attr)
     assert used - assigned - own - OF_TRAINER - {"__init__"} == set()
 
 
-@pytest.mark.parametrize("name", sorted(OF_TRAINER & ({*vars(CTCLTrainer)} | {*vars(PairCheckpoints)})))
+@pytest.mark.parametrize(
+    "name", sorted(OF_TRAINER & ({*vars(CTCLTrainer)} | {*vars(PairCheckpoints)}))
+)
 def test_an_override_takes_what_trainer_passes(name):
     """In the same order, by the same names, or as *args and **kwargs."""
     ours = inspect.signature(getattr(CTCLTrainer, name)).parameters

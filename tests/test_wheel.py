@@ -1,4 +1,6 @@
-"""The wheel, installed where nothing of the checkout is: the command that it brings does all that the README says."""
+"""The wheel, installed where nothing of the checkout is: the command that it brings does all that
+the README says.
+"""
 
 import os
 import shutil
@@ -27,7 +29,16 @@ def wheel(tmp_path_factory):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder / "dist", folder]
+    build = [
+        *pip,
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        folder / "dist",
+        folder,
+    ]
     subprocess.run(build, check=True)
     (built,) = (folder / "dist").glob("*.whl")
     return built
@@ -39,9 +50,18 @@ def installed(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("away")
     venv.create(folder / "venv", symlinks=True)
     python = folder / "venv" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", python]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--python",
+        python,
+    ]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", wheel], check=True)
-    # The dependencies' folder. Its own .pth files are not read from here: a package installed for editing stays away.
+    # The dependencies' folder. Its own .pth files are not read from here: a package installed for
+    # editing stays away.
     (own,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -67,13 +87,27 @@ def test_the_wheels_command_trains_predicts_evaluates_and_exports_away_from_the_
     assert found.is_relative_to(folder)
     for usage in (run("ctcl-hf", "--help"), run("python", "-m", "ctcl_hf")):
         assert "usage: ctcl-hf COMMAND" in usage and "  train " in usage
-    steps = ("--max_steps", 2, "--eval_strategy", "no", "--save_strategy", "no", "--output_dir", "run")
+    steps = (
+        "--max_steps",
+        2,
+        "--eval_strategy",
+        "no",
+        "--save_strategy",
+        "no",
+        "--output_dir",
+        "run",
+    )
     assert "| mIoU " in run("ctcl-hf", "train", *TINY, *steps)
     street = found.parent / "publishing" / "space" / "images" / "street-1.jpg"
     run("ctcl-hf", "predict", street, "--model", "run/vit")
     assert PIL.Image.open(folder / "predictions" / "figure" / "street-1.png").size[0] > 300
-    scored = run("ctcl-hf", "evaluate", "run/cnn", "--dataset", "synthetic", "--use_cpu", "--workers", 0)
-    assert "| mIoU " in scored and (folder / "evaluation" / "run-cnn-synthetic-validation" / "results.json").is_file()
+    scored = run(
+        "ctcl-hf", "evaluate", "run/cnn", "--dataset", "synthetic", "--use_cpu", "--workers", 0
+    )
+    assert (
+        "| mIoU " in scored
+        and (folder / "evaluation" / "run-cnn-synthetic-validation" / "results.json").is_file()
+    )
     run("ctcl-hf", "export", "run/vit", "--output", "vit.onnx", "--size", 64, 64)
     session = onnxruntime.InferenceSession(folder / "vit.onnx", providers=["CPUExecutionProvider"])
     assert [given.name for given in session.get_inputs()] == ["pixel_values"]
@@ -86,7 +120,8 @@ from importlib.resources import files
 space = files("ctcl_hf.publishing") / "space"
 names = {path.name for path in space.iterdir()} - {"__pycache__"}
 print(*sorted(names), (files("ctcl_hf.publishing") / "student.md").is_file())
-print(*sorted(path.name for path in files("ctcl_hf.runs.page").iterdir() if path.name.endswith(".html")))
+pages = (path.name for path in files("ctcl_hf.runs.page").iterdir())
+print(*sorted(name for name in pages if name.endswith(".html")))
 """
     published, pages = run("python", "-c", code).splitlines()
     assert published == "README.md app.py images requirements.txt True"

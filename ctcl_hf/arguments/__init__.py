@@ -1,1 +1,4 @@
-"""The arguments of a run, each documented once, and the command line. Imported without torch, but for `training`."""
+"""The arguments of a run, each documented once, and the command line.
+
+Imported without torch, but for `training`.
+"""

@@ -1,4 +1,7 @@
-"""Arguments about data, each documented once. Imported without torch, so that --help answers at once."""
+"""Arguments about data, each documented once.
+
+Imported without torch, so that --help answers at once.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,74 +28,110 @@ class DatasetArguments:
 
     dataset: str = field(
         default="camvid",
-        metadata={"help": "Benchmark, or a builder of your own, FILE.py:NAME.", "choices": DATASETS},
+        metadata={
+            "help": "Benchmark, or a builder of your own, FILE.py:NAME.",
+            "choices": DATASETS,
+        },
     )
     data_dir: str | None = field(
-        default=None, metadata={"help": "Folder with a local copy; CamVid is downloaded once without one."}
+        default=None,
+        metadata={"help": "Folder with a local copy; CamVid is downloaded once without one."},
     )
     skip_bad: bool = field(
         default=False,
         metadata={
-            "help": "Leave out what cannot be used, and count it: files that cannot be read, masks of another size or "
-            "with other ids, and in data of your own images without a mask and masks without an image."
+            "help": "Leave out what cannot be used, and count it: files that cannot be read, masks "
+            "of another size or with other ids, and in data of your own images without a mask and "
+            "masks without an image."
         },
     )
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "Data of your own in place of --dataset: a Hub id, a folder that `ctcl-hf prepare` wrote, or one "
-            "with train/images/, train/masks/, validation/images/, validation/masks/. What follows is for such data "
-            "alone."
+            "help": "Data of your own in place of --dataset: a Hub id, a folder that `ctcl-hf "
+            "prepare` wrote, or one with train/images/, train/masks/, validation/images/, "
+            "validation/masks/. What follows is for such data alone."
         },
     )
-    image_column: str | None = field(default=None, metadata={"help": "Column of images. Default: found by its name."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of masks. Default: found by its name."})
-    train_split: str | None = field(default=None, metadata={"help": "Split to train on. Default: train."})
-    validation_split: str | None = field(
-        default=None, metadata={"help": "Split to validate on. Default: validation, val, valid or dev."}
+    image_column: str | None = field(
+        default=None, metadata={"help": "Column of images. Default: found by its name."}
     )
-    test_split: str | None = field(default=None, metadata={"help": "Split to test on at the end. Default: test."})
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column of masks. Default: found by its name."}
+    )
+    train_split: str | None = field(
+        default=None, metadata={"help": "Split to train on. Default: train."}
+    )
+    validation_split: str | None = field(
+        default=None,
+        metadata={"help": "Split to validate on. Default: validation, val, valid or dev."},
+    )
+    test_split: str | None = field(
+        default=None, metadata={"help": "Split to test on at the end. Default: test."}
+    )
     validation_share: float | None = field(
         default=None,
-        metadata={"help": "Share of the training images to hold out, where there is no split to validate on."},
+        metadata={
+            "help": "Share of the training images to hold out, where there is no split to validate "
+            "on."
+        },
     )
     class_names: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Names of the classes in the order of their ids, or one file with them (id2label.json, a text with "
-            "a line for each, or a tool's list). Default: such a file beside the data, or the palette's."
+            "help": "Names of the classes in the order of their ids, or one file with them "
+            "(id2label.json, a text with a line for each, or a tool's list). Default: such a file "
+            "beside the data, or the palette's."
         },
     )
     palette: str | None = field(
         default=None,
         metadata={
-            "help": 'JSON of class colours, {"road": [128, 64, 128], "ignored": [0, 0, 0]}, or a tool\'s list: needed '
+            "help": 'JSON of class colours, {"road": [128, 64, 128], "ignored": [0, 0, 0]}, or a '
+            "tool's list: needed "
             "to read masks of colours. Default: palette.json or such a list beside the data."
         },
     )
     label_map: list[str] | None = field(
-        default=None, metadata={"help": "Ids in the masks that stand for others, such as 3:0 4:255 (255: not scored)."}
+        default=None,
+        metadata={
+            "help": "Ids in the masks that stand for others, such as 3:0 4:255 (255: not scored)."
+        },
     )
-    ignore_index: int | None = field(default=None, metadata={"help": "Id in the masks that is not scored, beside 255."})
+    ignore_index: int | None = field(
+        default=None, metadata={"help": "Id in the masks that is not scored, beside 255."}
+    )
     reduce_labels: bool = field(
-        default=False, metadata={"help": "Id 0 in the masks is not scored, and ids 1..K are classes 0..K-1."}
+        default=False,
+        metadata={"help": "Id 0 in the masks is not scored, and ids 1..K are classes 0..K-1."},
     )
 
     image_folder: str | None = field(
-        default=None, metadata={"help": "Name of the folders of images. Default: images, img, JPEGImages, ..."}
+        default=None,
+        metadata={"help": "Name of the folders of images. Default: images, img, JPEGImages, ..."},
     )
     mask_folder: str | None = field(
-        default=None, metadata={"help": "Name of the folders of masks. Default: masks, labels, annotations, ..."}
+        default=None,
+        metadata={"help": "Name of the folders of masks. Default: masks, labels, annotations, ..."},
     )
     mask_ending: str | None = field(
-        default=None, metadata={"help": "What masks' names have beyond their images', such as _mask. Default: found."}
+        default=None,
+        metadata={
+            "help": "What masks' names have beyond their images', such as _mask. Default: found."
+        },
     )
     streaming: bool = field(
         default=False,
-        metadata={"help": "Read Parquet where it lies, on the Hub or on a disk, instead of copying it into the cache."},
+        metadata={
+            "help": "Read Parquet where it lies, on the Hub or on a disk, instead of copying it "
+            "into the cache."
+        },
     )
     shuffle_buffer: int = field(
-        default=1000, metadata={"help": "Images that --streaming shuffles together, and keeps in memory, encoded."}
+        default=1000,
+        metadata={
+            "help": "Images that --streaming shuffles together, and keeps in memory, encoded."
+        },
     )
 
     def __post_init__(self):
@@ -100,7 +139,10 @@ class DatasetArguments:
 
     def _checks(self) -> list[tuple[bool, str]]:
         checks = [
-            (self.dataset not in DATASETS, f"--dataset {self.dataset}: {DATASETS.refusal(self.dataset)}."),
+            (
+                self.dataset not in DATASETS,
+                f"--dataset {self.dataset}: {DATASETS.refusal(self.dataset)}.",
+            ),
             (
                 self.validation_share is not None and not 0 < self.validation_share < 1,
                 f"--validation_share {self.validation_share}: expected a share between 0 and 1.",
@@ -111,18 +153,28 @@ class DatasetArguments:
             ),
             (
                 self.dataset_name is not None and self.data_dir is not None,
-                f"--data_dir {self.data_dir} goes with --dataset; a folder of your own is --dataset_name FOLDER.",
+                f"--data_dir {self.data_dir} goes with --dataset; a folder of your own is "
+                "--dataset_name FOLDER.",
             ),
-            (self.skip_bad and self.streaming, "--skip_bad reads every file, and does not go with --streaming."),
+            (
+                self.skip_bad and self.streaming,
+                "--skip_bad reads every file, and does not go with --streaming.",
+            ),
         ]
         for pair in self.label_map or []:
             old, _, new = pair.partition(":")
             is_pair = old.isdecimal() and new.isdecimal()
-            checks.append((not is_pair, f"--label_map {pair}: expected OLD:NEW, two ids such as 3:255."))
+            checks.append(
+                (not is_pair, f"--label_map {pair}: expected OLD:NEW, two ids such as 3:255.")
+            )
         if self.dataset_name is None:
-            defaults = {option.name: option.default for option in dataclasses.fields(DatasetArguments)}
+            defaults = {
+                option.name: option.default for option in dataclasses.fields(DatasetArguments)
+            }
             given = [option for option, value in self._own().items() if value != defaults[option]]
-            checks += [(True, f"--{option} has no effect without --dataset_name.") for option in given]
+            checks += [
+                (True, f"--{option} has no effect without --dataset_name.") for option in given
+            ]
         return checks
 
     def _own(self) -> dict:
@@ -131,13 +183,19 @@ class DatasetArguments:
         return {name: getattr(self, name) for name in names[names.index("dataset_name") + 1 :]}
 
     def load(self, names: Sequence[str] = ()) -> "SegmentationData":
-        """The data, whose classes are called `names` where nothing says it. ValueError or OSError: what is wrong."""
+        """The data, whose classes are called `names` where nothing says it.
+
+        ValueError or OSError: what is wrong.
+        """
         if self.dataset_name is None:
             return self._benchmark()
         from ..data import build_own
 
         pairs = [pair.split(":") for pair in self.label_map or []]
-        own = self._own() | {"label_map": {int(old): int(new) for old, new in pairs}, "names_of_model": names}
+        own = self._own() | {
+            "label_map": {int(old): int(new) for old, new in pairs},
+            "names_of_model": names,
+        }
         own["skip_unpaired"] = self.skip_bad
         return build_own(self.dataset_name, **own)
 
@@ -148,12 +206,14 @@ class DatasetArguments:
 
             if not isinstance(data, SegmentationData):
                 raise ValueError(
-                    f"--dataset {self.dataset}: expected a ctcl_hf.SegmentationData, got {type(data).__name__}."
+                    f"--dataset {self.dataset}: expected a ctcl_hf.SegmentationData, got "
+                    f"{type(data).__name__}."
                 )
             if data.name in DATASETS:
                 raise ValueError(
-                    f"--dataset {self.dataset}: it calls its data {data.name!r}, as a benchmark of ctcl_hf is called. "
-                    "Call it otherwise: cards, tables and repositories are named after it."
+                    f"--dataset {self.dataset}: it calls its data {data.name!r}, as a benchmark of "
+                    "ctcl_hf is called. Call it otherwise: cards, tables and repositories are "
+                    "named after it."
                 )
         return data
 
@@ -165,23 +225,33 @@ class ProtocolArguments:
     protocol: str | None = field(
         default=None,
         metadata={
-            "help": "How images are scored: whole; the centre crop; a sliding window; or as one of your own says, "
-            "FILE.py:NAME. Default: the benchmark's, and whole for others.",
+            "help": "How images are scored: whole; the centre crop; a sliding window; or as one of "
+            "your own says, FILE.py:NAME. Default: the benchmark's, and whole for others.",
             "choices": PROTOCOLS,
         },
     )
     window: list[int] | None = field(
         default=None,
-        metadata={"help": "HEIGHT WIDTH in pixels of the centre crop or of the sliding window (one number: a square)."},
+        metadata={
+            "help": "HEIGHT WIDTH in pixels of the centre crop or of the sliding window (one "
+            "number: a square)."
+        },
     )
     stride: list[int] | None = field(
-        default=None, metadata={"help": "HEIGHT WIDTH in pixels from window to window. Default: two thirds of it."}
+        default=None,
+        metadata={
+            "help": "HEIGHT WIDTH in pixels from window to window. Default: two thirds of it."
+        },
     )
     scales: list[float] = field(
         default_factory=lambda: [1.0],
-        metadata={"help": "Scales of the image whose probabilities are averaged, such as 0.75 1.0 1.25."},
+        metadata={
+            "help": "Scales of the image whose probabilities are averaged, such as 0.75 1.0 1.25."
+        },
     )
-    flip: bool = field(default=False, metadata={"help": "Average with the mirrored image's probabilities."})
+    flip: bool = field(
+        default=False, metadata={"help": "Average with the mirrored image's probabilities."}
+    )
 
     def __post_init__(self):
         _problems(self._protocol_checks())
@@ -202,11 +272,17 @@ class ProtocolArguments:
             if sides is not None and len(sides) == 1:
                 setattr(self, name, sides := sides * 2)
             is_wrong = sides is not None and (len(sides) != 2 or min(sides) <= 0)
-            checks.append((is_wrong, f"--{name} {' '.join(map(str, sides or []))}: expected HEIGHT WIDTH."))
+            checks.append(
+                (is_wrong, f"--{name} {' '.join(map(str, sides or []))}: expected HEIGHT WIDTH.")
+            )
         return checks
 
-    def build_protocol(self, usual: str, image_size: tuple[int, int] | None, window: tuple[int, int]) -> "Protocol":
-        """The protocol, by name or the `usual` one, on images of a size; `window` is for those that have one."""
+    def build_protocol(
+        self, usual: str, image_size: tuple[int, int] | None, window: tuple[int, int]
+    ) -> "Protocol":
+        """The protocol, by name or the `usual` one, on images of a size; `window` is for those that
+        have one.
+        """
         from ..scoring.protocols import Protocol
 
         name = self.protocol or usual
@@ -232,23 +308,38 @@ class DataArguments(ProtocolArguments, DatasetArguments):
 
     image_size: list[int] | None = field(
         default=None,
-        metadata={"help": "HEIGHT WIDTH in pixels to which images are resized (scale 1). Default: the data set's own."},
+        metadata={
+            "help": "HEIGHT WIDTH in pixels to which images are resized (scale 1). Default: the "
+            "data set's own."
+        },
     )
     crop_size: list[int] = field(
         default_factory=lambda: [512, 512],
-        metadata={"help": "HEIGHT WIDTH in pixels of a training crop, multiples of 32 (one number: a square)."},
+        metadata={
+            "help": "HEIGHT WIDTH in pixels of a training crop, multiples of 32 (one number: a "
+            "square)."
+        },
     )
     scale_range: list[float] = field(
-        default_factory=lambda: [0.5, 2.0], metadata={"help": "Smallest and largest scale of training images."}
+        default_factory=lambda: [0.5, 2.0],
+        metadata={"help": "Smallest and largest scale of training images."},
     )
-    photometric: bool = field(default=False, metadata={"help": "Jitter brightness, contrast, saturation and hue."})
+    photometric: bool = field(
+        default=False, metadata={"help": "Jitter brightness, contrast, saturation and hue."}
+    )
     max_train_samples: int | None = field(
-        default=None, metadata={"help": "Training images to use, spread evenly over all, for a quick try."}
+        default=None,
+        metadata={"help": "Training images to use, spread evenly over all, for a quick try."},
     )
     max_eval_samples: int | None = field(
-        default=None, metadata={"help": "The same of every split that is scored. Its numbers are then no benchmark's."}
+        default=None,
+        metadata={
+            "help": "The same of every split that is scored. Its numbers are then no benchmark's."
+        },
     )
-    check_data: bool = field(default=True, metadata={"help": "The reading of every file once before training."})
+    check_data: bool = field(
+        default=True, metadata={"help": "The reading of every file once before training."}
+    )
 
     def __post_init__(self):
         if len(self.crop_size) == 1:
@@ -258,17 +349,23 @@ class DataArguments(ProtocolArguments, DatasetArguments):
                 *self._checks(),
                 *self._protocol_checks(),
                 (
-                    len(self.crop_size) != 2 or any(side <= 0 or side % 32 for side in self.crop_size),
-                    f"--crop_size {' '.join(map(str, self.crop_size))}: expected HEIGHT WIDTH, both multiples of 32 "
-                    "(the deepest stride), so that both students' features cover the same pixels.",
+                    len(self.crop_size) != 2
+                    or any(side <= 0 or side % 32 for side in self.crop_size),
+                    f"--crop_size {' '.join(map(str, self.crop_size))}: expected HEIGHT WIDTH, "
+                    "both multiples of 32 (the deepest stride), so that both students' features "
+                    "cover the same pixels.",
                 ),
                 (
-                    self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) <= 0),
-                    f"--image_size {' '.join(map(str, self.image_size or []))}: expected HEIGHT WIDTH.",
+                    self.image_size is not None
+                    and (len(self.image_size) != 2 or min(self.image_size) <= 0),
+                    f"--image_size {' '.join(map(str, self.image_size or []))}: expected HEIGHT "
+                    "WIDTH.",
                 ),
                 (
-                    len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1],
-                    f"--scale_range {' '.join(map(str, self.scale_range))}: expected 0 < MIN <= MAX.",
+                    len(self.scale_range) != 2
+                    or not 0 < self.scale_range[0] <= self.scale_range[1],
+                    f"--scale_range {' '.join(map(str, self.scale_range))}: expected 0 < MIN <= "
+                    "MAX.",
                 ),
                 *self._checks_of_numbers(),
             ]
@@ -277,14 +374,24 @@ class DataArguments(ProtocolArguments, DatasetArguments):
     def _checks_of_numbers(self) -> list[tuple[bool, str]]:
         given = {name: getattr(self, name) for name in ("max_train_samples", "max_eval_samples")}
         checks = [
-            (number is not None and number < 1, f"--{name} {number}: at least 1.") for name, number in given.items()
+            (number is not None and number < 1, f"--{name} {number}: at least 1.")
+            for name, number in given.items()
         ]
         streams = self.streaming and any(number is not None for number in given.values())
-        return [*checks, (streams, "--max_train_samples and --max_eval_samples do not go with --streaming.")]
+        return [
+            *checks,
+            (streams, "--max_train_samples and --max_eval_samples do not go with --streaming."),
+        ]
 
     def load(self, names: Sequence[str] = ()) -> "SegmentationData":
-        """The data, of each split as many images as are to be used. ValueError or OSError as in `DatasetArguments`."""
+        """The data, of each split as many images as are to be used.
+
+        ValueError or OSError as in `DatasetArguments`.
+        """
         data = super().load(names)
-        wanted = {split: self.max_train_samples if split == "train" else self.max_eval_samples for split in data.splits}
+        wanted = {
+            split: self.max_train_samples if split == "train" else self.max_eval_samples
+            for split in data.splits
+        }
         data = data.part({split: number for split, number in wanted.items() if number is not None})
         return data.without_bad() if self.skip_bad else data

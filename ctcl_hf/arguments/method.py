@@ -1,6 +1,7 @@
 """Arguments about methods: which one, who teaches, and every method's own options as flags.
 
-What options there are stands beside each method, in `methods/`. Imported without torch, so that --help answers at once.
+What options there are stands beside each method, in `methods/`. Imported without torch, so that
+--help answers at once.
 """
 
 import dataclasses
@@ -31,16 +32,18 @@ class MethodArguments:
         default=None,
         metadata={
             "help": "Output folder of a finished --method vanilla run, whose frozen students teach "
-            f"({', '.join(_learning_from('needed'))}; {', '.join(_learning_from('optional'))}, which without it learn "
-            "from each other)."
+            f"({', '.join(_learning_from('needed'))}; {', '.join(_learning_from('optional'))}, "
+            "which without it learn from each other)."
         },
     )
 
     class_weights: str | None = field(
         default=None,
         metadata={
-            "help": "Weights of the classes in the students' cross entropies: balanced, which is inverse to their "
-            'shares of the labelled training pixels, or a JSON file, {"road": 0.5, "car": 2}, with each class. What '
+            "help": "Weights of the classes in the students' cross entropies: balanced, which is "
+            "inverse to their "
+            'shares of the labelled training pixels, or a JSON file, {"road": 0.5, "car": 2}, with '
+            "each class. What "
             "students teach each other stays without weights."
         },
     )
@@ -53,8 +56,9 @@ class MethodArguments:
             raise ValueError(f"--teachers has no effect on --method {self.method}.")
         if learns_from == "needed" and self.teachers is None:
             raise ValueError(
-                f"--method {self.method} needs --teachers FOLDER: students that were trained before. This trains "
-                "them: ctcl-hf train --method vanilla --output_dir FOLDER, on the same data."
+                f"--method {self.method} needs --teachers FOLDER: students that were trained "
+                "before. This trains them: ctcl-hf train --method vanilla --output_dir FOLDER, on "
+                "the same data."
             )
 
 
@@ -62,23 +66,29 @@ def own_options(method: str) -> type[MethodOptions]:
     """The method's options as a group of arguments; none of a method that there is not."""
     kind = options_of(method) if method in METHODS else MethodOptions
     return make_dataclass(
-        kind.__name__, [], bases=(kind,), namespace={"_argument_group_name": f"options of --method {method}"}
+        kind.__name__,
+        [],
+        bases=(kind,),
+        namespace={"_argument_group_name": f"options of --method {method}"},
     )
 
 
 def check_options(method: str, names: Collection[str], *groups: type) -> None:
-    """ValueError if an option of the method has one of these names, or that of an argument of one of the groups."""
+    """ValueError if an option of the method has one of these names, or that of an argument of one
+    of the groups.
+    """
     taken = {*names, *(argument.name for group in groups for argument in dataclasses.fields(group))}
     for option in dataclasses.fields(own_options(method)):
         if option.name in taken:
             raise ValueError(
-                f"--method {method}: its option {option.name} cannot be a flag, as --{option.name} is an argument of "
-                "every run. Call it otherwise."
+                f"--method {method}: its option {option.name} cannot be a flag, as --{option.name} "
+                "is an argument of every run. Call it otherwise."
             )
 
 
 def options_of_others(method: str) -> type:
-    """A group of the options that only other methods have. The help of each says whose they are, by default.
+    """A group of the options that only other methods have. The help of each says whose they are, by
+    default.
 
     Those of a user's own file are nobody else's: another run of this process may have named it.
     """
@@ -93,7 +103,11 @@ def options_of_others(method: str) -> type:
                 owners.setdefault(option.name, {}).setdefault(str(option.default), []).append(other)
     fields = []
     for name, (hint, option) in declared.items():
-        defaults = "; ".join(f"{', '.join(methods)}: {default}" for default, methods in owners[name].items())
+        defaults = "; ".join(
+            f"{', '.join(methods)}: {default}" for default, methods in owners[name].items()
+        )
         metadata = {"help": f"{option.metadata['help']} ({defaults})"}
         fields.append((name, hint, field(default=option.default, metadata=metadata)))
-    return make_dataclass("OptionsOfOthers", fields, namespace={"_argument_group_name": "options of other methods"})
+    return make_dataclass(
+        "OptionsOfOthers", fields, namespace={"_argument_group_name": "options of other methods"}
+    )

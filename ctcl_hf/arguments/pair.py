@@ -13,7 +13,8 @@ OPTIMIZERS = ("sgd", "adamw")
 class OptimizationArguments:
     """How each family of students is optimised. Defaults: see `CTCLArguments`.
 
-    What is named after CNNs is for every student that SGD trains, and what is named after ViTs for AdamW's.
+    What is named after CNNs is for every student that SGD trains, and what is named after ViTs for
+    AdamW's.
     """
 
     _argument_group_name = "optimisation"
@@ -21,49 +22,73 @@ class OptimizationArguments:
     cnn_lr: float = field(default=0.0025, metadata={"help": "Peak learning rate of a CNN (SGD)."})
     cnn_momentum: float = field(default=0.9, metadata={"help": "Momentum of a CNN's SGD."})
     cnn_weight_decay: float = field(default=5e-4, metadata={"help": "Weight decay of a CNN."})
-    cnn_power: float = field(default=0.9, metadata={"help": "Power of a CNN's polynomial decay to 0."})
+    cnn_power: float = field(
+        default=0.9, metadata={"help": "Power of a CNN's polynomial decay to 0."}
+    )
     cnn_warmup_steps: int = field(default=0, metadata={"help": "Steps of linear warm-up of a CNN."})
-    vit_lr: float = field(default=6e-5, metadata={"help": "Peak learning rate of a ViT's encoder (AdamW)."})
-    vit_weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of a ViT, not of its norms."})
-    vit_power: float = field(default=1.0, metadata={"help": "Power of a ViT's polynomial decay to 0."})
-    vit_warmup_steps: int = field(default=1500, metadata={"help": "Steps of linear warm-up of a ViT."})
+    vit_lr: float = field(
+        default=6e-5, metadata={"help": "Peak learning rate of a ViT's encoder (AdamW)."}
+    )
+    vit_weight_decay: float = field(
+        default=0.01, metadata={"help": "Weight decay of a ViT, not of its norms."}
+    )
+    vit_power: float = field(
+        default=1.0, metadata={"help": "Power of a ViT's polynomial decay to 0."}
+    )
+    vit_warmup_steps: int = field(
+        default=1500, metadata={"help": "Steps of linear warm-up of a ViT."}
+    )
     vit_head_lr_multiplier: float = field(
-        default=10.0, metadata={"help": "Learning rate of a ViT's head and projections, as a multiple of --vit_lr."}
+        default=10.0,
+        metadata={
+            "help": "Learning rate of a ViT's head and projections, as a multiple of --vit_lr."
+        },
     )
 
     optimizers: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Optimizer of each student: sgd, with the --cnn_* settings, or adamw, with the --vit_* "
-            "settings. Default: sgd for CNNs, adamw for all others."
+            "help": "Optimizer of each student: sgd, with the --cnn_* settings, or adamw, with the "
+            "--vit_* settings. Default: sgd for CNNs, adamw for all others."
         },
     )
     learning_rates: list[float] | None = field(
-        default=None, metadata={"help": "Peak learning rate of each student, in place of --cnn_lr and --vit_lr."}
+        default=None,
+        metadata={"help": "Peak learning rate of each student, in place of --cnn_lr and --vit_lr."},
     )
     warmups: list[int] | None = field(
-        default=None, metadata={"help": "Warm-up steps of each student, in place of --cnn_ and --vit_warmup_steps."}
+        default=None,
+        metadata={
+            "help": "Warm-up steps of each student, in place of --cnn_ and --vit_warmup_steps."
+        },
     )
     powers: list[float] | None = field(
-        default=None, metadata={"help": "Power of each student's decay, in place of --cnn_power and --vit_power."}
+        default=None,
+        metadata={
+            "help": "Power of each student's decay, in place of --cnn_power and --vit_power."
+        },
     )
 
     on_nonfinite: Literal["stop", "skip"] = field(
         default="stop",
-        metadata={"help": "What to do at a gradient that is not finite: stop and tell why, or skip the step."},
+        metadata={
+            "help": "What to do at a gradient that is not finite: stop and tell why, or skip the "
+            "step."
+        },
     )
     early_stopping: int | None = field(
         default=None,
         metadata={
-            "help": "Stop once no student's score on validation has risen for so many evaluations. With "
-            "--load_best_model_at_end each student ends with its best weights, else with the last."
+            "help": "Stop once no student's score on validation has risen for so many evaluations. "
+            "With --load_best_model_at_end each student ends with its best weights, else with the "
+            "last."
         },
     )
     cpu_threads: int | None = field(
         default=None,
         metadata={
-            "help": "Threads per process when training on a CPU. Default: all cores, shared among the machine's "
-            "processes; `accelerate launch` alone would leave one."
+            "help": "Threads per process when training on a CPU. Default: all cores, shared among "
+            "the machine's processes; `accelerate launch` alone would leave one."
         },
     )
 
@@ -77,7 +102,9 @@ class OptimizationArguments:
         for name in ("optimizers", "learning_rates", "warmups", "powers"):
             given = getattr(self, name)
             if given is not None and len(given) != 2:
-                problems.append(f"--{name} {' '.join(map(str, given))}: expected two, one for each student.")
+                problems.append(
+                    f"--{name} {' '.join(map(str, given))}: expected two, one for each student."
+                )
         for kind in self.optimizers or ():
             if kind not in OPTIMIZERS:
                 problems.append(f"--optimizers {kind}: expected one of {', '.join(OPTIMIZERS)}.")
@@ -90,7 +117,10 @@ class OptimizationArguments:
 
 @dataclass
 class PublishingArguments:
-    """Where the students are published, and what their cards say that no run can know. See --push_to_hub."""
+    """Where the students are published, and what their cards say that no run can know.
+
+    See --push_to_hub.
+    """
 
     _argument_group_name = "publishing, with --push_to_hub"
 
@@ -103,12 +133,14 @@ class PublishingArguments:
         metadata={"help": "Repository of the ViT, [USER/]NAME. Default: [USER/]HUB_MODEL_ID-vit."},
     )
     hub_license: str = field(
-        default="unknown", metadata={"help": "License of the published weights, by the Hub's identifier."}
+        default="unknown",
+        metadata={"help": "License of the published weights, by the Hub's identifier."},
     )
     control: str | None = field(
         default=None,
         metadata={
-            "help": "Output folder of a finished --method vanilla run, whose scores the cards show beside these."
+            "help": "Output folder of a finished --method vanilla run, whose scores the cards show "
+            "beside these."
         },
     )
 
@@ -121,7 +153,9 @@ class ReportArguments:
 
     live_report: bool = field(
         default=False,
-        metadata={"help": "Write report.html anew at each evaluation; a browser loads it again by itself."},
+        metadata={
+            "help": "Write report.html anew at each evaluation; a browser loads it again by itself."
+        },
     )
 
 
@@ -134,34 +168,42 @@ class StudentArguments:
     cnn: str = field(
         default="mobilenetv2_100",
         metadata={
-            "help": "The CNN: a timm encoder for a new DeepLabV3+, a Hub id, a folder with a saved student, or a "
-            "family of your own, FILE.py:NAME."
+            "help": "The CNN: a timm encoder for a new DeepLabV3+, a Hub id, a folder with a saved "
+            "student, or a family of your own, FILE.py:NAME."
         },
     )
     vit: str = field(
         default="nvidia/mit-b1",
-        metadata={"help": "The ViT: a SegFormer's or MiT's Hub id, or a folder with a saved student."},
+        metadata={
+            "help": "The ViT: a SegFormer's or MiT's Hub id, or a folder with a saved student."
+        },
     )
     students: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Any two students in place of --cnn and --vit, named after their families: cnn, vit and hybrid, or "
-            "cnn_1 and cnn_2 of one family."
+            "help": "Any two students in place of --cnn and --vit, named after their families: "
+            "cnn, vit and hybrid, or cnn_1 and cnn_2 of one family."
         },
     )
-    from_scratch: bool = field(default=False, metadata={"help": "Random weights; nothing is downloaded."})
+    from_scratch: bool = field(
+        default=False, metadata={"help": "Random weights; nothing is downloaded."}
+    )
     encoder_weights: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Local file (.pth, .safetensors) with the ImageNet weights of the timm encoder, where the Hub "
-            "cannot be reached; of two timm encoders, one each. --from_scratch then draws the other student alone."
+            "help": "Local file (.pth, .safetensors) with the ImageNet weights of the timm "
+            "encoder, where the Hub cannot be reached; of two timm encoders, one each. "
+            "--from_scratch then draws the other student alone."
         },
     )
-    aspp_channels: int = field(default=512, metadata={"help": "Width of a new DeepLabV3+'s ASPP and decoder."})
+    aspp_channels: int = field(
+        default=512, metadata={"help": "Width of a new DeepLabV3+'s ASPP and decoder."}
+    )
     output_stride: int | None = field(
         default=None,
         metadata={
-            "help": "Stride of a new DeepLabV3+'s encoder: 8, 16 or 32. Paper: 8 for MobileNetV2, else 16; hybrids: 32."
+            "help": "Stride of a new DeepLabV3+'s encoder: 8, 16 or 32. Paper: 8 for MobileNetV2, "
+            "else 16; hybrids: 32."
         },
     )
 

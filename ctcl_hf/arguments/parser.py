@@ -18,7 +18,9 @@ from ..students import STUDENTS
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Descriptions as they are written, one spelling of each option, and every default that says something."""
+    """Descriptions as they are written, one spelling of each option, and every default that says
+    something.
+    """
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings or isinstance(action, argparse._HelpAction):
@@ -37,10 +39,12 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 
 class ArgumentsParser(HfArgumentParser):
-    """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and not the first.
+    """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and
+    not the first.
 
-    A field that is on unless told is shown as --no_FIELD, "Leave out" what its help names. What names an entry of a
-    registry may name one of a file of the user's own, FILE.py:NAME, which is run here and nowhere else.
+    A field that is on unless told is shown as --no_FIELD, "Leave out" what its help names. What
+    names an entry of a registry may name one of a file of the user's own, FILE.py:NAME, which is
+    run here and nowhere else.
     """
 
     # argument -> the registry
@@ -54,19 +58,26 @@ class ArgumentsParser(HfArgumentParser):
     def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
         self.problems: list[str] = []
         self.without_effect: dict[str, str] = {}  # names of arguments -> on what
-        super().__init__(*args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
+        super().__init__(
+            *args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs
+        )
         for action in self._actions:
-            if action.type is string_to_bool and action.nargs is None:  # of a field that may be None as well
+            # of a field that may be None as well
+            if action.type is string_to_bool and action.nargs is None:
                 action.nargs, action.const = "?", True
         self._show_what_leaves_out(self._actions)
 
     def _show_what_leaves_out(self, actions: Sequence[argparse.Action]) -> None:
-        for leaving in [action for action in actions if isinstance(action, argparse._StoreFalseAction)]:
+        for leaving in [
+            action for action in actions if isinstance(action, argparse._StoreFalseAction)
+        ]:
             leaving.help = f"Leave out {leaving.help[0].lower()}{leaving.help[1:]}"
             self._option_string_actions[f"--{leaving.dest}"].help = argparse.SUPPRESS
 
     def add_without_effect(self, kind: type, choice: str) -> None:
-        """Takes the arguments of a dataclass for the help alone: where one is given, it has no effect on `choice`."""
+        """Takes the arguments of a dataclass for the help alone: where one is given, it has no
+        effect on `choice`.
+        """
         known = set(self._actions)
         self._add_dataclass_arguments(kind)
         added = [action for action in self._actions if action not in known]
@@ -98,7 +109,10 @@ class ArgumentsParser(HfArgumentParser):
             )
 
     def parse(
-        self, argv: list[str] | None, others: Collection[str] = (), synonyms: Mapping[str, str] | None = None
+        self,
+        argv: list[str] | None,
+        others: Collection[str] = (),
+        synonyms: Mapping[str, str] | None = None,
     ) -> list[Any]:
         """An instance of each dataclass, and a namespace of everything that was given.
 
@@ -111,12 +125,22 @@ class ArgumentsParser(HfArgumentParser):
         namespace, unknown = self.parse_known_args(argv)
         known = [action.option_strings[0] for action in self._actions if action.option_strings]
         known += [f"--{name}" for name in others]
-        for option in (word.partition("=")[0] for word in unknown if word.startswith("-") and not _is_number(word)):
+        for option in (
+            word.partition("=")[0]
+            for word in unknown
+            if word.startswith("-") and not _is_number(word)
+        ):
             spelled = f"--{option.lstrip('-').replace('-', '_')}"
-            if option.startswith("--") and (spelled in known or spelled.replace("--no_", "--", 1) in known):
+            if option.startswith("--") and (
+                spelled in known or spelled.replace("--no_", "--", 1) in known
+            ):
                 continue
-            near = (synonyms or {}).get(spelled) or next(iter(difflib.get_close_matches(spelled, known, n=1)), None)
-            self.problems.append(f"unrecognized arguments: {option}" + (f" (did you mean {near}?)" if near else ""))
+            near = (synonyms or {}).get(spelled) or next(
+                iter(difflib.get_close_matches(spelled, known, n=1)), None
+            )
+            self.problems.append(
+                f"unrecognized arguments: {option}" + (f" (did you mean {near}?)" if near else "")
+            )
         if unknown and not unknown[0].startswith("-"):
             self.problems.append(f"unrecognized arguments: {unknown[0]}")
         self.problems += [
@@ -134,7 +158,8 @@ class ArgumentsParser(HfArgumentParser):
                     if not self.problems:
                         raise
                     continue  # of a value that is told already
-                # Options of methods are told of by name, not as flags. Checks may repeat what a choice has said.
+                # Options of methods are told of by name, not as flags. Checks may repeat what a
+                # choice has said.
                 dashes = "--" if issubclass(kind, MethodOptions) else ""
                 lines = [dashes + line for line in str(error).split("\n")]
                 self.problems += [line for line in lines if not self._is_told(line)]

@@ -20,9 +20,16 @@ if TYPE_CHECKING:
     from .training import CTCLArguments
 
 RECIPES: dict[str, dict[str, Any]] = {
-    # The defaults of the arguments are the paper's recipe. It gives a number of epochs for VOC only, which is this one.
-    "paper": {"num_train_epochs": 60, "eval_strategy": "epoch", "save_strategy": "epoch", "save_total_limit": 2},
-    # Sized for a CPU: a quarter of the pixels, a quarter of the ASPP's width, and rates for random weights.
+    # The defaults of the arguments are the paper's recipe. It gives a number of epochs for VOC
+    # only, which is this one.
+    "paper": {
+        "num_train_epochs": 60,
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "save_total_limit": 2,
+    },
+    # Sized for a CPU: a quarter of the pixels, a quarter of the ASPP's width, and rates for random
+    # weights.
     "cpu": {
         "from_scratch": True,
         "aspp_channels": 128,
@@ -68,13 +75,14 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 RECIPE_HELP = (
-    "What is set together, and replaced by what else is told (--recipe NAME --help shows it). paper: the published "
-    "recipe on ImageNet weights, 60 epochs. cpu: a quarter of the pixels and of the width, from random weights, 16 "
-    "epochs, half an hour on two cores. demo: drawn street scenes and smaller students, four minutes."
+    "What is set together, and replaced by what else is told (--recipe NAME --help shows it). "
+    "paper: the published recipe on ImageNet weights, 60 epochs. cpu: a quarter of the pixels and "
+    "of the width, from random weights, 16 epochs, half an hour on two cores. demo: drawn street "
+    "scenes and smaller students, four minutes."
 )
 TRAINER_ARGUMENTS = """\
-Every other argument of transformers' TrainingArguments is taken as well:
-https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments lists them.
+Every other argument of transformers' TrainingArguments is taken as well; they are listed at
+https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments
 """
 # What other programs call arguments -> what they are called here.
 SYNONYMS = {
@@ -86,7 +94,8 @@ SYNONYMS = {
     "--workers": "--dataloader_num_workers",
     "--num_workers": "--dataloader_num_workers",
     "--resume": "--resume_from_checkpoint auto",
-    "--finish": "--resume_from_checkpoint auto, which finishes a trained run without training again",
+    "--finish": "--resume_from_checkpoint auto, which finishes a trained run without training "
+    "again",
     "--name": "--output_dir FOLDER, or --run_name for trackers",
     "--data": "--dataset NAME, or --dataset_name FOLDER for data of your own",
     "--model": "--cnn and --vit",
@@ -106,15 +115,18 @@ class Arguments(NamedTuple):
 
 
 def arguments_of(command: str) -> list[str]:
-    """Those in a run's recorded command line, `ctcl-hf train --seed 1` (of older runs, `run_ctcl.py --seed 1`)."""
+    """Those in a run's recorded command line, `ctcl-hf train --seed 1` (of older runs, `run_ctcl.py
+    --seed 1`).
+    """
     return list(dropwhile(lambda word: not word.startswith("-"), shlex.split(command)))
 
 
 def parse_arguments(description: str, argv: list[str] | None = None) -> Arguments:
-    """The command line (or `argv`) over the recipe that it names. Exits with a message on a bad argument.
+    """The command line (or `argv`) over the recipe that it names. Exits with a message on a bad
+    argument.
 
-    Files of the user's own that it names are run. So `argv` must be what a user has typed: what a record holds may be
-    another's.
+    Files of the user's own that it names are run. So `argv` must be what a user has typed: what a
+    record holds may be another's.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="paper")
@@ -127,13 +139,19 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
         with suppress(ValueError):  # which is told with all else that is wrong
             METHODS.add(method)
     defaults = {"output_dir": f"runs/{recipe}-{short_name(method)}"} | RECIPES.get(recipe, {})
-    defaults |= {f"{what}_strategy": "steps" for what in ("eval", "save") if vars(told)[f"{what}_steps"] is not None}
+    defaults |= {
+        f"{what}_strategy": "steps"
+        for what in ("eval", "save")
+        if vars(told)[f"{what}_steps"] is not None
+    }
 
     shared = (StudentArguments, DataArguments, MethodArguments)
 
     def read(*of_training: type, **other: Any) -> list[Any]:
         parser = ArgumentsParser(
-            [*shared, own_options(method), *of_training], description=description, epilog=TRAINER_ARGUMENTS
+            [*shared, own_options(method), *of_training],
+            description=description,
+            epilog=TRAINER_ARGUMENTS,
         )
         if method in METHODS:
             parser.add_without_effect(options_of_others(method), f"--method {method}")
@@ -141,8 +159,12 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
         parser.set_defaults(**defaults)
         return parser.parse(argv, **other)
 
-    # First without Trainer's arguments, whose import takes seconds: help and most mistakes are told at once.
-    of_training, of_trainer = (OptimizationArguments, PublishingArguments, ReportArguments), names_of_trainer()
+    # First without Trainer's arguments, whose import takes seconds: help and most mistakes are told
+    # at once.
+    of_training, of_trainer = (
+        (OptimizationArguments, PublishingArguments, ReportArguments),
+        names_of_trainer(),
+    )
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
     read(*of_training, TrainerArguments, others=of_trainer, synonyms=SYNONYMS)
     from .training import CTCLArguments

@@ -55,9 +55,14 @@ OF_PLATFORMS = ("azure_ml", "flyte", "kubeflow")
 
 
 def _problem_of_tracker(name: str) -> str | None:
-    """What is wrong with a name in --report_to. Trainer would say so once data and students are built."""
+    """What is wrong with a name in --report_to.
+
+    Trainer would say so once data and students are built.
+    """
     if name not in INTEGRATION_TO_CALLBACK:
-        return f"--report_to {name}: expected one of {', '.join(INTEGRATION_TO_CALLBACK)}, all, none."
+        return (
+            f"--report_to {name}: expected one of {', '.join(INTEGRATION_TO_CALLBACK)}, all, none."
+        )
     if name in (*OF_PLATFORMS, *get_available_reporting_integrations()):
         return None
     line = install_line("track") if name == "tensorboard" else f"pip install {name}"
@@ -66,19 +71,33 @@ def _problem_of_tracker(name: str) -> str | None:
 
 @dataclass
 class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments, TrainingArguments):
-    """transformers' TrainingArguments, how each family of students is optimised, and where each is published.
+    """transformers' TrainingArguments, how each family of students is optimised, and where each is
+    published.
 
-    Defaults are the paper's (section 4.1); schedules and head rate, which it does not state, are those of the
-    published SegFormer and DeepLabV3+ recipes. Changed from Trainer's: no clipping, the last incomplete batch of an
-    epoch is dropped (BatchNorm in the image-pooling branch needs two images), 4 images a batch, no NaN filter.
+    Defaults are the paper's (section 4.1); schedules and head rate, which it does not state, are
+    those of the published SegFormer and DeepLabV3+ recipes. Changed from Trainer's: no clipping,
+    the last incomplete batch of an epoch is dropped (BatchNorm in the image-pooling branch needs
+    two images), 4 images a batch, no NaN filter.
     """
 
-    per_device_train_batch_size: int = field(default=4, metadata={"help": "Training images per process and step."})
-    per_device_eval_batch_size: int = field(default=4, metadata={"help": "Evaluation images per process and step."})
-    max_grad_norm: float = field(default=0.0, metadata={"help": "Clip each student's gradient to this norm; 0: never."})
-    dataloader_drop_last: bool = field(default=True, metadata={"help": "Drop an epoch's last incomplete batch."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: samples are dictionaries."})
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Off, so that a NaN is seen in the log."})
+    per_device_train_batch_size: int = field(
+        default=4, metadata={"help": "Training images per process and step."}
+    )
+    per_device_eval_batch_size: int = field(
+        default=4, metadata={"help": "Evaluation images per process and step."}
+    )
+    max_grad_norm: float = field(
+        default=0.0, metadata={"help": "Clip each student's gradient to this norm; 0: never."}
+    )
+    dataloader_drop_last: bool = field(
+        default=True, metadata={"help": "Drop an epoch's last incomplete batch."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay off: samples are dictionaries."}
+    )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Off, so that a NaN is seen in the log."}
+    )
     ddp_find_unused_parameters: bool = field(
         default=False, metadata={"help": "Off: every parameter of a pair is in every step's graph."}
     )
@@ -95,23 +114,31 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
         ]
         if self.per_device_train_batch_size < 2:
             problems.append(
-                f"--per_device_train_batch_size {self.per_device_train_batch_size}: BatchNorm after image pooling "
-                "needs at least 2 images per process; --gradient_accumulation_steps cannot stand in for them."
+                f"--per_device_train_batch_size {self.per_device_train_batch_size}: BatchNorm "
+                "after image pooling needs at least 2 images per process; "
+                "--gradient_accumulation_steps cannot stand in for them."
             )
         problems += self.optimization_problems()
         if self.remove_unused_columns:
             problems.append("--remove_unused_columns must stay off.")
-        for engine, switch in (("FSDP", "ACCELERATE_USE_FSDP"), ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED")):
+        for engine, switch in (
+            ("FSDP", "ACCELERATE_USE_FSDP"),
+            ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED"),
+        ):
             if str_to_bool(os.environ.get(switch) or "false"):
                 problems.append(
-                    f"accelerate is configured for {engine}, which a pair is not tested with: give `accelerate launch` "
-                    "a file of examples/accelerate/ as --config_file, or --multi_gpu."
+                    f"accelerate is configured for {engine}, which a pair is not tested with: give "
+                    "`accelerate launch` a file of examples/accelerate/ as --config_file, or "
+                    "--multi_gpu."
                 )
         if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp8":
-            problems.append("accelerate is configured for fp8, which a pair is not tested with: use --bf16.")
+            problems.append(
+                "accelerate is configured for fp8, which a pair is not tested with: use --bf16."
+            )
         if problems:
             raise ValueError("\n".join(problems))
-        if not (self.bf16 or self.fp16):  # else what `accelerate launch` or its config chose, which Trainer follows
+        # else what `accelerate launch` or its config chose, which Trainer follows
+        if not (self.bf16 or self.fp16):
             chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
             self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
         if self.load_best_model_at_end and self.metric_for_best_model is None:
@@ -119,9 +146,12 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
         TrainingArguments.__post_init__(self)
         if self.early_stopping is not None and self.eval_strategy == "no":
             raise ValueError(
-                "--early_stopping counts evaluations: say when, with --eval_steps N or --eval_strategy epoch."
+                "--early_stopping counts evaluations: say when, with --eval_steps N or "
+                "--eval_strategy epoch."
             )
-        if problems := [problem for name in self.report_to if (problem := _problem_of_tracker(name))]:
+        if problems := [
+            problem for name in self.report_to if (problem := _problem_of_tracker(name))
+        ]:
             raise ValueError("\n".join(problems))
         if self.n_gpu > 1:
             raise ValueError(
@@ -132,7 +162,10 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
     def to_dict(self) -> dict[str, Any]:
         """Trainer's, as files and trackers are given it: without secrets."""
         values = super().to_dict()
-        return {name: redacted(value) if isinstance(value, str) else value for name, value in values.items()}
+        return {
+            name: redacted(value) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
 
     def check_dataset(self, dataset: Dataset | None) -> None:
         """ValueError if the data set cannot fill batches of at least two images."""
@@ -144,6 +177,7 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
             raise ValueError(f"{own} training images per process do not fill one batch of {batch}.")
         if own % batch == 1 and not self.dataloader_drop_last:
             raise ValueError(
-                f"{own} images in batches of {batch} leave a last batch of one, which BatchNorm cannot train on. "
-                "Keep --dataloader_drop_last, or choose another --per_device_train_batch_size."
+                f"{own} images in batches of {batch} leave a last batch of one, which BatchNorm "
+                "cannot train on. Keep --dataloader_drop_last, or choose another "
+                "--per_device_train_batch_size."
             )

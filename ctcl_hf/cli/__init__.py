@@ -1,4 +1,7 @@
-"""The command line: `ctcl-hf COMMAND`, `python -m ctcl_hf COMMAND`, or a script of examples/. A module is a command."""
+"""The command line: `ctcl-hf COMMAND`, `python -m ctcl_hf COMMAND`, or a script of examples/.
+
+A module is a command.
+"""
 
 import importlib
 import sys
@@ -7,7 +10,8 @@ from typing import NoReturn
 COMMANDS = {
     "train": "train two students together, evaluate both, and save each as a model of its own",
     "compare": "run methods, pairs and seeds side by side, and tabulate them as the paper does",
-    "evaluate": "score any segmentation model on a data set, by the benchmark's own protocol or another",
+    "evaluate": "score any segmentation model on a data set, by the benchmark's own protocol or "
+    "another",
     "predict": "segment images, and draw the result over each with a legend",
     "export": "write a student as an ONNX file, checked against PyTorch",
     "prepare": "check a data set file by file, and write it once as Parquet",
@@ -19,7 +23,9 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Runs the command that the command line names; Python's own imports are all that its --help waits for."""
+    """Runs the command that the command line names; Python's own imports are all that its --help
+    waits for.
+    """
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(_usage())
@@ -40,7 +46,8 @@ def _usage() -> str:
         [
             "usage: ctcl-hf COMMAND [options]",
             "",
-            "Train a CNN and a vision transformer together for semantic segmentation (CTCL), and release both.",
+            "Train a CNN and a vision transformer together for semantic segmentation (CTCL), and "
+            "release both.",
             "",
             *lines,
             "",

@@ -1,8 +1,9 @@
-"""Run methods, pairs and seeds side by side, and tabulate them as the paper does. Run again, it goes on.
+"""Run methods, pairs and seeds side by side, and tabulate them as the paper does. Run again, it
+goes on.
 
 ctcl-hf compare --table 3 --recipe cpu --seeds 3
-ctcl-hf compare --methods dml "ctcl --no_hfd" "my_file.py:MyLoss --flag 3" --pair resnet18+mit-b0 --recipe demo
-ctcl-hf compare --paper_table 3
+ctcl-hf compare --methods dml "ctcl --no_hfd" "my_file.py:MyLoss --flag 3" --pair resnet18+mit-b0
+--recipe demo ctcl-hf compare --paper_table 3
 
 Every argument of `ctcl-hf train` is taken as well, and goes to every run.
 """
@@ -31,63 +32,103 @@ from .ending import fail, program, told
 TRAIN = (sys.executable, "-m", "ctcl_hf.cli.train")
 
 # Arguments of `ctcl-hf train` that say what a grid says itself -> how.
-PUSH = "every run would be published under one name. Push those that are finished: ctcl-hf push FOLDER"
+PUSH = (
+    "every run would be published under one name. Push those that are finished: ctcl-hf push FOLDER"
+)
 NOT_FOR_A_GRID = {
     "--method": "give --methods, or --table",
     **dict.fromkeys(("--cnn", "--vit", "--students"), "give --pair A+B"),
-    "--hub_token": "a grid publishes nothing, and writes down what it is given. Log in: hf auth login",
-    **dict.fromkeys(("--push_to_hub", "--hub_model_id", "--cnn_hub_model_id", "--vit_hub_model_id"), PUSH),
+    "--hub_token": "a grid publishes nothing, and writes down what it is given. Log in: hf auth "
+    "login",
+    **dict.fromkeys(
+        ("--push_to_hub", "--hub_model_id", "--cnn_hub_model_id", "--vit_hub_model_id"), PUSH
+    ),
 }
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
-        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=program(),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("--table", choices=list(TABLES), help="The rows, and the pair, of a table of the paper.")
+    parser.add_argument(
+        "--table", choices=list(TABLES), help="The rows, and the pair, of a table of the paper."
+    )
     parser.add_argument(
         "--methods",
         nargs="+",
         default=[],
         metavar="METHOD",
-        help="Rows after the table's, each a method, or one of your own, FILE.py:NAME, with its options in quotes. "
-        "Vanilla is always there.",
+        help="Rows after the table's, each a method, or one of your own, FILE.py:NAME, with its "
+        "options in quotes. Vanilla is always there.",
     )
-    parser.add_argument("--pair", nargs="+", help="Pairs of students, A+B. Default: the table's first.")
+    parser.add_argument(
+        "--pair", nargs="+", help="Pairs of students, A+B. Default: the table's first."
+    )
     parser.add_argument("--seeds", type=int, default=1, help="How many, from --seed on.")
     parser.add_argument("--seed", type=int, default=42, help="The first seed.")
     parser.add_argument(
-        "--jobs", type=int, default=1, help="Runs at a time, each a process of its own that prints into ROW.log."
+        "--jobs",
+        type=int,
+        default=1,
+        help="Runs at a time, each a process of its own that prints into ROW.log.",
     )
     parser.add_argument(
         "--block_length",
         type=int,
         default=10,
-        help="Consecutive images that the interval over images draws together, such as frames of a video; 1 for "
-        "images that are independent.",
+        help="Consecutive images that the interval over images draws together, such as frames of a "
+        "video; 1 for images that are independent.",
     )
-    parser.add_argument("--output_dir", type=Path, help="Default: runs/table-TABLE or runs/compare.")
-    parser.add_argument("--report_only", action="store_true", help="Write tables and figures of what is finished.")
-    parser.add_argument("--paper_table", choices=list(TABLES), help="Print what it takes at full scale; run nothing.")
-    parser.add_argument("--sustained_tflops", type=float, default=10.0, help="Of the GPU, for --paper_table.")
+    parser.add_argument(
+        "--output_dir", type=Path, help="Default: runs/table-TABLE or runs/compare."
+    )
+    parser.add_argument(
+        "--report_only", action="store_true", help="Write tables and figures of what is finished."
+    )
+    parser.add_argument(
+        "--paper_table",
+        choices=list(TABLES),
+        help="Print what it takes at full scale; run nothing.",
+    )
+    parser.add_argument(
+        "--sustained_tflops", type=float, default=10.0, help="Of the GPU, for --paper_table."
+    )
     options, common = parser.parse_known_args()
     for name in ("seeds", "jobs", "block_length"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} {getattr(options, name)}: at least 1.")
     if options.jobs > 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        parser.error(f"--jobs {options.jobs}: every run is one process. Start the grid as one, without a launcher.")
-    for argument in [*common, *(word for method in options.methods for word in shlex.split(method))]:
+        parser.error(
+            f"--jobs {options.jobs}: every run is one process. Start the grid as one, without a "
+            "launcher."
+        )
+    for argument in [
+        *common,
+        *(word for method in options.methods for word in shlex.split(method)),
+    ]:
         name = argument.partition("=")[0]
         if name in NOT_FOR_A_GRID:
             parser.error(f"{name}: {NOT_FOR_A_GRID[name]}.")
     given = [*common, *options.methods]
-    if secret := next((shown for word, shown in zip(given, redacted_words(given), strict=True) if shown != word), None):
-        parser.error(f"{secret}: a grid writes down what it is given, and this holds a secret. Give it another way.")
+    if secret := next(
+        (shown for word, shown in zip(given, redacted_words(given), strict=True) if shown != word),
+        None,
+    ):
+        parser.error(
+            f"{secret}: a grid writes down what it is given, and this holds a secret. Give it "
+            "another way."
+        )
     return options, common
 
 
 def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
-    """Runs the files of the user's own that the command line names. ValueError says what is wrong with one."""
+    """Runs the files of the user's own that the command line names.
+
+    ValueError says what is wrong with one.
+    """
     named = [("--methods", METHODS, row.method) for row in rows]
     named += [("--pair", STUDENTS, name) for pair in pairs for name in students_of(pair)]
     for option, registry, name in named:
@@ -112,15 +153,21 @@ def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
 
 
 def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqdm, report) -> None:
-    """Runs cells in processes of their own. Exits with what went wrong, once all that could be run has been."""
+    """Runs cells in processes of their own.
+
+    Exits with what went wrong, once all that could be run has been.
+    """
 
     def on_change(running: Sequence[Cell], ended: Cell | None) -> None:
-        progress.set_description(f"running {'; '.join(cell.title for cell in running)}" if running else "grid")
+        progress.set_description(
+            f"running {'; '.join(cell.title for cell in running)}" if running else "grid"
+        )
         if ended is not None:
             progress.update(ended.is_finished)
             report()
 
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # which stops the others first
+    # which stops the others first
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     failures = run_apart(grid, cells, jobs, TRAIN, on_change)
     if failures:
         progress.close()
@@ -150,16 +197,25 @@ def main() -> None:
         return
 
     table = TABLES.get(options.table)
-    rows = [*(table.rows if table else (VANILLA,)), *(Row(given, f"--method {given}") for given in options.methods)]
-    rows = [rows[0], *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments)]
+    rows = [
+        *(table.rows if table else (VANILLA,)),
+        *(Row(given, f"--method {given}") for given in options.methods),
+    ]
+    rows = [
+        rows[0],
+        *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments),
+    ]
     pairs = options.pair or ([next(iter(table.scores))] if table else ["mobilenetv2+mit-b1"])
-    if table and not {"--dataset", "--dataset_name"} & {argument.partition("=")[0] for argument in common}:
+    if table and not {"--dataset", "--dataset_name"} & {
+        argument.partition("=")[0] for argument in common
+    }:
         common = ["--dataset", table.dataset, *common]
     is_main_process = int(os.environ.get("RANK", 0)) == 0
     try:
         run_own_code(rows, pairs)
         grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
-        for row in grid.rows:  # a mistyped argument of the last method should not wait for the others
+        # a mistyped argument of the last method should not wait for the others
+        for row in grid.rows:
             parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
         cells = list(grid.cells())
         if options.report_only and not any(cell.is_finished for cell in cells):
@@ -173,19 +229,26 @@ def main() -> None:
 
     def write_report() -> str | None:
         try:
-            return report.write_tables(grid, table, options.block_length) if is_main_process else None
+            return (
+                report.write_tables(grid, table, options.block_length) if is_main_process else None
+            )
         except ValueError as error:  # runs that cannot be compared
             fail(error)
 
     def after_run() -> None:
         write_report()
         if is_main_process and progress.disable:  # without a terminal
-            print(f"grid: {sum(cell.is_finished for cell in cells)}/{len(cells)} runs are finished", flush=True)
+            print(
+                f"grid: {sum(cell.is_finished for cell in cells)}/{len(cells)} runs are finished",
+                flush=True,
+            )
 
     pending = [] if options.report_only else [cell for cell in cells if not cell.is_finished]
     finished = sum(cell.is_finished for cell in cells)
     is_hidden = None if is_main_process else True  # None: without a terminal
-    with tqdm(total=len(cells), initial=finished, unit="run", desc="grid", disable=is_hidden) as progress:
+    with tqdm(
+        total=len(cells), initial=finished, unit="run", desc="grid", disable=is_hidden
+    ) as progress:
         if options.jobs > 1:
             run_side_by_side(grid, pending, options.jobs, progress, after_run)
         else:
@@ -196,10 +259,16 @@ def main() -> None:
         print(f"\n{write_report()}")
         drawn: list[Path] = []
         for what, draw in (
-            ("The gains of single classes", lambda: report.write_class_gains(grid, options.block_length)),
+            (
+                "The gains of single classes",
+                lambda: report.write_class_gains(grid, options.block_length),
+            ),
             ("The curves", lambda: report.write_curves(grid)),
             ("The picture of predictions", lambda: report.write_predictions(grid)),
-            ("The page of the comparison", lambda: [write_grid_page(grid, table, options.block_length)]),
+            (
+                "The page of the comparison",
+                lambda: [write_grid_page(grid, table, options.block_length)],
+            ),
         ):
             with costing(what):
                 drawn += draw()

@@ -1,4 +1,6 @@
-"""How every command ends where its user can mend what is wrong: in one sentence, and not in a traceback."""
+"""How every command ends where its user can mend what is wrong: in one sentence, and not in a
+traceback.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -30,7 +32,9 @@ def fail(error: Exception | str) -> NoReturn:
 
 @contextmanager
 def told(*errors: type[Exception]) -> Iterator[None]:
-    """These errors end the process with their message and exit code 1; Ctrl-C with a word, and 130."""
+    """These errors end the process with their message and exit code 1; Ctrl-C with a word, and
+    130.
+    """
     try:
         yield
     except KeyboardInterrupt:

@@ -4,7 +4,8 @@ Of the folder of a run both students are scored, and the pair: the mean of their
 
 ctcl-hf evaluate runs/paper-ctcl --dataset camvid
 ctcl-hf evaluate runs/paper-ctcl/cnn --dataset camvid
-ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir ADEChallengeData2016
+ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir
+ADEChallengeData2016
 """
 
 import json
@@ -16,7 +17,8 @@ from ..arguments.data import DatasetArguments, ProtocolArguments
 from ..arguments.parser import ArgumentsParser
 from .ending import fail, hide_bars_without_terminal, told
 
-WINDOW = 512  # pixels of a side of the centre crop and the sliding window, unless told or larger than the image
+# pixels of a side of the centre crop and the sliding window, unless told or larger than the image
+WINDOW = 512
 
 
 @dataclass
@@ -25,30 +27,38 @@ class EvaluationArguments:
     image_size: list[int] | None = field(
         default=None,
         metadata={
-            "help": "HEIGHT WIDTH in pixels to which images are resized. Default: what the model's own processor does."
+            "help": "HEIGHT WIDTH in pixels to which images are resized. Default: what the model's "
+            "own processor does."
         },
     )
     batch_size: int = field(default=4, metadata={"help": "Images at a time."})
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16."})
     use_cpu: bool = field(default=False, metadata={"help": "Even where there is an accelerator."})
     workers: int = field(default=2, metadata={"help": "Processes that read images."})
-    worst: int = field(default=4, metadata={"help": "How many of the worst images to draw; 0 for no figure."})
+    worst: int = field(
+        default=4, metadata={"help": "How many of the worst images to draw; 0 for no figure."}
+    )
     predictions: str | None = field(
         default=None,
         metadata={
-            "help": "Folder for a PNG of each prediction, as the benchmark wants it handed in; of a run, with a folder "
-            "for each student and the pair."
+            "help": "Folder for a PNG of each prediction, as the benchmark wants it handed in; of "
+            "a run, with a folder for each student and the pair."
         },
     )
     output_dir: str | None = field(
         default=None,
-        metadata={"help": "Where results.json, results.md and worst*.png go. Default: evaluation/MODEL-DATA-SPLIT."},
+        metadata={
+            "help": "Where results.json, results.md and worst*.png go. Default: "
+            "evaluation/MODEL-DATA-SPLIT."
+        },
     )
 
     def __post_init__(self):
         problems = []
         if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) <= 0):
-            problems.append(f"--image_size {' '.join(map(str, self.image_size))}: expected HEIGHT WIDTH.")
+            problems.append(
+                f"--image_size {' '.join(map(str, self.image_size))}: expected HEIGHT WIDTH."
+            )
         if self.batch_size < 1:
             problems.append(f"--batch_size {self.batch_size}: expected at least 1.")
         if problems:
@@ -62,7 +72,8 @@ def main() -> None:
         description=__doc__,
     )
     parser.add_argument(
-        "model", help="Folder of a run or of a student, or the Hub id of any semantic-segmentation model."
+        "model",
+        help="Folder of a run or of a student, or the Hub id of any semantic-segmentation model.",
     )
     arguments, dataset, protocol, given = parser.parse(None)
     try:
@@ -75,7 +86,10 @@ def main() -> None:
 
 
 def evaluate(
-    model: str, arguments: EvaluationArguments, dataset: DatasetArguments, protocol_arguments: ProtocolArguments
+    model: str,
+    arguments: EvaluationArguments,
+    dataset: DatasetArguments,
+    protocol_arguments: ProtocolArguments,
 ) -> None:
     from accelerate import Accelerator
 
@@ -87,7 +101,9 @@ def evaluate(
     from ..tables import markdown_table
     from ..training.record import machine, versions
 
-    accelerator = Accelerator(cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None)
+    accelerator = Accelerator(
+        cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None
+    )
     hide_bars_without_terminal()
     students = saved_students(model)
     data = dataset.load(next(iter(students.values())).class_names)
@@ -102,7 +118,9 @@ def evaluate(
         raise ValueError("--predictions wants whole images, not parts of them: --protocol whole.")
     accelerator.print(f"{data}\nScored: {protocol}. Classes {scorer.class_note}.")
     predictions = Path(arguments.predictions) if arguments.predictions else None
-    scored = scorer.score(arguments.split, protocol, arguments.batch_size, arguments.workers, predictions)
+    scored = scorer.score(
+        arguments.split, protocol, arguments.batch_size, arguments.workers, predictions
+    )
     if not accelerator.is_main_process:
         return
     images = next(iter(scored.values())).images
@@ -125,15 +143,20 @@ def evaluate(
         "command": shown_command(["ctcl-hf", "evaluate", *sys.argv[1:]]),
     }
     write_whole(folder / "results.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
-    rows = [("mIoU", "mean_iou"), ("pixel accuracy", "overall_accuracy"), ("mean accuracy", "mean_accuracy")]
+    rows = [
+        ("mIoU", "mean_iou"),
+        ("pixel accuracy", "overall_accuracy"),
+        ("mean accuracy", "mean_accuracy"),
+    ]
     rows += [(name, f"iou_{name}") for name in data.class_names]
     lines = [[f"{arguments.split} (%)", *(scored if scorer.mean_name else [model])]]
     for title, key in rows:
         values = [own.get(key) for own in flat.values()]
         lines.append([title, *("-" if value is None else f"{100 * value:.2f}" for value in values)])
     text = (
-        f"{facts['data']}. {arguments.split}: {facts['images']} images, {facts['labelled_pixels']} labelled pixels. "
-        f"Scored: {protocol}, in {facts['precision']}. Classes {scorer.class_note}.\n\n{markdown_table(lines)}\n"
+        f"{facts['data']}. {arguments.split}: {facts['images']} images, {facts['labelled_pixels']} "
+        f"labelled pixels. Scored: {protocol}, in {facts['precision']}. Classes "
+        f"{scorer.class_note}.\n\n{markdown_table(lines)}\n"
     )
     write_whole(folder / "results.md", text)
     print(f"\n{text}")
@@ -141,7 +164,10 @@ def evaluate(
     for predictor, own in scored.items():
         if worst := own.images.worst(arguments.worst):
             written.append(f"worst-{predictor}.png" if scorer.mean_name else "worst.png")
-            save_figure(scorer.worst_figure(predictor, arguments.split, protocol, worst), folder / written[-1])
+            save_figure(
+                scorer.worst_figure(predictor, arguments.split, protocol, worst),
+                folder / written[-1],
+            )
     for file in written:
         print(folder / file)
     if predictions is not None:

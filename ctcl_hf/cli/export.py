@@ -1,4 +1,5 @@
-"""Export a student to ONNX, checked with onnxruntime against PyTorch (pip install 'ctcl-hf[export]').
+"""Export a student to ONNX, checked with onnxruntime against PyTorch (pip install
+'ctcl-hf[export]').
 
 ctcl-hf export runs/paper-ctcl/cnn --output cnn.onnx
 ctcl-hf export runs/paper-ctcl/cnn --output cnn.onnx --with_preprocessing --argmax --dynamic
@@ -13,18 +14,28 @@ from .ending import hide_bars_without_terminal, program, told
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=program(),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("model", help="Folder of a student, or the Hub id of a segmentation model.")
     parser.add_argument("--output", type=Path, required=True, help="The .onnx file to write.")
     parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="Image size. Default: the image processor's."
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="Image size. Default: the image processor's.",
     )
-    parser.add_argument("--dynamic", action="store_true", help="Take images of other sizes as well.")
+    parser.add_argument(
+        "--dynamic", action="store_true", help="Take images of other sizes as well."
+    )
     parser.add_argument(
         "--with_preprocessing",
         action="store_true",
-        help="Take images as they are read from a file, bytes (batch, height, width, 3) in RGB, and normalise them.",
+        help="Take images as they are read from a file, bytes (batch, height, width, 3) in RGB, "
+        "and normalise them.",
     )
     parser.add_argument(
         "--argmax",
@@ -48,7 +59,10 @@ def export(arguments: argparse.Namespace) -> None:
     student = as_student(*load_for_inference(arguments.model))
     size = arguments.size or input_size(student.image_processor)
     if size is None:
-        raise ValueError(f"The image processor of {arguments.model} resizes to no one size: give --size HEIGHT WIDTH.")
+        raise ValueError(
+            f"The image processor of {arguments.model} resizes to no one size: give --size HEIGHT "
+            "WIDTH."
+        )
     height, width = size
     difference = export_onnx(
         student,
@@ -66,7 +80,10 @@ def export(arguments: argparse.Namespace) -> None:
     returned = f"class_map (batch, {sides}), bytes" if arguments.argmax else "logits"
     print(f"{arguments.output}: {given} -> {returned}")
     if arguments.argmax:
-        print(f"onnxruntime's class maps differ from PyTorch's in {100 * difference:.3f} % of the pixels")
+        print(
+            f"onnxruntime's class maps differ from PyTorch's in {100 * difference:.3f} % of the "
+            "pixels"
+        )
     else:
         print(f"onnxruntime's logits agree with PyTorch's to {difference:.0e} of the largest")
 

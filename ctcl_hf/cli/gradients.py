@@ -1,4 +1,5 @@
-"""Measure how much each term of a finished run's method moved its students, against their cross entropy.
+"""Measure how much each term of a finished run's method moved its students, against their cross
+entropy.
 
 ctcl-hf train --recipe cpu --method ctcl --save_total_limit 100 --output_dir runs/ctcl
 ctcl-hf gradients runs/ctcl
@@ -17,9 +18,14 @@ from .ending import program, told
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=program(),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, help="Output folder of a finished run that kept its checkpoints.")
+    parser.add_argument(
+        "run", type=Path, help="Output folder of a finished run that kept its checkpoints."
+    )
     parser.add_argument("--batches", type=int, default=4, help="Training batches per checkpoint.")
     parser.add_argument(
         "--own_code",
@@ -36,7 +42,10 @@ def main() -> None:
 
         found = measure(arguments.run, Path(scratch), arguments.batches, arguments.own_code)
     as_json = {
-        step: {name: {term: pull._asdict() for term, pull in terms.items()} for name, terms in students.items()}
+        step: {
+            name: {term: pull._asdict() for term, pull in terms.items()}
+            for name, terms in students.items()
+        }
         for step, students in found.items()
     }
     write_whole(arguments.run / "gradients.json", json.dumps(as_json, indent=2) + "\n")
@@ -45,7 +54,9 @@ def main() -> None:
         lines = [[f"{name}: share of CE's gradient (cosine)", *terms]]
         for step, students in found.items():
             pulls = [students[name][term] for term in terms]
-            lines.append([f"step {step}", *(f"{pull.ratio:.3f} ({pull.cosine:+.2f})" for pull in pulls)])
+            lines.append(
+                [f"step {step}", *(f"{pull.ratio:.3f} ({pull.cosine:+.2f})" for pull in pulls)]
+            )
         print(f"\n{markdown_table(lines)}")
     figure = arguments.run / "gradients.png"
     save_figure(pulls_figure(as_json), figure)

@@ -1,4 +1,5 @@
-"""Segment images with a released or local student: pictures with a legend, overlays, or masks of class ids.
+"""Segment images with a released or local student: pictures with a legend, overlays, or masks of
+class ids.
 
 ctcl-hf predict street.jpg --model runs/paper-ctcl/cnn
 ctcl-hf predict photos "more/*.jpg" --model runs/paper-ctcl/vit --save mask overlay
@@ -24,22 +25,34 @@ KINDS = ("figure", "overlay", "mask")
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=program(),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="Files, folders with what lies below them, and patterns in quotes."
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="Files, folders with what lies below them, and patterns in quotes.",
     )
-    parser.add_argument("--model", required=True, help="Folder of a student, or the Hub id of a segmentation model.")
     parser.add_argument(
-        "--output_dir", type=Path, default=Path("predictions"), help="What is saved goes into KIND/NAME.png in it."
+        "--model", required=True, help="Folder of a student, or the Hub id of a segmentation model."
+    )
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        default=Path("predictions"),
+        help="What is saved goes into KIND/NAME.png in it.",
     )
     parser.add_argument(
         "--save",
         nargs="+",
         choices=KINDS,
         default=["figure"],
-        help="Each at the image's own size. figure: the segmentation over the image, with a legend. overlay: the same "
-        "without a legend. mask: class ids, with the classes' colours as palette. Default: figure.",
+        help="Each at the image's own size. figure: the segmentation over the image, with a "
+        "legend. overlay: the same without a legend. mask: class ids, with the classes' colours as "
+        "palette. Default: figure.",
     )
     arguments = parser.parse_args()
     with told(ValueError, OSError):
@@ -49,7 +62,8 @@ def main() -> None:
 def predict(images: Sequence[str], model_name: str, output_dir: Path, kinds: Sequence[str]) -> None:
     """Segments every image that is named, and saves it.
 
-    ValueError names what is no image before the model is loaded; what cannot be read in full, once all others are done.
+    ValueError names what is no image before the model is loaded; what cannot be read in full, once
+    all others are done.
     """
     from tqdm.auto import tqdm
 
@@ -81,11 +95,12 @@ def predict(images: Sequence[str], model_name: str, output_dir: Path, kinds: Seq
 
 
 def named_images(named: Sequence[str]) -> dict[str, Path]:
-    """The files that the command line names, by what they are called in the output: below a folder, their path in it.
+    """The files that the command line names, by what they are called in the output: below a folder,
+    their path in it.
 
     Raises:
-        ValueError: a name that is no file, folder or pattern of some; a folder without images; or two images of one
-            name. All of them are told.
+        ValueError: a name that is no file, folder or pattern of some; a folder without images; or
+            two images of one name. All of them are told.
     """
     from ..data.pairs import image_files
 
@@ -101,14 +116,19 @@ def named_images(named: Sequence[str]) -> dict[str, Path]:
             files = [Path(file) for file in sorted(glob.glob(text, recursive=True))]
             below = {file.stem: file for file in files if file.is_file()}
             if len(below) < sum(file.is_file() for file in files):
-                problems.append(f"{text}: some of its images have one name. Give their folder instead.")
+                problems.append(
+                    f"{text}: some of its images have one name. Give their folder instead."
+                )
         if not below:
-            problems.append(f"{text}: no image there. Expected an image, a folder of images, or a pattern of files.")
+            problems.append(
+                f"{text}: no image there. Expected an image, a folder of images, or a pattern of "
+                "files."
+            )
         for name, file in below.items():
             if found.setdefault(name, file) != file:
                 problems.append(
-                    f"{found[name]} and {file} are both called {name}: one would overwrite the other. Segment them one "
-                    "after the other, with another --output_dir."
+                    f"{found[name]} and {file} are both called {name}: one would overwrite the "
+                    "other. Segment them one after the other, with another --output_dir."
                 )
     if problems:
         raise ValueError("\n".join(problems))
@@ -129,7 +149,12 @@ def _check(files: Iterable[Path]) -> None:
 
 
 def save(
-    kind: str, image: "Image.Image", labels: "np.ndarray", class_names: Sequence[str], palette: "Palette", target: Path
+    kind: str,
+    image: "Image.Image",
+    labels: "np.ndarray",
+    class_names: Sequence[str],
+    palette: "Palette",
+    target: Path,
 ) -> None:
     """Writes one of KINDS as PNG, of class ids (H, W) uint8 over their image."""
     import numpy as np

@@ -22,10 +22,15 @@ from .ending import told
 class PreparationArguments:
     out: str = field(metadata={"help": "The folder to write, a new one."})
     resize: list[int] | None = field(
-        default=None, metadata={"help": "HEIGHT WIDTH in pixels of what is written. Default: as it is."}
+        default=None,
+        metadata={"help": "HEIGHT WIDTH in pixels of what is written. Default: as it is."},
     )
-    push_to_hub: str | None = field(default=None, metadata={"help": "USER/NAME of a data set to push the folder to."})
-    private: bool = field(default=False, metadata={"help": "Whether a data set that --push_to_hub makes is private."})
+    push_to_hub: str | None = field(
+        default=None, metadata={"help": "USER/NAME of a data set to push the folder to."}
+    )
+    private: bool = field(
+        default=False, metadata={"help": "Whether a data set that --push_to_hub makes is private."}
+    )
 
     def __post_init__(self):
         if self.resize is not None and (len(self.resize) != 2 or min(self.resize) <= 0):
@@ -36,11 +41,15 @@ def main() -> None:
     parser = ArgumentsParser(
         [PreparationArguments, DatasetArguments],
         description=__doc__,
-        usage=f"%(prog)s NAME --out FOLDER [options]\n\nNAME: {', '.join(DATASETS)}, FILE.py:NAME, a folder, a Hub id",
+        usage=f"%(prog)s NAME --out FOLDER [options]\n\nNAME: {', '.join(DATASETS)}, FILE.py:NAME, "
+        "a folder, a Hub id",
     )
     argv = sys.argv[1:]
     if argv and not argv[0].startswith("-"):
-        argv[:1] = ["--dataset" if argv[0] in DATASETS or is_reference(argv[0]) else "--dataset_name", argv[0]]
+        argv[:1] = [
+            "--dataset" if argv[0] in DATASETS or is_reference(argv[0]) else "--dataset_name",
+            argv[0],
+        ]
     arguments, dataset, _ = parser.parse(argv)
     with told(ValueError, OSError):
         prepare(arguments, dataset)
@@ -57,8 +66,8 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     print(f"\n{report}")
     if report.problems and not dataset.skip_bad:
         raise ValueError(
-            f"{len(report.problems)} bad files, listed above: nothing was written. Mend them, or leave them out with "
-            "--skip_bad."
+            f"{len(report.problems)} bad files, listed above: nothing was written. Mend them, or "
+            "leave them out with --skip_bad."
         )
     command = shlex.join(["ctcl-hf", "train", "--dataset_name", str(folder)])
     print(f"{folder}: {len(report.shards)} shards. To train on them: {command}")
@@ -67,10 +76,16 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
 
         api = HfApi()
         repository = api.create_repo(
-            arguments.push_to_hub, repo_type="dataset", private=arguments.private or None, exist_ok=True
+            arguments.push_to_hub,
+            repo_type="dataset",
+            private=arguments.private or None,
+            exist_ok=True,
         )
         api.upload_folder(
-            repo_id=repository.repo_id, repo_type="dataset", folder_path=folder, commit_message=f"Add {data.name}"
+            repo_id=repository.repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            commit_message=f"Add {data.name}",
         )
         print(redacted(str(repository)))
 

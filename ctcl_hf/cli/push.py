@@ -1,4 +1,5 @@
-"""Publish the two students of a finished run, or finish a push that failed. Says what each repository got.
+"""Publish the two students of a finished run, or finish a push that failed. Says what each
+repository got.
 
 ctcl-hf push runs/paper-ctcl
 """
@@ -12,17 +13,25 @@ from .ending import program, told
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=program(),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("folder", type=Path, help="Output folder of a run, or one of its checkpoints.")
+    parser.add_argument(
+        "folder", type=Path, help="Output folder of a run, or one of its checkpoints."
+    )
     parser.add_argument(
         "--repository",
         action="append",
         default=[],
         metavar="STUDENT=[USER/]NAME",
-        help="Where one student goes, such as cnn=me/my-cnn. Default: what the run said or METHOD-DATASET-STUDENT.",
+        help="Where one student goes, such as cnn=me/my-cnn. Default: what the run said or "
+        "METHOD-DATASET-STUDENT.",
     )
-    parser.add_argument("--private", action="store_true", default=None, help="Make new repositories private.")
+    parser.add_argument(
+        "--private", action="store_true", default=None, help="Make new repositories private."
+    )
     parser.add_argument("--revision", help="Branch to push to. Default: the repository's own.")
     parser.add_argument("--message", default="Upload students", help="Message of both commits.")
     arguments = parser.parse_args()
@@ -44,19 +53,31 @@ def push(arguments: argparse.Namespace) -> None:
     folder = arguments.folder
     students = sorted(path.parent.name for path in folder.glob("*/config.json"))
     if not students:
-        raise ValueError(f"{folder} holds no student: expected folders with a config.json, such as {folder / 'cnn'}.")
+        raise ValueError(
+            f"{folder} holds no student: expected folders with a config.json, such as "
+            f"{folder / 'cnn'}."
+        )
     named = {}
     for text in arguments.repository:
         name, _, repo_id = text.partition("=")
         if name not in students or not repo_id:
-            raise ValueError(f"--repository {text}: expected STUDENT=[USER/]NAME with one of {', '.join(students)}.")
+            raise ValueError(
+                f"--repository {text}: expected STUDENT=[USER/]NAME with one of "
+                f"{', '.join(students)}."
+            )
         named[name] = repo_id
     wanted = load_repositories(folder) or load_repositories(folder.parent)
-    ids = {name: named.get(name) or (wanted[name].repo_id if name in wanted else None) for name in students}
+    ids = {
+        name: named.get(name) or (wanted[name].repo_id if name in wanted else None)
+        for name in students
+    }
     first = next(iter(wanted.values()), None)
     private, revision = arguments.private, arguments.revision
     if first is not None:
-        private, revision = first.private if private is None else private, revision or first.revision
+        private, revision = (
+            first.private if private is None else private,
+            revision or first.revision,
+        )
     repos = repositories(ids, default_name(folder), private=private, revision=revision)
     check_access(repos.values())
     save_repositories(folder, repos)

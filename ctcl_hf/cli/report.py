@@ -13,16 +13,24 @@ from .ending import program, told
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=program(),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("folder", type=Path, help="Output folder of `ctcl-hf train`, or of `ctcl-hf compare`.")
+    parser.add_argument(
+        "folder", type=Path, help="Output folder of `ctcl-hf train`, or of `ctcl-hf compare`."
+    )
     arguments = parser.parse_args()
     with told(ValueError, OSError):
         print(write(arguments.folder))
 
 
 def write(folder: Path) -> Path:
-    """Writes report.html into the folder; returns the file. ValueError if it holds neither run nor comparison."""
+    """Writes report.html into the folder; returns the file.
+
+    ValueError if it holds neither run nor comparison.
+    """
     from ..runs.comparison.grid import GRID_FILE, read_grid
     from ..runs.comparison.paper import TABLES
     from ..runs.page.grid import write_grid_page

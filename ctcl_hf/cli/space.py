@@ -15,23 +15,37 @@ from .ending import program, told
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog=program(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=program(),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("space", metavar="USER/NAME", help="The Space; made if it does not exist.")
-    parser.add_argument("students", nargs=2, metavar="USER/STUDENT", help="The two students' repositories.")
-    parser.add_argument("--private", action="store_true", default=None, help="Make a new Space private.")
+    parser.add_argument(
+        "students", nargs=2, metavar="USER/STUDENT", help="The two students' repositories."
+    )
+    parser.add_argument(
+        "--private", action="store_true", default=None, help="Make a new Space private."
+    )
     parser.add_argument(
         "--trust_remote_code",
         action="store_true",
         help="Let the Space run the code beside the weights, which a DeepLabV3+ needs.",
     )
     arguments = parser.parse_args()
-    with told(ValueError, OSError, ImportError), as_file(files("ctcl_hf.publishing") / "space") as app:
+    with (
+        told(ValueError, OSError, ImportError),
+        as_file(files("ctcl_hf.publishing") / "space") as app,
+    ):
         require("space", "gradio")
-        push_space(app, arguments.space, arguments.students, arguments.private, arguments.trust_remote_code)
+        push_space(
+            app, arguments.space, arguments.students, arguments.private, arguments.trust_remote_code
+        )
 
 
-def push_space(app: Path, space: str, students: list[str], private: bool | None, trust_remote_code: bool) -> None:
+def push_space(
+    app: Path, space: str, students: list[str], private: bool | None, trust_remote_code: bool
+) -> None:
     """Commits the app of a folder, its settings and its card to a Space."""
     import gradio
     from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData
@@ -42,7 +56,10 @@ def push_space(app: Path, space: str, students: list[str], private: bool | None,
 
     check_access([Repository(space, private, kind="space")])
     if missing := [student for student in students if not HfApi().repo_exists(student)]:
-        raise ValueError(f"{shown_endpoint()} has no model {' and no '.join(missing)}: publish the students first.")
+        raise ValueError(
+            f"{shown_endpoint()} has no model {' and no '.join(missing)}: publish the students "
+            "first."
+        )
     card = SpaceCard.from_template(
         SpaceCardData(
             title=" and ".join(student.split("/")[-1] for student in students),
@@ -65,7 +82,9 @@ def push_space(app: Path, space: str, students: list[str], private: bool | None,
             if path.is_file() and path.name != "README.md" and "__pycache__" not in path.parts
         ),
     ]
-    commit = HfApi().create_commit(space, operations, repo_type="space", commit_message="Show two students")
+    commit = HfApi().create_commit(
+        space, operations, repo_type="space", commit_message="Show two students"
+    )
     print(f"{Repository(space, kind='space').url} at commit {commit.oid[:12]}")
 
 

@@ -27,7 +27,8 @@ def main() -> None:
         trainer = run.trainer
         folder, is_published = Path(trainer.args.output_dir), trainer.args.push_to_hub
         print(f"\n{next_commands(folder, trainer.model.names, arguments.data, is_published)}")
-    # Together: a process whose group ends while another still uses it may abort, as one that does not end it may.
+    # Together: a process whose group ends while another still uses it may abort, as one that does
+    # not end it may.
     run.trainer.accelerator.end_training()
 
 

@@ -1,4 +1,6 @@
-"""Data sets. Adding one is a file with a builder that returns `SegmentationData`, and one line in `DATASETS`."""
+"""Data sets. Adding one is a file with a builder that returns `SegmentationData`, and one line in
+`DATASETS`.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +17,10 @@ def _problem(builder: Any) -> str | None:
             return None
     except TypeError:
         pass
-    return "expected a function of data_dir (what --data_dir says, or None) that returns a ctcl_hf.SegmentationData"
+    return (
+        "expected a function of data_dir (what --data_dir says, or None) that returns a "
+        "ctcl_hf.SegmentationData"
+    )
 
 
 # name -> builder(data_dir), as "module:function" of this folder
@@ -54,7 +59,8 @@ _HOME = {
     "reason_of": "segmentation",
 }
 __all__ = ["DATASETS", *_HOME]
-if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+# what type checkers and editors read instead of the table; "as" makes a name public
+if TYPE_CHECKING:
     from .benchmarks.ade20k import build_ade20k as build_ade20k
     from .benchmarks.camvid import build_camvid as build_camvid
     from .benchmarks.cityscapes import build_cityscapes as build_cityscapes

@@ -16,12 +16,14 @@ def class_weights(told: str, data: SegmentationData) -> tuple[float, ...]:
     """A weight for each class of the data.
 
     Args:
-        told: BALANCED for 1 / (classes * share of the labelled training pixels), of the classes that occur, so that the
-            mean labelled pixel has the weight 1; a class that does not occur has it too. Else a JSON file with the
-            weight of each class by its name, which is used as it is.
+        told: BALANCED for 1 / (classes * share of the labelled training pixels), of the classes
+            that occur, so that the mean labelled pixel has the weight 1; a class that does not
+            occur has it too. Else a JSON file with the weight of each class by its name, which is
+            used as it is.
 
     Raises:
-        ValueError: a file that cannot be read, or without a positive weight for each class; BALANCED for streamed data.
+        ValueError: a file that cannot be read, or without a positive weight for each class;
+            BALANCED for streamed data.
     """
     if told == BALANCED:
         return _balanced(data)
@@ -30,14 +32,21 @@ def class_weights(told: str, data: SegmentationData) -> tuple[float, ...]:
     wrong = [name for name in data.class_names if not _is_positive(weights.get(name))]
     unknown = [name for name in weights if name not in data.class_names]
     if wrong or unknown:
-        problem = f"no positive number for {', '.join(wrong)}" if wrong else f"{', '.join(unknown)} is no class"
+        problem = (
+            f"no positive number for {', '.join(wrong)}"
+            if wrong
+            else f"{', '.join(unknown)} is no class"
+        )
         raise ValueError(f"{option} {told}: {problem}. Classes: {', '.join(data.class_names)}.")
     return tuple(float(weights[name]) for name in data.class_names)
 
 
 def _balanced(data: SegmentationData) -> tuple[float, ...]:
     if data.is_streamed:
-        raise ValueError(f"--class_weights {BALANCED} reads every mask, and does not go with --streaming: give a file.")
+        raise ValueError(
+            f"--class_weights {BALANCED} reads every mask, and does not go with --streaming: give "
+            "a file."
+        )
     samples = data.samples("train", transform=None)
     classes = len(data.class_names)
 
@@ -46,7 +55,11 @@ def _balanced(data: SegmentationData) -> tuple[float, ...]:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         counted = tqdm(
-            pool.map(pixels_of, range(len(samples))), "Counting classes", len(samples), leave=False, disable=None
+            pool.map(pixels_of, range(len(samples))),
+            "Counting classes",
+            len(samples),
+            leave=False,
+            disable=None,
         )
         pixels = sum(counted, np.zeros(classes, dtype=np.int64))
     occurs = pixels > 0
@@ -56,4 +69,6 @@ def _balanced(data: SegmentationData) -> tuple[float, ...]:
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    )

@@ -29,10 +29,13 @@ class Told:
 
     def __init__(self):
         self.ids: dict[Colour, int] = {}  # the id that masks show in a colour
-        self.moved: tuple[Colour, int, int] | None = None  # the first colour that stands for two ids
+        # the first colour that stands for two ids
+        self.moved: tuple[Colour, int, int] | None = None
         self.turned: Counter[str] = Counter()  # images by split
-        self.places: dict[bytes, tuple[str, int]] = {}  # split and number of the image that was first of its content
-        self.copies: Counter[tuple[str, str]] = Counter()  # images by their split and that of the first
+        # split and number of the image that was first of its content
+        self.places: dict[bytes, tuple[str, int]] = {}
+        # images by their split and that of the first
+        self.copies: Counter[tuple[str, str]] = Counter()
 
     def add(self, split: str, index: int, finding: Finding) -> None:
         self.turned[split] += finding.is_turned
@@ -45,15 +48,16 @@ class Told:
 
     def sentences(self) -> list[str]:
         told = [
-            f"{count} images of {split} are turned by their EXIF tag: their masks must be drawn on the turned image."
+            f"{count} images of {split} are turned by their EXIF tag: their masks must be drawn on "
+            "the turned image."
             for split, count in self.turned.items()
             if count
         ]
         if self.moved is not None:
             colour, first, second = self.moved
             told.append(
-                f"Masks show id {first} and id {second} in one colour, {colour}: if they hold colours, numbered anew "
-                "in every file, say what the colours mean: --palette."
+                f"Masks show id {first} and id {second} in one colour, {colour}: if they hold "
+                "colours, numbered anew in every file, say what the colours mean: --palette."
             )
         return told + [
             f"{count} images of {split} are the same files as images of {first}."

@@ -19,10 +19,12 @@ MASKS_READ = 64
 
 
 def fingerprint(samples: "SegmentationSamples") -> str:
-    """A number of 16 hexadecimal digits, of the names and sizes of all files in order and of the bytes of some masks.
+    """A number of 16 hexadecimal digits, of the names and sizes of all files in order and of the
+    bytes of some masks.
 
-    Names are those of a file and its folder, so that data may move. The masks are evenly spaced ones. Of streamed data,
-    whose files may be far away, it is of their names and of the rows in each of their groups.
+    Names are those of a file and its folder, so that data may move. The masks are evenly spaced
+    ones. Of streamed data, whose files may be far away, it is of their names and of the rows in
+    each of their groups.
     """
     digest = sha256()
     if isinstance(samples.rows, StreamedRows):
@@ -33,7 +35,12 @@ def fingerprint(samples: "SegmentationSamples") -> str:
     for name, size in _files(samples.rows):
         digest.update(f"{name} {size}\n".encode())
     if "label" in samples.rows.column_names:
-        for index in np.linspace(0, len(samples) - 1, min(MASKS_READ, len(samples))).round().astype(int).tolist():
+        for index in (
+            np.linspace(0, len(samples) - 1, min(MASKS_READ, len(samples)))
+            .round()
+            .astype(int)
+            .tolist()
+        ):
             digest.update(_bytes(samples.stored(index)["label"]))
     return digest.hexdigest()[:16]
 
@@ -56,10 +63,16 @@ def _files(rows: "datasets.Dataset"):
 
 
 def _bytes(file: Mapping[str, Any]) -> bytes:
-    """Of a file that is embedded or lies at its path; none of one that is missing, which is told when it is read."""
+    """Of a file that is embedded or lies at its path; none of one that is missing, which is told
+    when it is read.
+    """
     if file["bytes"] is not None:
         return file["bytes"]
-    return Path(file["path"]).read_bytes() if file["path"] is not None and Path(file["path"]).is_file() else b""
+    return (
+        Path(file["path"]).read_bytes()
+        if file["path"] is not None and Path(file["path"]).is_file()
+        else b""
+    )
 
 
 def _name(path: str) -> str:

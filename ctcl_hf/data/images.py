@@ -1,4 +1,5 @@
-"""The one reader of pictures: a file becomes 8-bit RGB, as it is meant to look, or one sentence says why not.
+"""The one reader of pictures: a file becomes 8-bit RGB, as it is meant to look, or one sentence
+says why not.
 
 Stands alone, with NumPy and Pillow: a Space takes this file with it.
 """
@@ -14,19 +15,23 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
-Stored = Mapping[str, Any]  # {"bytes", "path"} of which one may be None, as `datasets` keeps an image
+# {"bytes", "path"} of which one may be None, as `datasets` keeps an image
+Stored = Mapping[str, Any]
 ORIENTATION, REDUCED, COMPRESSION = 0x0112, 254, 259  # tags of EXIF and TIFF
 SAMPLES, BITS, SAMPLE_FORMAT = 277, 258, 339
 TURNS = range(2, 9)  # values of the orientation that are no "as stored"
 FIRST_BYTES = 512
 UNKNOWN = (
-    "Pillow cannot identify it as an image: its header is broken, or its format unknown. Copy it again, or save it as "
-    "PNG."
+    "Pillow cannot identify it as an image: its header is broken, or its format unknown. Copy it "
+    "again, or save it as PNG."
 )
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """A file as 8-bit RGB, turned as its EXIF tag says. ValueError names it, what was found, and how to mend it."""
+    """A file as 8-bit RGB, turned as its EXIF tag says.
+
+    ValueError names it, what was found, and how to mend it.
+    """
     try:
         return Image.fromarray(read_pixels(open_stored({"bytes": None, "path": str(path)}))[0])
     except ValueError as error:
@@ -34,7 +39,10 @@ def read_image(path: str | Path) -> Image.Image:
 
 
 def check_image(path: str | Path) -> None:
-    """What `read_image` refuses, as far as the file's header tells. ValueError or OSError names it."""
+    """What `read_image` refuses, as far as the file's header tells.
+
+    ValueError or OSError names it.
+    """
     try:
         with open_stored({"bytes": None, "path": str(path)}) as image:
             check_whole(image)
@@ -44,7 +52,10 @@ def check_image(path: str | Path) -> None:
 
 
 def open_stored(file: Stored) -> Image.Image:
-    """The header of a stored image; its pixels are read later. ValueError says what it is instead; it names no file."""
+    """The header of a stored image; its pixels are read later.
+
+    ValueError says what it is instead; it names no file.
+    """
     content, path = file["bytes"], file["path"]
     if content is None and path is None:
         raise ValueError("there is no image (null).")
@@ -58,7 +69,8 @@ def open_stored(file: Stored) -> Image.Image:
         return Image.open(path if is_local else BytesIO(content))
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(error)) from error
-    except Exception as error:  # Pillow's plugins raise whatever a broken header makes them stumble over
+    except Exception as error:
+        # Pillow's plugins raise whatever a broken header makes them stumble over
         if is_local:
             with open(path, "rb") as opened:
                 content = opened.read(FIRST_BYTES)
@@ -78,7 +90,10 @@ def content_of(file: Stored) -> bytes:
 
 
 def read_pixels(image: Image.Image) -> tuple[np.ndarray, bool]:
-    """RGB (H, W, 3) uint8 of an opened image, and whether its EXIF tag turned it. ValueError: what would be lost."""
+    """RGB (H, W, 3) uint8 of an opened image, and whether its EXIF tag turned it.
+
+    ValueError: what would be lost.
+    """
     check_whole(image)
     check_depth(image)
     image, is_turned = load_turned(image)
@@ -86,29 +101,39 @@ def read_pixels(image: Image.Image) -> tuple[np.ndarray, bool]:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """The image as 8-bit RGB, not turned. ValueError for pixels that 8-bit RGB cannot hold as they are meant."""
+    """The image as 8-bit RGB, not turned.
+
+    ValueError for pixels that 8-bit RGB cannot hold as they are meant.
+    """
     check_depth(image)
     load(image)
     if has_transparency(image):
         raise ValueError(
-            f"An image must be opaque, but some pixels of this one ({image.mode}) are transparent, or its fourth band "
-            "is no transparency: what of them is to be seen? Put it on a background, or keep three bands."
+            f"An image must be opaque, but some pixels of this one ({image.mode}) are transparent, "
+            "or its fourth band is no transparency: what of them is to be seen? Put it on a "
+            "background, or keep three bands."
         )
     if image.mode == "RGB":
         return image
     try:
         return image.convert("RGB")
     except ValueError as error:  # LAB has no way to RGB in Pillow
-        raise ValueError(f"An image must be grey, RGB, CMYK or of a palette, got mode {image.mode}.") from error
+        raise ValueError(
+            f"An image must be grey, RGB, CMYK or of a palette, got mode {image.mode}."
+        ) from error
 
 
 def check_depth(image: Image.Image) -> None:
-    """ValueError for more than 8 bits per channel. Once loaded, only grey images still tell that they had more."""
+    """ValueError for more than 8 bits per channel.
+
+    Once loaded, only grey images still tell that they had more.
+    """
     raw = raw_mode(image)
     if image.mode.startswith(("I", "F")) or bits_of(raw) > 8:
         raise ValueError(
-            f"An image must have 8 bits per channel, got mode {raw}: how its values map to brightness is not known. "
-            "Scale them to 0..255 by the range that they fill, and save them as 8-bit PNG."
+            f"An image must have 8 bits per channel, got mode {raw}: how its values map to "
+            "brightness is not known. Scale them to 0..255 by the range that they fill, and save "
+            "them as 8-bit PNG."
         )
 
 
@@ -116,13 +141,16 @@ def check_whole(image: Image.Image) -> None:
     """ValueError if the file holds more than Pillow would give: further pages, frames or bands."""
     if (count := _pictures(image)) > 1:
         raise ValueError(
-            f"The file holds {count} pictures (pages or frames), of which one would be read. Save each as a "
-            "file of its own."
+            f"The file holds {count} pictures (pages or frames), of which one would be read. Save "
+            "each as a file of its own."
         )
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bands, read = image.tag_v2.get(SAMPLES, 1), len(image.getbands())
         if bands > read:
-            raise ValueError(f"The file holds {bands} bands, of which {read} would be read. Keep those that are meant.")
+            raise ValueError(
+                f"The file holds {bands} bands, of which {read} would be read. Keep those that are "
+                "meant."
+            )
 
 
 def load(image: Image.Image) -> Image.Image:
@@ -131,14 +159,18 @@ def load(image: Image.Image) -> Image.Image:
         image.load()
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(error)) from error
-    except Exception as error:  # Pillow's decoders raise whatever broken pixels make them stumble over
+    except Exception as error:
+        # Pillow's decoders raise whatever broken pixels make them stumble over
         raise ValueError(f"{error}.") from error
     return image
 
 
 def load_turned(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The image as its EXIF or TIFF tag says that it is to be shown, and whether that turned or mirrored it."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # which Pillow turns by itself, and forgets the tag
+    """The image as its EXIF or TIFF tag says that it is to be shown, and whether that turned or
+    mirrored it.
+    """
+    # which Pillow turns by itself, and forgets the tag
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         tag = image.tag_v2.get(ORIENTATION)
         return load(image), tag in TURNS
     if load(image).getexif().get(ORIENTATION) in TURNS:
@@ -153,7 +185,9 @@ def shown_size(image: Image.Image) -> tuple[int, int]:
 
 
 def raw_mode(image: Image.Image) -> str:
-    """How the file stores a pixel, in Pillow's words: "RGB;16B" becomes mode RGB, "L;4" becomes L times 17."""
+    """How the file stores a pixel, in Pillow's words: "RGB;16B" becomes mode RGB, "L;4" becomes L
+    times 17.
+    """
     if not isinstance(image, ImageFile.ImageFile) or not image.tile:
         return image.mode
     arguments = image.tile[0][3]
@@ -169,9 +203,12 @@ def bits_of(raw: str) -> int:
 
 
 def _pictures(image: Image.Image) -> int:
-    """How many pictures a file holds, without smaller versions of the first, as GIS and cameras store them."""
+    """How many pictures a file holds, without smaller versions of the first, as GIS and cameras
+    store them.
+    """
     count = getattr(image, "n_frames", 1)  # only Pillow's formats of several frames have it
-    if count == 1 or image.format == "MPO":  # whose first is the photo, and the others are views or gains of it
+    # whose first is the photo, and the others are views or gains of it
+    if count == 1 or image.format == "MPO":
         return 1
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return count
@@ -223,12 +260,17 @@ def _what_tiff(file: Any) -> str | None:
             tags = TiffImagePlugin.ImageFileDirectory_v2(header)
             file.seek(tags.next)
             tags.load(file)
-            bands, bits, kind = tags.get(SAMPLES, 1), tags.get(BITS, (1,)), tags.get(SAMPLE_FORMAT, (1,))
+            bands, bits, kind = (
+                tags.get(SAMPLES, 1),
+                tags.get(BITS, (1,)),
+                tags.get(SAMPLE_FORMAT, (1,)),
+            )
             compression = tags.get(COMPRESSION, 1)
     except Exception:  # the tags may be what is broken
         return None
     kinds = {1: "unsigned", 2: "signed", 3: "float"}
     return (
-        f"it is a TIFF of {bands} bands of {bits[0]} bits ({kinds.get(kind[0], 'other')}, compression {compression}), "
-        "which Pillow cannot read. Save what is meant as an 8-bit PNG: three bands for an image, one for a mask."
+        f"it is a TIFF of {bands} bands of {bits[0]} bits ({kinds.get(kind[0], 'other')}, "
+        f"compression {compression}), which Pillow cannot read. Save what is meant as an 8-bit "
+        "PNG: three bands for an image, one for a mask."
     )

@@ -1,4 +1,6 @@
-"""The one reader of masks: what their pixels mean, which are class ids, other ids that stand for them, or colours."""
+"""The one reader of masks: what their pixels mean, which are class ids, other ids that stand for
+them, or colours.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,14 +22,15 @@ Colour = tuple[int, int, int]
 class MaskReader:
     """Turns a stored mask into class ids 0..K-1, or IGNORE_INDEX.
 
-    Without `colours` a mask of one channel (of 1 to 32 bits, or a palette's indices) holds ids. With them, colours
-    decide where a mask shows any: in masks of three channels, in those with a palette, and in grey or 1-bit ones if
-    every class has a grey. A value that could be the id of one class and the colour of another is refused.
+    Without `colours` a mask of one channel (of 1 to 32 bits, or a palette's indices) holds ids.
+    With them, colours decide where a mask shows any: in masks of three channels, in those with a
+    palette, and in grey or 1-bit ones if every class has a grey. A value that could be the id of
+    one class and the colour of another is refused.
 
     Args:
         num_classes: K, at most 254.
-        label_map: ids in the masks that stand for another id (such as "unlabelled" for IGNORE_INDEX), or for UNKNOWN
-            where the mask's kind forbids them.
+        label_map: ids in the masks that stand for another id (such as "unlabelled" for
+            IGNORE_INDEX), or for UNKNOWN where the mask's kind forbids them.
         colours: RGB -> class id, or IGNORE_INDEX.
     """
 
@@ -42,40 +45,62 @@ class MaskReader:
         self.num_classes = num_classes
         self.label_map, self.colours = dict(label_map or {}), dict(colours or {})
         known = {i: i for i in [*range(num_classes), IGNORE_INDEX]} | self.label_map
-        if wrong := {i for i in known.values() if not 0 <= i < num_classes and i not in (IGNORE_INDEX, UNKNOWN)}:
-            raise ValueError(f"Mask ids are mapped to {sorted(wrong)}, but classes are 0..{num_classes - 1}.")
+        if wrong := {
+            i
+            for i in known.values()
+            if not 0 <= i < num_classes and i not in (IGNORE_INDEX, UNKNOWN)
+        }:
+            raise ValueError(
+                f"Mask ids are mapped to {sorted(wrong)}, but classes are 0..{num_classes - 1}."
+            )
         self._wide = [i for i in self.label_map if not 0 <= i <= 255]
         self._by_id = _Meanings(known)
-        self._by_colour = _Meanings({_code(colour): class_id for colour, class_id in self.colours.items()})
+        self._by_colour = _Meanings(
+            {_code(colour): class_id for colour, class_id in self.colours.items()}
+        )
         self._table = self._by_id[np.arange(2**16)]  # what most masks need, at once
-        greys = {class_id for (red, green, blue), class_id in self.colours.items() if red == green == blue}
+        greys = {
+            class_id
+            for (red, green, blue), class_id in self.colours.items()
+            if red == green == blue
+        }
         self._has_greys = bool(self.colours) and greys >= set(range(num_classes))
-        self._agreeing: list[int] | None = None  # the last palette whose colours mean what their indices do as ids
+        # the last palette whose colours mean what their indices do as ids
+        self._agreeing: list[int] | None = None
 
     def __call__(self, mask: Image.Image) -> np.ndarray:
         """Class ids (H, W) uint8 of an opened mask, turned as its EXIF tag says.
 
-        ValueError says which ids or colours mean nothing or two things, or why the pixels are not exact; it knows no
-        file names.
+        ValueError says which ids or colours mean nothing or two things, or why the pixels are not
+        exact; it knows no file names.
         """
         _check_exact(mask)
         check_whole(mask)
         raw = raw_mode(mask)
-        sample = mask.tag_v2.get(SAMPLE_FORMAT, (1,))[0] if isinstance(mask, TiffImagePlugin.TiffImageFile) else None
+        sample = (
+            mask.tag_v2.get(SAMPLE_FORMAT, (1,))[0]
+            if isinstance(mask, TiffImagePlugin.TiffImageFile)
+            else None
+        )
         mask, _ = load_turned(mask)
         if mask.mode in ("1", "L"):
             if sample == SIGNED:
-                raise ValueError("A mask of 8 bits must be unsigned, got a TIFF of signed bytes. Save it as PNG.")
+                raise ValueError(
+                    "A mask of 8 bits must be unsigned, got a TIFF of signed bytes. Save it as PNG."
+                )
             # Pillow spreads 1, 2 and 4 bits of grey over 0..255.
             return self._read_grey(mask, 255 // (2 ** bits_of(raw) - 1))
         if mask.mode == "P":
             return self._read_palette(mask)
         if mask.mode.startswith("I"):
             ids = np.asarray(mask).astype(np.int64)
-            return self._read_wide(ids & 0xFFFFFFFF if sample == 1 else ids)  # Pillow knows no unsigned 32 bits
+            # Pillow knows no unsigned 32 bits
+            return self._read_wide(ids & 0xFFFFFFFF if sample == 1 else ids)
         if mask.mode in ("RGB", "RGBA"):
             return self._read_colours(mask, raw)
-        raise ValueError(f"A mask must hold one class id per pixel, got mode {mask.mode}. Save it as 8-bit PNG.")
+        raise ValueError(
+            f"A mask must hold one class id per pixel, got mode {mask.mode}. Save it as 8-bit PNG."
+        )
 
     def _read_grey(self, mask: Image.Image, step: int) -> np.ndarray:
         """Of 1 to 8 bits, whose values Pillow has multiplied by `step`."""
@@ -100,7 +125,8 @@ class MaskReader:
             return labels
         used = np.flatnonzero(mask.histogram())
         colours = _colours_of(palette)[used]
-        shows_colours = bool((colours != used[:, None]).any())  # some programs give ids their number as a grey
+        # some programs give ids their number as a grey
+        shows_colours = bool((colours != used[:, None]).any())
         return _spread(used, self._meanings(used, colours, shows_colours))[values]
 
     def _read_wide(self, ids: np.ndarray) -> np.ndarray:
@@ -116,24 +142,38 @@ class MaskReader:
         """Of three channels, or of four of which the last is opaque."""
         pixels = np.asarray(mask)
         if bits_of(raw) > 8:
-            raise ValueError(f"A mask of colours must have 8 bits per channel, got mode {raw}. Save it so.")
+            raise ValueError(
+                f"A mask of colours must have 8 bits per channel, got mode {raw}. Save it so."
+            )
         if not self.colours:
             hint = "Say what its colours mean: --palette."
             if (pixels[..., :1] == pixels[..., :3]).all():
-                hint = "Its channels are equal: save one of them alone. If they are greys that mean classes: --palette."
-            raise ValueError(f"A mask must hold one class id per pixel, got mode {mask.mode}. {hint}")
+                hint = (
+                    "Its channels are equal: save one of them alone. If they are greys that "
+                    "mean classes: --palette."
+                )
+            raise ValueError(
+                f"A mask must hold one class id per pixel, got mode {mask.mode}. {hint}"
+            )
         _check_opaque(mask)
         codes = _code(np.moveaxis(pixels[..., :3].astype(np.int64), -1, 0))
         labels = self._by_colour[codes]
         if (unknown := labels == UNKNOWN).any():
-            bad = [(code >> 16, code >> 8 & 255, code & 255) for code in np.unique(codes[unknown]).tolist()]
-            raise ValueError(f"The mask holds colours without a meaning: {_some(bad)}. Add them to the palette.")
+            bad = [
+                (code >> 16, code >> 8 & 255, code & 255)
+                for code in np.unique(codes[unknown]).tolist()
+            ]
+            raise ValueError(
+                f"The mask holds colours without a meaning: {_some(bad)}. Add them to the palette."
+            )
         return labels
 
     def _meanings(self, used: np.ndarray, colours: np.ndarray, shows_colours: bool) -> np.ndarray:
-        """What each of the values `used` (N,) means, which looks like one of `colours` (N, 3): by id, or by colour.
+        """What each of the values `used` (N,) means, which looks like one of `colours` (N, 3): by
+        id, or by colour.
 
-        shows_colours: the mask has colours of its own. Else it may well hold ids, which look like greys.
+        shows_colours: the mask has colours of its own. Else it may well hold ids, which look like
+            greys.
         """
         by_id, by_colour = self._by_id[used], self._by_colour[_code(colours.T)]
         has_colour = by_colour != UNKNOWN
@@ -141,7 +181,8 @@ class MaskReader:
         decides = shows_colours or self._has_greys
         told = np.isin(used, list(self.label_map))
         if differ.any():
-            # An option has said what the id is, or two ids are of one colour: then the colours cannot decide.
+            # An option has said what the id is, or two ids are of one colour: then the colours
+            # cannot decide.
             doubled = len(np.unique(colours, axis=0)) < len(used)
             if not decides or told[differ].any() or doubled:
                 raise ValueError(self._ambiguous(used[differ][0], colours[differ][0]))
@@ -154,23 +195,29 @@ class MaskReader:
             return by_id
         bad = [tuple(colour) for colour in colours[~has_colour].tolist()]
         raise ValueError(
-            f"The mask holds {_some(used[~has_colour].tolist())} in colours without a meaning: {_some(bad)}. Add them "
-            "to the palette. If masks hold ids, whatever colours they are shown in, leave the palette out."
+            f"The mask holds {_some(used[~has_colour].tolist())} in colours without a meaning: "
+            f"{_some(bad)}. Add them to the palette. If masks hold ids, whatever colours they are "
+            "shown in, leave the palette out."
         )
 
     def _ambiguous(self, value: int, colour: np.ndarray) -> str:
         def name(class_id: int) -> str:
             return "what is not scored" if class_id == IGNORE_INDEX else f"class {class_id}"
 
-        by_id, by_colour = self._by_id[np.array([value])][0], self._by_colour[np.array([_code(colour)])][0]
+        by_id, by_colour = (
+            self._by_id[np.array([value])][0],
+            self._by_colour[np.array([_code(colour)])][0],
+        )
         return (
-            f"{value} in this mask could be the id of {name(by_id)}, or its colour {tuple(colour.tolist())} that of "
-            f"{name(by_colour)}. If masks hold ids, take the colour out of the palette or list; if colours, save "
-            "them as RGB."
+            f"{value} in this mask could be the id of {name(by_id)}, or its colour "
+            f"{tuple(colour.tolist())} that of {name(by_colour)}. If masks hold ids, take the "
+            "colour out of the palette or list; if colours, save them as RGB."
         )
 
     def _agrees(self, palette: list[int]) -> bool:
-        """Whether a mask's palette shows every class in a colour of its own, so that indices are ids."""
+        """Whether a mask's palette shows every class in a colour of its own, so that indices are
+        ids.
+        """
         if palette != self._agreeing:
             colours = _colours_of(palette)
             by_id, by_colour = self._table[:256], self._by_colour[_code(colours.T)]
@@ -181,7 +228,9 @@ class MaskReader:
 
     def _check_map(self) -> None:
         if self._wide:
-            raise ValueError(f"Mask ids {self._wide} are mapped, but this mask is of 8 bits, and holds 0..255.")
+            raise ValueError(
+                f"Mask ids {self._wide} are mapped, but this mask is of 8 bits, and holds 0..255."
+            )
 
     def _checked(self, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
         if (unknown := labels == UNKNOWN).any():
@@ -206,12 +255,18 @@ class _Meanings:
 
 
 def shown_colours(mask: Image.Image) -> dict[Colour, int]:
-    """The colours, but greys, that a mask with a palette shows, and the index of each; none of other masks."""
+    """The colours, but greys, that a mask with a palette shows, and the index of each; none of
+    other masks.
+    """
     if mask.mode != "P":
         return {}
     used = np.flatnonzero(mask.histogram())
     colours = map(tuple, _colours_of(mask.getpalette("RGB"))[used].tolist())
-    return {colour: int(index) for index, colour in zip(used, colours, strict=True) if len(set(colour)) > 1}
+    return {
+        colour: int(index)
+        for index, colour in zip(used, colours, strict=True)
+        if len(set(colour)) > 1
+    }
 
 
 def colours_of_ids(mask: Image.Image) -> dict[int, Colour]:
@@ -223,10 +278,14 @@ def colours_of_ids(mask: Image.Image) -> dict[int, Colour]:
 
 
 def as_picture(labels: np.ndarray, palette: Sequence[Colour]) -> Image.Image:
-    """Class ids (H, W) uint8 as a palette image, which viewers show in these colours and programs read as ids."""
+    """Class ids (H, W) uint8 as a palette image, which viewers show in these colours and programs
+    read as ids.
+    """
     picture = Image.fromarray(labels)
     # All 256 colours: of fewer, PIL would write fewer bits than the ids have.
-    picture.putpalette([channel for colour in palette for channel in colour] + [0] * 3 * (256 - len(palette)))
+    picture.putpalette(
+        [channel for colour in palette for channel in colour] + [0] * 3 * (256 - len(palette))
+    )
     return picture
 
 
@@ -241,11 +300,14 @@ def _check_exact(mask: Image.Image) -> None:
         if mask.info.get("compression") in LOSSY_TIFF:
             lossy = f"TIFF compressed as {mask.info['compression']}"
         if mask.tag_v2.get(PHOTOMETRIC) == 0:
-            raise ValueError("The TIFF is stored as a negative (0 is white): are its ids turned over? Save it as PNG.")
+            raise ValueError(
+                "The TIFF is stored as a negative (0 is white): are its ids turned over? Save it "
+                "as PNG."
+            )
     if lossy:
         raise ValueError(
-            f"The mask is {lossy}, which does not keep ids as they were drawn. Export it again, as PNG; "
-            "saving this file as PNG would keep the wrong ids."
+            f"The mask is {lossy}, which does not keep ids as they were drawn. Export it again, as "
+            "PNG; saving this file as PNG would keep the wrong ids."
         )
 
 
@@ -253,7 +315,8 @@ def _check_opaque(mask: Image.Image) -> None:
     """ValueError if a mask of colours has some that are not seen."""
     if has_transparency(mask):
         raise ValueError(
-            "The mask has transparent pixels: is the colour beneath meant? Save it without transparency, as RGB."
+            "The mask has transparent pixels: is the colour beneath meant? Save it without "
+            "transparency, as RGB."
         )
 
 
@@ -295,4 +358,8 @@ def _code(colour):
 
 def _some(items: Iterable) -> str:
     items = list(items)
-    return str(items) if len(items) <= 12 else f"[{', '.join(map(str, items[:12]))}, ... {len(items)} in all]"
+    return (
+        str(items)
+        if len(items) <= 12
+        else f"[{', '.join(map(str, items[:12]))}, ... {len(items)} in all]"
+    )

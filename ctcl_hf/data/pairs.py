@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import datasets
 
-TEXT_SUFFIXES = (".txt", ".csv", ".json", ".md", ".xml", ".yaml", ".yml")  # what is expected beside images
+# what is expected beside images
+TEXT_SUFFIXES = (".txt", ".csv", ".json", ".md", ".xml", ".yaml", ".yml")
 HIDDEN = (".", "__MACOSX", "@eaDir")  # .ipynb_checkpoints, ._a.png; what Macs and network disks add
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -27,19 +28,27 @@ class LeftOut:
         """Nothing, or "; left out: 2 hidden (.ipynb_checkpoints, ...)"."""
         parts = []
         for reason, paths in sorted(self.paths.items()):
-            names = [str(path.relative_to(self.folder)) for path in sorted(paths) if path.is_relative_to(self.folder)]
+            names = [
+                str(path.relative_to(self.folder))
+                for path in sorted(paths)
+                if path.is_relative_to(self.folder)
+            ]
             parts.append(f"{len(paths)} {reason} ({_first(names)})")
         return f"; left out: {', '.join(parts)}" if parts else ""
 
 
 def image_files(
-    folder: Path, ending: str = "", below: bool = False, left_out: LeftOut | None = None, unique: bool = True
+    folder: Path,
+    ending: str = "",
+    below: bool = False,
+    left_out: LeftOut | None = None,
+    unique: bool = True,
 ) -> dict[str, str]:
     """Paths of a folder's images by their names without `ending` and suffix.
 
-    With `below` the folders in it count as well, links to folders too, and names begin with the path to them. What is
-    hidden (.ipynb_checkpoints, ._a.png) or no image is passed over, and noted in `left_out`. ValueError if two images
-    have one name and `unique` is asked for.
+    With `below` the folders in it count as well, links to folders too, and names begin with the
+    path to them. What is hidden (.ipynb_checkpoints, ._a.png) or no image is passed over, and noted
+    in `left_out`. ValueError if two images have one name and `unique` is asked for.
     """
     left_out = left_out or LeftOut(folder)
     found: dict[str, str] = {}
@@ -60,7 +69,10 @@ def image_files(
 
 
 def files_in(folder: Path, below: bool, left_out: LeftOut) -> Iterator[Path]:
-    """What is no folder and not hidden, in order. A link to a folder that has been seen is not followed again."""
+    """What is no folder and not hidden, in order.
+
+    A link to a folder that has been seen is not followed again.
+    """
     seen: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         here, real = Path(root), os.path.realpath(root)
@@ -81,8 +93,8 @@ def paired_rows(
 ) -> "datasets.Dataset":
     """Rows of image and label, decoded when read, in the order of their names.
 
-    ValueError if there are none, or if an image or a mask lacks its counterpart, unless those are to be noted in
-    `left_out`; `what` says whose they are.
+    ValueError if there are none, or if an image or a mask lacks its counterpart, unless those are
+    to be noted in `left_out`; `what` says whose they are.
     """
     if not images and not masks:
         raise ValueError(f"{what}: no images were found.")
@@ -92,7 +104,9 @@ def paired_rows(
     }
     names = sorted(images.keys() & masks)
     if any(lonely.values()) and (left_out is None or not names):
-        found = " and ".join(f"{len(paths)} {kind} ({_first(paths)})" for kind, paths in lonely.items() if paths)
+        found = " and ".join(
+            f"{len(paths)} {kind} ({_first(paths)})" for kind, paths in lonely.items() if paths
+        )
         skip = " Leave them out with --skip_bad." if names else ""
         raise ValueError(f"{what}: {found}.{skip}")
     for kind, paths in lonely.items():
@@ -112,11 +126,17 @@ def lazy_rows(**paths: list[str]) -> "datasets.Dataset":
 def listed(
     names: Iterable[str], files: Mapping[str, str], source: Path, left_out: LeftOut | None = None
 ) -> dict[str, str]:
-    """Those of `files` that a split's list names. ValueError if one is missing, unless to be noted in `left_out`."""
+    """Those of `files` that a split's list names.
+
+    ValueError if one is missing, unless to be noted in `left_out`.
+    """
     names = list(names)
     missing = [name for name in names if name not in files]
     if missing and left_out is None:
-        raise ValueError(f"{source} names {len(names)} files, of which {len(missing)} are missing ({_first(missing)}).")
+        raise ValueError(
+            f"{source} names {len(names)} files, of which {len(missing)} are missing "
+            f"({_first(missing)})."
+        )
     for name in missing:
         left_out.add("listed but missing", left_out.folder / name)
     return {name: files[name] for name in names if name in files}
@@ -125,7 +145,10 @@ def listed(
 def existing_folder(data_dir: str | None, inside: str, name: str) -> Path:
     """`data_dir`, or the folder in it, that holds `inside`. ValueError says what was expected."""
     if data_dir is None:
-        raise ValueError(f"--dataset {name} cannot be downloaded without its licence: give a local copy as --data_dir.")
+        raise ValueError(
+            f"--dataset {name} cannot be downloaded without its licence: give a local copy as "
+            "--data_dir."
+        )
     folder = Path(data_dir)
     if not folder.is_dir():
         raise ValueError(f"--data_dir {data_dir} is no folder. Expected one with {inside}/ in it.")

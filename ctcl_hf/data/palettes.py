@@ -24,7 +24,9 @@ ALIKE = 20  # CIELAB distance below which two colours in a picture can be mistak
 
 
 def palette_for(class_names: Sequence[str]) -> Palette:
-    """The colours of the benchmark that names most of these classes; for others, each as far from all as can be."""
+    """The colours of the benchmark that names most of these classes; for others, each as far from
+    all as can be.
+    """
     known = max(KNOWN, key=lambda colours: sum(name in colours for name in class_names))
     taken = [known[name] for name in class_names if name in known]
     drawn = iter(_distinct_colours(len(class_names) - len(taken), taken))
@@ -32,12 +34,16 @@ def palette_for(class_names: Sequence[str]) -> Palette:
 
 
 def ignored_colour(palette: Palette) -> Colour:
-    """What pixels of no class are drawn in: black, as most benchmarks do, or white where a class is black itself."""
+    """What pixels of no class are drawn in: black, as most benchmarks do, or white where a class is
+    black itself.
+    """
     return WHITE if (_distances(np.array(palette), BLACK) < ALIKE).any() else BLACK
 
 
 def _distinct_colours(count: int, taken: Palette) -> list[Colour]:
-    """Colours of middling lightness, each the farthest from those taken and from those before it."""
+    """Colours of middling lightness, each the farthest from those taken and from those before
+    it.
+    """
     levels = np.linspace(0, 255, 9).round().astype(int)
     candidates = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 3)
     lightness = _lab(candidates)[:, 0]
@@ -60,14 +66,18 @@ def _lab(colours: np.ndarray) -> np.ndarray:
     """sRGB (N, 3) in 0..255 as CIELAB (N, 3), of the white point D65."""
     share = colours / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
+    xyz = linear @ np.array(
+        [[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]]
+    )
     scaled = xyz / [0.9505, 1.0, 1.089]
     x, y, z = np.where(scaled > 0.008856, np.cbrt(scaled), 7.787 * scaled + 16 / 116).T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
 def palette_of(config: "PreTrainedConfig") -> Palette:
-    """The colours that a student keeps in its configuration; for other models those of `palette_for` its classes."""
+    """The colours that a student keeps in its configuration; for other models those of
+    `palette_for` its classes.
+    """
     kept = config.to_dict().get("palette")
     if _is_palette(kept, config.num_labels):
         return [(red, green, blue) for red, green, blue in kept]
@@ -75,10 +85,16 @@ def palette_of(config: "PreTrainedConfig") -> Palette:
 
 
 def _is_palette(told: Any, count: int) -> bool:
-    """Whether a value of anyone's configuration is an [R, G, B] in 0..255 for each of so many classes."""
+    """Whether a value of anyone's configuration is an [R, G, B] in 0..255 for each of so many
+    classes.
+    """
     return (
         isinstance(told, (list, tuple))
         and len(told) == count
         and all(isinstance(colour, (list, tuple)) and len(colour) == 3 for colour in told)
-        and all(isinstance(channel, int) and 0 <= channel <= 255 for colour in told for channel in colour)
+        and all(
+            isinstance(channel, int) and 0 <= channel <= 255
+            for colour in told
+            for channel in colour
+        )
     )

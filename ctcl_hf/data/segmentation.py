@@ -31,8 +31,8 @@ logger = logging.get_logger(__name__)
 class SegmentationData:
     """What a builder yields.
 
-    splits: {"train", "validation"[, "test"]} of {"image": Image, "label": Image}, decoded when read. A split without a
-        "label" column has images alone. `StreamedRows` will do as well.
+    splits: {"train", "validation"[, "test"]} of {"image": Image, "label": Image}, decoded when
+        read. A split without a "label" column has images alone. `StreamedRows` will do as well.
     class_names, palette: of classes 0..K-1; palette holds RGB triples.
     image_size: usual (height, width) of an image in pixels.
     label_map, colours: what the masks' ids and colours stand for, see `MaskReader`.
@@ -40,7 +40,8 @@ class SegmentationData:
     protocol: how its benchmark is scored, a name of `PROTOCOLS`.
     hub_id: "user/name", if it comes from the Hub.
     source: where its files were found, and what is to be known of them.
-    prediction_ids: what its benchmark calls classes 0..K-1 in predictions that are handed in; None if the same.
+    prediction_ids: what its benchmark calls classes 0..K-1 in predictions that are handed in; None
+        if the same.
     """
 
     name: str
@@ -58,25 +59,37 @@ class SegmentationData:
 
     def __post_init__(self):
         if len(self.palette) != len(self.class_names):
-            raise ValueError(f"{self.name}: {len(self.class_names)} classes, but {len(self.palette)} colours.")
+            raise ValueError(
+                f"{self.name}: {len(self.class_names)} classes, but {len(self.palette)} colours."
+            )
 
     def __str__(self) -> str:
         """Its splits, number of classes and source in one line."""
         counts = ", ".join(f"{split} {len(rows)}" for split, rows in self.splits.items())
         source = f" ({self.source})" if self.source else ""
-        return f"{self.title or self.name}: {counts} images, {len(self.class_names)} classes{source}"
+        return (
+            f"{self.title or self.name}: {counts} images, {len(self.class_names)} classes{source}"
+        )
 
     @property
     def scored_splits(self) -> list[str]:
         """The splits that students are scored on: all with labels but train."""
-        return [split for split, rows in self.splits.items() if split != "train" and "label" in rows.column_names]
+        return [
+            split
+            for split, rows in self.splits.items()
+            if split != "train" and "label" in rows.column_names
+        ]
 
     def samples(self, split: str, transform: Callable) -> "SegmentationSamples":
         """The split as a map-style data set of transformed samples."""
-        return SegmentationSamples(self.splits[split], len(self.class_names), transform, self.label_map, self.colours)
+        return SegmentationSamples(
+            self.splits[split], len(self.class_names), transform, self.label_map, self.colours
+        )
 
     def part(self, numbers: Mapping[str, int]) -> "SegmentationData":
-        """The same with at most so many images in these splits, spread evenly: neighbours may be frames of a film."""
+        """The same with at most so many images in these splits, spread evenly: neighbours may be
+        frames of a film.
+        """
         splits = dict(self.splits)
         for split, number in numbers.items():
             total = len(splits[split])
@@ -85,7 +98,8 @@ class SegmentationData:
         return replace(self, splits=splits)
 
     def without_bad(self) -> "SegmentationData":
-        """The same without images and masks that `check` would refuse: `source` counts them, and names the first.
+        """The same without images and masks that `check` would refuse: `source` counts them, and
+        names the first.
 
         Reads every file. ValueError if nothing is left of a split.
         """
@@ -94,15 +108,27 @@ class SegmentationData:
             samples = self.samples(split, transform=None)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 findings = pool.map(samples.inspect, range(len(rows)))
-                reading = tqdm(findings, f"Reading {self.name} {split}", len(rows), leave=False, disable=None)
-                problems = {index: finding.problem for index, finding in enumerate(reading) if finding.problem}
+                reading = tqdm(
+                    findings, f"Reading {self.name} {split}", len(rows), leave=False, disable=None
+                )
+                problems = {
+                    index: finding.problem
+                    for index, finding in enumerate(reading)
+                    if finding.problem
+                }
             if not problems:
                 continue
             first = next(iter(problems.values()))
             if len(problems) == len(rows):
-                raise ValueError(f"No image of {split} of {self.name} can be used. The first: {first}")
-            splits[split] = rows.select([index for index in range(len(rows)) if index not in problems])
-            told.append(f"left out as bad: {len(problems)} of {len(rows)} of {split} ({first.rstrip('.')})")
+                raise ValueError(
+                    f"No image of {split} of {self.name} can be used. The first: {first}"
+                )
+            splits[split] = rows.select(
+                [index for index in range(len(rows)) if index not in problems]
+            )
+            told.append(
+                f"left out as bad: {len(problems)} of {len(rows)} of {split} ({first.rstrip('.')})"
+            )
         return replace(self, splits=splits, source="; ".join(filter(None, [self.source, *told])))
 
     @property
@@ -112,16 +138,18 @@ class SegmentationData:
     def check(self) -> DataSummary:
         """Reads every image and mask once, and returns what they hold.
 
-        ValueError names each split's first bad file and counts the others. It is raised as well where there would be
-        nothing to learn or to validate on. Warns of classes without a pixel, and of what may not be as it was meant:
-        turned images, and images that are in two splits.
+        ValueError names each split's first bad file and counts the others. It is raised as well
+        where there would be nothing to learn or to validate on. Warns of classes without a pixel,
+        and of what may not be as it was meant: turned images, and images that are in two splits.
         """
         problems, seen, told = [], {}, Told()
         summary = DataSummary(self.class_names, {})
         for split, rows in self.splits.items():
             samples = self.samples(split, transform=None)
             found, seen[split] = [], set()
-            counted = summary.splits[split] = SplitSummary(len(self.class_names), "label" in rows.column_names)
+            counted = summary.splits[split] = SplitSummary(
+                len(self.class_names), "label" in rows.column_names
+            )
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 checks = tqdm(
                     pool.map(samples.inspect, range(len(rows))),
@@ -148,7 +176,10 @@ class SegmentationData:
         return summary
 
     def check_classes(self) -> None:
-        """Reads training masks until two classes were seen. ValueError if there are none such, as `check` does."""
+        """Reads training masks until two classes were seen.
+
+        ValueError if there are none such, as `check` does.
+        """
         samples, seen = self.samples("train", transform=None), set()
         for index in range(len(samples)):
             seen.update(samples.inspect(index).pixels)
@@ -164,13 +195,14 @@ class SegmentationData:
         hint = ""
         if IGNORE_INDEX in seen:
             hint = (
-                " They hold 255 as well, which is not scored: if it stands for a class, as in masks of 0 and 255, say "
-                f"which, such as --label_map 255:{min(1, len(self.class_names) - 1)}."
+                " They hold 255 as well, which is not scored: if it stands for a class, as in "
+                "masks of 0 and 255, say which, such as --label_map "
+                f"255:{min(1, len(self.class_names) - 1)}."
             )
         what = f"{self.class_names[held[0]]} alone" if held else "no class"
         return (
-            f"The training masks of {self.name} hold {what}, of {len(self.class_names)} classes: there is nothing to "
-            f"tell apart, and every score would be perfect or missing.{hint}"
+            f"The training masks of {self.name} hold {what}, of {len(self.class_names)} classes: "
+            f"there is nothing to tell apart, and every score would be perfect or missing.{hint}"
         )
 
     def _check_classes(self, seen: Mapping[str, set[int]]) -> None:
@@ -178,14 +210,20 @@ class SegmentationData:
         if problem := self.problem_of_classes(seen["train"]):
             raise ValueError(problem)
         if not seen.get("validation", {0}) - {IGNORE_INDEX}:
-            raise ValueError(f"No validation mask of {self.name} has a pixel of any class: there is nothing to score.")
+            raise ValueError(
+                f"No validation mask of {self.name} has a pixel of any class: there is nothing to "
+                "score."
+            )
         for split in self.scored_splits:
             if not seen[split] - {IGNORE_INDEX}:
-                logger.warning(f"No mask of {split} of {self.name} has a pixel of any class: it will not be scored.")
+                logger.warning(
+                    f"No mask of {split} of {self.name} has a pixel of any class: it will not be "
+                    "scored."
+                )
         if absent := [name for i, name in enumerate(self.class_names) if i not in seen["train"]]:
             logger.warning(
-                f"No training mask of {self.name} has a pixel of {', '.join(absent)}. If that is wrong, so are the "
-                "names of the classes, or what the ids in the masks stand for."
+                f"No training mask of {self.name} has a pixel of {', '.join(absent)}. If that is "
+                "wrong, so are the names of the classes, or what the ids in the masks stand for."
             )
 
 
@@ -201,8 +239,8 @@ def reason_of(error: Exception) -> str:
 class SegmentationSamples(Dataset):
     """Samples {"pixel_values": uint8 (3, H, W) RGB, "labels": uint8 (H, W)} of one split.
 
-    An item is asked for by index, or by (seed, epoch, index): its augmentation is drawn from these three alone, so it
-    depends neither on the number of workers nor on what was loaded before.
+    An item is asked for by index, or by (seed, epoch, index): its augmentation is drawn from these
+    three alone, so it depends neither on the number of workers nor on what was loaded before.
     """
 
     def __init__(
@@ -230,7 +268,8 @@ class SegmentationSamples(Dataset):
         image, labels = self.read(index)
         state = torch.get_rng_state()
         try:
-            # torch.manual_seed would also note the seed for GPUs that a worker never opens, with a traceback each time.
+            # torch.manual_seed would also note the seed for GPUs that a worker never opens, with a
+            # traceback each time.
             torch.default_generator.manual_seed(_seed_of(seed, epoch, index))
             image, labels = self.transform(image, labels)
         finally:
@@ -238,13 +277,16 @@ class SegmentationSamples(Dataset):
         return {"pixel_values": image, "labels": labels}
 
     def order(self, rng: np.random.Generator, processes: int, batch_size: int) -> np.ndarray:
-        """The indices in the order of an epoch: any, or one that `StreamedRows` can read as it comes."""
+        """The indices in the order of an epoch: any, or one that `StreamedRows` can read as it
+        comes.
+        """
         if isinstance(self.rows, StreamedRows):
             return self.rows.order(rng, processes, batch_size)
         return rng.permutation(len(self))
 
     def read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decoded image (3, H, W) uint8 and class ids (H, W) uint8, as stored. BadSample names a bad file.
+        """Decoded image (3, H, W) uint8 and class ids (H, W) uint8, as stored. BadSample names a
+        bad file.
 
         Without a label all pixels are IGNORE_INDEX.
         """
@@ -252,68 +294,98 @@ class SegmentationSamples(Dataset):
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(labels)
 
     def read_picture(self, index: int) -> tuple[Image.Image, np.ndarray]:
-        """Image (RGB) and class ids (H, W), as stored, to be looked at. BadSample names a bad file."""
+        """Image (RGB) and class ids (H, W), as stored, to be looked at.
+
+        BadSample names a bad file.
+        """
         pixels, labels, _ = self.decode(index)
         return Image.fromarray(pixels), labels
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) that the image is read in, from its header. BadSample names a bad file."""
+        """(height, width) that the image is read in, from its header.
+
+        BadSample names a bad file.
+        """
         try:
             return shown_size(open_stored(self.stored(index)["image"]))
         except Exception as error:
-            raise BadSample(f"Cannot read sample {index} ({self.paths(index, 'image')}): {_told(error)}") from error
+            raise BadSample(
+                f"Cannot read sample {index} ({self.paths(index, 'image')}): {_told(error)}"
+            ) from error
 
     def inspect(self, index: int) -> Finding:
         """What there is to be said of a sample: what is wrong with it, or what it holds."""
         try:
             _, labels, is_turned = self.decode(index)
             digest = digest_of(content_of(self.stored(index)["image"]))
-            return Finding(None, pixels_by_id(labels), labels.shape, is_turned, digest, self.shown_colours(index))
+            return Finding(
+                None,
+                pixels_by_id(labels),
+                labels.shape,
+                is_turned,
+                digest,
+                self.shown_colours(index),
+            )
         except BadSample as error:
             return Finding(str(error))
 
     def name(self, index: int) -> str:
-        """The image file's name without its suffix; the sample's number if it is embedded without one."""
+        """The image file's name without its suffix; the sample's number if it is embedded without
+        one.
+        """
         path = self.stored(index)["image"]["path"]
         return Path(path).stem if path else f"{index:06}"
 
     def names(self) -> tuple[str, ...]:
-        """`name` of every sample, in order; streamed rows, whose names come with their images, by number."""
+        """`name` of every sample, in order; streamed rows, whose names come with their images, by
+        number.
+        """
         if isinstance(self.rows, StreamedRows):
             return tuple(f"{index:06}" for index in range(len(self)))
         return tuple(self.name(index) for index in range(len(self)))
 
     def shown_colours(self, index: int) -> dict[Colour, int]:
-        """The colours in which a mask shows the indices that it is read by, if it has a palette and none was given."""
+        """The colours in which a mask shows the indices that it is read by, if it has a palette and
+        none was given.
+        """
         if self.read_mask.colours or "label" not in (files := self.stored(index)):
             return {}
         return shown_colours(open_stored(files["label"]))
 
     def decode(self, index: int) -> tuple[np.ndarray, np.ndarray, bool]:
-        """RGB (H, W, 3) and class ids (H, W), both uint8; and whether an EXIF tag turned it. BadSample if none."""
+        """RGB (H, W, 3) and class ids (H, W), both uint8; and whether an EXIF tag turned it.
+
+        BadSample if none.
+        """
         try:
             files = self.stored(index)
             image = open_stored(files["image"])
             pixels, is_turned = read_pixels(image)
-        except Exception as error:  # whatever keeps one row from being read becomes one sentence that names it
-            raise BadSample(f"Cannot read sample {index} ({self.paths(index, 'image')}): {_told(error)}") from error
+        except Exception as error:
+            # whatever keeps one row from being read becomes one sentence that names it
+            raise BadSample(
+                f"Cannot read sample {index} ({self.paths(index, 'image')}): {_told(error)}"
+            ) from error
         if "label" not in files:
             return pixels, np.full(pixels.shape[:2], IGNORE_INDEX, dtype=np.uint8), is_turned
         try:
             labels = self.read_mask(open_stored(files["label"]))
         except Exception as error:
-            raise BadSample(f"Bad mask of sample {index} ({self.paths(index, 'label')}): {_told(error)}") from error
+            raise BadSample(
+                f"Bad mask of sample {index} ({self.paths(index, 'label')}): {_told(error)}"
+            ) from error
         if labels.shape != pixels.shape[:2]:
             turned = ""
             if is_turned and labels.shape == pixels.shape[1::-1]:
                 turned = (
-                    " The image is turned by its EXIF tag, and the mask was drawn on what is stored: turn the image's "
-                    "pixels for good (ImageOps.exif_transpose) and the mask as well, or remove the tag."
+                    " The image is turned by its EXIF tag, and the mask was drawn on what is "
+                    "stored: turn the image's pixels for good (ImageOps.exif_transpose) and the "
+                    "mask as well, or remove the tag."
                 )
             (height, width), (mask_height, mask_width) = pixels.shape[:2], labels.shape
             raise BadSample(
-                f"A mask must have its image's size: got mask {mask_width}x{mask_height} and image {width}x{height} "
-                f"(width x height) in {self.paths(index)}.{turned}"
+                f"A mask must have its image's size: got mask {mask_width}x{mask_height} and image "
+                f"{width}x{height} (width x height) in {self.paths(index)}.{turned}"
             )
         return pixels, labels, is_turned
 
@@ -322,9 +394,15 @@ class SegmentationSamples(Dataset):
         try:
             files = self.stored(index)
         except Exception:  # what is being named is that it cannot be read
-            return f"{self.rows.place(index)}" if isinstance(self.rows, StreamedRows) else f"row {index}"
+            return (
+                f"{self.rows.place(index)}"
+                if isinstance(self.rows, StreamedRows)
+                else f"row {index}"
+            )
         names = [
-            file["path"] or f"an embedded {name}" for name, file in files.items() if name in columns or not columns
+            file["path"] or f"an embedded {name}"
+            for name, file in files.items()
+            if name in columns or not columns
         ]
         place = f", {self.rows.place(index)}" if isinstance(self.rows, StreamedRows) else ""
         return " and ".join(names) + place
@@ -334,11 +412,17 @@ class SegmentationSamples(Dataset):
         if isinstance(self.rows, StreamedRows):
             return self.rows.stored(index)
         row = self._encoded[index]
-        return {name: row[name] or {"bytes": None, "path": None} for name in ("image", "label") if name in row}
+        return {
+            name: row[name] or {"bytes": None, "path": None}
+            for name in ("image", "label")
+            if name in row
+        }
 
 
 def undecoded(rows: "datasets.Dataset | StreamedRows") -> "datasets.Dataset | StreamedRows":
-    """The rows with image and label as they are stored, which the readers of this package decode."""
+    """The rows with image and label as they are stored, which the readers of this package
+    decode.
+    """
     import datasets
 
     if isinstance(rows, StreamedRows):

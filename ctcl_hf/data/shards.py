@@ -49,14 +49,21 @@ class Report:
     def __str__(self) -> str:
         """Markdown: counts by split, sizes, share of pixels by class, and every bad file."""
         lines = [["split", "images", "bad"]]
-        lines += [[split, str(count), str(len(self.bad[split]))] for split, count in self.written.items()]
+        lines += [
+            [split, str(count), str(len(self.bad[split]))] for split, count in self.written.items()
+        ]
         total = max(int(self.pixels.sum()), 1)
         classes = [["class", "share of pixels (%)"]]
         shares = [*enumerate(self.data.class_names), (IGNORE_INDEX, "ignored")]
         classes += [[f"{i} {name}", f"{100 * self.pixels[i] / total:.3f}"] for i, name in shares]
         sizes = ", ".join(f"{h}x{w} ({count})" for (h, w), count in self.sizes.most_common(5))
         more = f" and {len(self.sizes) - 5} more" if len(self.sizes) > 5 else ""
-        parts = [str(self.data), markdown_table(lines), f"Sizes: {sizes}{more}.", markdown_table(classes)]
+        parts = [
+            str(self.data),
+            markdown_table(lines),
+            f"Sizes: {sizes}{more}.",
+            markdown_table(classes),
+        ]
         absent = [name for i, name in enumerate(self.data.class_names) if not self.pixels[i]]
         if absent and self.pixels.any():
             parts.append(f"Classes without a pixel: {', '.join(absent)}.")
@@ -71,27 +78,35 @@ class Report:
 
 
 def write_shards(
-    data: SegmentationData, folder: Path, size: tuple[int, int] | None = None, skip_bad: bool = False
+    data: SegmentationData,
+    folder: Path,
+    size: tuple[int, int] | None = None,
+    skip_bad: bool = False,
 ) -> Report:
-    """Checks every image and mask, and writes those of `data` to `folder`, which appears when all of it is there.
+    """Checks every image and mask, and writes those of `data` to `folder`, which appears when all
+    of it is there.
 
-    Images keep their files' bytes, unless they are resized; masks become PNGs of class ids 0..K-1 and 255, with the
-    data's colours. Beside the shards lie the classes, the palette, a card that `datasets` reads, and the report.
+    Images keep their files' bytes, unless they are resized; masks become PNGs of class ids 0..K-1
+    and 255, with the data's colours. Beside the shards lie the classes, the palette, a card that
+    `datasets` reads, and the report.
 
     Args:
-        size: (height, width) in pixels to which images (bilinear, antialiased) and masks (nearest) are resized.
+        size: (height, width) in pixels to which images (bilinear, antialiased) and masks (nearest)
+            are resized.
         skip_bad: leave bad files out; without it nothing is written if there is one.
 
     Returns:
         The report. With bad files and without `skip_bad` there is no folder.
 
     Raises:
-        ValueError: the folder exists already, or appears meanwhile, or no image of a split can be used.
+        ValueError: the folder exists already, or appears meanwhile, or no image of a split can be
+            used.
     """
     if folder.exists():
         raise ValueError(f"{folder} exists already. Give a new folder, or delete it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own: nobody else's is touched, and another `ctcl-hf prepare` may write to the same name.
+    # A folder of its own: nobody else's is touched, and another `ctcl-hf prepare` may write to the
+    # same name.
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     report = Report(data)
     try:
@@ -101,7 +116,10 @@ def write_shards(
         if report.problems and not skip_bad:
             return report
         if empty := [split for split, count in report.written.items() if not count]:
-            raise ValueError(f"No image of {' and '.join(empty)} can be used. The first: {report.bad[empty[0]][:1]}")
+            raise ValueError(
+                f"No image of {' and '.join(empty)} can be used. The first: "
+                f"{report.bad[empty[0]][:1]}"
+            )
         _write_facts(data, staged, size, report)
         staged.chmod(0o777 & ~_umask())  # mkdtemp makes it for this user alone
         try:
@@ -109,7 +127,9 @@ def write_shards(
         except OSError as error:
             kept = folder.with_name(f"{folder.name}{staged.name[len(folder.name) + 1 :]}")
             staged.rename(kept)
-            raise ValueError(f"{folder} has appeared meanwhile. What was written is in {kept}.") from error
+            raise ValueError(
+                f"{folder} has appeared meanwhile. What was written is in {kept}."
+            ) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return report
@@ -152,7 +172,9 @@ def _write_split(
             writer, size_so_far = None, 0
 
     converted = _in_order(samples, size, data.palette if is_labelled else None)
-    progress = tqdm(converted, f"Writing {data.name} {split}", len(samples), unit="image", disable=None)
+    progress = tqdm(
+        converted, f"Writing {data.name} {split}", len(samples), unit="image", disable=None
+    )
     for index, made in enumerate(progress):
         if isinstance(made, str):
             report.bad[split].append(made)
@@ -186,9 +208,13 @@ def _in_order(
 
 
 def _convert(
-    samples: SegmentationSamples, index: int, size: tuple[int, int] | None, palette: tuple[Colour, ...] | None
+    samples: SegmentationSamples,
+    index: int,
+    size: tuple[int, int] | None,
+    palette: tuple[Colour, ...] | None,
 ) -> tuple[dict, tuple[int, int], np.ndarray, Finding] | str:
-    """A row, its image's (height, width), pixels by class id and what there is to be said; or what is wrong with it.
+    """A row, its image's (height, width), pixels by class id and what there is to be said; or what
+    is wrong with it.
 
     Without a palette there are no masks.
     """
@@ -199,7 +225,14 @@ def _convert(
     stored = samples.stored(index)["image"]
     name = Path(stored["path"]).name if stored["path"] else None
     encoded = content_of(stored)
-    finding = Finding(None, pixels_by_id(ids), ids.shape, is_turned, digest_of(encoded), samples.shown_colours(index))
+    finding = Finding(
+        None,
+        pixels_by_id(ids),
+        ids.shape,
+        is_turned,
+        digest_of(encoded),
+        samples.shown_colours(index),
+    )
     if size is not None:
         sides = size[::-1]
         picture = Image.fromarray(pixels).resize(sides, Image.Resampling.BILINEAR)
@@ -209,7 +242,10 @@ def _convert(
     row = {"image": {"bytes": encoded, "path": name}}
     counts = np.zeros(256, dtype=np.int64)
     if palette is not None:
-        row["label"] = {"bytes": _png(as_picture(ids, palette)), "path": name and f"{Path(name).stem}.png"}
+        row["label"] = {
+            "bytes": _png(as_picture(ids, palette)),
+            "path": name and f"{Path(name).stem}.png",
+        }
         counts += np.bincount(ids.ravel(), minlength=256)
     return row, ids.shape, counts, finding
 
@@ -220,11 +256,17 @@ def _png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _write_facts(data: SegmentationData, folder: Path, size: tuple[int, int] | None, report: Report) -> None:
-    """What lies beside the shards: classes, palette, report, and a card that tells `datasets` what the files are."""
+def _write_facts(
+    data: SegmentationData, folder: Path, size: tuple[int, int] | None, report: Report
+) -> None:
+    """What lies beside the shards: classes, palette, report, and a card that tells `datasets` what
+    the files are.
+    """
     names = {str(i): name for i, name in enumerate(data.class_names)}
     write_whole(folder / CLASSES_FILE, json.dumps(names, indent=2) + "\n")
-    colours = {name: list(colour) for name, colour in zip(data.class_names, data.palette, strict=True)}
+    colours = {
+        name: list(colour) for name, colour in zip(data.class_names, data.palette, strict=True)
+    }
     if IGNORED not in colours and len(set(map(tuple, colours.values()))) == len(colours):
         write_whole(folder / PALETTE_FILE, json.dumps(colours, indent=2) + "\n")
     write_whole(folder / REPORT_FILE, str(report))
@@ -234,10 +276,13 @@ def _write_facts(data: SegmentationData, folder: Path, size: tuple[int, int] | N
         "prediction_ids": data.prediction_ids,
     }
     write_whole(folder / BENCHMARK_FILE, json.dumps(benchmark) + "\n")
-    files = "\n".join(f"      - split: {split}\n        path: data/{split}-*.parquet" for split in data.splits)
+    files = "\n".join(
+        f"      - split: {split}\n        path: data/{split}-*.parquet" for split in data.splits
+    )
     write_whole(
         folder / "README.md",
         "---\ntask_categories:\n  - image-segmentation\n"
-        f"configs:\n  - config_name: default\n    data_files:\n{files}\n---\n\n# {data.title or data.name}\n\n"
-        f"Images, and masks of class ids (255 is not scored), written by ctcl_hf.\n\n{report}",
+        f"configs:\n  - config_name: default\n    data_files:\n{files}\n---\n\n# "
+        f"{data.title or data.name}\n\nImages, and masks of class ids (255 is not scored), written "
+        f"by ctcl_hf.\n\n{report}",
     )

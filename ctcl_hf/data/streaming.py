@@ -1,4 +1,6 @@
-"""Rows of Parquet files that are read where they lie, on a disk or on the Hub, for data larger than the own disk."""
+"""Rows of Parquet files that are read where they lie, on a disk or on the Hub, for data larger than
+the own disk.
+"""
 
 import bisect
 import os
@@ -10,10 +12,12 @@ import numpy as np
 
 
 class StreamedRows:
-    """Images and masks of one split, as `datasets.Dataset` gives them, of which only a few are held at a time.
+    """Images and masks of one split, as `datasets.Dataset` gives them, of which only a few are held
+    at a time.
 
-    A row is found through the files' footers, so that there is a length, an order drawn anew for every epoch, and a
-    place to resume from. What is read at once is a row group; the groups of one shuffle buffer stay in memory, encoded.
+    A row is found through the files' footers, so that there is a length, an order drawn anew for
+    every epoch, and a place to resume from. What is read at once is a row group; the groups of one
+    shuffle buffer stay in memory, encoded.
 
     Args:
         files: paths or URLs that fsspec opens (hf://datasets/...).
@@ -45,10 +49,17 @@ class StreamedRows:
         """Decoded images by column, as `datasets.Image` decodes them."""
         from datasets import Image
 
-        return {name: Image().decode_example(file) for name, file in self.stored(index).items() if file["bytes"]}
+        return {
+            name: Image().decode_example(file)
+            for name, file in self.stored(index).items()
+            if file["bytes"]
+        }
 
     def stored(self, index: int) -> dict[str, dict]:
-        """The columns undecoded, each as {"bytes", "path"}. ValueError names the file, row group and row at fault."""
+        """The columns undecoded, each as {"bytes", "path"}.
+
+        ValueError names the file, row group and row at fault.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         group = self._group_of(index)
@@ -57,7 +68,8 @@ class StreamedRows:
             if missing := [name for name in self.column_names if name not in row]:
                 raise ValueError(f"there is no column for {' and '.join(missing)}")
             return {name: _as_file(row[name]) for name in self.column_names}
-        except Exception as error:  # of a corrupt file, of other columns than the first one's, or of the network
+        except Exception as error:
+            # of a corrupt file, of other columns than the first one's, or of the network
             raise ValueError(f"{self.place(index)} cannot be read: {error}") from error
 
     def place(self, index: int) -> str:
@@ -70,15 +82,19 @@ class StreamedRows:
         return bisect.bisect_right(self.starts, index) - 1
 
     def order(self, rng: np.random.Generator, processes: int, batch_size: int) -> np.ndarray:
-        """The rows in the order of an epoch: groups are shuffled, and the rows of as many as fill the buffer.
+        """The rows in the order of an epoch: groups are shuffled, and the rows of as many as fill
+        the buffer.
 
-        Every process has groups of its own: batch i, which goes to process i % processes, is of that one's groups. Only
-        the last few batches, when a process has no whole one left, may be of any.
+        Every process has groups of its own: batch i, which goes to process i % processes, is of
+        that one's groups. Only the last few batches, when a process has no whole one left, may be
+        of any.
         """
         groups = rng.permutation(len(self.groups))
         lanes = [self._shuffled(groups[lane::processes], rng) for lane in range(processes)]
         whole = min(len(lane) for lane in lanes) // batch_size * batch_size
-        batches = np.stack([lane[:whole].reshape(-1, batch_size) for lane in lanes], axis=1).reshape(-1)
+        batches = np.stack(
+            [lane[:whole].reshape(-1, batch_size) for lane in lanes], axis=1
+        ).reshape(-1)
         return np.concatenate([batches, *(lane[whole:] for lane in lanes)])
 
     def _shuffled(self, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -113,8 +129,12 @@ class StreamedRows:
         file = self._file(self.groups[group][0])
         if group not in self._held:
             table = file.read_row_group(self.groups[group][1], columns=list(self.columns))
-            self._held[group] = table.rename_columns([self.columns[name] for name in table.column_names])
-            while len(self._held) > 1 and sum(map(len, self._held.values())) > self.shuffle_buffer + len(table):
+            self._held[group] = table.rename_columns(
+                [self.columns[name] for name in table.column_names]
+            )
+            while len(self._held) > 1 and sum(
+                map(len, self._held.values())
+            ) > self.shuffle_buffer + len(table):
                 self._held.popitem(last=False)
         self._held.move_to_end(group)
         return self._held[group]

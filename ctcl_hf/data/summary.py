@@ -1,4 +1,6 @@
-"""What a data set holds, counted while its files are checked: sizes, and each class's share of pixels and of images."""
+"""What a data set holds, counted while its files are checked: sizes, and each class's share of
+pixels and of images.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -54,8 +56,16 @@ class SplitSummary:
         if not self.images:
             return "no images"
         first, last = min(self.sizes), max(self.sizes)
-        sizes = _size(first) if first == last else f"{len(self.sizes)} sizes from {_size(first)} to {_size(last)}"
-        what = f"{100 * self.ignored_share:.1f} % of the pixels not scored" if self.is_labelled else "without masks"
+        sizes = (
+            _size(first)
+            if first == last
+            else f"{len(self.sizes)} sizes from {_size(first)} to {_size(last)}"
+        )
+        what = (
+            f"{100 * self.ignored_share:.1f} % of the pixels not scored"
+            if self.is_labelled
+            else "without masks"
+        )
         return f"{self.images} images of {sizes}, {what}"
 
 
@@ -67,12 +77,16 @@ class DataSummary(NamedTuple):
 
     def __str__(self) -> str:
         """A line for each split, and one for each note."""
-        return "\n".join([*(f"{split}: {own}" for split, own in self.splits.items()), *self.notes()])
+        return "\n".join(
+            [*(f"{split}: {own}" for split, own in self.splits.items()), *self.notes()]
+        )
 
     def rare(self, split: str) -> list[int]:
         """Classes that occur, with few pixels or in few images, the rarest first."""
         own = self.splits[split]
-        is_rare = (own.shares < RARE_SHARE / len(own.shares)) | (own.images_with < RARE_IMAGES * own.images)
+        is_rare = (own.shares < RARE_SHARE / len(own.shares)) | (
+            own.images_with < RARE_IMAGES * own.images
+        )
         ids = np.flatnonzero(is_rare & (own.pixels > 0))
         return ids[np.argsort(own.pixels[ids], kind="stable")].tolist()
 
@@ -80,23 +94,36 @@ class DataSummary(NamedTuple):
         return np.flatnonzero(self.splits[split].pixels == 0).tolist()
 
     def notes(self) -> list[str]:
-        """What of the classes may decide how well they can be learnt, or be scored: a sentence each."""
+        """What of the classes may decide how well they can be learnt, or be scored: a sentence
+        each.
+        """
         train, told = self.splits["train"], []
         shares, held = 100 * train.shares, np.flatnonzero(train.pixels)
         if rare := self.rare("train"):
-            named = [f"{self.class_names[i]} {shares[i]:.2g} % in {train.images_with[i]} images" for i in rare]
+            named = [
+                f"{self.class_names[i]} {shares[i]:.2g} % in {train.images_with[i]} images"
+                for i in rare
+            ]
             told.append(f"Rare in train: {_some(named)}.")
         largest, smallest = held[np.argmax(train.pixels[held])], held[np.argmin(train.pixels[held])]
         if (times := train.pixels[largest] / train.pixels[smallest]) >= UNEVEN:
             names = [self.class_names[i] for i in (largest, smallest)]
-            told.append(f"{names[0]} has {times:,.0f} times the pixels of {names[1]}, and mIoU counts both alike.")
+            told.append(
+                f"{names[0]} has {times:,.0f} times the pixels of {names[1]}, and mIoU counts both "
+                "alike."
+            )
         for split, own in self.splits.items():
             if split != "train" and own.is_labelled and (absent := self.absent(split)):
-                told.append(f"Not in {split}, and so not scored there: {_some([self.class_names[i] for i in absent])}.")
+                told.append(
+                    f"Not in {split}, and so not scored there: "
+                    f"{_some([self.class_names[i] for i in absent])}."
+                )
         return told
 
     def as_json(self) -> dict[str, Any]:
-        """All of it; lists by class in the order of "classes"; sizes as [height, width, images], most usual first."""
+        """All of it; lists by class in the order of "classes"; sizes as [height, width, images],
+        most usual first.
+        """
         return {
             "classes": list(self.class_names),
             "splits": {
@@ -121,4 +148,6 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _some(items: Sequence[str]) -> str:
-    return ", ".join(items[:NAMED]) + (f" and {len(items) - NAMED} more" if len(items) > NAMED else "")
+    return ", ".join(items[:NAMED]) + (
+        f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    )

@@ -14,12 +14,14 @@ MEAN_COLOUR = (124, 116, 104)
 class TrainingTransform:
     """Scale jitter, random crop, padding, horizontal flip and, if asked for, photometric jitter.
 
-    Only what the crop keeps is resized. What comes out is drawn from torch's global random state alone.
+    Only what the crop keeps is resized. What comes out is drawn from torch's global random state
+    alone.
 
     Args:
-        image_size: (height, width) in pixels that scale 1 means: images are fitted into it, their aspect ratio kept.
-        crop_size: (height, width) of what comes out. Where the scaled image is smaller it is padded, at random sides;
-            the padding is ignored in the labels.
+        image_size: (height, width) in pixels that scale 1 means: images are fitted into it, their
+            aspect ratio kept.
+        crop_size: (height, width) of what comes out. Where the scaled image is smaller it is
+            padded, at random sides; the padding is ignored in the labels.
         scale_range: smallest and largest scale.
     """
 
@@ -42,17 +44,24 @@ class TrainingTransform:
         scale = lowest + (highest - lowest) * torch.rand(()).item()
         zoom = scale * min(size / side for size, side in zip(self.image_size, sides, strict=True))
         (rows, columns), places = zip(
-            *(_window(side, zoom, crop) for side, crop in zip(sides, self.crop_size, strict=True)), strict=True
+            *(_window(side, zoom, crop) for side, crop in zip(sides, self.crop_size, strict=True)),
+            strict=True,
         )
         size = [place.stop - place.start for place in places]
         # This layout is twice as fast to resize.
         kept = image[:, rows, columns].unsqueeze(0).contiguous(memory_format=torch.channels_last)
         image = F.interpolate(kept, size=size, mode="bilinear", antialias=True)[0]
-        labels = F.interpolate(labels[None, None, rows, columns], size=size, mode="nearest-exact")[0]
+        labels = F.interpolate(labels[None, None, rows, columns], size=size, mode="nearest-exact")[
+            0
+        ]
         if torch.rand(()) < 0.5:
             image, labels = image.flip(-1), labels.flip(-1)
         if size != list(self.crop_size):
-            padded = torch.tensor(MEAN_COLOUR, dtype=image.dtype).view(3, 1, 1).repeat(1, *self.crop_size)
+            padded = (
+                torch.tensor(MEAN_COLOUR, dtype=image.dtype)
+                .view(3, 1, 1)
+                .repeat(1, *self.crop_size)
+            )
             padded[:, places[0], places[1]] = image
             ignored = torch.full((1, *self.crop_size), IGNORE_INDEX, dtype=labels.dtype)
             ignored[:, places[0], places[1]] = labels
@@ -73,7 +82,9 @@ class EvaluationTransform:
 
 
 def _window(side: int, zoom: float, crop: int) -> tuple[slice, slice]:
-    """Which pixels of one side of an image, scaled by `zoom`, go where in the crop: drawn evenly from all that fit."""
+    """Which pixels of one side of an image, scaled by `zoom`, go where in the crop: drawn evenly
+    from all that fit.
+    """
     scaled = max(round(side * zoom), 1)
     if scaled > crop:
         kept = min(max(round(crop / zoom), 1), side)

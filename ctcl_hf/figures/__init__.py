@@ -30,11 +30,16 @@ DPI = 110  # of a figure, unless it is to show pixels at their own size
 
 @contextmanager
 def costing(what: str) -> Iterator[None]:
-    """Whatever fails within it costs that part of a report, with a warning that says why, and nothing else."""
+    """Whatever fails within it costs that part of a report, with a warning that says why, and
+    nothing else.
+    """
     try:
         yield
-    except Exception as error:  # of drawing, of fonts, of an image that cannot be read, of a full disk
-        logger.warning(f"{what} could not be made ({type(error).__name__}: {error}). All else goes on.")
+    except Exception as error:
+        # of drawing, of fonts, of an image that cannot be read, of a full disk
+        logger.warning(
+            f"{what} could not be made ({type(error).__name__}: {error}). All else goes on."
+        )
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: float = DPI) -> None:

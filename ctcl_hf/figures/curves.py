@@ -13,14 +13,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 
 from ..metrics.scores import metric_name
 
-# Of each student, in Trainer's log: the keys of its score and of a method's terms and statistics, by their titles.
+# Of each student, in Trainer's log: the keys of its score and of a method's terms and statistics,
+# by their titles.
 SCORE = {metric_name("eval", "{}", "mean_iou"): "mIoU on validation"}
 SHARES = ("mIoU", "share")  # what the titles of shares begin with, which are drawn in percent
 FEW = 20  # points of a curve that are marked
 
 
 def keys_of(titles: Mapping[str, str]) -> dict[str, str]:
-    """What Trainer's log calls a quantity of each student, "TERM_{}", and its title: the score, then these."""
+    """What Trainer's log calls a quantity of each student, "TERM_{}", and its title: the score,
+    then these.
+    """
     return SCORE | {f"{term}_{{}}": title for term, title in titles.items()}
 
 
@@ -34,17 +37,23 @@ def history_figure(
 ) -> Figure:
     """Curves of a run from Trainer's log history: mIoU, and what the method logs of each student.
 
-    titles: of what is logged as "TERM_STUDENT", by term. What the history does not hold is left out.
+    titles: of what is logged as "TERM_STUDENT", by term. What the history does not hold is left
+        out.
     """
     curves = {
         title: {
-            name: [(log["step"], log[key.format(name)]) for log in log_history if key.format(name) in log]
+            name: [
+                (log["step"], log[key.format(name)])
+                for log in log_history
+                if key.format(name) in log
+            ]
             for name in names
         }
         for key, title in keys_of(titles).items()
     }
     curves = {title: by_name for title, by_name in curves.items() if any(by_name.values())}
-    rows = np.array_split(list(curves), -(-len(curves) // 3))  # of at most three panels, and none that is blank
+    # of at most three panels, and none that is blank
+    rows = np.array_split(list(curves), -(-len(curves) // 3))
     figure = Figure(figsize=(12, 3 * len(rows) + 0.4), layout="constrained")
     last = max(log["step"] for log in log_history if "step" in log)
     for axes, title in zip(_panels(figure, [len(row) for row in rows]), curves, strict=True):
@@ -62,10 +71,11 @@ def grid_curves_figure(
     titles: Mapping[str, str],
     losses: Collection[str],
 ) -> Figure:
-    """Curves of many runs: a row per quantity, a column per student, a line per method (the mean over its seeds).
+    """Curves of many runs: a row per quantity, a column per student, a line per method (the mean
+    over its seeds).
 
-    histories: by method, then by seed, Trainer's log history. titles: as of `history_figure`. losses: the terms whose
-    axes are logarithmic.
+    histories: by method, then by seed, Trainer's log history. titles: as of `history_figure`.
+    losses: the terms whose axes are logarithmic.
     """
     by_name = {
         (key, name): points
@@ -76,10 +86,20 @@ def grid_curves_figure(
     rows = Counter(key for key, _ in by_name)  # a quantity that one student alone has fills its row
     figure = Figure(figsize=(6 * len(names), 2.6 * len(rows) + 0.6), layout="constrained")
     colours = {method: f"C{i}" for i, method in enumerate(histories)}
-    last = max(log["step"] for runs in histories.values() for history in runs for log in history if "step" in log)
-    for axes, ((key, name), by_method) in zip(_panels(figure, list(rows.values())), by_name.items(), strict=True):
+    last = max(
+        log["step"]
+        for runs in histories.values()
+        for history in runs
+        for log in history
+        if "step" in log
+    )
+    for axes, ((key, name), by_method) in zip(
+        _panels(figure, list(rows.values())), by_name.items(), strict=True
+    ):
         for method, points in by_method.items():
-            _curve(axes, [(step, np.mean(points[step])) for step in sorted(points)], colours[method])
+            _curve(
+                axes, [(step, np.mean(points[step])) for step in sorted(points)], colours[method]
+            )
         _scale(axes, keys_of(titles)[key], last, key.removesuffix("_{}") in losses, f"{name}: ")
     for axes in figure.axes[-len(names) :]:
         axes.set_xlabel("step")
@@ -101,11 +121,19 @@ def _panels(figure: Figure, numbers: Sequence[int]) -> list[Axes]:
 def _curve(axes: Axes, points: Sequence[tuple[int, float]], colour: str) -> None:
     """A line, with its points where they are few: a single one would not be seen."""
     if points:
-        axes.plot(*zip(*points, strict=True), color=colour, marker="o" if len(points) < FEW else None, markersize=3)
+        axes.plot(
+            *zip(*points, strict=True),
+            color=colour,
+            marker="o" if len(points) < FEW else None,
+            markersize=3,
+        )
 
 
-def _scale(axes: Axes, title: str, last_step: int, is_logarithmic: bool = False, whose: str = "") -> None:
-    """A title, all steps, and ticks that can be read off: percent, and plain numbers on a logarithmic axis.
+def _scale(
+    axes: Axes, title: str, last_step: int, is_logarithmic: bool = False, whose: str = ""
+) -> None:
+    """A title, all steps, and ticks that can be read off: percent, and plain numbers on a
+    logarithmic axis.
 
     Values within two octaves do not need one.
     """
@@ -126,7 +154,9 @@ def _scale(axes: Axes, title: str, last_step: int, is_logarithmic: bool = False,
 def _names_below(figure: Figure, names: Collection[str]) -> None:
     """A legend of the lines of all panels, in the order of their colours."""
     handles = [Line2D([], [], color=f"C{i}", label=name) for i, name in enumerate(names)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False
+    )
 
 
 def points_of(histories, key: str, names: Sequence[str]) -> dict[str, dict[int, list[float]]]:
@@ -136,17 +166,22 @@ def points_of(histories, key: str, names: Sequence[str]) -> dict[str, dict[int, 
         for log in (log for history in runs for log in history):
             for name in names:
                 if key.format(name) in log:
-                    found.setdefault(method, {}).setdefault(log["step"], []).append(log[key.format(name)])
+                    found.setdefault(method, {}).setdefault(log["step"], []).append(
+                        log[key.format(name)]
+                    )
     return found
 
 
 def blind_classes_figure(
-    changes: Sequence[tuple[int, Mapping[str, Mapping[str, list]]]], last_step: int, class_names: Sequence[str]
+    changes: Sequence[tuple[int, Mapping[str, Mapping[str, list]]]],
+    last_step: int,
+    class_names: Sequence[str],
 ) -> Figure:
-    """When a student's peer was blind to a class, a panel per student, and what that means for the class at the end.
+    """When a student's peer was blind to a class, a panel per student, and what that means for the
+    class at the end.
 
-    changes: (step, by student {"blind": names, "groups": lists of names}), each holding until the next one. What is in
-    no group is not compared.
+    changes: (step, by student {"blind": names, "groups": lists of names}), each holding until the
+    next one. What is in no group is not compared.
     """
     names = list(changes[0][1])
     figure = Figure(figsize=(6.5 * len(names), 0.3 * len(class_names) + 1.4), layout="constrained")
@@ -160,13 +195,24 @@ def blind_classes_figure(
                 if label in told[name]["blind"]
             ]
             axis.broken_barh(spans, (place - 0.4, 0.8), color="C3")
-            group = next((members for members in changes[-1][1][name]["groups"] if label in members), None)
+            group = next(
+                (members for members in changes[-1][1][name]["groups"] if label in members), None
+            )
             together = [other for other in group or () if other != label]
             note = "not taught" if group is None else ""
             if together:
-                note = f"with {together[0]}" + (f" and {len(together) - 1} more" if len(together) > 1 else "")
-            axis.text(1.01, place, note, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
-        axis.set(yticks=range(len(class_names)), yticklabels=class_names, xlabel="step", xlim=(0, last_step))
+                note = f"with {together[0]}" + (
+                    f" and {len(together) - 1} more" if len(together) > 1 else ""
+                )
+            axis.text(
+                1.01, place, note, transform=axis.get_yaxis_transform(), va="center", fontsize=8
+            )
+        axis.set(
+            yticks=range(len(class_names)),
+            yticklabels=class_names,
+            xlabel="step",
+            xlim=(0, last_step),
+        )
         axis.set_ylim(len(class_names) - 0.5, -0.5)
         axis.set_title(f"{name}: classes that its peer is blind to", fontsize=10)
         axis.grid(axis="x", alpha=0.3)
@@ -176,15 +222,20 @@ def blind_classes_figure(
 def class_gains_figure(
     gains: Mapping[str, Mapping[str, np.ndarray]], class_names: Sequence[str], most: int = 30
 ) -> Figure:
-    """What each method adds to the IoU of each class: a row per method, a column per student; a dot is a seed.
+    """What each method adds to the IoU of each class: a row per method, a column per student; a dot
+    is a seed.
 
-    gains: by method, then by what the column is called, IoU minus the control's in points, (seeds, K); NaN where a
-    class does not occur. Of many classes those with the largest gains and losses are shown.
+    gains: by method, then by what the column is called, IoU minus the control's in points, (seeds,
+    K); NaN where a class does not occur. Of many classes those with the largest gains and losses
+    are shown.
     """
     columns = list(next(iter(gains.values())))
     means = [_mean_over_seeds(of) for by_column in gains.values() for of in by_column.values()]
     shown = np.sort(np.argsort(-np.abs(means).max(axis=0), kind="stable")[:most])[::-1]
-    figure = Figure(figsize=(4.2 * len(columns), (0.24 * len(shown) + 0.9) * len(gains) + 0.4), layout="constrained")
+    figure = Figure(
+        figsize=(4.2 * len(columns), (0.24 * len(shown) + 0.9) * len(gains) + 0.4),
+        layout="constrained",
+    )
     grid = figure.subplots(len(gains), len(columns), squeeze=False, sharex="col", sharey=True)
     for row, (method, by_column) in zip(grid, gains.items(), strict=True):
         for axes, (title, of) in zip(row, by_column.items(), strict=True):
@@ -211,14 +262,28 @@ def pulls_figure(found: Mapping[int, Mapping[str, Mapping[str, Mapping[str, floa
     found: by step, student and term, a ratio of norms and a cosine.
     """
     names = list(next(iter(found.values())))
-    terms = list(dict.fromkeys(term for of in next(iter(found.values())).values() for term in of if term != "ce"))
+    terms = list(
+        dict.fromkeys(
+            term for of in next(iter(found.values())).values() for term in of if term != "ce"
+        )
+    )
     figure = Figure(figsize=(6 * len(names), 6), layout="constrained")
     grid = figure.subplots(2, len(names), squeeze=False)
     for column, name in zip(grid.T, names, strict=True):
         for i, term in enumerate(terms):
             for axis, key in zip(column, ("ratio", "cosine"), strict=True):
-                _curve(axis, [(step, of[name][term][key]) for step, of in found.items() if term in of[name]], f"C{i}")
-        _scale(column[0], "share of the cross entropy's gradient, by norm", max(found), True, f"{name}: ")
+                _curve(
+                    axis,
+                    [(step, of[name][term][key]) for step, of in found.items() if term in of[name]],
+                    f"C{i}",
+                )
+        _scale(
+            column[0],
+            "share of the cross entropy's gradient, by norm",
+            max(found),
+            True,
+            f"{name}: ",
+        )
         _scale(column[1], "cosine to the cross entropy's gradient", max(found), whose=f"{name}: ")
         column[1].set_xlabel("step")
     _names_below(figure, terms)

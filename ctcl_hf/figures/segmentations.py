@@ -25,15 +25,22 @@ def colourize(labels: np.ndarray, palette: Palette) -> np.ndarray:
     return table[labels]
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, palette: Palette, opacity: float = 0.55) -> np.ndarray:
+def overlay(
+    image: np.ndarray, labels: np.ndarray, palette: Palette, opacity: float = 0.55
+) -> np.ndarray:
     """The segmentation over its image: (H, W, 3) uint8 and (H, W) ids -> (H, W, 3) uint8."""
     # Pillow mixes bytes: numbers of 64 bits would take a gigabyte of 12 megapixels.
-    mixed = np.asarray(Image.blend(Image.fromarray(image), Image.fromarray(colourize(labels, palette)), opacity))
+    mixed = np.asarray(
+        Image.blend(Image.fromarray(image), Image.fromarray(colourize(labels, palette)), opacity)
+    )
     return np.where((labels == IGNORE_INDEX)[..., None], image, mixed)
 
 
-def overlay_figure(image: np.ndarray, labels: np.ndarray, class_names: Sequence[str], palette: Palette) -> Figure:
-    """The segmentation over its image, with a legend of the classes that occur and their share of the pixels.
+def overlay_figure(
+    image: np.ndarray, labels: np.ndarray, class_names: Sequence[str], palette: Palette
+) -> Figure:
+    """The segmentation over its image, with a legend of the classes that occur and their share of
+    the pixels.
 
     The legend shows each class in its mean tint over the image.
     """
@@ -45,7 +52,9 @@ def overlay_figure(image: np.ndarray, labels: np.ndarray, class_names: Sequence[
     axes.set_axis_off()
     ids, counts = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
     legend = {
-        f"{class_names[ids[i]]} {100 * counts[i] / labels.size:.1f} %": tuple(mixed[labels == ids[i]].mean(0))
+        f"{class_names[ids[i]]} {100 * counts[i] / labels.size:.1f} %": tuple(
+            mixed[labels == ids[i]].mean(0)
+        )
         for i in np.argsort(-counts)
     }
     _legend(figure, legend, loc="outside lower center")
@@ -53,9 +62,13 @@ def overlay_figure(image: np.ndarray, labels: np.ndarray, class_names: Sequence[
 
 
 def samples_figure(
-    images: Sequence[np.ndarray], labels: Sequence[np.ndarray], class_names: Sequence[str], palette: Palette
+    images: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    class_names: Sequence[str],
+    palette: Palette,
 ) -> Figure:
-    """Training samples as the students see them, each with its mask below. Images (H, W, 3) uint8, labels (H, W) ids.
+    """Training samples as the students see them, each with its mask below. Images (H, W, 3) uint8,
+    labels (H, W) ids.
 
     All are of one size.
     """
@@ -80,20 +93,28 @@ def comparison_figure(
     palette: Palette,
     titles: Sequence[str] = (),
 ) -> Figure:
-    """A row per image: image, ground truth, each student's prediction, and where the two students disagree.
+    """A row per image: image, ground truth, each student's prediction, and where the two students
+    disagree.
 
-    Images are (H, W, 3) uint8; truths and predictions (H, W) class ids, predictions by student name. titles: of the
-    rows, if they have any.
+    Images are (H, W, 3) uint8; truths and predictions (H, W) class ids, predictions by student
+    name. titles: of the rows, if they have any.
     """
     (first, first_predictions), (second, second_predictions) = predictions.items()
     columns = ["image", "ground truth", first, second, f"{first} ≠ {second}"]
     legend = _present([*truths, *first_predictions, *second_predictions], class_names, palette)
     figure, grid = _sheet([truth.shape for truth in truths], len(columns), 3, legend)
-    for axes, image, truth, *pair in zip(grid, images, truths, first_predictions, second_predictions, strict=True):
+    for axes, image, truth, *pair in zip(
+        grid, images, truths, first_predictions, second_predictions, strict=True
+    ):
         differ = (pair[0] != pair[1]) & (truth != IGNORE_INDEX)
         faded = 255 - (255 - image.mean(-1, keepdims=True).repeat(3, -1)) * 0.45
         disagreement = np.where(differ[..., None], DISAGREEMENT, faded).astype(np.uint8)
-        pictures = [image, colourize(truth, palette), *(colourize(p, palette) for p in pair), disagreement]
+        pictures = [
+            image,
+            colourize(truth, palette),
+            *(colourize(p, palette) for p in pair),
+            disagreement,
+        ]
         for axis, picture in zip(axes, pictures, strict=True):
             _show(axis, picture)
         share = differ.sum() / max((truth != IGNORE_INDEX).sum(), 1)
@@ -113,18 +134,29 @@ def mistakes_figure(
     class_names: Sequence[str],
     palette: Palette,
 ) -> Figure:
-    """One row per image: image, ground truth, prediction, and the labelled pixels that are wrong. Shapes: see above."""
+    """One row per image: image, ground truth, prediction, and the labelled pixels that are wrong.
+
+    Shapes: see above.
+    """
     legend = _present([*truths, *predictions], class_names, palette)
     figure, grid = _sheet([truth.shape for truth in truths], 4, 3.2, legend)
-    for axes, image, truth, predicted, title in zip(grid, images, truths, predictions, titles, strict=True):
+    for axes, image, truth, predicted, title in zip(
+        grid, images, truths, predictions, titles, strict=True
+    ):
         wrong = (predicted != truth) & (truth != IGNORE_INDEX)
-        mistakes = np.where(wrong[..., None], DISAGREEMENT, 255 - (255 - image) * 0.45).astype(np.uint8)
+        mistakes = np.where(wrong[..., None], DISAGREEMENT, 255 - (255 - image) * 0.45).astype(
+            np.uint8
+        )
         for axis, picture in zip(
-            axes, (image, colourize(truth, palette), colourize(predicted, palette), mistakes), strict=True
+            axes,
+            (image, colourize(truth, palette), colourize(predicted, palette), mistakes),
+            strict=True,
         ):
             _show(axis, picture)
         _note(axes[0], title)
-    for axis, title in zip(grid[0], ("image", "ground truth", "prediction", "mistakes"), strict=True):
+    for axis, title in zip(
+        grid[0], ("image", "ground truth", "prediction", "mistakes"), strict=True
+    ):
         axis.set_title(title)
     return figure
 
@@ -136,14 +168,23 @@ def methods_figure(
     class_names: Sequence[str],
     palette: Palette,
 ) -> Figure:
-    """Two rows per image, one of each student: what it predicts by each method; before them the image, above its truth.
+    """Two rows per image, one of each student: what it predicts by each method; before them the
+    image, above its truth.
 
-    Images are (H, W, 3) uint8; truths (H, W) class ids; predictions by method, then by student, (H, W) ids.
+    Images are (H, W, 3) uint8; truths (H, W) class ids; predictions by method, then by student, (H,
+    W) ids.
     """
     first, second = next(iter(predictions.values()))
-    maps = [ids for by_student in predictions.values() for of_student in by_student.values() for ids in of_student]
+    maps = [
+        ids
+        for by_student in predictions.values()
+        for of_student in by_student.values()
+        for ids in of_student
+    ]
     shapes = [truth.shape for truth in truths for _ in range(2)]
-    figure, grid = _sheet(shapes, 1 + len(predictions), 2.4, _present([*truths, *maps], class_names, palette))
+    figure, grid = _sheet(
+        shapes, 1 + len(predictions), 2.4, _present([*truths, *maps], class_names, palette)
+    )
     for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
         given = ((image, "image", first), (colourize(truth, palette), "ground truth", second))
         for axes, (picture, title, name) in zip(grid[2 * i : 2 * i + 2], given, strict=True):
@@ -158,9 +199,14 @@ def methods_figure(
 
 
 def _sheet(
-    shapes: Sequence[tuple[int, int]], columns: int, width: float, legend: Mapping[str, Colour], above: float = TITLE
+    shapes: Sequence[tuple[int, int]],
+    columns: int,
+    width: float,
+    legend: Mapping[str, Colour],
+    above: float = TITLE,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure with a legend below, and its panels: a row for each (height, width) of pictures, which fill them.
+    """A figure with a legend below, and its panels: a row for each (height, width) of pictures,
+    which fill them.
 
     Panels are `width` inches wide, and all gaps are the same. above: inches for titles.
     """
@@ -198,8 +244,12 @@ def _note(axes: Axes, text: str) -> None:
     axes.text(0.02, 0.03, text, transform=axes.transAxes, fontsize=9, bbox=box)
 
 
-def _present(maps: Sequence[np.ndarray], class_names: Sequence[str], palette: Palette) -> dict[str, Colour]:
-    """The classes that occur, and what is ignored, if any is: a legend of 150 would leave no room for pictures."""
+def _present(
+    maps: Sequence[np.ndarray], class_names: Sequence[str], palette: Palette
+) -> dict[str, Colour]:
+    """The classes that occur, and what is ignored, if any is: a legend of 150 would leave no room
+    for pictures.
+    """
     ids = np.unique(np.concatenate([np.unique(labels) for labels in maps])).tolist()
     present = {class_names[i]: palette[i] for i in ids if i != IGNORE_INDEX}
     return present | ({IGNORED: ignored_colour(palette)} if IGNORE_INDEX in ids else {})
@@ -212,9 +262,13 @@ def _legend(figure: Figure, entries: Mapping[str, Colour], loc: str) -> None:
         for label, colour in entries.items()
     ]
     figure.legend(
-        handles=handles, loc=loc, ncols=_columns(entries, figure.get_figwidth()), frameon=False, fontsize=9,
+        handles=handles,
+        loc=loc,
+        ncols=_columns(entries, figure.get_figwidth()),
+        frameon=False,
+        fontsize=9,
         borderaxespad=0.2,
-    )  # fmt: skip
+    )
 
 
 def _columns(entries: Mapping[str, Colour], width: float) -> int:

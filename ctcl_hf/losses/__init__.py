@@ -1,7 +1,9 @@
-"""The losses as pure functions of tensors. Directed losses read (learner, peer): only the learner gets gradient.
+"""The losses as pure functions of tensors. Directed losses read (learner, peer): only the learner
+gets gradient.
 
-`pixel_losses` is how CTCL takes cross entropy and pixel-wise BSD; `cross_entropy_map`, `kl_map` and `pixel_bsd` say the
-same plainly on full-resolution logits: its reference in the tests, and building blocks for methods of one's own.
+`pixel_losses` is how CTCL takes cross entropy and pixel-wise BSD; `cross_entropy_map`, `kl_map` and
+`pixel_bsd` say the same plainly on full-resolution logits: its reference in the tests, and building
+blocks for methods of one's own.
 """
 
 from .channel import channel_distillation

@@ -1,10 +1,11 @@
-"""Which classes a peer knows, and comparing two predictions on those, or on groups of classes, only.
+"""Which classes a peer knows, and comparing two predictions on those, or on groups of classes,
+only.
 
-Matching logits pixel by pixel takes from a student the classes that its peer does not know, even where no wrong pixel
-is ever taught (docs/fidelity.md derives it). Where such classes are left out of the comparison, or merged with what the
-peer says instead, the labels alone decide on them. Merging before comparing is known from incremental segmentation
-(MiB, Cermelli et al., CVPR 2020), where a frozen teacher lacks classes; here the peer is live, and what it is blind to
-is counted.
+Matching logits pixel by pixel takes from a student the classes that its peer does not know, even
+where no wrong pixel is ever taught (docs/fidelity.md derives it). Where such classes are left out
+of the comparison, or merged with what the peer says instead, the labels alone decide on them.
+Merging before comparing is known from incremental segmentation (MiB, Cermelli et al., CVPR 2020),
+where a frozen teacher lacks classes; here the peer is live, and what it is blind to is counted.
 """
 
 from collections.abc import Sequence
@@ -13,33 +14,42 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-# Disjoint groups of classes in ascending order of their first members. Those of 0..K-1 in none are not compared.
+# Disjoint groups of classes in ascending order of their first members. Those of 0..K-1 in none are
+# not compared.
 Groups = tuple[tuple[int, ...], ...]
 
-# A blind class is one no longer when it exceeds both bounds by so much: without it classes flicker at the bounds.
+# A blind class is one no longer when it exceeds both bounds by so much: without it classes flicker
+# at the bounds.
 RECOVERY = 1.4
 
 
 def merged_log_probabilities(log_p: Tensor, groups: Groups) -> Tensor:
     """Log-probability of every group of classes: (B, K, ...) -> (B, len(groups), ...)."""
     alone = [members[0] for members in groups if len(members) == 1]
-    merged = [log_p[:, list(members)].logsumexp(1, keepdim=True) for members in groups if len(members) > 1]
+    merged = [
+        log_p[:, list(members)].logsumexp(1, keepdim=True) for members in groups if len(members) > 1
+    ]
     return torch.cat([log_p[:, alone], *merged], dim=1)
 
 
 def place_of_classes(groups: Groups) -> dict[int, int]:
-    """By class: where `merged_log_probabilities` has its group. First come the classes that are alone."""
+    """By class: where `merged_log_probabilities` has its group.
+
+    First come the classes that are alone.
+    """
     ordered = sorted(groups, key=lambda members: len(members) > 1)  # stable
     return {label: place for place, members in enumerate(ordered) for label in members}
 
 
 def groups_of(blind: Sequence[int], confusion: Tensor) -> Groups:
-    """Every blind class in one group with the class that is said in its place most often; connected groups are one.
+    """Every blind class in one group with the class that is said in its place most often; connected
+    groups are one.
 
     Args:
         blind: ids of classes.
-        confusion: (K, K) counts of pixels, rows by label, columns by what the peer says. A class of which no pixel was
-            missed is left alone; where no pixel at all was seen, all classes are one group, in which nothing is taught.
+        confusion: (K, K) counts of pixels, rows by label, columns by what the peer says. A class of
+            which no pixel was missed is left alone; where no pixel at all was seen, all classes are
+            one group, in which nothing is taught.
     """
     num_classes = len(confusion)
     if not bool(confusion.any()):
@@ -51,25 +61,30 @@ def groups_of(blind: Sequence[int], confusion: Tensor) -> Groups:
         if said[label]:
             old, new = sorted((group[label], group[instead[label]]), reverse=True)
             group = [new if own == old else own for own in group]
-    return tuple(tuple(i for i in range(num_classes) if group[i] == first) for first in sorted(set(group)))
+    return tuple(
+        tuple(i for i in range(num_classes) if group[i] == first) for first in sorted(set(group))
+    )
 
 
 class ClassGroups(nn.Module):
-    """Counts what each of some predictors says of every class on training pixels, and tells what to compare by it.
+    """Counts what each of some predictors says of every class on training pixels, and tells what to
+    compare by it.
 
-    To a learner L, its peer P is blind to a class where IoU_P < ratio IoU_L or IoU_P < floor, until it exceeds both
-    bounds by the factor RECOVERY; IoU is that of the counts, a moving sum over steps.
-    Counts are in float32, which must not be made narrower.
+    To a learner L, its peer P is blind to a class where IoU_P < ratio IoU_L or IoU_P < floor, until
+    it exceeds both bounds by the factor RECOVERY; IoU is that of the counts, a moving sum over
+    steps. Counts are in float32, which must not be made narrower.
     Part of a checkpoint; the same on all processes.
 
     Args:
         num_classes: K.
-        peers: of each learner, by its place among the predictors, its peer's place. The learners come first.
-        compared: "known": each class that was seen and that the peer is not blind to; "grouped": the groups of
-            `groups_of`.
+        peers: of each learner, by its place among the predictors, its peer's place. The learners
+            come first.
+        compared: "known": each class that was seen and that the peer is not blind to; "grouped":
+            the groups of `groups_of`.
         ratio: of the peer's IoU to the learner's, below which the peer is blind to a class.
         floor: the least IoU of a class that the peer is not blind to.
-        memory: what is kept of the counts from one step to the next. 0.99 looks back about 100 steps.
+        memory: what is kept of the counts from one step to the next. 0.99 looks back about 100
+            steps.
     """
 
     confusion: Tensor  # (predictors, K, K) counts, rows by label
@@ -96,12 +111,16 @@ class ClassGroups(nn.Module):
 
     @torch.no_grad()
     def count(self, counts: Tensor) -> None:
-        """Adds what the predictors say of all processes' batches: (predictors, K, K) counts, as in `groups_of`."""
+        """Adds what the predictors say of all processes' batches: (predictors, K, K) counts, as in
+        `groups_of`.
+        """
         self.counted.add_(counts)
 
     @torch.no_grad()
     def advance(self) -> None:
-        """Begins a step: what was counted in the one before decides, with all before it, what this one compares."""
+        """Begins a step: what was counted in the one before decides, with all before it, what this
+        one compares.
+        """
         self.confusion.mul_(self.memory).add_(self.counted)
         self.counted.zero_()
         correct = self.confusion.diagonal(dim1=1, dim2=2)
@@ -110,7 +129,8 @@ class ClassGroups(nn.Module):
         for learner, peer in enumerate(self.peers):
             bound = (self.ratio * iou[learner]).clamp_min(self.floor)
             bound = torch.where(self.blind[learner], RECOVERY * bound, bound)
-            self.blind[learner] = (iou[peer] < bound) & (self.confusion[peer].sum(1) > 0)  # of classes that were seen
+            # of classes that were seen
+            self.blind[learner] = (iou[peer] < bound) & (self.confusion[peer].sum(1) > 0)
 
     def blind_classes(self, learner: int) -> list[int]:
         """The classes that the learner's peer is blind to."""
@@ -121,4 +141,8 @@ class ClassGroups(nn.Module):
         blind, confusion = self.blind_classes(learner), self.confusion[self.peers[learner]].cpu()
         if self.compared == "grouped":
             return groups_of(blind, confusion)
-        return tuple((label,) for label in confusion.sum(1).nonzero().flatten().tolist() if label not in blind)
+        return tuple(
+            (label,)
+            for label in confusion.sum(1).nonzero().flatten().tolist()
+            if label not in blind
+        )

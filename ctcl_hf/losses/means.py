@@ -1,8 +1,9 @@
 """Means that are divided once: over all processes, and over all batches of an optimizer step.
 
-Distributed training averages the gradients of its processes, accumulation those of its micro-batches. The average of
-means is the mean of all only where each counts as many places, and crops differ in how much of them is labelled. So a
-loss is a sum and a count, and what divides the sums is made of the counts of all: see `over_step`.
+Distributed training averages the gradients of its processes, accumulation those of its
+micro-batches. The average of means is the mean of all only where each counts as many places, and
+crops differ in how much of them is labelled. So a loss is a sum and a count, and what divides the
+sums is made of the counts of all: see `over_step`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,9 +31,10 @@ class Mean(NamedTuple):
 
     total: scalar, the sum over these places.
     number: of these places, an int64 scalar.
-    weighed_by: tells of the labels alone how much a micro-batch weighs in the mean over its optimizer step: a function
-        of the mask of labelled pixels (B, H, W) that counts places. Where those are the places of this mean, as
-        labelled pixels are cross entropy's, the step's mean is that of one large batch.
+    weighed_by: tells of the labels alone how much a micro-batch weighs in the mean over its
+        optimizer step: a function of the mask of labelled pixels (B, H, W) that counts places.
+        Where those are the places of this mean, as labelled pixels are cross entropy's, the step's
+        mean is that of one large batch.
     """
 
     total: Tensor
@@ -56,9 +58,11 @@ def masked_mean(
     divided_by: Tensor | None = None,
     weighed_by: Callable[[Tensor], Tensor] = labelled_pixels,
 ) -> Mean:
-    """Mean of `values` where `mask` is true; an empty selection is 0 and still has a graph, so no process hangs.
+    """Mean of `values` where `mask` is true; an empty selection is 0 and still has a graph, so no
+    process hangs.
 
-    `divided_by`: a mask whose number of true places divides the sum, if not those of `mask`. `weighed_by`: see `Mean`.
+    `divided_by`: a mask whose number of true places divides the sum, if not those of `mask`.
+        `weighed_by`: see `Mean`.
     """
     # `where`, not a product: what lies outside the mask may be infinite, and 0 * inf is not 0.
     number = (mask if divided_by is None else divided_by).sum()
@@ -71,7 +75,10 @@ def number_of_processes() -> int:
 
 
 def summed_over_processes(*own: Tensor) -> list[Tensor]:
-    """Each tensor's sum over all processes, which all must ask for the same; constants. One collective in all."""
+    """Each tensor's sum over all processes, which all must ask for the same; constants.
+
+    One collective in all.
+    """
     constants = [values.detach() for values in own]
     if number_of_processes() == 1 or not own:
         return constants
@@ -88,26 +95,31 @@ def over_step(
     labelled_in_step: Sequence[Tensor] = (),
     counted: Sequence[Tensor] = (),
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """This batch's part of each mean, and `counted` summed over the processes. One collective, which all must join.
+    """This batch's part of each mean, and `counted` summed over the processes. One collective,
+    which all must join.
 
     The average of the parts over all processes and all micro-batches is the step's mean:
 
-        sum over micro-batches m of w_m total_m / count_m    w_m = weight_m / sum of all micro-batches' weights
+        sum over micro-batches m of w_m total_m / count_m    w_m = weight_m / sum of all
+        micro-batches' weights
 
-    with totals, counts and weights summed over the processes. Where a mean is weighed by its own places that is the
-    quotient of the totals' and the counts' sums, as of one large batch. Where its places are known only after a
-    forward, the micro-batch's own quotient is all there is: its gradient is taken before the next one's forward.
+    with totals, counts and weights summed over the processes. Where a mean is weighed by its own
+    places that is the quotient of the totals' and the counts' sums, as of one large batch. Where
+    its places are known only after a forward, the micro-batch's own quotient is all there is: its
+    gradient is taken before the next one's forward.
 
     Args:
         terms: means, and scalars, which stay as they are: each batch counts alike.
         labelled: the mask of labelled pixels of this batch, (B, H, W).
-        labelled_in_step: those of all of this process's micro-batches of the step, this one among them; none if this
-            batch is the whole step.
+        labelled_in_step: those of all of this process's micro-batches of the step, this one among
+            them; none if this batch is the whole step.
         counted: whole numbers that are to be summed as well.
     """
     means = {name: term for name, term in terms.items() if isinstance(term, Mean)}
     micro_batches = len(labelled_in_step)
-    weights = list(dict.fromkeys(mean.weighed_by for mean in means.values())) if micro_batches > 1 else []
+    weights = (
+        list(dict.fromkeys(mean.weighed_by for mean in means.values())) if micro_batches > 1 else []
+    )
     own = (
         [mean.number for mean in means.values()],
         [weight(labelled) for weight in weights],
@@ -117,7 +129,9 @@ def over_step(
     sums = iter(summed_over_processes(*chain(*own)))
     numbers, here, in_step, totals = ([next(sums) for _ in part] for part in own)
 
-    precision = reduce(torch.promote_types, (mean.total.dtype for mean in means.values()), torch.float32)
+    precision = reduce(
+        torch.promote_types, (mean.total.dtype for mean in means.values()), torch.float32
+    )
     divisors = {
         name: number.clamp_min(1).to(precision) / number_of_processes()
         for name, number in zip(means, numbers, strict=True)
@@ -129,5 +143,8 @@ def over_step(
     if shares:
         for name, mean in means.items():
             divisors[name] = divisors[name] / (micro_batches * shares[mean.weighed_by])
-    values = {name: term.total / divisors[name] if isinstance(term, Mean) else term for name, term in terms.items()}
+    values = {
+        name: term.total / divisors[name] if isinstance(term, Mean) else term
+        for name, term in terms.items()
+    }
     return values, totals

@@ -1,8 +1,9 @@
 """Bilinear upsampling by integer factors, one phase at a time, and its transpose.
 
-With half-pixel centres (`align_corners=False`), upsampling by a factor S knows only S different pairs of weights in
-each dimension. The pixels (r + S i, c + S j) of one phase (r, c) all lie at one offset from the grid point (i, j): a
-phase is one weighted sum of shifted views of the grid, and its transpose adds to the same views.
+With half-pixel centres (`align_corners=False`), upsampling by a factor S knows only S different
+pairs of weights in each dimension. The pixels (r + S i, c + S j) of one phase (r, c) all lie at one
+offset from the grid point (i, j): a phase is one weighted sum of shifted views of the grid, and its
+transpose adds to the same views.
 """
 
 import math
@@ -13,14 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Elements of one grid in a strip. On a CPU the dozen tensors of a strip should live in the cache: of 2^15 to 2^21, 2^19
-# was the fastest at 150 classes and 3 % behind 2^21 at 11, on two cores. An accelerator wants to be filled by each.
+# Elements of one grid in a strip. On a CPU the dozen tensors of a strip should live in the cache:
+# of 2^15 to 2^21, 2^19 was the fastest at 150 classes and 3 % behind 2^21 at 11, on two cores. An
+# accelerator wants to be filled by each.
 STRIP_ELEMENTS_CPU = 2**19
 STRIP_ELEMENTS_ACCELERATOR = 2**24
 
 
 class Taps(NamedTuple):
-    """Between which points of a padded line the pixels of a phase lie: `first + step i` and the point after it."""
+    """Between which points of a padded line the pixels of a phase lie: `first + step i` and the
+    point after it.
+    """
 
     first: int
     step: int
@@ -28,7 +32,9 @@ class Taps(NamedTuple):
 
     @classmethod
     def of(cls, phase: int, period: int, factor: int) -> "Taps":
-        """Taps of the pixels phase + period i of a line that is upsampled by `factor`, a divisor of `period`."""
+        """Taps of the pixels phase + period i of a line that is upsampled by `factor`, a divisor of
+        `period`.
+        """
         offset = (phase + 0.5) / factor - 0.5
         before = int(offset // 1)  # -1 in the first half of the first cell; the padding makes it 0
         return cls(before + 1, period // factor, offset - before)
@@ -40,12 +46,14 @@ class Taps(NamedTuple):
 
 
 class Grid:
-    """Values (B, K, h, w) seen at the size to which they are upsampled, with room for gradients of several terms.
+    """Values (B, K, h, w) seen at the size to which they are upsampled, with room for gradients of
+    several terms.
 
     Args:
         values: of any floating dtype; read, never differentiated.
         size: (H, W) of the pixels, multiples of (h, w).
-        periods: vertical and horizontal distance between the pixels of a phase, multiples of (H / h, W / w).
+        periods: vertical and horizontal distance between the pixels of a phase, multiples of (H /
+            h, W / w).
         terms: how many gradients are collected.
     """
 
@@ -72,8 +80,11 @@ class Rows:
 
     def __init__(self, grid: Grid, images: slice, start: int, stop: int, phase: int):
         self.grid, self.taps = grid, grid.rows[phase]
-        self.near, self.far = ((images, slice(None), rows) for rows in self.taps.slices(start, stop))
-        self.values = torch.lerp(grid.padded[self.near], grid.padded[self.far], self.taps.weight)  # (b, K, n, w + 2)
+        self.near, self.far = (
+            (images, slice(None), rows) for rows in self.taps.slices(start, stop)
+        )
+        # (b, K, n, w + 2)
+        self.values = torch.lerp(grid.padded[self.near], grid.padded[self.far], self.taps.weight)
         self.gradients = [torch.zeros_like(self.values) for _ in grid.gradients]
 
     def pixels(self, phase: int) -> Tensor:
@@ -113,7 +124,8 @@ class Phase(NamedTuple):
 
 
 class PhasedUpsampling:
-    """Some grids (B, K, h, w), each of its own (h, w), upsampled together to one size that all their sides divide.
+    """Some grids (B, K, h, w), each of its own (h, w), upsampled together to one size that all
+    their sides divide.
 
     Args:
         grids: values of the same B and K.
@@ -126,11 +138,17 @@ class PhasedUpsampling:
         self.periods = [math.lcm(*(pixels // points for points in own)) for pixels, *own in sides]
         self.steps = [pixels // period for pixels, period in zip(size, self.periods, strict=True)]
         self.images, self.channels = grids[0].shape[:2]
-        self.strip_elements = STRIP_ELEMENTS_CPU if grids[0].device.type == "cpu" else STRIP_ELEMENTS_ACCELERATOR
-        self.grids = [Grid(values, size, self.periods, own) for values, own in zip(grids, terms, strict=True)]
+        self.strip_elements = (
+            STRIP_ELEMENTS_CPU if grids[0].device.type == "cpu" else STRIP_ELEMENTS_ACCELERATOR
+        )
+        self.grids = [
+            Grid(values, size, self.periods, own) for values, own in zip(grids, terms, strict=True)
+        ]
 
     def gradients(self, term: int) -> list[Tensor]:
-        """What was collected for a term, (B, K, h, w), of each grid that has it; to be asked for once, at the end."""
+        """What was collected for a term, (B, K, h, w), of each grid that has it; to be asked for
+        once, at the end.
+        """
         return [grid.gradient(term) for grid in self.grids if term < len(grid.gradients)]
 
     def __iter__(self) -> Iterator[Phase]:
@@ -146,7 +164,9 @@ class PhasedUpsampling:
                     own.finish()
 
     def _strips(self) -> Iterator[tuple[slice, int, int]]:
-        """Images, first and last row in a phase: some rows of an image, or if those of an image are few, of several."""
+        """Images, first and last row in a phase: some rows of an image, or if those of an image are
+        few, of several.
+        """
         height, width = self.steps
         rows = min(max(self.strip_elements // (self.channels * width), 1), height)
         images = max(self.strip_elements // (self.channels * width * height), 1)

@@ -1,4 +1,6 @@
-"""Losses on the logits: cross entropy (Eq. 1), and pixel-wise bidirectional selective distillation (Eq. 4)."""
+"""Losses on the logits: cross entropy (Eq. 1), and pixel-wise bidirectional selective distillation
+(Eq. 4).
+"""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,9 @@ from .precision import in_full_precision
 
 @in_full_precision
 def upsample(logits: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Logits (B, K, h, w) at the labels' size (B, K, H, W), bilinear with half-pixel centres, in float32."""
+    """Logits (B, K, h, w) at the labels' size (B, K, H, W), bilinear with half-pixel centres, in
+    float32.
+    """
     if logits.shape[-2:] == torch.Size(size):
         return logits
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
@@ -30,11 +34,14 @@ def cross_entropy_map(logits: Tensor, labels: Tensor, ignore_index: int) -> Tens
 
 
 @in_full_precision
-def kl_map(learner_logits: Tensor, peer_logits: Tensor, direction: KLDirection, temperature: float = 1.0) -> Tensor:
+def kl_map(
+    learner_logits: Tensor, peer_logits: Tensor, direction: KLDirection, temperature: float = 1.0
+) -> Tensor:
     """T^2 KL in nats between the students' class distributions at every pixel.
 
-    `reverse` is KL(learner || peer), as Eq. 4 is printed; `forward` is KL(peer || learner), as in Hinton's
-    distillation and in deep mutual learning. Shapes: (B, K, H, W) twice -> (B, H, W). Gradient: learner_logits only.
+    `reverse` is KL(learner || peer), as Eq. 4 is printed; `forward` is KL(peer || learner), as in
+    Hinton's distillation and in deep mutual learning. Shapes: (B, K, H, W) twice -> (B, H, W).
+    Gradient: learner_logits only.
     """
     log_learner = F.log_softmax(learner_logits / temperature, dim=1)
     log_peer = F.log_softmax(peer_logits.detach() / temperature, dim=1)
@@ -52,9 +59,11 @@ def pixel_bsd(
     direction: KLDirection = "forward",
     temperature: float = 1.0,
 ) -> Mean:
-    """Pixel-wise BSD (Eq. 4): mean of `kl_map` over the pixels at which the peer is the more reliable.
+    """Pixel-wise BSD (Eq. 4): mean of `kl_map` over the pixels at which the peer is the more
+    reliable.
 
-    Shapes: logits (B, K, H, W) at the labels' size, peer_teaches (B, H, W) bool -> mean of a scalar.
+    Shapes: logits (B, K, H, W) at the labels' size, peer_teaches (B, H, W) bool -> mean of a
+        scalar.
     Gradient: learner_logits only.
     """
     return masked_mean(kl_map(learner_logits, peer_logits, direction, temperature), peer_teaches)

@@ -14,11 +14,17 @@ def widened(value):
 
 
 def in_full_precision(loss: Callable) -> Callable:
-    """Decorates a loss whose first argument is a tensor: autocast off inside, half-precision arguments widened."""
+    """Decorates a loss whose first argument is a tensor: autocast off inside, half-precision
+    arguments widened.
+    """
 
     @functools.wraps(loss)
     def wrapped(first: Tensor, *args, **kwargs):
         with torch.autocast(first.device.type, enabled=False):
-            return loss(widened(first), *map(widened, args), **{key: widened(v) for key, v in kwargs.items()})
+            return loss(
+                widened(first),
+                *map(widened, args),
+                **{key: widened(v) for key, v in kwargs.items()},
+            )
 
     return wrapped

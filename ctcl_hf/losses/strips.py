@@ -1,9 +1,9 @@
 """Cross entropy and pixel-wise BSD without logits at full resolution.
 
-Logits at full resolution, K classes at every pixel, are by far a pair's largest tensors, and every loss on them is a
-few passes over memory. Here all losses and their gradients are taken of one phase of the pixels and one strip of the
-image at a time (see `phases`), while those few are in the cache: the same values, and no tensor larger than the
-logits at their own stride.
+Logits at full resolution, K classes at every pixel, are by far a pair's largest tensors, and every
+loss on them is a few passes over memory. Here all losses and their gradients are taken of one phase
+of the pixels and one strip of the image at a time (see `phases`), while those few are in the cache:
+the same values, and no tensor larger than the logits at their own stride.
 """
 
 import math
@@ -24,8 +24,8 @@ from .precision import in_full_precision, widened
 from .region import teaching_directions
 
 CE, TAUGHT = 0, 1  # the terms whose gradients are collected
-# An accelerator has memory for logits at full resolution, and waits for launches: at a factor of 4 there are 16 phases
-# of some 18 launches each, at 16 (an auxiliary head's) 256.
+# An accelerator has memory for logits at full resolution, and waits for launches: at a factor of 4
+# there are 16 phases of some 18 launches each, at 16 (an auxiliary head's) 256.
 LARGEST_FACTOR_ACCELERATOR = 4
 LARGEST_FACTOR_CPU = math.inf
 
@@ -33,21 +33,25 @@ LARGEST_FACTOR_CPU = math.inf
 class PixelTeaching(NamedTuple):
     """What each of n students is taught at a pixel, by whom and where.
 
-    `T^2 KL`, in nats, between the class distributions of learner and peer, each softened to softmax(log P / T), summed
-    over the pixels at which the learner is taught and divided as `divisor` says. The peer is a constant.
+    `T^2 KL`, in nats, between the class distributions of learner and peer, each softened to
+    softmax(log P / T), summed over the pixels at which the learner is taught and divided as
+    `divisor` says. The peer is a constant.
 
-    peers: of each student, its peer's place among all that is predicted: the students, the teachers, and the target.
-    selective: a student is taught only where its peer, the other one of two students, has the lower cross entropy (Eq.
-        4), and not at all labelled pixels.
+    peers: of each student, its peer's place among all that is predicted: the students, the
+        teachers, and the target.
+    selective: a student is taught only where its peer, the other one of two students, has the lower
+        cross entropy (Eq. 4), and not at all labelled pixels.
     direction: "forward" is KL(peer || learner), "reverse" KL(learner || peer), as Eq. 4 is printed.
-    divisor: "taught": the number of pixels at which this student is taught, as printed; "labelled": of all labelled
-        ones, as cross entropy's, so that what one pixel weighs does not grow as fewer are taught.
-    groups: of each student, the groups of classes whose summed probabilities P are compared, or None for all classes
-        alone; for all students at once None, too, where nothing is to be counted either. Where some classes are in no
-        group, a student is taught at pixels of the others, and the distributions are those given that it is another:
-        nothing moves the logits of those classes.
-    target: logits of one more peer, made pointwise of those of all students and teachers and the labels; given those,
-        (b, K, n, m) each, and the labels with 0 where ignored, (b, 1, n, m).
+    divisor: "taught": the number of pixels at which this student is taught, as printed; "labelled":
+        of all labelled ones, as cross entropy's, so that what one pixel weighs does not grow as
+        fewer are taught.
+    groups: of each student, the groups of classes whose summed probabilities P are compared, or
+        None for all classes alone; for all students at once None, too, where nothing is to be
+        counted either. Where some classes are in no group, a student is taught at pixels of the
+        others, and the distributions are those given that it is another: nothing moves the logits
+        of those classes.
+    target: logits of one more peer, made pointwise of those of all students and teachers and the
+        labels; given those, (b, K, n, m) each, and the labels with 0 where ignored, (b, 1, n, m).
     """
 
     peers: tuple[int, ...]
@@ -60,26 +64,35 @@ class PixelTeaching(NamedTuple):
 
 
 class PixelLosses(NamedTuple):
-    """Of each student, in their order: means with gradient to the student's own logits, and constants."""
+    """Of each student, in their order: means with gradient to the student's own logits, and
+    constants.
+    """
 
     ce: tuple[Mean, ...]  # Eq. 1
     pixel: tuple[Mean, ...]  # what it learns from its peer: see `PixelTeaching`
     ce_maps: tuple[Tensor, ...]  # (B, H, W) in nats, 0 where ignored
-    teaches: tuple[Tensor, ...]  # (B, H, W) bool: where this student is the more reliable; none if not selective
-    confusion: Tensor | None  # (students, teachers and target, K, K) counts, rows by label: see `ClassGroups`
+    # (B, H, W) bool: where this student is the more reliable; none if not selective
+    teaches: tuple[Tensor, ...]
+    # (students, teachers and target, K, K) counts, rows by label: see `ClassGroups`
+    confusion: Tensor | None
 
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
 @in_full_precision
-def cross_entropy_loss(logits: Tensor, labels: Tensor, ignore_index: int, class_weights: Tensor | None = None) -> Mean:
-    """Eq. 1: mean cross entropy in nats over the labelled pixels, logits upsampled to the labels' size.
+def cross_entropy_loss(
+    logits: Tensor, labels: Tensor, ignore_index: int, class_weights: Tensor | None = None
+) -> Mean:
+    """Eq. 1: mean cross entropy in nats over the labelled pixels, logits upsampled to the labels'
+    size.
 
     Shapes: logits (B, K, h, w), labels (B, H, W).
 
-    class_weights: (K,), by which each pixel's cross entropy is multiplied, by its label. What divides stays the number
-        of labelled pixels.
+    class_weights: (K,), by which each pixel's cross entropy is multiplied, by its label. What
+        divides stays the number of labelled pixels.
     """
-    total = _PixelSums.apply(labels, ignore_index, None, 1, class_weights, *with_phases(labels, logits))[0]
+    total = _PixelSums.apply(
+        labels, ignore_index, None, 1, class_weights, *with_phases(labels, logits)
+    )[0]
     return Mean(total, (labels != ignore_index).sum())
 
 
@@ -95,11 +108,12 @@ def pixel_losses(
     """Eq. 1 for every student, and what each learns from its peer at pixels, at the labels' size.
 
     Equal to `cross_entropy_loss`, `teaching_directions` and a mean of `kl_map` on upsampled logits.
-    Shapes: logits of students and teachers (B, K, h, w), each at its own stride; labels (B, H, W). Gradient of each
-    term: the learner's logits.
+    Shapes: logits of students and teachers (B, K, h, w), each at its own stride; labels (B, H, W).
+    Gradient of each term: the learner's logits.
 
-    class_weights: of the term "ce", see `cross_entropy_loss`. The maps, and who teaches whom, stay without: a weight
-        says what an error costs, and not who is the more reliable. At a pixel it would be the same for both students.
+    class_weights: of the term "ce", see `cross_entropy_loss`. The maps, and who teaches whom, stay
+        without: a weight says what an error costs, and not who is the more reliable. At a pixel it
+        would be the same for both students.
     """
     n = len(students)
     with torch.autocast(labels.device.type, enabled=False):
@@ -112,29 +126,48 @@ def pixel_losses(
     counts = [number] * n
     if teaching.selective and teaching.divisor == "taught":
         target = torch.where(labelled, labels, 0).long()
-        of_classes = [_compared(own, grids[0].shape[1], labels.device) for own in teaching.groups or (None,) * n]
+        of_classes = [
+            _compared(own, grids[0].shape[1], labels.device)
+            for own in teaching.groups or (None,) * n
+        ]
         counts = [
             (mask if compared is None else mask & compared[target]).sum()
-            for mask, compared in zip(reversed(teaches), of_classes, strict=True)  # taught where the peer teaches
+            # taught where the peer teaches
+            for mask, compared in zip(reversed(teaches), of_classes, strict=True)
         ]
     return PixelLosses(
-        tuple(Mean(total, number) for total in ce), tuple(map(Mean, pixel, counts)), ce_maps, teaches, confusion
+        tuple(Mean(total, number) for total in ce),
+        tuple(map(Mean, pixel, counts)),
+        ce_maps,
+        teaches,
+        confusion,
     )
 
 
 def with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
-    """Logits whose sides divide the labels', on accelerators by few enough phases. Others are upsampled as a whole."""
+    """Logits whose sides divide the labels', on accelerators by few enough phases.
+
+    Others are upsampled as a whole.
+    """
     size = labels.shape[-2:]
     largest = LARGEST_FACTOR_CPU if labels.device.type == "cpu" else LARGEST_FACTOR_ACCELERATOR
     fits = [
-        all(side % own == 0 and side // own <= largest for side, own in zip(size, logits.shape[-2:], strict=True))
+        all(
+            side % own == 0 and side // own <= largest
+            for side, own in zip(size, logits.shape[-2:], strict=True)
+        )
         for logits in students
     ]
-    return [logits if fit else upsample(logits, size) for logits, fit in zip(students, fits, strict=True)]
+    return [
+        logits if fit else upsample(logits, size)
+        for logits, fit in zip(students, fits, strict=True)
+    ]
 
 
 class _PixelSums(torch.autograd.Function):
-    """Of n students: sums of CE, with teaching of what is taught; CE maps; if selective masks; with groups counts."""
+    """Of n students: sums of CE, with teaching of what is taught; CE maps; if selective masks; with
+    groups counts.
+    """
 
     @staticmethod
     def forward(ctx, labels, ignore_index, teaching, n, class_weights, *grids):
@@ -144,15 +177,23 @@ class _PixelSums(torch.autograd.Function):
         if class_weights is not None:
             class_weights = class_weights.to(grids[0].dtype)
         ce_maps = [grids[0].new_empty(labels.shape) for _ in range(n)]
-        teaches = [torch.empty_like(labelled) for _ in range(n if teaching and teaching.selective else 0)]
-        divergences = [grids[0].new_zeros(()) for _ in range(n if teaching else 0)]  # sums over taught pixels
-        compared = [_compared(groups, num_classes, labels.device) for groups in (teaching and teaching.groups) or ()]
+        teaches = [
+            torch.empty_like(labelled) for _ in range(n if teaching and teaching.selective else 0)
+        ]
+        # sums over taught pixels
+        divergences = [grids[0].new_zeros(()) for _ in range(n if teaching else 0)]
+        compared = [
+            _compared(groups, num_classes, labels.device)
+            for groups in (teaching and teaching.groups) or ()
+        ]
         counts = None
         if teaching and teaching.groups is not None:
             predicted = len(grids) + (teaching.target is not None)
             counts = torch.zeros(predicted, num_classes**2, dtype=torch.int64, device=labels.device)
         terms = (1 + bool(teaching)) * with_gradient
-        upsampling = PhasedUpsampling(grids, labels.shape[-2:], [terms] * n + [0] * (len(grids) - n))
+        upsampling = PhasedUpsampling(
+            grids, labels.shape[-2:], [terms] * n + [0] * (len(grids) - n)
+        )
 
         for phase in upsampling:
             valid = labelled[phase.place]
@@ -164,7 +205,11 @@ class _PixelSums(torch.autograd.Function):
                 ce_map[phase.place] = torch.where(valid, -log_p[i].gather(1, target).squeeze(1), 0)
                 if with_gradient:
                     gradient = _cross_entropy_gradient(p[i], target, valid)
-                    phase.add_gradient(i, CE, gradient if class_weights is None else gradient * class_weights[target])
+                    phase.add_gradient(
+                        i,
+                        CE,
+                        gradient if class_weights is None else gradient * class_weights[target],
+                    )
             if teaching is None:
                 continue
             if teaching.target is not None:
@@ -188,14 +233,19 @@ class _PixelSums(torch.autograd.Function):
             for i, divergence, gradient, sign in lessons(teaching, log_p, taught):
                 divergences[i] += (divergence * taught[i]).sum() * (sign * teaching.temperature**2)
                 if with_gradient:
-                    phase.add_gradient(i, TAUGHT, gradient * (taught[i] * (sign * teaching.temperature)))  # T^2 / T
+                    # T^2 / T
+                    phase.add_gradient(
+                        i, TAUGHT, gradient * (taught[i] * (sign * teaching.temperature))
+                    )
 
         weighted = ce_maps
         if class_weights is not None:  # 0 where ignored, as the maps are
             weight_map = class_weights[torch.where(labelled, labels, 0).long()]
             weighted = [ce_map * weight_map for ce_map in ce_maps]
         if with_gradient:
-            ctx.save_for_backward(*(own for term in range(terms) for own in upsampling.gradients(term)))
+            ctx.save_for_backward(
+                *(own for term in range(terms) for own in upsampling.gradients(term))
+            )
         ctx.students, ctx.teachers = n, len(grids) - n
         constants = [*ce_maps, *teaches]
         if counts is not None:
@@ -206,9 +256,13 @@ class _PixelSums(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *upstream):
-        scaled = [own * up for own, up in zip(ctx.saved_tensors, upstream, strict=False)]  # constants have none
+        # constants have none
+        scaled = [own * up for own, up in zip(ctx.saved_tensors, upstream, strict=False)]
         if len(scaled) > ctx.students:
-            scaled = [ce + taught for ce, taught in zip(scaled[: ctx.students], scaled[ctx.students :], strict=True)]
+            scaled = [
+                ce + taught
+                for ce, taught in zip(scaled[: ctx.students], scaled[ctx.students :], strict=True)
+            ]
         return None, None, None, None, None, *scaled, *[None] * ctx.teachers
 
 
@@ -222,25 +276,34 @@ def _compared(groups: Groups | None, num_classes: int, device: torch.device) -> 
 
 
 def _cross_entropy_gradient(p: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """d CE / d logits = p - onehot(target) at labelled pixels: p (B, K, H, W), target (B, 1, H, W)."""
+    """d CE / d logits = p - onehot(target) at labelled pixels: p (B, K, H, W), target (B, 1, H,
+    W).
+    """
     valid = valid.unsqueeze(1).to(p.dtype)
     return (p * valid).scatter_add_(1, target, -valid)
 
 
 def _count(counts: Tensor, logits: Sequence[Tensor], target: Tensor, valid: Tensor) -> None:
-    """Adds to (predictors, K * K) how often each predictor (b, K, n, m) says a class at the pixels of each label."""
+    """Adds to (predictors, K * K) how often each predictor (b, K, n, m) says a class at the pixels
+    of each label.
+    """
     num_classes = logits[0].shape[1]
-    row = torch.where(valid, target.squeeze(1) * num_classes, num_classes**2)  # the ignored ones beyond the counts
+    # the ignored ones beyond the counts
+    row = torch.where(valid, target.squeeze(1) * num_classes, num_classes**2)
     for own, values in zip(counts, logits, strict=True):
-        cells = (row + values.max(1).indices).flatten()  # on a CPU a tenth of argmax's time at few classes
+        # on a CPU a tenth of argmax's time at few classes
+        cells = (row + values.max(1).indices).flatten()
         own += torch.bincount(cells, minlength=num_classes**2 + num_classes)[: num_classes**2]
 
 
-# A lesson: student, divergence (b, 1, n, m), its gradient to the student's softened logits (b, K, n, m), sign of both.
+# A lesson: student, divergence (b, 1, n, m), its gradient to the student's softened logits (b, K,
+# n, m), sign of both.
 Lesson = tuple[int, Tensor, Tensor, int]
 
 
-def _lessons(teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[Tensor]) -> Iterator[Lesson]:
+def _lessons(
+    teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[Tensor]
+) -> Iterator[Lesson]:
     """Each student on its own. In a single group there is nothing to learn."""
     for i, j in enumerate(teaching.peers):
         learner, peer = log_p[i], log_p[j]
@@ -253,16 +316,23 @@ def _lessons(teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[
             if sum(map(len, groups)) < log_p[i].shape[1]:
                 given_groups, peer = (F.log_softmax(values, dim=1) for values in (learner, peer))
             divergence, gradient = _divergence_and_gradient(given_groups, peer, teaching)
-            # The chain rule from the logarithm of a group's probability to the logits of its classes: each one's share
-            # of the group. That all groups' probabilities sum up to 1 adds nothing, since such a gradient sums up to 0.
+            # The chain rule from the logarithm of a group's probability to the logits of its
+            # classes: each one's share of the group. That all groups' probabilities sum up to 1
+            # adds nothing, since such a gradient sums up to 0.
             classes, places = map(list, zip(*sorted(place_of_classes(groups).items()), strict=True))
             share = (log_p[i][:, classes] - learner[:, places]).exp_().mul_(gradient[:, places])
             yield i, divergence, _at(classes, share, log_p[i]), 1
 
 
-def _divergence_and_gradient(log_learner: Tensor, log_peer: Tensor, teaching: PixelTeaching) -> tuple[Tensor, Tensor]:
-    """KL (b, 1, n, m) of the softened distributions, and its gradient to the learner's softened logits (b, K, n, m)."""
-    log_learner, log_peer = (_softened(values, teaching.temperature) for values in (log_learner, log_peer))
+def _divergence_and_gradient(
+    log_learner: Tensor, log_peer: Tensor, teaching: PixelTeaching
+) -> tuple[Tensor, Tensor]:
+    """KL (b, 1, n, m) of the softened distributions, and its gradient to the learner's softened
+    logits (b, K, n, m).
+    """
+    log_learner, log_peer = (
+        _softened(values, teaching.temperature) for values in (log_learner, log_peer)
+    )
     log_ratio = log_learner - log_peer
     learner, peer = log_learner.exp(), log_peer.exp()
     if teaching.direction == "reverse":
@@ -271,8 +341,11 @@ def _divergence_and_gradient(log_learner: Tensor, log_peer: Tensor, teaching: Pi
     return -log_ratio.mul_(peer).sum(1, keepdim=True), learner - peer
 
 
-def _exchanged_lessons(teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[Tensor]) -> Iterator[Lesson]:
-    """`_lessons` of two students, a pixel of whom has one learner, in one pass: between them only a sign differs.
+def _exchanged_lessons(
+    teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[Tensor]
+) -> Iterator[Lesson]:
+    """`_lessons` of two students, a pixel of whom has one learner, in one pass: between them only a
+    sign differs.
 
     taught: (b, 1, n, m), 0 or 1 and never both 1.
     """

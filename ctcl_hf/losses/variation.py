@@ -22,7 +22,9 @@ def nearest_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor
 
 @dataclass(frozen=True)
 class LabelledCentres:
-    """Weighs a micro-batch by how many positions of a coarser grid are labelled at their centre: see `Mean`."""
+    """Weighs a micro-batch by how many positions of a coarser grid are labelled at their centre:
+    see `Mean`.
+    """
 
     grid: tuple[int, int] | torch.Size
 
@@ -31,13 +33,17 @@ class LabelledCentres:
 
 
 @in_full_precision
-def similarity_to_class(features: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """Cosine similarity of every feature to the mean feature of its class in its image; 0 where ignored.
+def similarity_to_class(
+    features: Tensor, labels: Tensor, num_classes: int, ignore_index: int
+) -> Tensor:
+    """Cosine similarity of every feature to the mean feature of its class in its image; 0 where
+    ignored.
 
     Shapes: features (B, C, h, w), labels (B, h, w) -> (B, h, w).
     """
     labelled = labels != ignore_index
-    of_class = F.one_hot(torch.where(labelled, labels, 0), num_classes) * labelled.unsqueeze(-1)  # (B, h, w, K)
+    # (B, h, w, K)
+    of_class = F.one_hot(torch.where(labelled, labels, 0), num_classes) * labelled.unsqueeze(-1)
     of_class = of_class.flatten(1, 2).to(features.dtype)
     sums = features.flatten(2) @ of_class  # (B, C, K)
     means = sums / of_class.sum(1, keepdim=True).clamp_min(1)
@@ -46,11 +52,15 @@ def similarity_to_class(features: Tensor, labels: Tensor, num_classes: int, igno
 
 
 @in_full_precision
-def intra_class_variation(learner: Tensor, peer: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Mean:
-    """Mean over labelled positions of (M_learner - M_peer)^2, M the `similarity_to_class` of a student's features.
+def intra_class_variation(
+    learner: Tensor, peer: Tensor, labels: Tensor, num_classes: int, ignore_index: int
+) -> Mean:
+    """Mean over labelled positions of (M_learner - M_peer)^2, M the `similarity_to_class` of a
+    student's features.
 
-    The two need not have the same channels. Features are averaged, and labels taken at the nearest centre, on the
-    coarser of the two grids. Shapes: (B, C, h, w) and (B, C', h', w'), labels (B, H, W).
+    The two need not have the same channels. Features are averaged, and labels taken at the nearest
+    centre, on the coarser of the two grids. Shapes: (B, C, h, w) and (B, C', h', w'), labels (B, H,
+    W).
     Gradient: learner only, its class means included.
     """
     grid = min(learner.shape[-2:], peer.shape[-2:])

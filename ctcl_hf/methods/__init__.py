@@ -1,4 +1,7 @@
-"""Training methods. Adding one is one file, a subclass of `Objective` and its options, and one line in `METHODS`."""
+"""Training methods.
+
+Adding one is one file, a subclass of `Objective` and its options, and one line in `METHODS`.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +51,8 @@ _HOME = {
     "option": "options",
 }
 __all__ = ["METHODS", "MethodOptions", "options_of", *_HOME]
-if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+# what type checkers and editors read instead of the table; "as" makes a name public
+if TYPE_CHECKING:
     from .ctcl import CTCL as CTCL
     from .cwd import CWD as CWD
     from .dml import DML as DML
@@ -69,8 +73,9 @@ else:
 def options_of(method: str) -> type[MethodOptions]:
     """The options of a registered method, without importing the method, which needs torch.
 
-    They are the class that is named after the method's, as CTCLOptions is after CTCL, in the method's own file. Its
-    statement is run alone, so it may use what can be imported without torch, and nothing else of that file.
+    They are the class that is named after the method's, as CTCLOptions is after CTCL, in the
+    method's own file. Its statement is run alone, so it may use what can be imported without torch,
+    and nothing else of that file.
     """
     registered = METHODS.data[method]
     if not isinstance(registered, str):  # imported already, or a method of one's own

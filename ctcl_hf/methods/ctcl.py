@@ -17,7 +17,9 @@ from .pixelwise import PixelwiseObjective
 
 @dataclass(kw_only=True)
 class CTCLOptions(SoftenedOptions):
-    """Options of CTCL: its weights, its parts, and what its paper leaves open (docs/fidelity.md)."""
+    """Options of CTCL: its weights, its parts, and what its paper leaves open
+    (docs/fidelity.md).
+    """
 
     AS_PRINTED: ClassVar[dict[str, str]] = {  # Eqs. 3 and 4
         "kl_direction": "reverse",
@@ -34,23 +36,28 @@ class CTCLOptions(SoftenedOptions):
     region_bsd: bool = option(True, "Region-wise selective distillation (Eq. 3, Table 5).")
     pixel_bsd: bool = option(True, "Pixel-wise selective distillation (Eq. 4, Table 5).")
     kl_direction: KLDirection = option(
-        "forward", "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner)."
+        "forward",
+        "Order in Eq. 4: reverse, KL(learner || peer), as printed; forward, KL(peer || learner).",
     )
     pixel_divisor: Divisor = option(
-        "labelled", "What Eq. 4 divides by: all labelled pixels, or those that are taught, as printed."
+        "labelled",
+        "What Eq. 4 divides by: all labelled pixels, or those that are taught, as printed.",
     )
     pixel_classes: PixelClasses = option(
         "grouped",
-        "What is compared at a pixel: all classes, as printed; those that the peer knows; or grouped ones: a class "
-        "that it does not know is merged with what it says instead.",
+        "What is compared at a pixel: all classes, as printed; those that the peer knows; or "
+        "grouped ones: a class that it does not know is merged with what it says instead.",
     )
     region_divisor: Divisor = option(
         "taught", "The same of Eq. 3, in regions: those taught, as printed, or all labelled ones."
     )
     region_projection: RegionProjection = option(
-        "both", "Who is projected in Eq. 3: both students, as printed, or the learner onto the peer."
+        "both",
+        "Who is projected in Eq. 3: both students, as printed, or the learner onto the peer.",
     )
-    as_printed: bool = option(False, "CTCL exactly as the paper prints Eqs. 3 and 4, whatever the options of BSD say.")
+    as_printed: bool = option(
+        False, "CTCL exactly as the paper prints Eqs. 3 and 4, whatever the options of BSD say."
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -63,7 +70,8 @@ class CTCLOptions(SoftenedOptions):
         if self.as_printed:
             # A value that equals the default may not have been asked for.
             found += [
-                f"{name} {getattr(self, name)} is not as printed ({printed}): leave out one of the two."
+                f"{name} {getattr(self, name)} is not as printed ({printed}): leave out one of the "
+                "two."
                 for name, printed in self.AS_PRINTED.items()
                 if getattr(self, name) not in (printed, getattr(type(self), name))
             ]
@@ -81,21 +89,22 @@ class Projection(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=1)
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:  # type: ignore[override]  # has a size
-        # A 1x1 convolution and averaging commute; pooling first leaves the convolution fewer positions.
+        # A 1x1 convolution and averaging commute; pooling first leaves the convolution fewer
+        # positions.
         return super().forward(losses.average_pool(features, size))
 
 
 class CTCL(PixelwiseObjective):
     """L = CE + beta HFD + gamma (region BSD + alpha pixel BSD) for each student (Eqs. 5, 6).
 
-    Student a is the paper's CNN and b its ViT, but any two students will do: each loss is directed from a peer to a
-    learner and applied both ways. Gradient contract: a student's terms move that student and its own projections; the
-    peer's features, logits and borrowed stage are constants.
+    Student a is the paper's CNN and b its ViT, but any two students will do: each loss is directed
+    from a peer to a learner and applied both ways. Gradient contract: a student's terms move that
+    student and its own projections; the peer's features, logits and borrowed stage are constants.
 
-    Without HFD and region BSD no features are read, so that any two segmentation models will do. What the paper leaves
-    open is chosen where it matters (docs/fidelity.md): all labelled pixels divide pixel BSD, since of taught ones each
-    weighs more, the fewer they are; classes are grouped, so that among those that a peer cannot tell apart the labels
-    alone decide.
+    Without HFD and region BSD no features are read, so that any two segmentation models will do.
+    What the paper leaves open is chosen where it matters (docs/fidelity.md): all labelled pixels
+    divide pixel BSD, since of taught ones each weighs more, the fewer they are; classes are
+    grouped, so that among those that a peer cannot tell apart the labels alone decide.
     """
 
     Options = CTCLOptions
@@ -113,8 +122,8 @@ class CTCL(PixelwiseObjective):
     }
     PAPER = Paper(
         key="zhu2023good",
-        title="A Good Student is Cooperative and Reliable: {CNN}-Transformer Collaborative Learning for Semantic "
-        "Segmentation",
+        title="A Good Student is Cooperative and Reliable: {CNN}-Transformer Collaborative "
+        "Learning for Semantic Segmentation",
         authors="Zhu, Jinjing and Luo, Yunhao and Zheng, Xu and Wang, Hao and Wang, Lin",
         venue="Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)",
         year=2023,
@@ -133,7 +142,9 @@ class CTCL(PixelwiseObjective):
             temperature=told.temperature,
             divisor=told.pixel_divisor,
         )
-        for weights, modules, learner, peer in zip(self.weights, self.projections, (a, b), (b, a), strict=True):
+        for weights, modules, learner, peer in zip(
+            self.weights, self.projections, (a, b), (b, a), strict=True
+        ):
             # What a student lacks is said here, not at the first step.
             if told.hfd:
                 _ = peer.second_stage
@@ -143,25 +154,34 @@ class CTCL(PixelwiseObjective):
                 weights["region"] = told.gamma
                 shared_channels = min(learner.last_channels, peer.last_channels)
                 modules["last"] = Projection(
-                    learner.last_channels, shared_channels if told.region_projection == "both" else peer.last_channels
+                    learner.last_channels,
+                    shared_channels if told.region_projection == "both" else peer.last_channels,
                 )
             if told.pixel_bsd:
                 weights["pixel"] = told.gamma * told.alpha
 
-    def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
+    def forward(
+        self, a: StudentOutput, b: StudentOutput, labels: Tensor
+    ) -> tuple[StudentTerms, StudentTerms]:
         students = (a, b)
         if not (self.options.region_bsd or self.options.pixel_bsd):
-            terms = [StudentTerms(self.segmentation_terms(student, labels), {}) for student in students]
+            terms = [
+                StudentTerms(self.segmentation_terms(student, labels), {}) for student in students
+            ]
         else:
             terms = self._selective_terms(a, b, labels)
         if self.options.hfd:
             for i, j in ((0, 1), (1, 0)):
                 learner, peer = features_of(students[i]), features_of(students[j])
-                transformed = peer.second_stage(self.projections[i]["low"](learner.low, peer.low.shape[-2:]))
+                transformed = peer.second_stage(
+                    self.projections[i]["low"](learner.low, peer.low.shape[-2:])
+                )
                 terms[i].losses["hfd"] = losses.hfd(transformed, peer.second)
         return terms[0], terms[1]
 
-    def _selective_terms(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> list[StudentTerms]:
+    def _selective_terms(
+        self, a: StudentOutput, b: StudentOutput, labels: Tensor
+    ) -> list[StudentTerms]:
         """Cross entropies, and both kinds of BSD, which they direct."""
         on_pixels = self.pixel_losses((a.logits, b.logits), labels, self.teaching)
         labelled = labels != self.ignore_index
@@ -181,14 +201,21 @@ class CTCL(PixelwiseObjective):
         has_label = losses.labelled_regions(labelled, grid)
         ce_of_regions = [losses.region_sums(ce, grid) for ce in on_pixels.ce_maps]
         teaches = losses.teaching_directions(ce_of_regions[0], ce_of_regions[1], has_label)
-        projected = [own["last"](features, grid) for own, features in zip(self.projections, last, strict=True)]
+        projected = [
+            own["last"](features, grid)
+            for own, features in zip(self.projections, last, strict=True)
+        ]
         targets = projected
         if self.options.region_projection == "learner":
             targets = [losses.average_pool(features, grid) for features in last]
         weighed_by = losses.LabelledRegions(grid)
         for i, j in ((0, 1), (1, 0)):  # learner, peer
             divided_by = teaches[j] if self.options.region_divisor == "taught" else has_label
-            terms[i].losses["region"] = losses.region_bsd(projected[i], targets[j], teaches[j], divided_by)
-            terms[i].statistics["teaches_regions"] = losses.Mean(teaches[i].sum(), has_label.sum(), weighed_by)
+            terms[i].losses["region"] = losses.region_bsd(
+                projected[i], targets[j], teaches[j], divided_by
+            )
+            terms[i].statistics["teaches_regions"] = losses.Mean(
+                teaches[i].sum(), has_label.sum(), weighed_by
+            )
             terms[i].statistics["region_spread"] = losses.spread(projected[i].detach())
         return terms

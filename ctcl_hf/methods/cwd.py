@@ -18,12 +18,18 @@ class CWDOptions(WeightedOptions):
 
     TEACHERS = "optional"
 
-    distillation_weight: Weight = option(3.0, "Weight w of what a student learns from its peer (paper: 3 for logits).")
-    temperature: Positive = option(4.0, "Temperature T of the distributions over positions (paper: 4).")
+    distillation_weight: Weight = option(
+        3.0, "Weight w of what a student learns from its peer (paper: 3 for logits)."
+    )
+    temperature: Positive = option(
+        4.0, "Temperature T of the distributions over positions (paper: 4)."
+    )
 
 
 class CWD(PeerDistillation):
-    """L = CE + w T^2 / (B K) sum KL(peer || learner) over the B K channels of the logits, as softmax over positions."""
+    """L = CE + w T^2 / (B K) sum KL(peer || learner) over the B K channels of the logits, as
+    softmax over positions.
+    """
 
     Options = CWDOptions
     options: CWDOptions

@@ -11,7 +11,9 @@ from .pixelwise import LogitDistillation
 class DMLOptions(SoftenedWeightedOptions):
     """Options of deep mutual learning."""
 
-    distillation_weight: Weight = option(1.0, "Weight w of what a student learns from its peer (paper: 1).")
+    distillation_weight: Weight = option(
+        1.0, "Weight w of what a student learns from its peer (paper: 1)."
+    )
 
 
 class DML(LogitDistillation):
@@ -22,7 +24,8 @@ class DML(LogitDistillation):
         key="zhang2018deep",
         title="Deep Mutual Learning",
         authors="Zhang, Ying and Xiang, Tao and Hospedales, Timothy M. and Lu, Huchuan",
-        venue="Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition (CVPR)",
+        venue="Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition "
+        "(CVPR)",
         year=2018,
         url="https://arxiv.org/abs/1706.00384",
     )

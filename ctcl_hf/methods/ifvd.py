@@ -25,10 +25,11 @@ class IFVDOptions(WeightedOptions):
 
 
 class IFVD(PeerDistillation):
-    """L = CE + w mean (M_learner - M_peer)^2, M the similarity of each last feature to its class's mean in its image.
+    """L = CE + w mean (M_learner - M_peer)^2, M the similarity of each last feature to its class's
+    mean in its image.
 
-    The mean is over labelled positions of the coarser of both last grids. The public code lets the gradient into the
-    teacher (a detach whose result is dropped); here the peer is a constant.
+    The mean is over labelled positions of the coarser of both last grids. The public code lets the
+    gradient into the teacher (a detach whose result is dropped); here the peer is a constant.
 
     Raises:
         ValueError: a student, or a teacher, whose features are not known.
@@ -44,7 +45,13 @@ class IFVD(PeerDistillation):
         year=2020,
     )
 
-    def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
+    def __init__(
+        self,
+        a: Student,
+        b: Student,
+        teachers: tuple[Student, Student] | None = None,
+        **options: Any,
+    ):
         super().__init__(a, b, teachers, **options)
         self.num_classes = a.config.num_labels
         for student in (a, b, *self.teachers):

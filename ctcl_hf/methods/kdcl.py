@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from ..choices import KDCLTarget
-from ..losses import PixelTeaching, error_products, general_share, linear_share, minimum_target, naive_share
+from ..losses import (
+    PixelTeaching,
+    error_products,
+    general_share,
+    linear_share,
+    minimum_target,
+    naive_share,
+)
 from ..students import Student, StudentOutput
 from .objective import StudentTerms
 from .options import Positive, SoftenedWeightedOptions, Weight, option
@@ -25,20 +32,22 @@ class KDCLOptions(SoftenedWeightedOptions):
 
     kdcl_target: KDCLTarget = option(
         "minlogit",
-        "What the target z_t is. minlogit: the minimum over students of z - z_y; naive: the logits of the student with "
-        "the lower cross entropy over the batch; linear: the mixture of both with the lowest; general: the mixture "
-        "with the least squared error on held-out (evaluation) images, measured before every epoch.",
+        "What the target z_t is. minlogit: the minimum over students of z - z_y; naive: the logits "
+        "of the student with the lower cross entropy over the batch; linear: the mixture of both "
+        "with the lowest; general: the mixture with the least squared error on held-out "
+        "(evaluation) images, measured before every epoch.",
     )
     distillation_weight: Weight = option(1.0, "Weight w of what a student learns from the target.")
     temperature: Positive = option(2.0, "Temperature T of the distributions compared (paper: 2).")
 
 
 class KDCL(PixelwiseObjective):
-    """L = CE + w T^2 KL(softmax(z_t / T) || softmax(z / T)), the mean over labelled pixels; one target z_t for both.
+    """L = CE + w T^2 KL(softmax(z_t / T) || softmax(z / T)), the mean over labelled pixels; one
+    target z_t for both.
 
-    Gradient contract: a student's term moves that student; the target is a constant, whichever student it is made of.
-    Both students see the same augmentation; in the original each has its own. Where classes are grouped, the target's
-    blind classes are counted as a student's.
+    Gradient contract: a student's term moves that student; the target is a constant, whichever
+    student it is made of. Both students see the same augmentation; in the original each has its
+    own. Where classes are grouped, the target's blind classes are counted as a student's.
     """
 
     Options = KDCLOptions
@@ -48,9 +57,10 @@ class KDCL(PixelwiseObjective):
     PAPER = Paper(
         key="guo2020online",
         title="Online Knowledge Distillation via Collaborative Learning",
-        authors="Guo, Qiushan and Wang, Xinjiang and Wu, Yichao and Yu, Zhipeng and Liang, Ding and Hu, Xiaolin and "
-        "Luo, Ping",
-        venue="Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)",
+        authors="Guo, Qiushan and Wang, Xinjiang and Wu, Yichao and Yu, Zhipeng and Liang, Ding "
+        "and Hu, Xiaolin and Luo, Ping",
+        venue="Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition "
+        "(CVPR)",
         year=2020,
     )
 
@@ -64,14 +74,22 @@ class KDCL(PixelwiseObjective):
             weights["kl"] = self.options.distillation_weight
 
     def observe(self, held_out: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
-        self.share.copy_(general_share(sum(error_products(*views, self.ignore_index) for views in held_out)))
+        self.share.copy_(
+            general_share(sum(error_products(*views, self.ignore_index) for views in held_out))
+        )
 
-    def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
+    def forward(
+        self, a: StudentOutput, b: StudentOutput, labels: Tensor
+    ) -> tuple[StudentTerms, StudentTerms]:
         students = (a.logits, b.logits)
-        on_pixels = self.pixel_losses(students, labels, self.teaching._replace(target=self._target(*students, labels)))
+        on_pixels = self.pixel_losses(
+            students, labels, self.teaching._replace(target=self._target(*students, labels))
+        )
         return self.terms_of(0, a, labels, on_pixels), self.terms_of(1, b, labels, on_pixels)
 
-    def _target(self, a: Tensor, b: Tensor, labels: Tensor) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
+    def _target(
+        self, a: Tensor, b: Tensor, labels: Tensor
+    ) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
         """How the target's logits at some pixels are made of the students': see `PixelTeaching`."""
         if self.options.kdcl_target == "minlogit":
             return minimum_target

@@ -1,4 +1,6 @@
-"""What every training method is: a function of two students' outputs that returns named loss terms for each."""
+"""What every training method is: a function of two students' outputs that returns named loss terms
+for each.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, cast
@@ -13,7 +15,9 @@ from .paper import Paper
 
 
 class StudentTerms(NamedTuple):
-    """What an objective says of one student: means, divided by `StudentPair` once, or scalars, of each batch alike."""
+    """What an objective says of one student: means, divided by `StudentPair` once, or scalars, of
+    each batch alike.
+    """
 
     losses: dict[str, Mean | Tensor]  # unweighted, with gradient
     statistics: dict[str, Mean | Tensor]  # constants that are only logged
@@ -21,7 +25,8 @@ class StudentTerms(NamedTuple):
     def of_batch(self) -> "StudentTerms":
         """The same as scalars: every mean over this batch alone."""
         losses, statistics = (
-            {name: value.value if isinstance(value, Mean) else value for name, value in own.items()} for own in self
+            {name: value.value if isinstance(value, Mean) else value for name, value in own.items()}
+            for own in self
         )
         return StudentTerms(dict(losses), dict(statistics))
 
@@ -29,23 +34,26 @@ class StudentTerms(NamedTuple):
 class Objective(nn.Module):
     """Base of all methods; a method is one subclass.
 
-    `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted and undivided: `weights[0]` and
-    `weights[1]` say once by how much each counts in the loss of student a and b, and what a mean is divided by is the
-    number of its places in the whole optimizer step. Trainable parts that only training needs
-    live in `projections[0]` and `projections[1]`, go to that student's optimizer, and are never saved in it. Frozen
-    teachers, with whose outputs `forward` is called after the students', are not saved at all. `held_out_images` says
-    on how many images of the evaluation set it wants to `observe` the students before every epoch.
+    `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted and
+    undivided: `weights[0]` and `weights[1]` say once by how much each counts in the loss of student
+    a and b, and what a mean is divided by is the number of its places in the whole optimizer step.
+    Trainable parts that only training needs live in `projections[0]` and `projections[1]`, go to
+    that student's optimizer, and are never saved in it. Frozen teachers, with whose outputs
+    `forward` is called after the students', are not saved at all. `held_out_images` says on how
+    many images of the evaluation set it wants to `observe` the students before every epoch.
 
-    What a method is told beside its students is a dataclass beside it, its `Options`: keywords here, flags on the
-    command line, and recorded with a run, which cannot be resumed with others.
+    What a method is told beside its students is a dataclass beside it, its `Options`: keywords
+    here, flags on the command line, and recorded with a run, which cannot be resumed with others.
 
     Args:
         a, b: the students, of the same classes.
-        teachers: frozen models to learn from, of a method that does so (`Options.TEACHERS`): of a's peer, and of b's.
+        teachers: frozen models to learn from, of a method that does so (`Options.TEACHERS`): of a's
+            peer, and of b's.
         options: see `Options`.
 
     Raises:
-        ValueError: students of different classes, options that are not taken, or teachers that are missing or unused.
+        ValueError: students of different classes, options that are not taken, or teachers that are
+            missing or unused.
     """
 
     options: MethodOptions
@@ -54,53 +62,73 @@ class Objective(nn.Module):
     ramp: Tensor
 
     Options: ClassVar[type[MethodOptions]] = MethodOptions
-    # What is logged of each student -> its title in curves: the terms that it has on its own, at any point of a
-    # warm-up; those that the method adds; and what else it tells.
-    OWN_TERMS: ClassVar[Mapping[str, str]] = {"ce": "cross entropy (nats)", "aux": "auxiliary cross entropy (nats)"}
+    # What is logged of each student -> its title in curves: the terms that it has on its own, at
+    # any point of a warm-up; those that the method adds; and what else it tells.
+    OWN_TERMS: ClassVar[Mapping[str, str]] = {
+        "ce": "cross entropy (nats)",
+        "aux": "auxiliary cross entropy (nats)",
+    }
     TERMS: ClassVar[Mapping[str, str]] = {}
     STATISTICS: ClassVar[Mapping[str, str]] = {}
     PAPER: ClassVar[Paper | None] = None
     held_out_images = 0
-    counted: Tensor | None = None  # whole numbers of the last forward, whose sum over the processes `count` is told
-    micro_batch = 0  # of the optimizer step, which batch this is: more than 0 only where gradients are accumulated
+    # whole numbers of the last forward, whose sum over the processes `count` is told
+    counted: Tensor | None = None
+    # of the optimizer step, which batch this is: more than 0 only where gradients are accumulated
+    micro_batch = 0
 
-    def __init__(self, a: Student, b: Student, teachers: Sequence[Student] | None = None, **options: Any):
+    def __init__(
+        self, a: Student, b: Student, teachers: Sequence[Student] | None = None, **options: Any
+    ):
         super().__init__()
         self.options = self.Options(**options)
         if teachers is None and self.Options.TEACHERS == "needed":
-            raise ValueError(f"{type(self).__name__} needs teachers: two trained models, of a's peer and of b's.")
+            raise ValueError(
+                f"{type(self).__name__} needs teachers: two trained models, of a's peer and of b's."
+            )
         if teachers is not None and self.Options.TEACHERS == "none":
             raise ValueError(f"{type(self).__name__} learns from no teachers.")
         # A tensor, so that a compiled step does not take it for a constant.
         self.register_buffer("ramp", torch.ones(()), persistent=False)
         if a.ignore_index != b.ignore_index or a.config.num_labels != b.config.num_labels:
             raise ValueError(
-                f"Both students must have the same classes: got {a.config.num_labels} (ignore index {a.ignore_index}) "
-                f"and {b.config.num_labels} (ignore index {b.ignore_index})."
+                f"Both students must have the same classes: got {a.config.num_labels} (ignore "
+                f"index {a.ignore_index}) and {b.config.num_labels} (ignore index "
+                f"{b.ignore_index})."
             )
         self.ignore_index, self.num_labels = a.ignore_index, a.config.num_labels
         self.weights: tuple[dict[str, float], dict[str, float]] = ({"ce": 1.0}, {"ce": 1.0})
         for student, weights in zip((a, b), self.weights, strict=True):
             if student.auxiliary_weight is not None:
                 weights["aux"] = student.auxiliary_weight
-        self.register_buffer("class_weights", None, persistent=False)  # (K,) of the cross entropies: `weigh_classes`
-        self.projections = cast("Sequence[nn.ModuleDict]", nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()]))
+        # (K,) of the cross entropies: `weigh_classes`
+        self.register_buffer("class_weights", None, persistent=False)
+        self.projections = cast(
+            "Sequence[nn.ModuleDict]", nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()])
+        )
         self.class_groups: ClassGroups | None = None  # of a method that compares groups of classes
         frozen = nn.ModuleList(teachers or ()).requires_grad_(False).eval()
         self.teachers = cast("Sequence[Student]", frozen)
         for teacher in self.teachers:
             if teacher.config.num_labels != self.num_labels:
                 raise ValueError(
-                    f"A teacher must have the students' classes: got {teacher.config.num_labels} for {self.num_labels}."
+                    f"A teacher must have the students' classes: got {teacher.config.num_labels} "
+                    f"for {self.num_labels}."
                 )
 
     def weigh_classes(self, weights: Sequence[float]) -> None:
-        """Multiplies each pixel's cross entropies by its class's weight from now on. ValueError if they do not fit.
+        """Multiplies each pixel's cross entropies by its class's weight from now on. ValueError if
+        they do not fit.
 
-        What students exchange, and who teaches whom, stays without weights: see `losses.pixel_losses`.
+        What students exchange, and who teaches whom, stays without weights: see
+        `losses.pixel_losses`.
         """
-        if len(weights) != self.num_labels or not all(0 < weight < float("inf") for weight in weights):
-            raise ValueError(f"Expected a positive weight for each of {self.num_labels} classes, got {weights}.")
+        if len(weights) != self.num_labels or not all(
+            0 < weight < float("inf") for weight in weights
+        ):
+            raise ValueError(
+                f"Expected a positive weight for each of {self.num_labels} classes, got {weights}."
+            )
         self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.ramp.device)
 
     @torch.no_grad()
@@ -109,16 +137,26 @@ class Objective(nn.Module):
         return [teacher(pixel_values) for teacher in self.teachers]
 
     def observe(self, held_out: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Reads both students' logits (B, K, H, W) on held-out images, and the labels (B, H, W), batch by batch."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it does with held-out images.")
+        """Reads both students' logits (B, K, H, W) on held-out images, and the labels (B, H, W),
+        batch by batch.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must say what it does with held-out images."
+        )
 
     def count(self, total: Tensor) -> None:
         """Reads the sum of what all processes have `counted` in the last forward."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it does with what it has counted.")
+        raise NotImplementedError(
+            f"{type(self).__name__} must say what it does with what it has counted."
+        )
 
     def training_state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps of it: the projections, and what it has observed; no teachers."""
-        return {key: value for key, value in self.state_dict().items() if not key.startswith("teachers.")}
+        return {
+            key: value
+            for key, value in self.state_dict().items()
+            if not key.startswith("teachers.")
+        }
 
     def train(self, mode: bool = True) -> "Objective":
         super().train(mode)
@@ -126,7 +164,9 @@ class Objective(nn.Module):
         return self
 
     def set_progress(self, progress: float) -> None:
-        """Tells how much of the training is behind, 0 to 1, for the option `distillation_warmup`."""
+        """Tells how much of the training is behind, 0 to 1, for the option
+        `distillation_warmup`.
+        """
         if self.options.distillation_warmup:
             self.ramp.fill_(min(progress / self.options.distillation_warmup, 1.0))
 
@@ -143,9 +183,14 @@ class Objective(nn.Module):
         """The weighted sum of a student's terms at this point of the training."""
         weights = self.weights[student]
         if not any(True for _ in self.projections[student].parameters()):
-            # 0 times a gradient still costs a backward, and adds up in another order. With projections it is kept:
-            # distributed training wants every parameter in every step's graph.
-            losses = {term: value for term, value in losses.items() if weights[term] or term in self.OWN_TERMS}
+            # 0 times a gradient still costs a backward, and adds up in another order. With
+            # projections it is kept: distributed training wants every parameter in every step's
+            # graph.
+            losses = {
+                term: value
+                for term, value in losses.items()
+                if weights[term] or term in self.OWN_TERMS
+            }
         if not self.options.distillation_warmup:
             return cast(Tensor, sum(weights[term] * value for term, value in losses.items()))
         total = sum(
@@ -154,17 +199,27 @@ class Objective(nn.Module):
         )
         return cast(Tensor, total)  # there is always a cross entropy
 
-    def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
+    def forward(
+        self, a: StudentOutput, b: StudentOutput, labels: Tensor
+    ) -> tuple[StudentTerms, StudentTerms]:
         """Labels (B, H, W) hold class ids and `ignore_index`."""
         raise NotImplementedError(f"{type(self).__name__} must compute the terms of both students.")
 
     def segmentation_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Mean | Tensor]:
-        """The terms that a student has on its own: Eq. 1, and the auxiliary head's cross entropy."""
+        """The terms that a student has on its own: Eq. 1, and the auxiliary head's cross
+        entropy.
+        """
         ce = cross_entropy_loss(output.logits, labels, self.ignore_index, self.class_weights)
         return {"ce": ce, **self.auxiliary_terms(output, labels)}
 
     def auxiliary_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Mean | Tensor]:
-        """The auxiliary head's cross entropy, if the student has such a head and is in training mode."""
+        """The auxiliary head's cross entropy, if the student has such a head and is in training
+        mode.
+        """
         if output.auxiliary_logits is None:
             return {}
-        return {"aux": cross_entropy_loss(output.auxiliary_logits, labels, self.ignore_index, self.class_weights)}
+        return {
+            "aux": cross_entropy_loss(
+                output.auxiliary_logits, labels, self.ignore_index, self.class_weights
+            )
+        }

@@ -17,7 +17,9 @@ class OfflineKDOptions(SoftenedWeightedOptions):
 
 
 class OfflineKD(LogitDistillation):
-    """`LogitDistillation` from frozen, trained peers: `teachers` are one of b's kind for a, and one of a's for b."""
+    """`LogitDistillation` from frozen, trained peers: `teachers` are one of b's kind for a, and one
+    of a's for b.
+    """
 
     Options = OfflineKDOptions
     PAPER = Paper(

@@ -6,7 +6,16 @@ Imported without torch, as every class of options is: see `options_of`.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from ..choices import PixelClasses
 
@@ -32,7 +41,8 @@ def option(default: Any, help: str) -> Any:
 class MethodOptions:
     """Base of all options: of a method that has none.
 
-    A field's annotation says what is taken: a type, `Weight`, `Share`, `Positive`, or a Literal of choices.
+    A field's annotation says what is taken: a type, `Weight`, `Share`, `Positive`, or a Literal of
+    choices.
 
     Raises:
         ValueError: values that are not taken, a line each, "NAME VALUE: why".
@@ -40,7 +50,8 @@ class MethodOptions:
 
     # Whether the method learns from frozen models, which it is then given as `teachers`.
     TEACHERS: ClassVar[Literal["none", "optional", "needed"]] = "none"
-    distillation_warmup = 0.0  # of a method that teaches nothing; no field: others make it an option
+    # of a method that teaches nothing; no field: others make it an option
+    distillation_warmup = 0.0
 
     def __post_init__(self):
         if problems := self.problems():
@@ -55,7 +66,9 @@ class MethodOptions:
                 _, check = get_args(hints[name])
                 found += [] if check.holds(value) else [f"{name} {value}: {check.otherwise}."]
             elif get_origin(hints[name]) is Literal and value not in get_args(hints[name]):
-                found.append(f"{name} {value}: expected one of {', '.join(map(str, get_args(hints[name])))}.")
+                found.append(
+                    f"{name} {value}: expected one of {', '.join(map(str, get_args(hints[name])))}."
+                )
         return found
 
     def values(self) -> dict[str, Any]:
@@ -64,7 +77,9 @@ class MethodOptions:
 
 
 def problem_of_options(kind: Any) -> str | None:
-    """What is wrong with a class of options, if anything: each field must have a default and a help, as a flag."""
+    """What is wrong with a class of options, if anything: each field must have a default and a
+    help, as a flag.
+    """
     if not (isinstance(kind, type) and issubclass(kind, MethodOptions)):
         return f"its Options must be a subclass of ctcl_hf.methods.MethodOptions, got {kind!r}"
     if "__annotations__" in vars(kind) and "__dataclass_fields__" not in vars(kind):
@@ -81,8 +96,8 @@ class DistillationOptions(MethodOptions):
 
     distillation_warmup: Share = option(
         0.0,
-        "Share of the training, 0 to 1, over which the weights of what a student learns from its peer rise linearly "
-        "from 0. The papers name none.",
+        "Share of the training, 0 to 1, over which the weights of what a student learns from its "
+        "peer rise linearly from 0. The papers name none.",
     )
 
 
@@ -97,17 +112,23 @@ class WeightedOptions(DistillationOptions):
 class SoftenedOptions(DistillationOptions):
     """Options of methods that compare softened class distributions pixel by pixel."""
 
-    temperature: Positive = option(1.0, "Temperature T of the distributions compared; the term is scaled by T^2.")
+    temperature: Positive = option(
+        1.0, "Temperature T of the distributions compared; the term is scaled by T^2."
+    )
     pixel_classes: PixelClasses = option(
         "all",
-        "What is compared at a pixel: all classes, as printed; those that the peer knows; or grouped ones: a class "
-        "that it does not know is merged with what it says instead.",
+        "What is compared at a pixel: all classes, as printed; those that the peer knows; or "
+        "grouped ones: a class that it does not know is merged with what it says instead.",
     )
     blind_ratio: Share = option(
-        0.5, "A peer does not know a class in which its IoU on training pixels is below this share of the learner's."
+        0.5,
+        "A peer does not know a class in which its IoU on training pixels is below this share of "
+        "the learner's.",
     )
     blind_floor: Share = option(0.05, "Nor one in which it is below this IoU.")
-    blind_memory: Share = option(0.99, "What is kept of the counts for that IoU from one step to the next.")
+    blind_memory: Share = option(
+        0.99, "What is kept of the counts for that IoU from one step to the next."
+    )
 
 
 @dataclass(kw_only=True)

@@ -17,10 +17,12 @@ from . import Objective, StudentTerms
 class PairOutput(ModelOutput):
     """Result of a training forward.
 
-    loss: scalar, the sum of both students' weighted terms. Each side of a directed term is constant for the other
-        student, so one backward of this sum gives each student the gradient of its own loss (Eq. 6) alone.
-    terms: detached scalars by name, `TERM_STUDENT` ("ce_cnn", "hfd_vit", ...): unweighted losses and statistics.
-        Where processes or micro-batches share an optimizer step, these are parts, whose average is the step's.
+    loss: scalar, the sum of both students' weighted terms. Each side of a directed term is constant
+        for the other student, so one backward of this sum gives each student the gradient of its
+        own loss (Eq. 6) alone.
+    terms: detached scalars by name, `TERM_STUDENT` ("ce_cnn", "hfd_vit", ...): unweighted losses
+        and statistics. Where processes or micro-batches share an optimizer step, these are parts,
+        whose average is the step's.
     logits: by student name, (B, K, H/4, W/4).
     """
 
@@ -33,21 +35,24 @@ class StudentPair(nn.Module):
     """Two students that learn together.
 
     Args:
-        students: two students by name. The names are those of log entries and of folders on disk; the order is the
-            objective's (a, b). The paper's pair is {"cnn": ..., "vit": ...}.
+        students: two students by name. The names are those of log entries and of folders on disk;
+            the order is the objective's (a, b). The paper's pair is {"cnn": ..., "vit": ...}.
         objective: the method, built for these two students in this order.
     """
 
     students: Mapping[str, Student]  # an nn.ModuleDict
     objective: Objective
 
-    # Tells Trainer to average over the micro-batches of a step, which is what their losses are made for.
+    # Tells Trainer to average over the micro-batches of a step, which is what their losses are made
+    # for.
     accepts_loss_kwargs = False
 
     def __init__(self, students: dict[str, Student], objective: Objective):
         super().__init__()
         if len(students) != 2:
-            raise ValueError(f"A pair is two students, got {len(students)}: {', '.join(students) or 'none'}.")
+            raise ValueError(
+                f"A pair is two students, got {len(students)}: {', '.join(students) or 'none'}."
+            )
         self.students = cast("Mapping[str, Student]", nn.ModuleDict(students))
         self.objective = objective
 
@@ -58,46 +63,67 @@ class StudentPair(nn.Module):
         return first, second
 
     def projections(self, name: str) -> nn.ModuleDict:
-        """The student's training-only parts, which belong to its optimizer and to no saved student."""
+        """The student's training-only parts, which belong to its optimizer and to no saved
+        student.
+        """
         return self.objective.projections[self.names.index(name)]
 
     def activation_checkpointing_enable(
-        self, activation_checkpointing_kwargs: dict | None = None, every_n_layers: int = 1, offload: bool = False
+        self,
+        activation_checkpointing_kwargs: dict | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
     ) -> None:
-        """Recomputes activations in backward, which saves memory for time, in the students that can: see `Student`.
+        """Recomputes activations in backward, which saves memory for time, in the students that
+        can: see `Student`.
 
         Trainer calls it for `--activation_checkpointing`. ValueError if no student can.
         """
         able = [student for student in self.students.values() if student.can_checkpoint]
         if not able:
-            raise ValueError("--activation_checkpointing: neither student's activations can be recomputed.")
+            raise ValueError(
+                "--activation_checkpointing: neither student's activations can be recomputed."
+            )
         for student in able:
-            student.model.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
+            student.model.activation_checkpointing_enable(
+                activation_checkpointing_kwargs, every_n_layers, offload
+            )
 
-    def forward(self, pixel_values: Tensor, labels: Tensor, step_labels: Sequence[Tensor] | None = None) -> PairOutput:
+    def forward(
+        self, pixel_values: Tensor, labels: Tensor, step_labels: Sequence[Tensor] | None = None
+    ) -> PairOutput:
         """A micro-batch's forward; all processes take theirs at once.
 
         Args:
             pixel_values: (B, 3, H, W) RGB in 0..255; both students see the same images.
             labels: (B, H, W) class ids 0..K-1, or the students' ignore index, of any integer dtype.
-            step_labels: where gradients are accumulated, the labels of all of this process's micro-batches of the
-                optimizer step, this one's among them: what a mean is divided by is counted in all.
+            step_labels: where gradients are accumulated, the labels of all of this process's
+                micro-batches of the optimizer step, this one's among them: what a mean is divided
+                by is counted in all.
         """
-        labels = labels.long()  # a byte each until here, on their way from the data set's workers to the device
+        # a byte each until here, on their way from the data set's workers to the device
+        labels = labels.long()
         outputs = [student(pixel_values) for student in self.students.values()]
         terms = self.objective(*outputs, labels, *self.objective.teacher_outputs(pixel_values))
         values = self._over_step(terms, labels, step_labels or ())
         loss = torch.zeros((), device=labels.device)
         for i, (name, own) in enumerate(zip(self.names, terms, strict=True)):
-            loss = loss + self.objective.loss(i, {term: values[f"{term}_{name}"] for term in own.losses})
+            loss = loss + self.objective.loss(
+                i, {term: values[f"{term}_{name}"] for term in own.losses}
+            )
         logged = {name: value.detach() for name, value in values.items()}
         logits = {name: output.logits for name, output in zip(self.names, outputs, strict=True)}
         return PairOutput(loss=loss, terms=logged, logits=logits)
 
     def _over_step(
-        self, terms: tuple[StudentTerms, StudentTerms], labels: Tensor, step_labels: Sequence[Tensor]
+        self,
+        terms: tuple[StudentTerms, StudentTerms],
+        labels: Tensor,
+        step_labels: Sequence[Tensor],
     ) -> dict[str, Tensor]:
-        """Both students' terms by `TERM_STUDENT`, divided; and the objective's counts, summed over the processes."""
+        """Both students' terms by `TERM_STUDENT`, divided; and the objective's counts, summed over
+        the processes.
+        """
         named = {
             f"{term}_{name}": value
             for name, own in zip(self.names, terms, strict=True)
@@ -105,7 +131,9 @@ class StudentPair(nn.Module):
         }
         ignored = self.objective.ignore_index
         counted = [] if self.objective.counted is None else [self.objective.counted]
-        values, totals = over_step(named, labels != ignored, [each != ignored for each in step_labels], counted)
+        values, totals = over_step(
+            named, labels != ignored, [each != ignored for each in step_labels], counted
+        )
         for total in totals:
             self.objective.count(total)
         return values

@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 
 class Paper(NamedTuple):
-    """A publication. `authors` as BibTeX has them; `venue` is a conference's proceedings, or where else it is found."""
+    """A publication.
+
+    `authors` as BibTeX has them; `venue` is a conference's proceedings, or where else it is found.
+    """
 
     key: str
     title: str
@@ -18,7 +21,17 @@ class Paper(NamedTuple):
     def bibtex(self) -> str:
         """The entry of a bibliography."""
         where = "booktitle" if self.kind == "inproceedings" else "howpublished"
-        fields = {"title": self.title, "author": self.authors, where: self.venue, "year": self.year, "url": self.url}
+        fields = {
+            "title": self.title,
+            "author": self.authors,
+            where: self.venue,
+            "year": self.year,
+            "url": self.url,
+        }
         width = max(map(len, fields))
-        lines = [f"  {name.ljust(width)} = {{{value}}}" for name, value in fields.items() if value is not None]
+        lines = [
+            f"  {name.ljust(width)} = {{{value}}}"
+            for name, value in fields.items()
+            if value is not None
+        ]
         return f"@{self.kind}{{{self.key},\n" + ",\n".join(lines) + "\n}"

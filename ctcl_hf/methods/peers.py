@@ -13,9 +13,9 @@ from .options import WeightedOptions
 class PeerDistillation(Objective):
     """L = CE + w D(learner, peer) for each student.
 
-    The peer is the other student as it is, or, with `teachers`, a frozen model. A subclass names one term in TERMS,
-    under which D is logged, and computes it; w is its option `distillation_weight`. Gradient contract: D moves the
-    learner alone.
+    The peer is the other student as it is, or, with `teachers`, a frozen model. A subclass names
+    one term in TERMS, under which D is logged, and computes it; w is its option
+    `distillation_weight`. Gradient contract: D moves the learner alone.
 
     Args:
         teachers, options: see `Objective`.
@@ -23,7 +23,13 @@ class PeerDistillation(Objective):
 
     options: WeightedOptions
 
-    def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
+    def __init__(
+        self,
+        a: Student,
+        b: Student,
+        teachers: tuple[Student, Student] | None = None,
+        **options: Any,
+    ):
         super().__init__(a, b, teachers, **options)
         (self.term,) = self.TERMS
         for weights in self.weights:
@@ -41,4 +47,6 @@ class PeerDistillation(Objective):
 
     def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean | Tensor:
         """D, unweighted: a mean, or a scalar, whose gradient reaches the learner alone."""
-        raise NotImplementedError(f"{type(self).__name__} must say what a student learns from its peer.")
+        raise NotImplementedError(
+            f"{type(self).__name__} must say what a student learns from its peer."
+        )

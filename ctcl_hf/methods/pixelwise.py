@@ -1,4 +1,6 @@
-"""What methods share that compare class distributions pixel by pixel: which classes are compared."""
+"""What methods share that compare class distributions pixel by pixel: which classes are
+compared.
+"""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -13,14 +15,17 @@ from .options import SoftenedOptions, SoftenedWeightedOptions
 
 
 class PixelwiseObjective(Objective):
-    """An objective whose `pixel_losses` teaches all classes, or groups of those that the peer tells apart.
+    """An objective whose `pixel_losses` teaches all classes, or groups of those that the peer tells
+    apart.
 
-    Its option `pixel_classes` says which. "all": every class's probability is compared, as the papers print it.
-    "grouped": the summed probabilities of groups of classes, so that among those that a peer cannot tell apart the
-    labels alone decide. The groups are those that `ClassGroups` counts on the training pixels of the steps before.
+    Its option `pixel_classes` says which. "all": every class's probability is compared, as the
+    papers print it. "grouped": the summed probabilities of groups of classes, so that among those
+    that a peer cannot tell apart the labels alone decide. The groups are those that `ClassGroups`
+    counts on the training pixels of the steps before.
 
     Args:
-        peers: of each student, its peer's place among all that is predicted: the students, teachers, a target.
+        peers: of each student, its peer's place among all that is predicted: the students,
+            teachers, a target.
         options: see the method's `Options`.
     """
 
@@ -34,25 +39,40 @@ class PixelwiseObjective(Objective):
         told = self.options
         if told.pixel_classes != "all":
             self.class_groups = ClassGroups(
-                self.num_labels, peers, told.pixel_classes, told.blind_ratio, told.blind_floor, told.blind_memory
+                self.num_labels,
+                peers,
+                told.pixel_classes,
+                told.blind_ratio,
+                told.blind_floor,
+                told.blind_memory,
             )
 
     @torch.compiler.disable  # groups are numbers of the host's
     def pixel_losses(
-        self, students: Sequence[Tensor], labels: Tensor, teaching: PixelTeaching, teachers: Sequence[Tensor] = ()
+        self,
+        students: Sequence[Tensor],
+        labels: Tensor,
+        teaching: PixelTeaching,
+        teachers: Sequence[Tensor] = (),
     ) -> PixelLosses:
-        """`losses.pixel_losses` on the groups of the optimizer steps before. In training mode, this one's are counted.
+        """`losses.pixel_losses` on the groups of the optimizer steps before. In training mode, this
+        one's are counted.
 
-        Students' and teachers' logits (B, K, h, w), labels (B, H, W). `teaching` says all but the groups.
+        Students' and teachers' logits (B, K, h, w), labels (B, H, W). `teaching` says all but the
+        groups.
         """
         if self.class_groups is None:
-            return pixel_losses(students, labels, self.ignore_index, teaching, teachers, self.class_weights)
+            return pixel_losses(
+                students, labels, self.ignore_index, teaching, teachers, self.class_weights
+            )
         if self.training and self.micro_batch == 0:
             self.class_groups.advance()
         self.compared = [self.class_groups.of_learner(i) for i in range(len(students))]
         groups = tuple(None if len(own) == self.num_labels else own for own in self.compared)
         teaching = teaching._replace(groups=groups)
-        losses = pixel_losses(students, labels, self.ignore_index, teaching, teachers, self.class_weights)
+        losses = pixel_losses(
+            students, labels, self.ignore_index, teaching, teachers, self.class_weights
+        )
         self.counted = losses.confusion if self.training else None
         return losses
 
@@ -67,18 +87,25 @@ class PixelwiseObjective(Objective):
             return {}
         return {"groups": torch.tensor(float(len(self.compared[learner])))}
 
-    def terms_of(self, i: int, student: StudentOutput, labels: Tensor, on_pixels: PixelLosses) -> StudentTerms:
+    def terms_of(
+        self, i: int, student: StudentOutput, labels: Tensor, on_pixels: PixelLosses
+    ) -> StudentTerms:
         """Of student i: its cross entropies and, as "kl", what it is taught at pixels."""
-        own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels), "kl": on_pixels.pixel[i]}
+        own = {
+            "ce": on_pixels.ce[i],
+            **self.auxiliary_terms(student, labels),
+            "kl": on_pixels.pixel[i],
+        }
         return StudentTerms(own, self.group_statistics(i))
 
 
 class LogitDistillation(PixelwiseObjective):
-    """L = CE + w T^2 KL(p_peer || p_learner) for each student, both softened by T: the mean over labelled pixels.
+    """L = CE + w T^2 KL(p_peer || p_learner) for each student, both softened by T: the mean over
+    labelled pixels.
 
-    The peer is the other student as it is, or, with `teachers`, a frozen model. w and T are the options
-    `distillation_weight` and `temperature`. Published codes divide by pixels, by pixels x classes or by images, so that
-    their weights are not comparable.
+    The peer is the other student as it is, or, with `teachers`, a frozen model. w and T are the
+    options `distillation_weight` and `temperature`. Published codes divide by pixels, by pixels x
+    classes or by images, so that their weights are not comparable.
 
     Args:
         teachers, options: see `Objective`.
@@ -87,7 +114,13 @@ class LogitDistillation(PixelwiseObjective):
     options: SoftenedWeightedOptions
     TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
 
-    def __init__(self, a: Student, b: Student, teachers: tuple[Student, Student] | None = None, **options: Any):
+    def __init__(
+        self,
+        a: Student,
+        b: Student,
+        teachers: tuple[Student, Student] | None = None,
+        **options: Any,
+    ):
         peers = (1, 0) if teachers is None else (2, 3)
         super().__init__(a, b, peers, teachers=teachers, **options)
         self.teaching = PixelTeaching(peers=peers, temperature=self.options.temperature)

@@ -1,4 +1,7 @@
-"""Vanilla: each student on its own, in the same loop and on the same batches. The control of every claim."""
+"""Vanilla: each student on its own, in the same loop and on the same batches.
+
+The control of every claim.
+"""
 
 from dataclasses import dataclass
 
@@ -19,7 +22,9 @@ class Vanilla(Objective):
 
     Options = VanillaOptions
 
-    def forward(self, a: StudentOutput, b: StudentOutput, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
+    def forward(
+        self, a: StudentOutput, b: StudentOutput, labels: Tensor
+    ) -> tuple[StudentTerms, StudentTerms]:
         return (
             StudentTerms(self.segmentation_terms(a, labels), {}),
             StudentTerms(self.segmentation_terms(b, labels), {}),

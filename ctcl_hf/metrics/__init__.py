@@ -1,4 +1,6 @@
-"""Metrics in the shape of the `evaluate` library; nothing heavy is imported before it is asked for."""
+"""Metrics in the shape of the `evaluate` library; nothing heavy is imported before it is asked
+for.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,8 @@ _HOME = {
     "scores_from_counts": "mean_iou.mean_iou",
 }
 __all__ = list(_HOME)
-if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+# what type checkers and editors read instead of the table; "as" makes a name public
+if TYPE_CHECKING:
     from .mean_iou.mean_iou import MeanIoU as MeanIoU
     from .mean_iou.mean_iou import confusion_counts as confusion_counts
     from .mean_iou.mean_iou import scores_from_counts as scores_from_counts

@@ -11,7 +11,8 @@ class Scores:
     """How one model did on a data set: shares in 0..1.
 
     loss: mean over the images of their cross entropy, in nats per labelled pixel.
-    ious: by class, in the data's order; a class that neither labels nor predictions hold is not there.
+    ious: by class, in the data's order; a class that neither labels nor predictions hold is not
+        there.
     """
 
     mean_iou: float
@@ -34,7 +35,9 @@ class Evaluation:
     students: Mapping[str, Scores]
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """What Trainer logs: PREFIX_STUDENT_mean_iou, ..., and PREFIX_mean_iou and PREFIX_loss, the students' means."""
+        """What Trainer logs: PREFIX_STUDENT_mean_iou, ..., and PREFIX_mean_iou and PREFIX_loss, the
+        students' means.
+        """
         flat = {
             metric_name(prefix, name, what): value
             for name, scores in self.students.items()
@@ -71,7 +74,9 @@ def of_class(label: str) -> str:
     return f"iou_{label}"
 
 
-def curve(log_history: Iterable[Mapping[str, Any]], student: str, what: str = "mean_iou") -> list[tuple[int, float]]:
+def curve(
+    log_history: Iterable[Mapping[str, Any]], student: str, what: str = "mean_iou"
+) -> list[tuple[int, float]]:
     """(step, score) of a student at each evaluation of a log history during which it was scored."""
     key = metric_name("eval", student, what)
     return [(log["step"], log[key]) for log in log_history if key in log]
@@ -87,5 +92,7 @@ def _from_flat(told: Mapping[str, float]) -> dict[str, dict[str, Any]]:
         start = f"{name}_{of_class('')}"
         ious = {key.removeprefix(start): iou for key, iou in told.items() if key.startswith(start)}
         by_student[name] = {share: told[f"{name}_{share}"] for share in shares}
-        by_student[name]["ious"] = {label: iou for label, iou in ious.items() if not math.isnan(iou)}
+        by_student[name]["ious"] = {
+            label: iou for label, iou in ious.items() if not math.isnan(iou)
+        }
     return by_student

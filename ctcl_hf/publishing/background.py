@@ -37,7 +37,8 @@ class Publisher:
         folder: the run's output folder.
         ids: by student, "[USER/]NAME" of its repository, or None.
         prefix: what is None in `ids` becomes "[USER/]PREFIX-STUDENT". Default: the folder's name.
-        token, private, revision: of the repositories, see `Repository`. Default: of the user who is logged in.
+        token, private, revision: of the repositories, see `Repository`. Default: of the user who is
+            logged in.
         strategy: what is pushed at every save.
         keep_all: of the saves that wait to be pushed, keep all and not the newest alone.
     """
@@ -60,11 +61,15 @@ class Publisher:
         self.private = private
         self.revision = revision
         self.strategy = strategy
-        self.repositories: dict[str, Repository] = {}  # by student, once `open` has found them usable
+        # by student, once `open` has found them usable
+        self.repositories: dict[str, Repository] = {}
         self._pusher = BackgroundPusher(keep_all or strategy == HubStrategy.ALL_CHECKPOINTS)
 
     def open(self, token: str | None = None, private: bool | None = None) -> None:
-        """Decides each student's repository, and makes sure that it can be written to. OSError says what is missing."""
+        """Decides each student's repository, and makes sure that it can be written to.
+
+        OSError says what is missing.
+        """
         token = token or self.token
         private = self.private if private is None else private
         found = repositories(self.ids, self.prefix, token, private, self.revision)
@@ -77,13 +82,19 @@ class Publisher:
         shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)  # of a run that was killed
         self.repositories = found
 
-    def push(self, message: str, token: str | None = None, revision: str | None = None) -> dict[str, CommitInfo]:
-        """Pushes the students in the output folder that are not pushed yet, after all that is on its way.
+    def push(
+        self, message: str, token: str | None = None, revision: str | None = None
+    ) -> dict[str, CommitInfo]:
+        """Pushes the students in the output folder that are not pushed yet, after all that is on
+        its way.
 
         PushError tells how to go on.
         """
         self.wait()
-        own = {name: replace(repo, revision=revision or repo.revision) for name, repo in self.unpushed.items()}
+        own = {
+            name: replace(repo, revision=revision or repo.revision)
+            for name, repo in self.unpushed.items()
+        }
         try:
             return push_students(
                 own,
@@ -94,12 +105,15 @@ class Publisher:
             )
         except PushError as error:
             raise PushError(
-                f"{error}\nBoth students are in {self.folder}; `ctcl-hf push {self.folder}` goes on."
+                f"{error}\nBoth students are in {self.folder}; `ctcl-hf push {self.folder}` goes "
+                "on."
             ) from error
 
     @property
     def unpushed(self) -> dict[str, Repository]:
-        """The repositories that do not hold what lies in the output folder, as far as is noted there."""
+        """The repositories that do not hold what lies in the output folder, as far as is noted
+        there.
+        """
         return {name: repo for name, repo in self.repositories.items() if repo.commit is None}
 
     def forget_commits(self) -> None:
@@ -113,10 +127,15 @@ class Publisher:
                 self.repositories[name] = replace(self.repositories[name], commit=commit)
 
     def push_checkpoint(self, checkpoint: Path, step: int) -> None:
-        """Pushes a checkpoint's students in the background, as the strategy says; returns at once."""
+        """Pushes a checkpoint's students in the background, as the strategy says; returns at
+        once.
+        """
         if self.strategy == HubStrategy.END:
             return
-        in_repository = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: checkpoint.name}
+        in_repository = {
+            HubStrategy.CHECKPOINT: "last-checkpoint",
+            HubStrategy.ALL_CHECKPOINTS: checkpoint.name,
+        }
         path, message = in_repository.get(self.strategy), f"Training in progress, step {step}"
         try:
             snapshot = Snapshot(
@@ -139,8 +158,8 @@ class Publisher:
 class BackgroundPusher:
     """Pushes snapshots one after the other, in a thread that never keeps the process from ending.
 
-    Of the snapshots that wait, only the newest is kept, unless each is wanted: a slow network delays pushes, but never
-    the last one.
+    Of the snapshots that wait, only the newest is kept, unless each is wanted: a slow network
+    delays pushes, but never the last one.
     """
 
     def __init__(self, keep_all: bool = False):
@@ -175,7 +194,8 @@ class BackgroundPusher:
                 snapshot = self._waiting.pop(0)
             try:
                 snapshot.push()
-            except Exception as error:  # the run goes on; the next save, or the end of the run, pushes again
+            except Exception as error:
+                # the run goes on; the next save, or the end of the run, pushes again
                 logger.warning(NOT_PUSHED.format(snapshot.message, redacted(str(error))))
             finally:
                 snapshot.discard()
@@ -207,7 +227,9 @@ class Snapshot:
         # Hard links: files of a checkpoint are written once and never changed.
         try:
             for part in ["."] if parts is None else parts:
-                shutil.copytree(source / part, self.folder / part, copy_function=_link, dirs_exist_ok=True)
+                shutil.copytree(
+                    source / part, self.folder / part, copy_function=_link, dirs_exist_ok=True
+                )
         except OSError:
             self.discard()
             raise

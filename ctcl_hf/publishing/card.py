@@ -24,11 +24,19 @@ logger = logging.get_logger(__name__)
 FIGURE_FILE = "figure.png"  # beside each card
 
 
-def render(record: Mapping[str, Any], name: str, repositories: Mapping[str, Repository]) -> ModelCard:
-    """The card of the student NAME from its run's record, linked to where its sibling is published too."""
+def render(
+    record: Mapping[str, Any], name: str, repositories: Mapping[str, Repository]
+) -> ModelCard:
+    """The card of the student NAME from its run's record, linked to where its sibling is published
+    too.
+    """
     recorded = _on_one_line(values_of_card(record, name))
     own, sibling = repositories.get(name), repositories.get(recorded["sibling"])
-    title = own.repo_id.split("/")[1] if own else f"{recorded['method']}-{recorded['dataset'] or 'student'}-{name}"
+    title = (
+        own.repo_id.split("/")[1]
+        if own
+        else f"{recorded['method']}-{recorded['dataset'] or 'student'}-{name}"
+    )
     link = recorded["sibling_description"]
     dataset, origin = recorded["dataset"], recorded["origin"]
     results = [
@@ -76,7 +84,9 @@ def render(record: Mapping[str, Any], name: str, repositories: Mapping[str, Repo
 
 
 def _on_one_line(value: Any) -> Any:
-    """The same with every text on one line: a break (U+0085 is one to YAML) would cut tables and change metadata."""
+    """The same with every text on one line: a break (U+0085 is one to YAML) would cut tables and
+    change metadata.
+    """
     if isinstance(value, str):
         return " ".join(value.split())
     if isinstance(value, Mapping):
@@ -95,9 +105,13 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def write_cards(
-    folder: Path, record: Mapping[str, Any], repositories: Mapping[str, Repository], figure: Path | None = None
+    folder: Path,
+    record: Mapping[str, Any],
+    repositories: Mapping[str, Repository],
+    figure: Path | None = None,
 ) -> None:
-    """Writes README.md, and the figure, into the folder of each student, and what they were rendered from beside.
+    """Writes README.md, and the figure, into the folder of each student, and what they were
+    rendered from beside.
 
     A card that cannot be made costs itself and a warning, no student and no checkpoint.
     """
@@ -110,12 +124,17 @@ def write_cards(
             if figure is not None:
                 with whole(own / FIGURE_FILE) as staged:
                     shutil.copyfile(figure, staged)
-        except Exception as error:  # of the template, of what the Hub's client takes in a card, of the disk
-            logger.warning(f"The card in {own} could not be made ({type(error).__name__}: {error}).")
+        except Exception as error:
+            # of the template, of what the Hub's client takes in a card, of the disk
+            logger.warning(
+                f"The card in {own} could not be made ({type(error).__name__}: {error})."
+            )
 
 
 def default_name(folder: Path) -> str:
-    """METHOD-DATASET of the run in a folder, to name repositories after; the folder's own name if it recorded none."""
+    """METHOD-DATASET of the run in a folder, to name repositories after; the folder's own name if
+    it recorded none.
+    """
     path = folder / RECORD_FILE
     record = json.loads(path.read_text()) if path.is_file() else None
     if record is None or record["data"]["dataset"] is None:
@@ -124,9 +143,15 @@ def default_name(folder: Path) -> str:
 
 
 def rewrite_cards(folder: Path, repositories: Mapping[str, Repository]) -> None:
-    """Renders the cards in a run's folder again, for other repositories. A folder without a record is left alone."""
+    """Renders the cards in a run's folder again, for other repositories.
+
+    A folder without a record is left alone.
+    """
     path = folder / RECORD_FILE
     if not path.is_file() and (folder / OLDER_RECORD_FILE).is_file():
-        logger.warning(f"The cards in {folder} stay as they are: an older version wrote them, without {RECORD_FILE}.")
+        logger.warning(
+            f"The cards in {folder} stay as they are: an older version wrote them, without "
+            f"{RECORD_FILE}."
+        )
     if path.is_file():
         write_cards(folder, json.loads(path.read_text()), repositories)

@@ -17,7 +17,8 @@ from ..redaction import redacted
 logger = logging.get_logger(__name__)
 
 REPOSITORIES_FILE = "hub.json"  # in a run's output folder: where its students go
-# How long one request may wait for an answer, before training and while pushing. The client alone would wait for ever.
+# How long one request may wait for an answer, before training and while pushing. The client alone
+# would wait for ever.
 CHECK_SECONDS, PUSH_SECONDS = 30, 300
 
 
@@ -41,11 +42,15 @@ class Repository:
     @property
     def url(self) -> str:
         branch = f"/tree/{self.revision}" if self.revision else ""
-        return f"{shown_endpoint()}/{'spaces/' if self.kind == 'space' else ''}{self.repo_id}{branch}"
+        return (
+            f"{shown_endpoint()}/{'spaces/' if self.kind == 'space' else ''}{self.repo_id}{branch}"
+        )
 
 
 class PushError(OSError):
-    """Some repositories did not get what they should: says which, why, what is safe, and how to go on."""
+    """Some repositories did not get what they should: says which, why, what is safe, and how to go
+    on.
+    """
 
 
 # ---- names ----
@@ -61,7 +66,8 @@ def repositories(
     """Each student's repository, by the student's name.
 
     Args:
-        ids: "user/name", "name" (then the token's owner is the user), or None for DEFAULT_PREFIX-STUDENT.
+        ids: "user/name", "name" (then the token's owner is the user), or None for
+            DEFAULT_PREFIX-STUDENT.
         default_prefix: "user/prefix" or "prefix".
 
     Raises:
@@ -71,14 +77,21 @@ def repositories(
     named = {student: repo_id or f"{default_prefix}-{student}" for student, repo_id in ids.items()}
     if not all("/" in repo_id for repo_id in named.values()):
         user = identity(token)
-        named = {student: repo_id if "/" in repo_id else f"{user}/{repo_id}" for student, repo_id in named.items()}
+        named = {
+            student: repo_id if "/" in repo_id else f"{user}/{repo_id}"
+            for student, repo_id in named.items()
+        }
     if len(set(named.values())) < len(named):
-        raise ValueError(f"Each student needs a repository of its own, got {', '.join(named.values())}.")
+        raise ValueError(
+            f"Each student needs a repository of its own, got {', '.join(named.values())}."
+        )
     for student, repo_id in named.items():
         try:
             validate_repo_id(repo_id)
         except HFValidationError as error:
-            raise ValueError(f"The Hub does not allow the name {repo_id!r} for student {student}: {error}") from error
+            raise ValueError(
+                f"The Hub does not allow the name {repo_id!r} for student {student}: {error}"
+            ) from error
     return {student: Repository(repo_id, private, revision) for student, repo_id in named.items()}
 
 
@@ -98,9 +111,15 @@ def load_repositories(folder: Path) -> dict[str, Repository]:
 
 
 def note_commits(folder: Path, commits: Mapping[str, str | None]) -> None:
-    """Notes in a run's folder, by student, the commit that holds what the folder does; None if there is none (yet)."""
+    """Notes in a run's folder, by student, the commit that holds what the folder does; None if
+    there is none (yet).
+    """
     repos = load_repositories(folder)
-    if noted := {name: replace(repos[name], commit=commit) for name, commit in commits.items() if name in repos}:
+    if noted := {
+        name: replace(repos[name], commit=commit)
+        for name, commit in commits.items()
+        if name in repos
+    }:
         save_repositories(folder, repos | noted)
 
 
@@ -108,12 +127,16 @@ def note_commits(folder: Path, commits: Mapping[str, str | None]) -> None:
 
 
 def identity(token: str | None = None) -> str:
-    """The user that a token belongs to. OSError without a token, with a bad one, or without the Hub."""
+    """The user that a token belongs to.
+
+    OSError without a token, with a bad one, or without the Hub.
+    """
     return _answered(lambda: HfApi(token=token).whoami()["name"])
 
 
 def check_access(repos: Iterable[Repository], token: str | None = None) -> None:
-    """Makes sure that every repository exists and that this token may write to it; creates what is missing.
+    """Makes sure that every repository exists and that this token may write to it; creates what is
+    missing.
 
     Raises:
         OSError: no token, one that may only read, a name that is somebody else's, or no answer.
@@ -125,7 +148,13 @@ def check_access(repos: Iterable[Repository], token: str | None = None) -> None:
         for repo in repos:
             sdk = "gradio" if repo.kind == "space" else None
             try:
-                api.create_repo(repo.repo_id, repo_type=repo.kind, space_sdk=sdk, private=repo.private, exist_ok=True)
+                api.create_repo(
+                    repo.repo_id,
+                    repo_type=repo.kind,
+                    space_sdk=sdk,
+                    private=repo.private,
+                    exist_ok=True,
+                )
                 _check_write(api, repo)
                 if repo.revision:
                     api.create_branch(repo.repo_id, branch=repo.revision, exist_ok=True)
@@ -133,24 +162,28 @@ def check_access(repos: Iterable[Repository], token: str | None = None) -> None:
                 if error.response.status_code not in (401, 403, 404):
                     raise
                 raise PermissionError(
-                    f"This token may not write to {repo.repo_id} on {shown_endpoint()}: {_reason(error)} A token "
-                    "with write access to that name is needed, or another name."
+                    f"This token may not write to {repo.repo_id} on {shown_endpoint()}: "
+                    f"{_reason(error)} A token with write access to that name is needed, or "
+                    "another name."
                 ) from error
 
     _answered(check)
 
 
 def _check_write(api: HfApi, repo: Repository) -> None:
-    """create_repo does not object to a token without write access if the repository exists already."""
+    """create_repo does not object to a token without write access if the repository exists
+    already.
+    """
     try:
         api.auth_check(repo.repo_id, repo_type=repo.kind, write=True)
     except HfHubHTTPError as error:
         if error.response.status_code != 404:
             raise
-        # The repository is there, it has just been made or found: this Hub does not know the question.
+        # The repository is there, it has just been made or found: this Hub does not know the
+        # question.
         logger.warning(
-            f"{shown_endpoint()} cannot tell whether this token may write to {repo.repo_id} ({_reason(error)}): the "
-            "first push will."
+            f"{shown_endpoint()} cannot tell whether this token may write to {repo.repo_id} "
+            f"({_reason(error)}): the first push will."
         )
 
 
@@ -161,12 +194,17 @@ def _answered(question: Callable):
         return question()
     except LocalTokenNotFoundError as error:
         raise PermissionError(
-            "Publishing needs a token of the Hugging Face Hub with write access: run `hf auth login`, or set HF_TOKEN."
+            "Publishing needs a token of the Hugging Face Hub with write access: run `hf auth "
+            "login`, or set HF_TOKEN."
         ) from error
     except HfHubHTTPError as error:
         if error.response.status_code == 401:
-            raise PermissionError(f"{shown_endpoint()} does not accept this token: {_reason(error)}") from error
-        raise ConnectionError(f"{shown_endpoint()} cannot be used at present: {_reason(error)}") from error
+            raise PermissionError(
+                f"{shown_endpoint()} does not accept this token: {_reason(error)}"
+            ) from error
+        raise ConnectionError(
+            f"{shown_endpoint()} cannot be used at present: {_reason(error)}"
+        ) from error
     except PermissionError:
         raise
     except Exception as error:  # of the client's HTTP library, which is not ours to name
@@ -174,7 +212,9 @@ def _answered(question: Callable):
 
 
 def _reason(error: Exception) -> str:
-    """The first line of a client's error that says something, without secrets that the Hub or a proxy repeats."""
+    """The first line of a client's error that says something, without secrets that the Hub or a
+    proxy repeats.
+    """
     text = redacted(getattr(error, "server_message", None) or str(error))
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
 
@@ -183,7 +223,11 @@ def _reason(error: Exception) -> str:
 
 
 def push_folder(
-    repo: Repository, folder: Path, message: str, token: str | None = None, checkpoint: tuple[Path, str] | None = None
+    repo: Repository,
+    folder: Path,
+    message: str,
+    token: str | None = None,
+    checkpoint: tuple[Path, str] | None = None,
 ) -> CommitInfo:
     """One commit with a student's folder; none if the repository holds the same already.
 
@@ -197,7 +241,9 @@ def push_folder(
         if path.is_file()
     ]
     get_session().timeout = PUSH_SECONDS
-    return HfApi(token=token).create_commit(repo.repo_id, operations, commit_message=message, revision=repo.revision)
+    return HfApi(token=token).create_commit(
+        repo.repo_id, operations, commit_message=message, revision=repo.revision
+    )
 
 
 def push_students(
@@ -208,11 +254,12 @@ def push_students(
     checkpoint: str | None = None,
     report: Callable[[str, Repository, CommitInfo], None] | None = None,
 ) -> dict[str, CommitInfo]:
-    """Pushes FOLDER/STUDENT to each student's repository; a failure of one does not stop the others.
+    """Pushes FOLDER/STUDENT to each student's repository; a failure of one does not stop the
+    others.
 
     Args:
-        checkpoint: path, in the first student's repository, of everything else in the folder: what training needs to
-            go on from there.
+        checkpoint: path, in the first student's repository, of everything else in the folder: what
+            training needs to go on from there.
         report: called after each success.
 
     Raises:
@@ -228,7 +275,9 @@ def push_students(
         except Exception as error:
             failed[name] = error
     if failed:
-        lines = [f"{repos[name].repo_id}: not pushed: {_reason(error)}" for name, error in failed.items()]
+        lines = [
+            f"{repos[name].repo_id}: not pushed: {_reason(error)}" for name, error in failed.items()
+        ]
         lines += [f"{repos[name].repo_id}: pushed" for name in done]
         raise PushError("\n".join(lines)) from next(iter(failed.values()))
     return done

@@ -13,8 +13,9 @@ from .. import __version__
 from ..extras import require
 from ..students import Student
 
-# Of the largest logit: rounding in float32 through about a hundred layers, whose sums run in another order. Of a class
-# map, the share of pixels that may differ, where two logits are equal to rounding.
+# Of the largest logit: rounding in float32 through about a hundred layers, whose sums run in
+# another order. Of a class map, the share of pixels that may differ, where two logits are equal to
+# rounding.
 TOLERANCE = 1e-3
 CHECKED_BATCH = 3
 MOST_CLASSES = 256  # in a class map of bytes
@@ -32,7 +33,9 @@ class _Graph(nn.Module):
             images = self.student.normalize(images.permute(0, 3, 1, 2))
         logits = self.student.model(pixel_values=images).logits
         if self.argmax:
-            upsampled = F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+            upsampled = F.interpolate(
+                logits, images.shape[-2:], mode="bilinear", align_corners=False
+            )
             return upsampled.argmax(1).to(torch.uint8)
         return logits
 
@@ -51,31 +54,38 @@ def export_onnx(
     argmax: bool = False,
     report: Callable[[str], None] = lambda step: None,
 ) -> float:
-    """Writes `output`: "pixel_values" (batch, 3, height, width), normalised -> "logits" (batch, K, h, w).
+    """Writes `output`: "pixel_values" (batch, 3, height, width), normalised -> "logits" (batch, K,
+    h, w).
 
-    onnxruntime runs the file on random pixels before it gets its name. The file's metadata are those of `facts_of`.
+    onnxruntime runs the file on random pixels before it gets its name. The file's metadata are
+    those of `facts_of`.
 
     Args:
         size: (height, width) in pixels.
         dynamic: images of other sizes may be given as well. The batch is free in any case.
         with_preprocessing: the input is "image" (batch, height, width, 3) uint8 RGB in its place.
-        argmax: the output is "class_map" (batch, height, width) uint8, at the input's size, in place of logits.
+        argmax: the output is "class_map" (batch, height, width) uint8, at the input's size, in
+            place of logits.
         report: is told what is done next.
 
     Returns:
-        The largest difference from PyTorch's logits, relative to the largest logit; of a class map, the share of the
-        pixels that differ.
+        The largest difference from PyTorch's logits, relative to the largest logit; of a class map,
+        the share of the pixels that differ.
 
     Raises:
         ImportError: see `check_exporter`.
-        ValueError: the model cannot take images of this size, or of others if `dynamic`; it has more classes than a
-            class map can hold; or the difference is above `TOLERANCE`. Nothing was written.
+        ValueError: the model cannot take images of this size, or of others if `dynamic`; it has
+            more classes than a class map can hold; or the difference is above `TOLERANCE`. Nothing
+            was written.
     """
     check_exporter()
     import onnxruntime
 
     if argmax and student.config.num_labels > MOST_CLASSES:
-        raise ValueError(f"--argmax: a class map holds up to {MOST_CLASSES} classes, got {student.config.num_labels}.")
+        raise ValueError(
+            f"--argmax: a class map holds up to {MOST_CLASSES} classes, got "
+            f"{student.config.num_labels}."
+        )
     graph = _Graph(student, with_preprocessing, argmax).eval()
     sizes = [size, (size[0] + 32, size[1] + 64)] if dynamic else [size]
     examples = [_images(student, CHECKED_BATCH, each, with_preprocessing) for each in sizes]
@@ -83,12 +93,16 @@ def export_onnx(
     expected = [_run(graph, images, student) for images in examples]
     rows, columns = (1, 2) if with_preprocessing else (2, 3)
     free = {0: "batch"} | ({rows: "height", columns: "width"} if dynamic else {})
-    given, returned = "image" if with_preprocessing else "pixel_values", "class_map" if argmax else "logits"
+    given, returned = (
+        "image" if with_preprocessing else "pixel_values",
+        "class_map" if argmax else "logits",
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     unchecked = output.with_name(f"{output.name}.unchecked")
     try:
         report("tracing, which takes up to a few minutes")
-        # Two images in the example: a dimension of one would be taken for a constant. Another number in the check.
+        # Two images in the example: a dimension of one would be taken for a constant. Another
+        # number in the check.
         program = torch.onnx.export(
             graph,
             (examples[0][:2],),
@@ -109,7 +123,8 @@ def export_onnx(
         if not difference <= TOLERANCE:
             what = "of the class map's pixels" if argmax else "of the largest logit"
             raise ValueError(
-                f"onnxruntime's result differs from PyTorch's by {difference:.1e} {what}, above {TOLERANCE}."
+                f"onnxruntime's result differs from PyTorch's by {difference:.1e} {what}, above "
+                f"{TOLERANCE}."
             )
         unchecked.replace(output)
     finally:
@@ -120,8 +135,9 @@ def export_onnx(
 def facts_of(student: Student, size: tuple[int, int]) -> dict[str, str]:
     """What an exported file says of itself, each as JSON.
 
-    classes: names in the order of the logits. size: (height, width) it was exported for. stride: pixels of a side that
-    share a logit. channels: "RGB" or "BGR". mean, std: a pixel of 0..255 is normalised as (pixel - mean) / std.
+    classes: names in the order of the logits. size: (height, width) it was exported for. stride:
+    pixels of a side that share a logit. channels: "RGB" or "BGR". mean, std: a pixel of 0..255 is
+    normalised as (pixel - mean) / std.
     version: of this package.
     """
     logits = _run(_Graph(student, False, False).eval(), _images(student, 1, size, False), student)
@@ -151,11 +167,12 @@ def _images(student: Student, count: int, size: tuple[int, int], as_bytes: bool)
 def _run(graph: _Graph, images: Tensor, student: Student) -> Tensor:
     try:
         return graph(images).cpu()
-    except (RuntimeError, ValueError, AssertionError) as error:  # of a model that knows one size, or some
+    except (RuntimeError, ValueError, AssertionError) as error:
+        # of a model that knows one size, or some
         height, width = images.shape[1:3] if graph.with_preprocessing else images.shape[2:]
         raise ValueError(
-            f"{student.description} cannot take images of {height}x{width} pixels ({error}). Choose another --size, "
-            "and leave --dynamic out if it knows some sizes alone."
+            f"{student.description} cannot take images of {height}x{width} pixels ({error}). "
+            "Choose another --size, and leave --dynamic out if it knows some sizes alone."
         ) from error
 
 

@@ -5,18 +5,26 @@ from typing import Any
 
 from ..metrics.scores import Evaluation, evaluations_from_json
 
-PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}  # by accelerate's names
-OWN_CODE = "own_code"  # in a record: what of its method and students is from the user's own files, with their hashes
+# by accelerate's names
+PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}
+# in a record: what of its method and students is from the user's own files, with their hashes
+OWN_CODE = "own_code"
 # Scores of an evaluation -> the Hub's names of metrics.
 METRICS = {"mean_iou": ("mean_iou", "mIoU"), "overall_accuracy": ("accuracy", "pixel accuracy")}
 
 
 def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What the card of the student `name` says, by the names of its template."""
-    own, sibling = record["students"][name], next(other for other in record["students"] if other != name)
+    own, sibling = (
+        record["students"][name],
+        next(other for other in record["students"] if other != name),
+    )
     data, dataset = record["data"], record["data"]["dataset"]
     # Scores during training are of the same images as the final ones, if those are known.
-    found, control = evaluations_from_json(record["scores"]), evaluations_from_json(record["control"])
+    found, control = (
+        evaluations_from_json(record["scores"]),
+        evaluations_from_json(record["control"]),
+    )
     scores = {split: of for split, of in found.items() if split.split("_")[0] != "eval"} or found
     height, width = own["image_size"]
     return {
@@ -30,7 +38,8 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "dataset": dataset,
         "dataset_title": record["dataset_title"],
         "dataset_id": record["dataset_id"],
-        "classes": _with_colours(data["classes"], own.get("palette")),  # which records of older versions lack
+        # which records of older versions lack
+        "classes": _with_colours(data["classes"], own.get("palette")),
         "height": height,
         "width": width,
         "origin": own["origin"],
@@ -40,7 +49,12 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "has_figure": record["has_figure"],
         "protocol": record["protocol"],
         "results": [
-            {"split": _split_name(split), "metric": metric, "title": title, "value": getattr(of.students[name], key)}
+            {
+                "split": _split_name(split),
+                "metric": metric,
+                "title": title,
+                "value": getattr(of.students[name], key),
+            }
             for split, of in scores.items()
             for key, (metric, title) in METRICS.items()
         ],
@@ -58,7 +72,10 @@ def _with_colours(classes: Sequence[str], palette: Sequence[Sequence[int]] | Non
     """`road (#804080)`, where the colours that the student keeps are known."""
     if palette is None:
         return list(classes)
-    return [f"{name} (#{''.join(f'{c:02x}' for c in colour)})" for name, colour in zip(classes, palette, strict=True)]
+    return [
+        f"{name} (#{''.join(f'{c:02x}' for c in colour)})"
+        for name, colour in zip(classes, palette, strict=True)
+    ]
 
 
 def _split_name(prefix: str) -> str:
@@ -75,28 +92,52 @@ def _score_rows(
     """Rows of what, images, mIoU, pixel accuracy and mean accuracy."""
     rows = []
     for split, of in scores.items():
-        sources = [(f"**{name}**", of.students[name]), (f"its sibling {sibling}", of.students[sibling])]
+        sources = [
+            (f"**{name}**", of.students[name]),
+            (f"its sibling {sibling}", of.students[sibling]),
+        ]
         if split in control:
-            sources += [(f"{own} trained alone", control[split].students[own]) for own in (name, sibling)]
+            sources += [
+                (f"{own} trained alone", control[split].students[own]) for own in (name, sibling)
+            ]
         for what, found in sources:
-            shown = [_percent(share) for share in (found.mean_iou, found.overall_accuracy, found.mean_accuracy)]
+            shown = [
+                _percent(share)
+                for share in (found.mean_iou, found.overall_accuracy, found.mean_accuracy)
+            ]
             rows.append([f"{what}, {_split_name(split)}", str(of.images), *shown])
     return rows
 
 
 def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     """What was recorded of the training, as (what, value)."""
-    settings, training, train = record["optimization"][name], record["training"], record["data"]["train"] or {}
-    kind = "AdamW" if settings["momentum"] is None else f"SGD with momentum {settings['momentum']:g}"
+    settings, training, train = (
+        record["optimization"][name],
+        record["training"],
+        record["data"]["train"] or {},
+    )
+    kind = (
+        "AdamW" if settings["momentum"] is None else f"SGD with momentum {settings['momentum']:g}"
+    )
     multiplier = settings["head_lr_multiplier"]
     head = f" (head and projections {multiplier:g} times)" if multiplier != 1 else ""
-    images = training["per_device_train_batch_size"] * record["processes"] * training["gradient_accumulation_steps"]
+    images = (
+        training["per_device_train_batch_size"]
+        * record["processes"]
+        * training["gradient_accumulation_steps"]
+    )
     steps, code = record["steps"], record.get(OWN_CODE, {})
     rows = {
         "method": code.get("method", record["method"]["name"]),
         "loss, by term and weight": _listed(record["method"]["weights"][name]),
         "class weights of the cross entropy": _listed(
-            dict(zip(record["data"]["classes"], record["method"].get("class_weights", []), strict=False))
+            dict(
+                zip(
+                    record["data"]["classes"],
+                    record["method"].get("class_weights", []),
+                    strict=False,
+                )
+            )
         ),
         "options of the method": _listed(record["method"]["options"]),
         "started from": record["students"][name]["origin"],
@@ -105,8 +146,8 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         "steps": f"{steps} of {images} images" if steps else None,
         "weights": weights_text(record.get("weights", {}).get(name), steps),
         "optimizer": f"{kind}, weight decay {settings['weight_decay']:g}",
-        "learning rate": f"{settings['lr']:g}{head}, to decay to 0 with power {settings['power']:g} after "
-        f"{settings['warmup_steps']} steps of warm-up",
+        "learning rate": f"{settings['lr']:g}{head}, to decay to 0 with power "
+        f"{settings['power']:g} after {settings['warmup_steps']} steps of warm-up",
         "data's code": record.get("dataset_code"),
         "data": _listed(train.get("augmentation", {})),
         "recipe": record["recipe"],
@@ -131,11 +172,14 @@ def weights_text(weights: Mapping[str, Any] | None, steps: int) -> str | None:
         return f"of the last step, {weights['step']}"
     title = METRICS.get(chosen["by"], (None, chosen["by"]))[1]
     return (
-        f"of step {weights['step']} of {steps}, chosen by {title} on validation as the best of {chosen['evaluations']} "
-        "evaluations, so that its score there flatters it"
+        f"of step {weights['step']} of {steps}, chosen by {title} on validation as the best of "
+        f"{chosen['evaluations']} evaluations, so that its score there flatters it"
     )
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in values.items()}
+    texts = {
+        key: f"{value:g}" if isinstance(value, float) else str(value)
+        for key, value in values.items()
+    }
     return ", ".join(f"{key} {text}" for key, text in texts.items())

@@ -1,4 +1,6 @@
-"""The end of a run: students saved, scored, published and drawn, in this order; a later start makes what is missing."""
+"""The end of a run: students saved, scored, published and drawn, in this order; a later start makes
+what is missing.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,12 +32,16 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger(__name__)
 
-PARTS = ("students", "scores", "publication", "pictures")  # of the end, in the order in which they are made
-RESULTS_FILE = "results.json"  # in an output folder: scores and what they are of; written when all of it is there
+# of the end, in the order in which they are made
+PARTS = ("students", "scores", "publication", "pictures")
+# in an output folder: scores and what they are of; written when all of it is there
+RESULTS_FILE = "results.json"
 
 
 def missing_at_end(trainer: CTCLTrainer) -> list[str]:
-    """What of `PARTS` the output folder does not hold of this run: all of them if it is not trained to its end."""
+    """What of `PARTS` the output folder does not hold of this run: all of them if it is not trained
+    to its end.
+    """
     folder = Path(trainer.args.output_dir)
     steps = trained_steps(folder)
     is_whole = steps == trainer.total_steps()
@@ -45,7 +51,8 @@ def missing_at_end(trainer: CTCLTrainer) -> list[str]:
         "students": True,
         "scores": _read(folder / RESULTS_FILE).get("steps") == steps,
         "publication": not trainer.args.push_to_hub or not trainer.publisher.unpushed,
-        "pictures": _read(folder / RECORD_FILE).get("has_figure") and (folder / FIGURE_FILE).is_file(),
+        "pictures": _read(folder / RECORD_FILE).get("has_figure")
+        and (folder / FIGURE_FILE).is_file(),
     }
     return [part for part in PARTS if not there[part]]
 
@@ -69,7 +76,11 @@ def finish(run: "Run") -> None:
     """
     trainer, folder = run.trainer, Path(run.trainer.args.output_dir)
     if not run.missing:
-        _tell(trainer, f"{folder} holds this run, finished after {trained_steps(folder)} steps: it is left as it is.")
+        _tell(
+            trainer,
+            f"{folder} holds this run, finished after {trained_steps(folder)} steps: it is left as "
+            "it is.",
+        )
         return
     if "students" in run.missing:
         trainer.save_model(_internal_call=True)  # not yet to the Hub: once, with its scores
@@ -78,16 +89,22 @@ def finish(run: "Run") -> None:
         if "scores" not in run.missing:
             trainer.scores.update(evaluations_from_json(_read(folder / RESULTS_FILE)["scores"]))
         weights = _read(folder / RECORD_FILE).get("weights", {})
-        trainer.chosen_steps.update({name: own["step"] for name, own in weights.items() if own["chosen"]})
+        trainer.chosen_steps.update(
+            {name: own["step"] for name, own in weights.items() if own["chosen"]}
+        )
         trainer.facts.figure = None if "pictures" in run.missing else folder / FIGURE_FILE
-        _tell(trainer, f"{folder} is trained to its end already. What is missing is made: {', '.join(run.missing)}.")
+        _tell(
+            trainer,
+            f"{folder} is trained to its end already. What is missing is made: "
+            f"{', '.join(run.missing)}.",
+        )
     if "scores" in run.missing:
         try:
             score(run)
         except OSError as error:
             raise OSError(
-                f"{str(error).rstrip('.')}. Both students are saved in {folder}: the same command with "
-                "--resume_from_checkpoint auto scores them, and makes the rest."
+                f"{str(error).rstrip('.')}. Both students are saved in {folder}: the same command "
+                "with --resume_from_checkpoint auto scores them, and makes the rest."
             ) from error
     failure = None
     if "publication" in run.missing and trainer.args.push_to_hub:
@@ -114,10 +131,11 @@ def _tell(trainer: CTCLTrainer, text: str) -> None:
 
 
 def score(run: "Run") -> None:
-    """Evaluates every labelled split but train, prints the tables, and writes scores and cards to the output folder.
+    """Evaluates every labelled split but train, prints the tables, and writes scores and cards to
+    the output folder.
 
-    results.md and results.json: scores, arguments, machine and versions. counts.npz: what every image adds to the
-    scores.
+    results.md and results.json: scores, arguments, machine and versions. counts.npz: what every
+    image adds to the scores.
     """
     trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
     metrics: dict[str, float] = {}
@@ -131,7 +149,9 @@ def score(run: "Run") -> None:
             continue
         gathered = {name: own.gather() for name, own in trainer.image_counts.items()}
         if trainer.is_world_process_zero():
-            counts[split] = SplitCounts(samples.names(), {name: own.dense() for name, own in gathered.items()})
+            counts[split] = SplitCounts(
+                samples.names(), {name: own.dense() for name, own in gathered.items()}
+            )
     if not trainer.is_world_process_zero():
         return
     save_counts(folder, data.class_names, counts)
@@ -156,12 +176,15 @@ def score(run: "Run") -> None:
         "machine": machine(trainer.args.device, trainer.args.world_size),
         "command": trainer.facts.command,
     }
-    write_whole(folder / RESULTS_FILE, json.dumps(facts, indent=2, default=str))  # last: it says that all is there
+    # last: it says that all is there
+    write_whole(folder / RESULTS_FILE, json.dumps(facts, indent=2, default=str))
     for name in trainer.model.names:
         print(f"{name:8} {folder / name}")
 
 
-def _tables(trainer: CTCLTrainer, sizes: Mapping[str, int], class_names: Sequence[str]) -> list[str]:
+def _tables(
+    trainer: CTCLTrainer, sizes: Mapping[str, int], class_names: Sequence[str]
+) -> list[str]:
     """Students, scores of each split, and what became of the classes, as text.
 
     sizes: how many images each split has. Those of which none has a label have no scores.
@@ -170,10 +193,14 @@ def _tables(trainer: CTCLTrainer, sizes: Mapping[str, int], class_names: Sequenc
     tables = [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
     for split, images in sizes.items():
         if split not in trainer.scores:
-            tables.append(f"{split}: {images} images, none of which has a labelled pixel: not scored")
+            tables.append(
+                f"{split}: {images} images, none of which has a labelled pixel: not scored"
+            )
             continue
         control = (trainer.facts.control or {}).get(split)
-        tables.append(f"{split}: {images} images\n\n{metrics_table(trainer.scores[split], split, control)}")
+        tables.append(
+            f"{split}: {images} images\n\n{metrics_table(trainer.scores[split], split, control)}"
+        )
     weights = trainer.record()["weights"]
     told = {name: weights_text(own, trainer.state.global_step) for name, own in weights.items()}
     tables.append("\n".join(f"Weights of {name}: {text}." for name, text in told.items() if text))
@@ -197,7 +224,10 @@ def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
 
 
 def publish(trainer: CTCLTrainer) -> None:
-    """Pushes the saved students, with cards that link to each other. PushError if one of them could not be."""
+    """Pushes the saved students, with cards that link to each other.
+
+    PushError if one of them could not be.
+    """
     if not trainer.is_world_process_zero():
         return
     trainer.create_model_card()
@@ -211,9 +241,10 @@ def publish(trainer: CTCLTrainer) -> None:
 def draw(run: "Run") -> None:
     """Draws the run into its output folder, and shows its students' predictions on their cards.
 
-    curves.png: scores and loss terms over the run. classes.png: which classes a student's peer was blind to, where the
-    method groups them. extremes.png, figure.png: images, truth, both predictions and where they disagree, of the images
-    that are scored best and worst, and of some spread evenly. report.html: all of the run on a page.
+    curves.png: scores and loss terms over the run. classes.png: which classes a student's peer was
+    blind to, where the method groups them. extremes.png, figure.png: images, truth, both
+    predictions and where they disagree, of the images that are scored best and worst, and of some
+    spread evenly. report.html: all of the run on a page.
     """
     trainer, folder = run.trainer, Path(run.trainer.args.output_dir)
     history = trainer.state.log_history

@@ -1,4 +1,6 @@
-"""What the files in a run's output folder are called, where more than one module reads or writes them."""
+"""What the files in a run's output folder are called, where more than one module reads or writes
+them.
+"""
 
 FIGURE_FILE = "figure.png"  # images, truth, both predictions, and where they disagree
 EXTREMES_FILE = "extremes.png"  # the same of the images that are scored best and worst

@@ -9,7 +9,9 @@ from ..arguments.data import DatasetArguments
 from ..tables import aligned
 
 
-def next_commands(folder: Path, names: Sequence[str], data: DatasetArguments, is_published: bool) -> str:
+def next_commands(
+    folder: Path, names: Sequence[str], data: DatasetArguments, is_published: bool
+) -> str:
     """Lines of commands, each with what it does, on a run's students.
 
     Args:
@@ -27,7 +29,8 @@ def next_commands(folder: Path, names: Sequence[str], data: DatasetArguments, is
     if not is_published:
         lines.append((["push", str(folder)], "publish both on the Hub"))
     return "Next:\n" + "\n".join(
-        f"  {line}" for line in aligned([(shlex.join(["ctcl-hf", *words]), what) for words, what in lines])
+        f"  {line}"
+        for line in aligned([(shlex.join(["ctcl-hf", *words]), what) for words, what in lines])
     )
 
 

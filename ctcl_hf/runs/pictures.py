@@ -1,4 +1,6 @@
-"""Pictures of a run's own data: what its students are trained on, and what they make of some images."""
+"""Pictures of a run's own data: what its students are trained on, and what they make of some
+images.
+"""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -23,14 +25,19 @@ NAME = 24  # characters of an image's name beside it
 
 
 def write_samples(trainer: CTCLTrainer, data: SegmentationData, folder: Path) -> Path:
-    """The augmented images of the first steps with their masks. OSError names a file that cannot be read."""
+    """The augmented images of the first steps with their masks.
+
+    OSError names a file that cannot be read.
+    """
     try:
         samples = [trainer.train_dataset[key] for key in islice(trainer.train_sampler, SAMPLES)]
     except BadSample as error:
         raise OSError(f"The training data could not be read: {reason_of(error)}.") from error
     images = [sample["pixel_values"].permute(1, 2, 0).numpy() for sample in samples]
     labels = [sample["labels"].numpy() for sample in samples]
-    save_figure(samples_figure(images, labels, data.class_names, data.palette), folder / SAMPLES_FILE)
+    save_figure(
+        samples_figure(images, labels, data.class_names, data.palette), folder / SAMPLES_FILE
+    )
     return folder / SAMPLES_FILE
 
 
@@ -50,21 +57,33 @@ def write_spread(pair: StudentPair, data: SegmentationData, folder: Path) -> Pat
 def write_extremes(
     pair: StudentPair, data: SegmentationData, counts: Mapping[str, SplitCounts], folder: Path
 ) -> Path | None:
-    """The images that the students score best on and worst, of validation or else of the first split that is scored."""
+    """The images that the students score best on and worst, of validation or else of the first
+    split that is scored.
+    """
     split = "validation" if "validation" in counts else next(iter(counts), None)
     if split is None:
         return None
     scores = image_scores(counts[split].students.values()).mean(1)
-    order = np.argsort(scores, kind="stable")[: np.isfinite(scores).sum()].tolist()  # without those of no label
-    chosen = dict.fromkeys(order[: -EXTREMES - 1 : -1], "best") | dict.fromkeys(order[:EXTREMES], "worst")
+    # without those of no label
+    order = np.argsort(scores, kind="stable")[: np.isfinite(scores).sum()].tolist()
+    chosen = dict.fromkeys(order[: -EXTREMES - 1 : -1], "best") | dict.fromkeys(
+        order[:EXTREMES], "worst"
+    )
     names = [name[-NAME:] for name in counts[split].images]
-    titles = {number: f"{names[number]}\n{which}: mIoU {scores[number]:.1f} %" for number, which in chosen.items()}
+    titles = {
+        number: f"{names[number]}\n{which}: mIoU {scores[number]:.1f} %"
+        for number, which in chosen.items()
+    }
     save_figure(_figure(pair, data, split, titles), folder / EXTREMES_FILE)
     return folder / EXTREMES_FILE
 
 
-def _figure(pair: StudentPair, data: SegmentationData, split: str, titles: Mapping[int, str]) -> Figure:
-    """A row for each image, by number, with its title; segmented by the saved students' own path."""
+def _figure(
+    pair: StudentPair, data: SegmentationData, split: str, titles: Mapping[int, str]
+) -> Figure:
+    """A row for each image, by number, with its title; segmented by the saved students' own
+    path.
+    """
     samples = data.samples(split, transform=None)
     images, truths = zip(*(samples.read_picture(number) for number in titles), strict=True)
     predictions = {
@@ -72,4 +91,6 @@ def _figure(pair: StudentPair, data: SegmentationData, split: str, titles: Mappi
         for name, student in pair.students.items()
     }
     pixels = [np.asarray(image) for image in images]
-    return comparison_figure(pixels, truths, predictions, data.class_names, data.palette, list(titles.values()))
+    return comparison_figure(
+        pixels, truths, predictions, data.class_names, data.palette, list(titles.values())
+    )

@@ -50,20 +50,31 @@ class Run(NamedTuple):
 
 
 def prepare(arguments: Arguments) -> Run:
-    """Everything that can fail before the first step: data, students, checkpoint. ValueError or OSError says what."""
+    """Everything that can fail before the first step: data, students, checkpoint.
+
+    ValueError or OSError says what.
+    """
     _, students, data_arguments, method, options, training, command = arguments
     wait_for_all()  # for the first time, so that one process may work alone later
     found = _progress_in(training.output_dir)
-    checkpoint = _same_everywhere(find_checkpoint(training.output_dir, training.resume_from_checkpoint), training)
+    checkpoint = _same_everywhere(
+        find_checkpoint(training.output_dir, training.resume_from_checkpoint), training
+    )
     data = data_arguments.load()
     if training.process_index == 0:
         print(data)
     image_size = tuple(data_arguments.image_size or data.image_size)
-    protocol = data_arguments.build_protocol(data.protocol, image_size, tuple(data_arguments.crop_size))
+    protocol = data_arguments.build_protocol(
+        data.protocol, image_size, tuple(data_arguments.crop_size)
+    )
     if training.process_index == 0:
         crop, whole = ("x".join(map(str, size)) for size in (data_arguments.crop_size, image_size))
-        print(f"Trained: on crops of {crop} from images scaled about {whole} (height x width). Scored: {protocol}.")
-    logging.disable_progress_bar()  # of single files read and written, which would break the training bar
+        print(
+            f"Trained: on crops of {crop} from images scaled about {whole} (height x width). "
+            f"Scored: {protocol}."
+        )
+    # of single files read and written, which would break the training bar
+    logging.disable_progress_bar()
     set_seed(training.seed)
     pair_students = _students(students, data, image_size)
     for student in pair_students.values():
@@ -78,17 +89,25 @@ def prepare(arguments: Arguments) -> Run:
     teachers = {}
     if method.teachers is not None:
         peers = reversed(pair_students)
-        teachers["teachers"] = tuple(_teacher(Path(method.teachers) / name, data.class_names) for name in peers)
+        teachers["teachers"] = tuple(
+            _teacher(Path(method.teachers) / name, data.class_names) for name in peers
+        )
     objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
     if method.class_weights is not None:
         weights = class_weights(method.class_weights, data)
         objective.weigh_classes(weights)
         if training.process_index == 0:
-            told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(data.class_names, weights, strict=True))
+            told = ", ".join(
+                f"{name} {weight:.3g}"
+                for name, weight in zip(data.class_names, weights, strict=True)
+            )
             print(f"Weights of the classes in the cross entropy: {told}.")
     pair = StudentPair(pair_students, objective)
     augment = TrainingTransform(
-        image_size, tuple(data_arguments.crop_size), tuple(data_arguments.scale_range), data_arguments.photometric
+        image_size,
+        tuple(data_arguments.crop_size),
+        tuple(data_arguments.scale_range),
+        data_arguments.photometric,
     )
     trainer = CTCLTrainer(
         pair,
@@ -99,7 +118,9 @@ def prepare(arguments: Arguments) -> Run:
             dataset=data.name,
             dataset_title=data.title,
             dataset_id=data.hub_id,
-            dataset_code=origin_of(DATASETS[data_arguments.dataset]) if data_arguments.dataset_name is None else None,
+            dataset_code=origin_of(DATASETS[data_arguments.dataset])
+            if data_arguments.dataset_name is None
+            else None,
             recipe=arguments.recipe,
             command=command,
             control=control,
@@ -110,13 +131,16 @@ def prepare(arguments: Arguments) -> Run:
     )
     if training.live_report:
         trainer.add_callback(LiveReport())
-    missing = broadcast_object_list([missing_at_end(trainer)])[0]  # the main process's, which knows the Hub's part too
+    # the main process's, which knows the Hub's part too
+    missing = broadcast_object_list([missing_at_end(trainer)])[0]
     if checkpoint is not None:
         trainer.check_resumption(Path(checkpoint if "students" in missing else training.output_dir))
     for name, repository in trainer.publisher.unpushed.items():
         print(f"{name} will be published at {repository.url}")
     run = Run(arguments, data, trainer, checkpoint, summary, missing, found)
-    pictures = PicturesForTrackers(trainer.callback_handler, lambda: pixels_of(spread_figure(trainer.model, data)))
+    pictures = PicturesForTrackers(
+        trainer.callback_handler, lambda: pixels_of(spread_figure(trainer.model, data))
+    )
     trainer.add_callback(GuardedTracker(pictures))
     return run
 
@@ -133,8 +157,9 @@ def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | N
         found = [path and Path(path).name for path in gather_object([checkpoint])]
         if len(set(found)) > 1:
             raise ValueError(
-                f"The processes of this run would go on from different checkpoints ({', '.join(map(str, found))}): "
-                f"{training.output_dir} must be on a disk that all machines share."
+                "The processes of this run would go on from different checkpoints "
+                f"({', '.join(map(str, found))}): {training.output_dir} must be on a disk that all "
+                "machines share."
             )
     return checkpoint
 
@@ -149,12 +174,14 @@ def _check(data: SegmentationData, arguments: DataArguments) -> DataSummary | No
         if arguments.dataset_name is None:
             raise
         raise ValueError(
-            f"{error}\nWhat masks hold is said by --class_names, --label_map, --ignore_index, --reduce_labels and "
-            "--palette: docs/data.md."
+            f"{error}\nWhat masks hold is said by --class_names, --label_map, --ignore_index, "
+            "--reduce_labels and --palette: docs/data.md."
         ) from None
 
 
-def _students(arguments: StudentArguments, data: SegmentationData, size: tuple[int, int]) -> dict[str, Student]:
+def _students(
+    arguments: StudentArguments, data: SegmentationData, size: tuple[int, int]
+) -> dict[str, Student]:
     """Both students by name: their families, numbered where they are of one."""
     families = ("cnn", "vit") if arguments.students is None else (None, None)
     sources = arguments.students or (arguments.cnn, arguments.vit)
@@ -170,7 +197,9 @@ def _students(arguments: StudentArguments, data: SegmentationData, size: tuple[i
             output_stride=arguments.output_stride,
             palette=data.palette,
         )
-        for name, family, weights in zip(sources, families, _weights_of(sources, arguments), strict=True)
+        for name, family, weights in zip(
+            sources, families, _weights_of(sources, arguments), strict=True
+        )
     ]
     names = [family or student.family for family, student in zip(families, loaded, strict=True)]
     if names[0] == names[1]:
@@ -179,30 +208,37 @@ def _students(arguments: StudentArguments, data: SegmentationData, size: tuple[i
 
 
 def _weights_of(sources: Sequence[str], arguments: StudentArguments) -> list[str | None]:
-    """Of each student, the local file of its encoder's weights. ValueError if there are more or fewer than encoders."""
+    """Of each student, the local file of its encoder's weights.
+
+    ValueError if there are more or fewer than encoders.
+    """
     given = arguments.encoder_weights or []
     encoders = [name for name in sources if is_timm_encoder(name)]
     if given and len(given) != len(encoders):
         raise ValueError(
-            f"--encoder_weights {' '.join(given)}: expected a file for each timm encoder among the students, which are "
-            f"{', '.join(encoders) or 'none'}."
+            f"--encoder_weights {' '.join(given)}: expected a file for each timm encoder among the "
+            f"students, which are {', '.join(encoders) or 'none'}."
         )
     files = iter(given)
     return [next(files, None) if is_timm_encoder(name) else None for name in sources]
 
 
 def complete(run: Run) -> bool:
-    """Trains, and finishes what is trained to its end; no other run writes to the folder before all of it is there.
+    """Trains, and finishes what is trained to its end; no other run writes to the folder before all
+    of it is there.
 
     Where training, or more of the run, is over already, what is missing is made and nothing else.
 
-    False if a signal stopped the training. OSError if another run is writing to the output folder, or has since
-    `prepare`, or if another process of this run has ended.
+    False if a signal stopped the training. OSError if another run is writing to the output folder,
+    or has since `prepare`, or if another process of this run has ended.
     """
     trainer, folder = run.trainer, run.trainer.args.output_dir
     with trainer.lost_processes_told(), trainer.holding_output_folder():
         if trainer.is_world_process_zero() and _progress_in(folder) != run.found:
-            raise OSError(f"Another run has written to {folder} meanwhile. The same command goes on from there.")
+            raise OSError(
+                f"Another run has written to {folder} meanwhile. The same command goes on from "
+                "there."
+            )
         if "students" in run.missing and trainer.is_world_process_zero():
             show_data(run)
         if "students" in run.missing and not train(run):
@@ -213,15 +249,20 @@ def complete(run: Run) -> bool:
 
 
 def show_data(run: Run) -> None:
-    """Prints what the data hold, and writes it to the output folder with a sheet of augmented images and their masks.
+    """Prints what the data hold, and writes it to the output folder with a sheet of augmented
+    images and their masks.
 
-    That the ids in masks stand for other classes than was meant is seen there before an hour is spent.
+    That the ids in masks stand for other classes than was meant is seen there before an hour is
+    spent.
     """
     folder = Path(run.trainer.args.output_dir)
     if run.summary is not None:
         print(run.summary)
         write_whole(folder / DATA_FILE, json.dumps(run.summary.as_json(), indent=2) + "\n")
-    print(f"Augmented images with their masks, to be looked at: {write_samples(run.trainer, run.data, folder)}")
+    print(
+        "Augmented images with their masks, to be looked at: "
+        f"{write_samples(run.trainer, run.data, folder)}"
+    )
 
 
 def train(run: Run) -> bool:
@@ -229,29 +270,45 @@ def train(run: Run) -> bool:
     run.trainer.train(resume_from_checkpoint=run.checkpoint)
     if run.trainer.preemption.stopped:
         step = run.trainer.state.global_step
-        print(f"Stopped after step {step} by a signal. With --resume_from_checkpoint auto, the same command goes on.")
+        print(
+            f"Stopped after step {step} by a signal. With --resume_from_checkpoint auto, the same "
+            "command goes on."
+        )
     return not run.trainer.preemption.stopped
 
 
 def _control(folder: str, data: DataArguments) -> dict[str, Evaluation]:
-    """The scores of a vanilla run on the same data, by split. ValueError if the folder holds no such run."""
+    """The scores of a vanilla run on the same data, by split.
+
+    ValueError if the folder holds no such run.
+    """
     path = Path(folder) / "results.json"
     if not path.is_file():
-        raise ValueError(f"--control {folder}: no results.json there. Give the output folder of a finished run.")
+        raise ValueError(
+            f"--control {folder}: no results.json there. Give the output folder of a finished run."
+        )
     facts = json.loads(path.read_text())
-    dataset, own = (told.get("dataset_name") or told["dataset"] for told in (facts["data"], vars(data)))
+    dataset, own = (
+        told.get("dataset_name") or told["dataset"] for told in (facts["data"], vars(data))
+    )
     if facts["method"]["method"] != "vanilla" or dataset != own:
         raise ValueError(
-            f"--control {folder}: a run of --method {facts['method']['method']} on {dataset}, but the control of this "
-            f"one is --method vanilla on {own}."
+            f"--control {folder}: a run of --method {facts['method']['method']} on {dataset}, but "
+            f"the control of this one is --method vanilla on {own}."
         )
     return evaluations_from_json(facts["scores"])
 
 
 def _teacher(folder: Path, class_names: tuple[str, ...]) -> Student:
-    """A trained student to learn from. OSError if the folder holds none, ValueError if it knows other classes."""
+    """A trained student to learn from.
+
+    OSError if the folder holds none, ValueError if it knows other classes.
+    """
     teacher = as_student(*load_for_inference(str(folder)))
     known = tuple(teacher.class_names)
     if known != tuple(class_names):
-        raise ValueError(f"--teachers: {folder} knows the classes {', '.join(known)}, not {', '.join(class_names)}.")
+        raise ValueError(
+            f"--teachers: {folder} knows the classes {', '.join(known)}, not "
+            f"{', '.join(class_names)}."
+        )
     return teacher

@@ -24,7 +24,8 @@ logger = logging.get_logger(__name__)
 class NothingToScore(BadSample):
     """No image has a label, as where a benchmark withholds them."""
 
-    counts: dict[str, ImageCounts]  # by predictor, of each image that this process has seen all the same
+    # by predictor, of each image that this process has seen all the same
+    counts: dict[str, ImageCounts]
 
 
 @torch.no_grad()
@@ -39,17 +40,23 @@ def evaluate_predictors(
     after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
     mean_name: str | None = None,
 ) -> tuple[Evaluation, dict[str, ImageCounts]]:
-    """The scores of all processes' images, and the counts by predictor of each image that this process has scored.
+    """The scores of all processes' images, and the counts by predictor of each image that this
+    process has scored.
 
     NothingToScore if no pixel has a label.
 
-    Every process counts its own share of the batches; the counts, K x K per model, are summed once at the end.
+    Every process counts its own share of the batches; the counts, K x K per model, are summed once
+    at the end.
 
     Args:
-        predictors: by name, pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, any, any), in evaluation mode.
-        batches: "pixel_values" (B, 3, H, W) and "labels", a list of ids (h, w) at each image's own size.
-        after_image: is given each image's predicted ids and labels, both (h, w), by predictor, image by image.
-        mean_name: what the mean of all predictors' probabilities is called, if it is to be scored as well.
+        predictors: by name, pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, any, any), in
+            evaluation mode.
+        batches: "pixel_values" (B, 3, H, W) and "labels", a list of ids (h, w) at each image's own
+            size.
+        after_image: is given each image's predicted ids and labels, both (h, w), by predictor,
+            image by image.
+        mean_name: what the mean of all predictors' probabilities is called, if it is to be scored
+            as well.
     """
     ids_counted = max(len(class_names), ignore_index + 1)
     names = [*predictors, *([mean_name] if mean_name else [])]
@@ -68,7 +75,8 @@ def evaluate_predictors(
         after_image(name, ids[0], labels)
 
     for batch in batches:
-        probabilities: list[list[Tensor]] = [[] for _ in batch["labels"]]  # by image, of every predictor
+        # by image, of every predictor
+        probabilities: list[list[Tensor]] = [[] for _ in batch["labels"]]
         for name, predict in predictors.items():
             with accelerator.autocast():
                 logits = protocol.logits(predict, batch["pixel_values"])
@@ -122,9 +130,15 @@ def evaluate_pair(
 
 
 def _scores(
-    metric: MeanIoU, loss: float, class_names: Sequence[str], ignore_index: int, accelerator: Accelerator
+    metric: MeanIoU,
+    loss: float,
+    class_names: Sequence[str],
+    ignore_index: int,
+    accelerator: Accelerator,
 ) -> Scores:
-    """The scores of a model over what all processes have counted, in which each of them resets its count."""
+    """The scores of a model over what all processes have counted, in which each of them resets its
+    count.
+    """
     ids = max(len(class_names), ignore_index + 1)
     counts = torch.zeros(ids, ids, dtype=torch.int64, device=accelerator.device)
     own = metric.counts
@@ -136,8 +150,8 @@ def _scores(
         raise NothingToScore("None of the images has a labelled pixel: there is nothing to score.")
     if len(labelled) == 1 < len(class_names):
         logger.warning(
-            f"All labelled pixels are of {labelled[0]}: the scores tell nothing of the others. If 255 in the masks "
-            "stands for one, say which, such as --label_map 255:1."
+            f"All labelled pixels are of {labelled[0]}: the scores tell nothing of the others. If "
+            "255 in the masks stands for one, say which, such as --label_map 255:1."
         )
     found = metric.compute(num_labels=len(class_names), ignore_index=ignore_index)
     ious = zip(class_names, found["per_category_iou"], strict=True)
@@ -151,7 +165,9 @@ def _scores(
 
 
 def _share_batchnorm_statistics(module: nn.Module, accelerator: Accelerator) -> None:
-    """Evaluates the statistics that process 0 saves: without SyncBatchNorm every process has gathered its own."""
+    """Evaluates the statistics that process 0 saves: without SyncBatchNorm every process has
+    gathered its own.
+    """
     if accelerator.num_processes > 1:
         for buffer in module.buffers():
             buffer.copy_(broadcast(buffer.clone()))

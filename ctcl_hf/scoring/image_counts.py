@@ -1,4 +1,6 @@
-"""Confusion counts of single images: what a score is the sum of, kept so that images can be resampled later."""
+"""Confusion counts of single images: what a score is the sum of, kept so that images can be
+resampled later.
+"""
 
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,29 +21,37 @@ COUNTS_FILE = "counts.npz"  # in the output folder of a finished run
 
 
 class ImageCounts:
-    """K x K pixel counts of each image by one model: rows what the label says, columns what was predicted.
+    """K x K pixel counts of each image by one model: rows what the label says, columns what was
+    predicted.
 
     An image shows few of many classes, so only the pairs that occur are kept in memory.
     """
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
-        self._images: list[tuple[np.ndarray, np.ndarray]] = []  # occurring pairs, row * K + column, and their pixels
+        # occurring pairs, row * K + column, and their pixels
+        self._images: list[tuple[np.ndarray, np.ndarray]] = []
 
     def __len__(self) -> int:
         return len(self._images)
 
     def add(self, counts: Tensor) -> None:
-        """Adds the next image: counts (ids, ids) of all ids, of which those of labelled pixels, 0..K-1, are kept."""
+        """Adds the next image: counts (ids, ids) of all ids, of which those of labelled pixels,
+        0..K-1, are kept.
+        """
         flat = counts[: self.num_classes, : self.num_classes].cpu().numpy().ravel()
         pairs = np.flatnonzero(flat)
         self._images.append((pairs.astype(np.uint32), flat[pairs].astype(np.uint32)))
 
     def gather(self) -> "ImageCounts":
-        """The images of all processes, of which process p of P has counted p, p + P, ..., in their order."""
+        """The images of all processes, of which process p of P has counted p, p + P, ..., in their
+        order.
+        """
         shares = gather_object([self._images])
         merged = ImageCounts(self.num_classes)
-        merged._images = [image for turn in zip_longest(*shares) for image in turn if image is not None]
+        merged._images = [
+            image for turn in zip_longest(*shares) for image in turn if image is not None
+        ]
         return merged
 
     def dense(self) -> np.ndarray:
@@ -56,11 +66,15 @@ class ImageCounts:
         return sum(int(pixels.sum()) for _, pixels in self._images)
 
     def worst(self, count: int) -> list[tuple[int, float]]:
-        """Number and mIoU of the images that are scored worst, the worst first; those without a label are left out."""
+        """Number and mIoU of the images that are scored worst, the worst first; those without a
+        label are left out.
+        """
         scored = []
         for number, table in enumerate(self.dense()):
             if table.any():
-                scores = scores_from_counts(torch.from_numpy(table.astype(np.int64)), self.num_classes, None)
+                scores = scores_from_counts(
+                    torch.from_numpy(table.astype(np.int64)), self.num_classes, None
+                )
                 scored.append((float(scores["mean_iou"]), number))
         return [(number, mean_iou) for mean_iou, number in sorted(scored)[:count]]
 
@@ -77,7 +91,9 @@ class SplitCounts:
     students: Mapping[str, np.ndarray]
 
 
-def save_counts(folder: Path, class_names: Sequence[str], splits: Mapping[str, SplitCounts]) -> Path:
+def save_counts(
+    folder: Path, class_names: Sequence[str], splits: Mapping[str, SplitCounts]
+) -> Path:
     """Writes a run's counts, whole or not at all; returns the file.
 
     Its arrays: "class_names", "SPLIT/images", and "SPLIT/STUDENT" for each student.
@@ -107,13 +123,18 @@ def load_counts(folder: Path) -> tuple[tuple[str, ...], dict[str, SplitCounts]]:
         for key in (key for key in found if key.endswith("/images")):
             split = key.removesuffix("/images")
             images = tuple(found[key].tolist())
-            own = {k.removeprefix(f"{split}/"): v for k, v in found.items() if k.startswith(f"{split}/") and k != key}
+            own = {
+                k.removeprefix(f"{split}/"): v
+                for k, v in found.items()
+                if k.startswith(f"{split}/") and k != key
+            }
             shape = (len(images), len(class_names), len(class_names))
             if not own or any(table.shape != shape for table in own.values()):
                 raise ValueError(f"the counts of {split} are not of shape {shape}")
             splits[split] = SplitCounts(images, own)
     except (zipfile.BadZipFile, KeyError, EOFError, ValueError) as error:
         raise ValueError(
-            f"{path} is damaged, or no file of counts ({error}). Delete it: the report of a grid makes it again."
+            f"{path} is damaged, or no file of counts ({error}). Delete it: the report of a grid "
+            "makes it again."
         ) from error
     return class_names, splits

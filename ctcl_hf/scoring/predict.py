@@ -18,19 +18,25 @@ from ..data.images import as_rgb
 from ..hub_access import from_cache_unless_hub_answers
 from ..losses import upsample
 
-# Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of the whole image.
+# Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of
+# the whole image.
 WHOLE_IMAGE = {"do_center_crop": False, "do_pad": False}
-UPSAMPLED_ELEMENTS = 2**26  # logits in memory at once where a class map is decided: 256 MB in float32
+# logits in memory at once where a class map is decided: 256 MB in float32
+UPSAMPLED_ELEMENTS = 2**26
 STRIP_ELEMENTS = 2**20  # of those, in a strip of rows: what fits into a cache
 
 
 def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
-    """A model in evaluation mode and its image processor, from a student's folder or the Hub. OSError if neither.
+    """A model in evaluation mode and its image processor, from a student's folder or the Hub.
+    OSError if neither.
 
     The model is `load_whole_model`'s. Code that lies beside the weights is not run.
     """
     if students := sorted(path.parent.name for path in Path(name).glob("*/config.json")):
-        raise OSError(f"{name} is the folder of a run. Did you mean {' or '.join(f'{name}/{s}' for s in students)}?")
+        raise OSError(
+            f"{name} is the folder of a run. Did you mean "
+            f"{' or '.join(f'{name}/{s}' for s in students)}?"
+        )
     model = load_whole_model(name).eval()
     try:
         with _asked(name):
@@ -45,10 +51,12 @@ def _asked(name: str) -> AbstractContextManager[None]:
 
 
 def load_whole_model(name: str) -> PreTrainedModel:
-    """A segmentation model of which every weight was read, is a number, and has a place; in float32 at least.
+    """A segmentation model of which every weight was read, is a number, and has a place; in float32
+    at least.
 
-    transformers would draw what is missing and drop what is left over, with a warning, and compute in half precision
-    where weights were saved so. Weights are read as safetensors or as tensors alone; code beside them is not run.
+    transformers would draw what is missing and drop what is left over, with a warning, and compute
+    in half precision where weights were saved so. Weights are read as safetensors or as tensors
+    alone; code beside them is not run.
 
     Args:
         name: a folder, or a Hub id.
@@ -59,39 +67,56 @@ def load_whole_model(name: str) -> PreTrainedModel:
     try:
         with _asked(name):
             model, told = AutoModelForSemanticSegmentation.from_pretrained(
-                name, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
+                name,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
             )
     except UnpicklingError as error:  # torch reads tensors from a pickle, and nothing else
-        raise OSError(f"The weights of {name} are a pickle that holds more than tensors. It was not run.") from error
+        raise OSError(
+            f"The weights of {name} are a pickle that holds more than tensors. It was not run."
+        ) from error
     except (RuntimeError, EOFError, SafetensorError) as error:
-        raise OSError(f"The weights of {name} cannot be read: {error}. Is the file whole?") from error
+        raise OSError(
+            f"The weights of {name} cannot be read: {error}. Is the file whole?"
+        ) from error
     except (ValueError, OSError, StrictDataclassError) as error:
-        raise OSError(f"{name} is neither a student's folder nor a model on the Hub: {error}") from error
+        raise OSError(
+            f"{name} is neither a student's folder nor a model on the Hub: {error}"
+        ) from error
     weights = model.state_dict()
     problems = {
         "lacks": [key for key in sorted(told["missing_keys"]) if _matters(model, key)],
         "also holds, without a place for them,": sorted(told["unexpected_keys"]),
         "holds other sizes of": sorted(key for key, *_ in told["mismatched_keys"]),
         "holds numbers that are not finite in": [
-            key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()
+            key
+            for key, value in weights.items()
+            if value.is_floating_point() and not value.isfinite().all()
         ],
     }
     found = [f"{what} {_some(keys)}" for what, keys in problems.items() if keys]
     if found:
         raise OSError(
-            f"The weights of {name} are not those of a whole {type(model).__name__}: its file {'; it '.join(found)}. "
-            "Give a model that was saved whole, with save_pretrained, by the code of its own architecture."
+            f"The weights of {name} are not those of a whole {type(model).__name__}: its file "
+            f"{'; it '.join(found)}. Give a model that was saved whole, with save_pretrained, by "
+            "the code of its own architecture."
         )
     return model.to(torch.promote_types(model.dtype, torch.float32))
 
 
 def _matters(model: PreTrainedModel, key: str) -> bool:
-    """Whether a logit depends on a weight: some of transformers' models (DPT) have some that none does."""
+    """Whether a logit depends on a weight: some of transformers' models (DPT) have some that none
+    does.
+    """
     parameter = dict(model.named_parameters()).get(key)
     if parameter is None:
         return True
-    side = getattr(model.config, "image_size", None) or 64  # a transformer that knows one size names it
-    pixels = torch.zeros(1, 3, *((side, side) if isinstance(side, int) else side), dtype=model.dtype)
+    # a transformer that knows one size names it
+    side = getattr(model.config, "image_size", None) or 64
+    pixels = torch.zeros(
+        1, 3, *((side, side) if isinstance(side, int) else side), dtype=model.dtype
+    )
     with torch.enable_grad():
         logits = model.eval()(pixel_values=pixels).logits
         (gradient,) = torch.autograd.grad(logits.sum(), parameter, allow_unused=True)
@@ -103,58 +128,80 @@ def _some(names: Sequence[str]) -> str:
 
 
 def input_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
-    """(height, width) in pixels that a processor resizes every image to; None if that depends on the image."""
+    """(height, width) in pixels that a processor resizes every image to; None if that depends on
+    the image.
+    """
     size = image_processor.to_dict()["size"]
     return (size["height"], size["width"]) if "height" in size else None
 
 
-def class_map(logits: Tensor, size: tuple[int, int] | torch.Size, elements: int = UPSAMPLED_ELEMENTS) -> Tensor:
+def class_map(
+    logits: Tensor, size: tuple[int, int] | torch.Size, elements: int = UPSAMPLED_ELEMENTS
+) -> Tensor:
     """The likeliest class of every pixel: logits (B, K, h, w) -> ids (B, H, W), decided at `size`.
 
-    Where the upsampled logits would be more than `elements` numbers, they are made and decided upon some rows at a
-    time: 150 classes at 12 megapixels would be 7 GB. That rounds otherwise, so that two classes that are equal to
-    rounding may change places.
+    Where the upsampled logits would be more than `elements` numbers, they are made and decided upon
+    some rows at a
+    time: 150 classes at 12 megapixels would be 7 GB. That rounds otherwise, so that two classes
+    that are equal to rounding may change places.
     """
     height, width = size
     images, classes = logits.shape[:2]
     if logits.shape[-2:] == torch.Size(size) or images * classes * height * width <= elements:
-        return upsample(logits, size).max(1).indices  # argmax gives the same, ten times slower on CPUs
+        # argmax gives the same, ten times slower on CPUs
+        return upsample(logits, size).max(1).indices
     logits = logits.float()
     above, below, share = _sources(logits.shape[-2], height, logits.device)
     ids = torch.empty(images, height, width, dtype=torch.int64, device=logits.device)
     rows = max(STRIP_ELEMENTS // (images * classes * width), 1)
     for first in range(0, height, rows):
         strip = slice(first, first + rows)
-        between = torch.lerp(logits[:, :, above[strip]], logits[:, :, below[strip]], share[strip, None])
+        between = torch.lerp(
+            logits[:, :, above[strip]], logits[:, :, below[strip]], share[strip, None]
+        )
         ids[:, strip] = upsample(between, (between.shape[-2], width)).max(1).indices
     return ids
 
 
 def _sources(side: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each of the `target` rows that `side` rows are upsampled to: the row above, the row below, and its share."""
-    places = ((torch.arange(target, device=device) + 0.5) * (side / target) - 0.5).clamp(0, side - 1)
+    """Of each of the `target` rows that `side` rows are upsampled to: the row above, the row below,
+    and its share.
+    """
+    places = ((torch.arange(target, device=device) + 0.5) * (side / target) - 0.5).clamp(
+        0, side - 1
+    )
     above = places.floor().long()
     return above, (above + 1).clamp_max(side - 1), places - above
 
 
 def sliding_window_logits(
-    predict: Callable[[Tensor], Tensor], pixel_values: Tensor, window: tuple[int, int], stride: tuple[int, int]
+    predict: Callable[[Tensor], Tensor],
+    pixel_values: Tensor,
+    window: tuple[int, int],
+    stride: tuple[int, int],
 ) -> Tensor:
-    """Mean over overlapping windows of the logits at every pixel: (B, 3, H, W) -> (B, K, H, W), float32.
+    """Mean over overlapping windows of the logits at every pixel: (B, 3, H, W) -> (B, K, H, W),
+    float32.
 
-    In memory at once are one window and the sum. The last window of a row or column is moved back to end with the
-    image; an image smaller than the window is one window.
+    In memory at once are one window and the sum. The last window of a row or column is moved back
+    to end with the image; an image smaller than the window is one window.
 
     Args:
-        predict: normalised pixels (B, 3, h, w) -> logits (B, K, any, any), which are upsampled to the window.
+        predict: normalised pixels (B, 3, h, w) -> logits (B, K, any, any), which are upsampled to
+            the window.
         pixel_values: normalised as `predict` wants them.
-        window, stride: (height, width) in pixels; strides of at most the window, so that no pixel is left out.
+        window, stride: (height, width) in pixels; strides of at most the window, so that no pixel
+            is left out.
     """
     if any(step < 1 or step > side for step, side in zip(stride, window, strict=True)):
-        raise ValueError(f"stride {tuple(stride)}: each side must be in 1..{tuple(window)}, the window's.")
+        raise ValueError(
+            f"stride {tuple(stride)}: each side must be in 1..{tuple(window)}, the window's."
+        )
     visits = torch.zeros(pixel_values.shape[-2:], device=pixel_values.device)
     sums = visits.new_zeros(())  # until the first window tells the number of classes
-    rows, columns = (_starts(*sides) for sides in zip(pixel_values.shape[-2:], window, stride, strict=True))
+    rows, columns = (
+        _starts(*sides) for sides in zip(pixel_values.shape[-2:], window, stride, strict=True)
+    )
     for top in rows:
         for left in columns:
             place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
@@ -169,24 +216,35 @@ def sliding_window_logits(
 
 @torch.no_grad()
 def segment(
-    model: PreTrainedModel, image_processor: BaseImageProcessor, images: Image.Image | Sequence[Image.Image]
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    images: Image.Image | Sequence[Image.Image],
 ) -> np.ndarray | list[np.ndarray]:
-    """Class ids (H, W) of an image, or of each of several, at the image's own size, as `pipeline` does.
+    """Class ids (H, W) of an image, or of each of several, at the image's own size, as `pipeline`
+    does.
 
-    The processor resizes the images, whole, each one's logits are upsampled to it, and each pixel takes the largest.
-    What it resizes to one size goes through the model in one forward. ValueError for an image that is not of 8 bits or
-    not opaque.
+    The processor resizes the images, whole, each one's logits are upsampled to it, and each pixel
+    takes the largest. What it resizes to one size goes through the model in one forward. ValueError
+    for an image that is not of 8 bits or not opaque.
     """
     if isinstance(images, Image.Image):
         return segment(model, image_processor, [images])[0]
-    # Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it: logits are to be of the whole image.
+    # Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it: logits are to be
+    # of the whole image.
     inputs = [
-        image_processor(images=as_rgb(image), return_tensors="pt", do_center_crop=False, do_pad=False).pixel_values
+        image_processor(
+            images=as_rgb(image), return_tensors="pt", do_center_crop=False, do_pad=False
+        ).pixel_values
         for image in images
     ]
     batches = [torch.cat(inputs)] if len({pixels.shape for pixels in inputs}) == 1 else inputs
-    logits = [own for batch in batches for own in model.eval()(pixel_values=batch.to(model.device)).logits]
-    maps = [class_map(own[None], (image.height, image.width))[0] for own, image in zip(logits, images, strict=True)]
+    logits = [
+        own for batch in batches for own in model.eval()(pixel_values=batch.to(model.device)).logits
+    ]
+    maps = [
+        class_map(own[None], (image.height, image.width))[0]
+        for own, image in zip(logits, images, strict=True)
+    ]
     return [ids.to(torch.uint8).cpu().numpy() for ids in maps]
 
 

@@ -30,7 +30,9 @@ PAIR = "pair"  # the mean of two students' probabilities, in the keys of scores
 
 
 class Scored(NamedTuple):
-    """What one predictor has reached on a split: scores, None where no image has a label; and counts of all images."""
+    """What one predictor has reached on a split: scores, None where no image has a label; and
+    counts of all images.
+    """
 
     scores: Scores | None
     images: ImageCounts
@@ -40,7 +42,8 @@ def saved_students(name: str) -> dict[str, Student]:
     """A saved model by its own name, or both students of a run by theirs, in evaluation mode.
 
     Args:
-        name: a student's folder, a Hub id of a semantic-segmentation model, or the folder of a run (or checkpoint).
+        name: a student's folder, a Hub id of a semantic-segmentation model, or the folder of a run
+            (or checkpoint).
 
     Raises:
         OSError: no such model. ValueError: the folder holds other than two students.
@@ -48,8 +51,8 @@ def saved_students(name: str) -> dict[str, Student]:
     students = sorted(path.parent for path in Path(name).glob("*/config.json"))
     if students and len(students) != 2:
         raise ValueError(
-            f"{name} holds {len(students)} models ({', '.join(path.name for path in students)}), and a run has two "
-            "students. Give the folder of one."
+            f"{name} holds {len(students)} models ({', '.join(path.name for path in students)}), "
+            "and a run has two students. Give the folder of one."
         )
     # The name of "." is empty.
     sources = {path.name: str(path) for path in students} or {Path(name).resolve().name: name}
@@ -57,7 +60,8 @@ def saved_students(name: str) -> dict[str, Student]:
 
 
 class Scorer:
-    """Saved students, ready to be scored on a data set's classes; of two, their mean probabilities as well, as PAIR.
+    """Saved students, ready to be scored on a data set's classes; of two, their mean probabilities
+    as well, as PAIR.
 
     Args:
         students: by name, see `saved_students`.
@@ -68,13 +72,21 @@ class Scorer:
         ValueError: a student has other classes.
     """
 
-    def __init__(self, students: Mapping[str, Student], data: SegmentationData, accelerator: Accelerator):
-        self.students = {name: student.to(accelerator.device).eval() for name, student in students.items()}
+    def __init__(
+        self, students: Mapping[str, Student], data: SegmentationData, accelerator: Accelerator
+    ):
+        self.students = {
+            name: student.to(accelerator.device).eval() for name, student in students.items()
+        }
         self.data = data
         self.accelerator = accelerator
-        orders = {name: class_order(student.class_names, data.class_names) for name, student in students.items()}
+        orders = {
+            name: class_order(student.class_names, data.class_names)
+            for name, student in students.items()
+        }
         self.predictors = {
-            name: partial(_logits_in_order, student, orders[name][0]) for name, student in self.students.items()
+            name: partial(_logits_in_order, student, orders[name][0])
+            for name, student in self.students.items()
         }
         notes = {name: note for name, (_, note) in orders.items()}
         differ = len(set(notes.values())) > 1
@@ -88,25 +100,36 @@ class Scorer:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """(height, width) that the students' own processors resize images to, if they say so, and the same."""
+        """(height, width) that the students' own processors resize images to, if they say so, and
+        the same.
+        """
         sizes = {input_size(student.image_processor) for student in self.students.values()}
         return sizes.pop() if len(sizes) == 1 else None
 
     def score(
-        self, split: str, protocol: Protocol, batch_size: int = 4, workers: int = 0, predictions: Path | None = None
+        self,
+        split: str,
+        protocol: Protocol,
+        batch_size: int = 4,
+        workers: int = 0,
+        predictions: Path | None = None,
     ) -> dict[str, Scored]:
         """What each student, and the mean of two, has reached.
 
         Args:
-            predictions: folder for a PNG of every image's prediction, in the benchmark's own ids; of several predictors
-                with a folder for each. ValueError if two images have one name.
+            predictions: folder for a PNG of every image's prediction, in the benchmark's own ids;
+                of several predictors with a folder for each. ValueError if two images have one
+                name.
         """
         samples = self.data.samples(split, protocol.transform)
         accelerator = self.accelerator
         own = range(accelerator.process_index, len(samples), accelerator.num_processes)
-        loader = DataLoader(Subset(samples, own), batch_size, collate_fn=collate_for_evaluation, num_workers=workers)
+        loader = DataLoader(
+            Subset(samples, own), batch_size, collate_fn=collate_for_evaluation, num_workers=workers
+        )
         written: set[Path] = set()
-        numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: iter(own))  # of images, by predictor
+        # of images, by predictor
+        numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: iter(own))
 
         def after_image(name: str, ids: Tensor, labels: Tensor) -> None:
             number = next(numbers[name])
@@ -114,7 +137,10 @@ class Scorer:
                 folder = predictions if self.mean_name is None else predictions / name
                 path = folder / f"{samples.name(number)}.png"
                 if path in written:
-                    raise ValueError(f"Two images are named {path.stem}: one prediction would overwrite the other.")
+                    raise ValueError(
+                        f"Two images are named {path.stem}: one prediction would overwrite the "
+                        "other."
+                    )
                 written.add(path)
                 write_prediction(ids.cpu().numpy().astype(np.uint8), self.data, path)
 
@@ -131,13 +157,21 @@ class Scorer:
                 after_image=after_image,
                 mean_name=self.mean_name,
             )
-        except NothingToScore as nothing:  # a benchmark's images without labels, whose predictions are wanted
+        except NothingToScore as nothing:
+            # a benchmark's images without labels, whose predictions are wanted
             return {name: Scored(None, images.gather()) for name, images in nothing.counts.items()}
-        return {name: Scored(evaluation.students[name], images.gather()) for name, images in counts.items()}
+        return {
+            name: Scored(evaluation.students[name], images.gather())
+            for name, images in counts.items()
+        }
 
     @torch.no_grad()
-    def worst_figure(self, name: str, split: str, protocol: Protocol, worst: Sequence[tuple[int, float]]) -> Figure:
-        """The images on which a predictor scores worst: truth, prediction and mistakes, at the labels' size."""
+    def worst_figure(
+        self, name: str, split: str, protocol: Protocol, worst: Sequence[tuple[int, float]]
+    ) -> Figure:
+        """The images on which a predictor scores worst: truth, prediction and mistakes, at the
+        labels' size.
+        """
         samples = self.data.samples(split, protocol.transform)
         own = self.predictors.values() if name == self.mean_name else [self.predictors[name]]
         images, truths, predicted, titles = [], [], [], []
@@ -156,11 +190,15 @@ class Scorer:
             shown = Image.fromarray(sample["pixel_values"].permute(1, 2, 0).numpy())
             images.append(np.asarray(shown.resize((labels.shape[1], labels.shape[0]))))
             titles.append(f"{samples.name(number)}: mIoU {100 * mean_iou:.1f} %")
-        return mistakes_figure(images, truths, predicted, titles, self.data.class_names, self.data.palette)
+        return mistakes_figure(
+            images, truths, predicted, titles, self.data.class_names, self.data.palette
+        )
 
 
 def _logits_in_order(student: Student, order: Sequence[int], pixel_values: Tensor) -> Tensor:
-    """Pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, h, w), classes as the data numbers them."""
+    """Pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, h, w), classes as the data numbers
+    them.
+    """
     logits = student.logits(pixel_values)
     return logits if list(order) == list(range(len(order))) else logits[:, list(order)]
 
@@ -168,13 +206,14 @@ def _logits_in_order(student: Student, order: Sequence[int], pixel_values: Tenso
 def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple[list[int], str]:
     """Where the model has each class of the data, and in words how they were matched.
 
-    By name, whatever the case where names differ by more; by number if none or only some of as many names agree.
-    ValueError if there are more or fewer, or if one that both know has another number.
+    By name, whatever the case where names differ by more; by number if none or only some of as many
+    names agree. ValueError if there are more or fewer, or if one that both know has another number.
     """
     if len(model_names) != len(class_names):
         raise ValueError(
-            f"The model knows {len(model_names)} classes ({_some(model_names)}), the data has {len(class_names)} "
-            f"({_some(class_names)}). It must have been trained on these classes."
+            f"The model knows {len(model_names)} classes ({_some(model_names)}), the data has "
+            f"{len(class_names)} ({_some(class_names)}). It must have been trained on these "
+            "classes."
         )
     known = {name: i for i, name in enumerate(model_names)}
     if known.keys() == set(class_names):
@@ -190,19 +229,24 @@ def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple
         moved = [name for i, name in enumerate(class_names) if known.get(name, i) != i]
     if moved:
         raise ValueError(
-            f"The model knows {_some(moved)} by another number than the data, but lacks other names (it has "
-            f"{_some(model_names)}, the data {_some(class_names)}). Name those of the data as the model does."
+            f"The model knows {_some(moved)} by another number than the data, but lacks other "
+            f"names (it has {_some(model_names)}, the data {_some(class_names)}). Name those of "
+            "the data as the model does."
         )
     differ = [
         f"{i}: {theirs} for {ours}"
         for i, (theirs, ours) in enumerate(zip(model_names, class_names, strict=True))
         if theirs.casefold() != ours.casefold()
     ]
-    return list(range(len(class_names))), f"matched by number, since the model has other names ({_some(differ)})"
+    return list(
+        range(len(class_names))
+    ), f"matched by number, since the model has other names ({_some(differ)})"
 
 
 def write_prediction(ids: np.ndarray, data: SegmentationData, path: Path) -> None:
-    """Class ids (H, W) uint8 as a PNG: in the benchmark's own ids, or in ours with the data's palette."""
+    """Class ids (H, W) uint8 as a PNG: in the benchmark's own ids, or in ours with the data's
+    palette.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if data.prediction_ids is None:
         as_picture(ids, data.palette).save(path)

@@ -18,14 +18,20 @@ def _problem(family: Any) -> str | None:
         return "expected a subclass of ctcl_hf.Student"
     before = family.__mro__[: family.__mro__.index(Student)]
     if not any("new" in vars(kind) for kind in before):
-        return f"{family.__name__} must say how one is made: a class method new(class_names, image_size, from_scratch)"
+        return (
+            f"{family.__name__} must say how one is made: a class method new(class_names, "
+            "image_size, from_scratch)"
+        )
     return None
 
 
 # model_type of the configuration -> its family of students, as "module:class" of this folder
 STUDENTS: "Registry[type[Student]]" = Registry(
     __name__,
-    {"deeplabv3plus": "deeplabv3plus:DeepLabV3PlusStudent", "segformer": "segformer:SegformerStudent"},
+    {
+        "deeplabv3plus": "deeplabv3plus:DeepLabV3PlusStudent",
+        "segformer": "segformer:SegformerStudent",
+    },
     kind="family of students",
     problem=_problem,
 )
@@ -38,7 +44,8 @@ _HOME = {
     "StudentOutput": "student",
 }
 __all__ = ["STUDENTS", "as_student", *_HOME]
-if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+# what type checkers and editors read instead of the table; "as" makes a name public
+if TYPE_CHECKING:
     from .deeplabv3plus import DeepLabV3PlusStudent as DeepLabV3PlusStudent
     from .logits import LogitStudent as LogitStudent
     from .segformer import SegformerStudent as SegformerStudent
@@ -49,7 +56,10 @@ else:
 
 
 def as_student(model: "PreTrainedModel", image_processor: "BaseImageProcessor") -> "Student":
-    """The model as a student: of its own family, or with its logits alone. ValueError if it segments nothing."""
+    """The model as a student: of its own family, or with its logits alone.
+
+    ValueError if it segments nothing.
+    """
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
 
     from .logits import LogitStudent
@@ -60,7 +70,7 @@ def as_student(model: "PreTrainedModel", image_processor: "BaseImageProcessor") 
     known = dict.fromkeys([*STUDENTS, *MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES])
     if kind not in known:
         raise ValueError(
-            f"A {kind or type(model).__name__} is no model for semantic segmentation: expected one of "
-            f"{', '.join(known)}."
+            f"A {kind or type(model).__name__} is no model for semantic segmentation: expected one "
+            f"of {', '.join(known)}."
         )
     return LogitStudent(model, image_processor)

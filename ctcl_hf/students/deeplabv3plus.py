@@ -11,8 +11,9 @@ from transformers.image_processing_utils import BaseImageProcessor
 from ..models.modeling_deeplabv3plus import DeepLabV3PlusForSemanticSegmentation, pad_to_multiple
 from .student import Student, StudentOutput, has_attention
 
-# The paper's "last layer" (supplement, Table 1) as an index into the encoder's taps at nominal strides 4, 8, 16, 32.
-# MobileNetV2's is its 96-channel stage, not the 320-channel one that feeds the head; elsewhere it is the deepest tap.
+# The paper's "last layer" (supplement, Table 1) as an index into the encoder's taps at nominal
+# strides 4, 8, 16, 32. MobileNetV2's is its 96-channel stage, not the 320-channel one that feeds
+# the head; elsewhere it is the deepest tap.
 LAST_TAP = {"mobilenetv2": 2}
 
 
@@ -22,7 +23,8 @@ def taps_of(encoder: nn.Module) -> FeatureInfo:
 
 
 def encoder_family(encoder: nn.Module) -> str:
-    """ "cnn" without attention; "vit" if every stage attends and none has BatchNorm, as convolutions have; or "hybrid".
+    """ "cnn" without attention; "vit" if every stage attends and none has BatchNorm, as
+    convolutions have; or "hybrid".
 
     encoder: as `create_encoder` builds it. A stage that is no module of its own tells nothing.
     """
@@ -31,17 +33,26 @@ def encoder_family(encoder: nn.Module) -> str:
     if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
         return "hybrid"
     modules = dict(encoder.named_modules())
-    names = {name for tap in taps_of(encoder).module_name() for name in (tap, tap.replace(".", "_"))}
-    return "vit" if all(has_attention(modules[name]) for name in names & modules.keys()) else "hybrid"
+    names = {
+        name for tap in taps_of(encoder).module_name() for name in (tap, tap.replace(".", "_"))
+    }
+    return (
+        "vit" if all(has_attention(modules[name]) for name in names & modules.keys()) else "hybrid"
+    )
 
 
 class DeepLabV3PlusStudent(Student):
-    """This package's DeepLabV3+; stages are its timm encoder's, at the taps that timm's `feature_info` names."""
+    """This package's DeepLabV3+; stages are its timm encoder's, at the taps that timm's
+    `feature_info` names.
+    """
 
     model: DeepLabV3PlusForSemanticSegmentation
 
-    def __init__(self, model: DeepLabV3PlusForSemanticSegmentation, image_processor: BaseImageProcessor):
-        # Convolutions run up to 1.6 times faster in this layout on CPUs, and on tensor cores; the values are the same.
+    def __init__(
+        self, model: DeepLabV3PlusForSemanticSegmentation, image_processor: BaseImageProcessor
+    ):
+        # Convolutions run up to 1.6 times faster in this layout on CPUs, and on tensor cores; the
+        # values are the same.
         super().__init__(nn.Module.to(model, memory_format=torch.channels_last), image_processor)
         self.last_tap = LAST_TAP.get(self.config.encoder.split("_")[0], -1)
         self.takes_any_size = self.family == "cnn"
@@ -60,7 +71,10 @@ class DeepLabV3PlusStudent(Student):
     @property
     def description(self) -> str:
         config = self.config
-        return f"DeepLabV3+ on {config.encoder}, stride {config.output_stride}, ASPP {config.aspp_channels}"
+        return (
+            f"DeepLabV3+ on {config.encoder}, stride {config.output_stride}, ASPP "
+            f"{config.aspp_channels}"
+        )
 
     @property
     def auxiliary_weight(self) -> float | None:

@@ -49,9 +49,10 @@ class LogitStudent(Student):
 
     def _unknown_stages(self) -> ValueError:
         return ValueError(
-            f"The stages of a {self.config.model_type} are not known, and HFD, region BSD and IFVD read features. "
-            "Methods that read logits alone work, such as dml, or ctcl with --no_hfd --no_region_bsd. To have "
-            "all of them, write its family, a subclass of ctcl_hf.Student, and name it FILE.py:NAME."
+            f"The stages of a {self.config.model_type} are not known, and HFD, region BSD and IFVD "
+            "read features. Methods that read logits alone work, such as dml, or ctcl with "
+            "--no_hfd --no_region_bsd. To have all of them, write its family, a subclass of "
+            "ctcl_hf.Student, and name it FILE.py:NAME."
         )
 
     def forward(self, pixel_values: Tensor) -> StudentOutput:

@@ -4,31 +4,40 @@ from collections.abc import Iterable, Sequence
 
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING as SEGMENTATION
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING as SEGMENTATION,
+)
 
 from ..registry import origin_of
 from . import STUDENTS, Student
 
 
-def own_student(reference: str, class_names: Sequence[str], image_size: tuple[int, int], from_scratch: bool) -> Student:
+def own_student(
+    reference: str, class_names: Sequence[str], image_size: tuple[int, int], from_scratch: bool
+) -> Student:
     """A student of the family that the command line has named, made by its `new`: see there.
 
-    Its architecture is known to transformers' Auto classes from then on, and its family where its folder is read again.
+    Its architecture is known to transformers' Auto classes from then on, and its family where its
+    folder is read again.
 
     Raises:
-        ValueError: nothing of that name, or a student that is not for these classes, or that nobody could load.
+        ValueError: nothing of that name, or a student that is not for these classes, or that nobody
+            could load.
     """
     if reference not in STUDENTS:
         raise ValueError(f"{reference}: {STUDENTS.refusal(reference)}.")
     family = STUDENTS[reference]
     student = family.new(class_names, image_size, from_scratch)
     if type(student) is not family:
-        raise ValueError(f"{reference}: its new must return a {family.__name__}, got a {type(student).__name__}.")
+        raise ValueError(
+            f"{reference}: its new must return a {family.__name__}, got a {type(student).__name__}."
+        )
     config = student.config
     if config.id2label != dict(enumerate(class_names)):
         raise ValueError(
             f"{reference}: its student knows the classes {_some(config.id2label.values())}, not "
-            f"{_some(class_names)}: give its configuration id2label and label2id of the class_names."
+            f"{_some(class_names)}: give its configuration id2label and label2id of the "
+            "class_names."
         )
     _make_known(reference, student.model)
     if config.model_type not in STUDENTS:
@@ -39,20 +48,25 @@ def own_student(reference: str, class_names: Sequence[str], image_size: tuple[in
 
 
 def _make_known(reference: str, model: PreTrainedModel) -> None:
-    """To the Auto classes, by which a student's folder is read. ValueError if they would read another, or none."""
+    """To the Auto classes, by which a student's folder is read.
+
+    ValueError if they would read another, or none.
+    """
     config, kind = type(model.config), model.config.model_type
-    if config in SEGMENTATION and SEGMENTATION[config] is type(model):  # of transformers, or made known before
+    # of transformers, or made known before
+    if config in SEGMENTATION and SEGMENTATION[config] is type(model):
         return
     if kind in CONFIG_MAPPING:
         raise ValueError(
-            f"{reference}: a folder of model_type {kind!r} is read as that of transformers' {kind}, not as a "
-            f"{type(model).__name__}. Give your model a configuration class of its own, with another model_type."
+            f"{reference}: a folder of model_type {kind!r} is read as that of transformers' "
+            f"{kind}, not as a {type(model).__name__}. Give your model a configuration class of "
+            "its own, with another model_type."
         )
     if model._auto_class is None or config._auto_class is None:
         raise ValueError(
-            f"{reference}: {type(model).__name__} is no architecture of transformers, so that nobody could load what "
-            "is saved of it. Have its code saved beside the weights, by two lines below it: "
-            f"{config.__name__}.register_for_auto_class() and "
+            f"{reference}: {type(model).__name__} is no architecture of transformers, so that "
+            "nobody could load what is saved of it. Have its code saved beside the weights, by two "
+            f"lines below it: {config.__name__}.register_for_auto_class() and "
             f"{type(model).__name__}.register_for_auto_class('AutoModelForSemanticSegmentation')."
         )
     AutoConfig.register(kind, config)

@@ -8,7 +8,9 @@ from .student import Student, StudentOutput
 
 
 class SegformerStudent(Student):
-    """SegFormer as it stands in transformers, its decode head in a cheaper order; stages are its MiT encoder's."""
+    """SegFormer as it stands in transformers, its decode head in a cheaper order; stages are its
+    MiT encoder's.
+    """
 
     model: SegformerForSemanticSegmentation
 
@@ -31,7 +33,10 @@ class SegformerStudent(Student):
     @property
     def description(self) -> str:
         depths = "-".join(map(str, self.config.depths))
-        return f"SegFormer, MiT {depths} of width {self.config.hidden_sizes[0]}-{self.config.hidden_sizes[-1]}"
+        return (
+            f"SegFormer, MiT {depths} of width "
+            f"{self.config.hidden_sizes[0]}-{self.config.hidden_sizes[-1]}"
+        )
 
     @property
     def low_channels(self) -> int:
@@ -43,7 +48,9 @@ class SegformerStudent(Student):
 
     def features(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """The encoder's four features, (B, C_i, H/s, W/s) at strides 4, 8, 16, 32."""
-        return self.model.segformer(self.normalize(pixel_values), output_hidden_states=True).hidden_states
+        return self.model.segformer(
+            self.normalize(pixel_values), output_hidden_states=True
+        ).hidden_states
 
     def logits(self, pixel_values: Tensor) -> Tensor:
         return decode(self.model.decode_head, self.features(pixel_values))

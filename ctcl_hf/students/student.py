@@ -13,7 +13,8 @@ from ..losses import as_constant
 
 
 class StudentOutput(NamedTuple):
-    """One student's view of a batch. B images, K classes; s is the student's own stride at that tap.
+    """One student's view of a batch. B images, K classes; s is the student's own stride at that
+    tap.
 
     A student whose stages are not known has logits alone.
     """
@@ -23,7 +24,8 @@ class StudentOutput(NamedTuple):
     second: Tensor | None = None  # second-stage features F_2
     last: Tensor | None = None  # last-stage features F_l
     auxiliary_logits: Tensor | None = None  # (B, K, h, w) of a head that only training uses
-    second_stage: Callable[[Tensor], Tensor] | None = None  # F_1 -> F_2 with every weight and statistic constant
+    # F_1 -> F_2 with every weight and statistic constant
+    second_stage: Callable[[Tensor], Tensor] | None = None
 
 
 class Features(NamedTuple):
@@ -37,16 +39,23 @@ class Features(NamedTuple):
 
 def features_of(output: StudentOutput) -> Features:
     """What losses on features read. ValueError of a student whose stages are not known."""
-    if output.low is None or output.second is None or output.last is None or output.second_stage is None:
+    if (
+        output.low is None
+        or output.second is None
+        or output.last is None
+        or output.second_stage is None
+    ):
         raise ValueError("This student has logits alone, and no features.")
     return Features(output.low, output.second, output.last, output.second_stage)
 
 
 class Student(nn.Module):
-    """A `PreTrainedModel` for semantic segmentation with its image processor, seen through `StudentOutput`.
+    """A `PreTrainedModel` for semantic segmentation with its image processor, seen through
+    `StudentOutput`.
 
-    Images come in as RGB in 0..255, (B, 3, H, W) of any dtype: each student normalises with its own processor's mean
-    and standard deviation, so that two students of different habits read the same batch.
+    Images come in as RGB in 0..255, (B, 3, H, W) of any dtype: each student normalises with its own
+    processor's mean and standard deviation, so that two students of different habits read the same
+    batch.
     """
 
     model: PreTrainedModel
@@ -58,7 +67,8 @@ class Student(nn.Module):
         super().__init__()
         self.model = model
         self.image_processor = image_processor
-        self.origin: str | None = None  # what training started from: a Hub id, "random weights", "a local folder"
+        # what training started from: a Hub id, "random weights", "a local folder"
+        self.origin: str | None = None
         processing = image_processor.to_dict()
         self.reads_bgr = processing.get("do_flip_channel_order", False)
         mean, std = (0.0,) * 3, (1.0,) * 3
@@ -69,19 +79,26 @@ class Student(nn.Module):
             self.register_buffer(name, in_255, persistent=False)
 
     @classmethod
-    def new(cls, class_names: Sequence[str], image_size: tuple[int, int], from_scratch: bool) -> "Student":
+    def new(
+        cls, class_names: Sequence[str], image_size: tuple[int, int], from_scratch: bool
+    ) -> "Student":
         """A student for these classes: what `--cnn FILE.py:NAME` makes of a family of one's own.
 
         Args:
-            class_names: of classes 0..K-1, which are to be its configuration's `id2label` and `label2id`.
+            class_names: of classes 0..K-1, which are to be its configuration's `id2label` and
+                `label2id`.
             image_size: (height, width) in pixels that its image processor is to resize images to.
             from_scratch: whether it is to have random weights, and download nothing.
         """
-        raise NotImplementedError(f"{cls.__name__} is made of a saved model: see ctcl_hf.load_student.")
+        raise NotImplementedError(
+            f"{cls.__name__} is made of a saved model: see ctcl_hf.load_student."
+        )
 
     @property
     def family(self) -> str:
-        """ "cnn", "vit", or "hybrid" for convolutions with attention between them: decides the optimizer."""
+        """ "cnn", "vit", or "hybrid" for convolutions with attention between them: decides the
+        optimizer.
+        """
         raise NotImplementedError(f"{type(self).__name__} must name its family.")
 
     @property
@@ -99,7 +116,9 @@ class Student(nn.Module):
 
     @property
     def head(self) -> nn.Module | None:
-        """The layers that learn at a multiple of the rate of the pretrained rest, if this family has such a habit."""
+        """The layers that learn at a multiple of the rate of the pretrained rest, if this family
+        has such a habit.
+        """
         return None
 
     @property
@@ -109,20 +128,29 @@ class Student(nn.Module):
 
     @property
     def second_stage(self) -> nn.Module:
-        """The module from the first-stage features to the second-stage ones. ValueError if there is no such module."""
+        """The module from the first-stage features to the second-stage ones.
+
+        ValueError if there is no such module.
+        """
         raise NotImplementedError(f"{type(self).__name__} must name its second stage.")
 
     def borrowed_second_stage(self, features: Tensor) -> Tensor:
-        """The second stage as a constant function of features that are another student's: see `as_constant`."""
+        """The second stage as a constant function of features that are another student's: see
+        `as_constant`.
+        """
         return as_constant(self.second_stage)(features)
 
     @property
     def low_channels(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} must say how many channels its first stage has.")
+        raise NotImplementedError(
+            f"{type(self).__name__} must say how many channels its first stage has."
+        )
 
     @property
     def last_channels(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} must say how many channels its last stage has.")
+        raise NotImplementedError(
+            f"{type(self).__name__} must say how many channels its last stage has."
+        )
 
     @property
     def description(self) -> str:
@@ -131,7 +159,10 @@ class Student(nn.Module):
 
     @property
     def can_checkpoint(self) -> bool:
-        """Whether activations may be recomputed in backward. Not those of BatchNorm: it would count a batch twice."""
+        """Whether activations may be recomputed in backward.
+
+        Not those of BatchNorm: it would count a batch twice.
+        """
         return False
 
     def normalize(self, pixel_values: Tensor) -> Tensor:
@@ -141,7 +172,9 @@ class Student(nn.Module):
         return (pixel_values.to(self.mean.dtype) - self.mean) / self.std
 
     def forward(self, pixel_values: Tensor) -> StudentOutput:
-        raise NotImplementedError(f"{type(self).__name__} must turn its model's output into a StudentOutput.")
+        raise NotImplementedError(
+            f"{type(self).__name__} must turn its model's output into a StudentOutput."
+        )
 
     def logits(self, pixel_values: Tensor) -> Tensor:
         """Logits alone, for evaluation: (B, 3, H, W) RGB in 0..255 -> (B, K, h, w)."""
@@ -155,24 +188,30 @@ class Student(nn.Module):
         training = self.training
         try:
             self.eval()(torch.zeros(1, 3, *size, device=self.mean.device))
-        except (RuntimeError, ValueError, AssertionError) as error:  # of a model that knows one size, or some
+        except (RuntimeError, ValueError, AssertionError) as error:
+            # of a model that knows one size, or some
             raise ValueError(
-                f"{self.description} cannot read images of {size[0]}x{size[1]} pixels ({error}). Choose another "
-                "--crop_size and --image_size, or another student."
+                f"{self.description} cannot read images of {size[0]}x{size[1]} pixels ({error}). "
+                "Choose another --crop_size and --image_size, or another student."
             ) from error
         finally:
             self.train(training)
 
     def synchronize_batchnorm(self) -> None:
-        """BatchNorm over the batches of all processes from now on, which torch offers on accelerators alone.
+        """BatchNorm over the batches of all processes from now on, which torch offers on
+        accelerators alone.
 
-        timm's converter, not torch's: that one would lose the activations that timm keeps in its norm layers.
+        timm's converter, not torch's: that one would lose the activations that timm keeps in its
+        norm layers.
         """
-        if not any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules()):  # converted before
+        # converted before
+        if not any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules()):
             self.model = convert_sync_batchnorm(self.model)
 
     def save_pretrained(self, folder: str) -> None:
-        """A plain folder for `from_pretrained` and `pipeline`: config, safetensors, image processor."""
+        """A plain folder for `from_pretrained` and `pipeline`: config, safetensors, image
+        processor.
+        """
         self.model.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
 
@@ -185,7 +224,8 @@ def has_attention(module: nn.Module) -> bool:
 def _attends(part: nn.Module) -> bool:
     """By its class's name, by a number of heads, or by its one layer for queries, keys and values.
 
-    Gates of CNNs, which weigh channels (squeeze-and-excitation, SelectiveKernelAttn, SplitAttn), have none of these.
+    Gates of CNNs, which weigh channels (squeeze-and-excitation, SelectiveKernelAttn, SplitAttn),
+    have none of these.
     """
     heads = (getattr(part, "num_heads", None), getattr(part, "heads", None))
     return (

@@ -1,4 +1,6 @@
-"""Which weights of a run are its best, student by student, and when training for better ones is given up."""
+"""Which weights of a run are its best, student by student, and when training for better ones is
+given up.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -6,7 +8,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 STOPPED_EARLY = "stopped_early"  # in Trainer's log history, at the step that was the last by it
-SCORE = "mean_iou"  # what students are judged by, unless --metric_for_best_model says another of theirs
+# what students are judged by, unless --metric_for_best_model says another of theirs
+SCORE = "mean_iou"
 
 
 def student_metric(metric: str | None) -> str:
@@ -21,11 +24,12 @@ def best_steps(
     greater_is_better: bool = True,
     among: Collection[int] | None = None,
 ) -> dict[str, int]:
-    """By student, the step at which its own score was the best of all evaluations in a log history; of equal ones the
-    first.
+    """By student, the step at which its own score was the best of all evaluations in a log history;
+    of equal ones the first.
 
     Args:
-        metric: "mean_iou", "loss", ..., which each student has. Of another there is nothing by student.
+        metric: "mean_iou", "loss", ..., which each student has. Of another there is nothing by
+            student.
         among: steps that may be chosen. Default: all.
     """
     sign = 1 if greater_is_better else -1
@@ -46,7 +50,8 @@ def was_stopped_early(history: Iterable[Mapping[str, Any]], step: int) -> bool:
 
 
 class EarlyStopping(TrainerCallback):
-    """Ends a training once no student has scored better for some evaluations. A resumed run counts as one.
+    """Ends a training once no student has scored better for some evaluations. A resumed run counts
+    as one.
 
     Args:
         names: of the students.
@@ -54,14 +59,22 @@ class EarlyStopping(TrainerCallback):
         metric, greater_is_better: as of `best_steps`.
     """
 
-    def __init__(self, names: Sequence[str], patience: int, metric: str = SCORE, greater_is_better: bool = True):
+    def __init__(
+        self,
+        names: Sequence[str],
+        patience: int,
+        metric: str = SCORE,
+        greater_is_better: bool = True,
+    ):
         self.names, self.patience = names, patience
         self.metric, self.greater_is_better = metric, greater_is_better
 
     def on_evaluate(self, args, state, control, metrics: dict[str, float] | None = None, **kwargs):
         if f"eval_{self.names[0]}_{self.metric}" not in (metrics or {}):
             return
-        steps = [log["step"] for log in state.log_history if f"eval_{self.names[0]}_{self.metric}" in log]
+        steps = [
+            log["step"] for log in state.log_history if f"eval_{self.names[0]}_{self.metric}" in log
+        ]
         best = best_steps(state.log_history, self.names, self.metric, self.greater_is_better)
         if len([step for step in steps if step > max(best.values())]) < self.patience:
             return
@@ -70,6 +83,6 @@ class EarlyStopping(TrainerCallback):
         if state.is_world_process_zero:
             told = ", ".join(f"{name} at step {step}" for name, step in best.items())
             print(
-                f"Stopped after step {state.global_step}: for {self.patience} evaluations no student has reached a "
-                f"better {self.metric} (best: {told})."
+                f"Stopped after step {state.global_step}: for {self.patience} evaluations no "
+                f"student has reached a better {self.metric} (best: {told})."
             )

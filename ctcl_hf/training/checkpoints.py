@@ -1,4 +1,6 @@
-"""Checkpoints on disk: written whole or not at all, which one to resume from, and whether it fits a pair."""
+"""Checkpoints on disk: written whole or not at all, which one to resume from, and whether it fits a
+pair.
+"""
 
 import json
 import os
@@ -19,12 +21,15 @@ from .best import was_stopped_early
 logger = logging.get_logger(__name__)
 
 OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's `training_state`
-MANIFEST_FILE = "manifest.json"  # in a checkpoint: its files, their sizes, and hashes of TENSORS; written last
+# in a checkpoint: its files, their sizes, and hashes of TENSORS; written last
+MANIFEST_FILE = "manifest.json"
 TENSORS = {".safetensors", ".pt", ".pth"}  # names end so
-STATE_FILE = "trainer_state.json"  # Trainer's, in a checkpoint; in an output folder since its students are saved
+# Trainer's, in a checkpoint; in an output folder since its students are saved
+STATE_FILE = "trainer_state.json"
 STAGING = ".saving"  # in an output folder: what is being saved
 
-# What may differ between the configuration of a checkpoint and that of the student it is loaded into.
+# What may differ between the configuration of a checkpoint and that of the student it is loaded
+# into.
 NOT_ARCHITECTURE = {
     "architectures",
     "auto_map",
@@ -40,7 +45,9 @@ NOT_ARCHITECTURE = {
 
 
 def complete_checkpoint(staged: Path, final: Path) -> None:
-    """Makes a checkpoint of a folder that is fully written: with a manifest, synced, and all at once under its name."""
+    """Makes a checkpoint of a folder that is fully written: with a manifest, synced, and all at
+    once under its name.
+    """
     files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
     facts = {path.relative_to(staged).as_posix(): {"size": path.stat().st_size} for path in files}
     for name, fact in facts.items():
@@ -50,8 +57,8 @@ def complete_checkpoint(staged: Path, final: Path) -> None:
     write_whole(manifest, json.dumps(facts, indent=2) + "\n")
     for path in [*files, manifest, *{path.parent for path in files}, staged]:
         _sync(path)
-    # What it replaces is of the same step, and as good: it goes at once too, and until then under a name by which it is
-    # found, so that a kill leaves one of the two.
+    # What it replaces is of the same step, and as good: it goes at once too, and until then under a
+    # name by which it is found, so that a kill leaves one of the two.
     replaced = final.with_name(f"checkpoint-replaced-{step_of(final)}")
     if final.exists():
         shutil.rmtree(replaced, ignore_errors=True)
@@ -62,11 +69,15 @@ def complete_checkpoint(staged: Path, final: Path) -> None:
 
 
 def move_whole(staged: Path, final: Path, last: str) -> None:
-    """Moves the files of a folder that is fully written to their places in another, and the one named `last` after all.
+    """Moves the files of a folder that is fully written to their places in another, and the one
+    named `last` after all.
 
-    Until then there is none of that name: it says that all is there, and of one origin. What else lies there stays.
+    Until then there is none of that name: it says that all is there, and of one origin. What else
+    lies there stays.
     """
-    files = sorted((path for path in staged.rglob("*") if path.is_file()), key=lambda path: path.name == last)
+    files = sorted(
+        (path for path in staged.rglob("*") if path.is_file()), key=lambda path: path.name == last
+    )
     targets = {path: final / path.relative_to(staged) for path in files}
     for path, target in targets.items():
         _sync(path)
@@ -97,7 +108,9 @@ def _sync(path: Path) -> None:
 
 
 def delete_old_checkpoints(newest: Path, limit: int | None, best: Collection[Path]) -> None:
-    """Keeps the last `limit` complete checkpoints up to the newest, and the best ones; leaves alone what is none."""
+    """Keeps the last `limit` complete checkpoints up to the newest, and the best ones; leaves alone
+    what is none.
+    """
     if not limit or limit < 1:
         return
     before = (path for path in checkpoints_of(newest.parent) if step_of(path) <= step_of(newest))
@@ -114,7 +127,9 @@ def delete_old_checkpoints(newest: Path, limit: int | None, best: Collection[Pat
 def checkpoints_of(folder: Path) -> list[Path]:
     """Folders named as checkpoints, complete or not, by step."""
     numbered = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
-    return sorted(numbered, key=lambda path: (step_of(path), path.name == f"checkpoint-{step_of(path)}"))
+    return sorted(
+        numbered, key=lambda path: (step_of(path), path.name == f"checkpoint-{step_of(path)}")
+    )
 
 
 def step_of(checkpoint: Path) -> int:
@@ -123,7 +138,9 @@ def step_of(checkpoint: Path) -> int:
 
 
 def steps_behind(folder: Path) -> int:
-    """The optimizer steps behind what a checkpoint, or an output folder with saved students, holds."""
+    """The optimizer steps behind what a checkpoint, or an output folder with saved students,
+    holds.
+    """
     return json.loads((folder / STATE_FILE).read_text())["global_step"]
 
 
@@ -134,7 +151,8 @@ def has_stopped_early(folder: Path) -> bool:
 
 
 def trained_steps(folder: Path) -> int | None:
-    """The steps behind the students in an output folder, if they are those of a training's end; None if not.
+    """The steps behind the students in an output folder, if they are those of a training's end;
+    None if not.
 
     Early stopping ends a training, too.
     """
@@ -148,7 +166,9 @@ def trained_steps(folder: Path) -> int | None:
 
 
 def problem_of(checkpoint: Path, contents: bool = False) -> str | None:
-    """Why a folder is no complete checkpoint, or None; with `contents`, weights and the like are read and compared."""
+    """Why a folder is no complete checkpoint, or None; with `contents`, weights and the like are
+    read and compared.
+    """
     if not checkpoint.is_dir():
         return "no such folder"
     try:
@@ -173,24 +193,37 @@ def _manifest(checkpoint: Path) -> dict[str, dict[str, Any]]:
 
 
 def _changed(checkpoint: Path, manifest: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Which file does not hold what was saved, or None. Files that are not there are not looked at."""
+    """Which file does not hold what was saved, or None.
+
+    Files that are not there are not looked at.
+    """
     for file, fact in manifest.items():
-        if "sha256" in fact and (checkpoint / file).is_file() and _hash(checkpoint / file) != fact["sha256"]:
+        if (
+            "sha256" in fact
+            and (checkpoint / file).is_file()
+            and _hash(checkpoint / file) != fact["sha256"]
+        ):
             return f"{file} is damaged: its bytes are not those that were saved"
     return None
 
 
 def check_contents(checkpoint: Path) -> None:
-    """ValueError if weights, or states of optimizers, are not those that were saved, as far as a manifest says."""
-    if (checkpoint / MANIFEST_FILE).is_file() and (changed := _changed(checkpoint, _manifest(checkpoint))):
+    """ValueError if weights, or states of optimizers, are not those that were saved, as far as a
+    manifest says.
+    """
+    if (checkpoint / MANIFEST_FILE).is_file() and (
+        changed := _changed(checkpoint, _manifest(checkpoint))
+    ):
         raise ValueError(f"{checkpoint}: {changed}. Go on from an earlier checkpoint.")
 
 
 def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
-    """The checkpoint to resume from. A folder that holds another run is never silently written over.
+    """The checkpoint to resume from. A folder that holds another run is never silently written
+    over.
 
-    With "auto" it is the last complete one, and every later folder that is not complete is named in a warning. Where
-    there is none, it is the output folder itself if that holds the students of a training's end.
+    With "auto" it is the last complete one, and every later folder that is not complete is named in
+    a warning. Where there is none, it is the output folder itself if that holds the students of a
+    training's end.
     """
     folder = Path(output_dir)
     last = next(_complete_from_last(folder, warn=resume == "auto"), None)
@@ -205,15 +238,16 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
         problem = problem_of(Path(resume), contents=True)
         if problem is not None:
             raise ValueError(
-                f"--resume_from_checkpoint {resume}: {problem}. Give a folder like {output_dir}/checkpoint-100, not "
-                "that of one student, or `auto`."
+                f"--resume_from_checkpoint {resume}: {problem}. Give a folder like "
+                f"{output_dir}/checkpoint-100, not that of one student, or `auto`."
             )
         if Path(resume).resolve().parent == folder.resolve():
             step = steps_behind(Path(resume))
             if last is not None and step_of(last) > step:
                 raise ValueError(
-                    f"--resume_from_checkpoint {resume}: {output_dir} holds later ones, the last of step "
-                    f"{step_of(last)}, which would stay between those of this run. Delete them, or {other}."
+                    f"--resume_from_checkpoint {resume}: {output_dir} holds later ones, the last "
+                    f"of step {step_of(last)}, which would stay between those of this run. Delete "
+                    f"them, or {other}."
                 )
             return resume
     if last is not None or any(folder.glob("*/config.json")) or (folder / "results.json").is_file():
@@ -234,30 +268,46 @@ def _complete_from_last(folder: Path, warn: bool) -> Iterator[Path]:
 
 
 def check_training_state(checkpoint: Path) -> None:
-    """ValueError without the state of optimizers and schedules: Trainer would start those afresh, and not say so."""
-    missing = [file for file in ("optimizer.pt", "scheduler.pt") if not (checkpoint / file).is_file()]
+    """ValueError without the state of optimizers and schedules: Trainer would start those afresh,
+    and not say so.
+    """
+    missing = [
+        file for file in ("optimizer.pt", "scheduler.pt") if not (checkpoint / file).is_file()
+    ]
     if missing:
         raise ValueError(
-            f"{checkpoint} holds weights alone (no {', no '.join(missing)}), as with --save_only_model: nothing can "
-            "go on from it. Start another one from its students: --students A B, with their folders."
+            f"{checkpoint} holds weights alone (no {', no '.join(missing)}), as with "
+            "--save_only_model: nothing can go on from it. Start another one from its students: "
+            "--students A B, with their folders."
         )
 
 
 def check_checkpoint(folder: Path, pair: StudentPair) -> None:
-    """ValueError unless the folder holds both students of this pair, and the state of its method."""
-    mend = "Resume with the arguments of the run that wrote it, or start afresh in another --output_dir."
+    """ValueError unless the folder holds both students of this pair, and the state of its
+    method.
+    """
+    mend = (
+        "Resume with the arguments of the run that wrote it, or start afresh in another "
+        "--output_dir."
+    )
     for name, student in pair.students.items():
         if not (folder / name / "config.json").is_file():
-            found = ", ".join(sorted(path.parent.name for path in folder.glob("*/config.json"))) or "none"
+            found = (
+                ", ".join(sorted(path.parent.name for path in folder.glob("*/config.json")))
+                or "none"
+            )
             raise ValueError(
-                f"{folder} is no checkpoint of this pair: student folder {name!r} is missing (found: {found})."
+                f"{folder} is no checkpoint of this pair: student folder {name!r} is missing "
+                f"(found: {found})."
             )
         saved = AutoConfig.from_pretrained(folder / name, trust_remote_code=False).to_dict()
-        for key, own in ({"model_type": student.config.model_type} | student.config.to_dict()).items():
+        for key, own in (
+            {"model_type": student.config.model_type} | student.config.to_dict()
+        ).items():
             if key not in NOT_ARCHITECTURE and saved.get(key) != own:
                 raise ValueError(
-                    f"{folder / name} holds another student: its {key} is {saved.get(key)!r}, this run's is {own!r}. "
-                    f"{mend}"
+                    f"{folder / name} holds another student: its {key} is {saved.get(key)!r}, this "
+                    f"run's is {own!r}. {mend}"
                 )
     expected, file = set(pair.objective.training_state()), folder / OBJECTIVE_FILE
     held: set[str] = set()
@@ -266,7 +316,8 @@ def check_checkpoint(folder: Path, pair: StudentPair) -> None:
             held = set(tensors.keys())
     if expected != held:
         raise ValueError(
-            f"{folder} was written by another method, or with other parts of it: beside the students it holds "
-            f"{', '.join(sorted(held)) or 'nothing'}, and {type(pair.objective).__name__} needs "
-            f"{', '.join(sorted(expected)) or 'nothing'}. {mend}"
+            f"{folder} was written by another method, or with other parts of it: beside the "
+            f"students it holds {', '.join(sorted(held)) or 'nothing'}, and "
+            f"{type(pair.objective).__name__} needs {', '.join(sorted(expected)) or 'nothing'}. "
+            f"{mend}"
         )

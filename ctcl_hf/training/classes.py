@@ -28,16 +28,19 @@ class LostClass(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.student} knew {self.label} ({100 * self.best:.1f} % IoU at step {self.best_step}) and has lost it: "
-            f"{100 * self.now:.1f} % at step {self.step}."
+            f"{self.student} knew {self.label} ({100 * self.best:.1f} % IoU at step "
+            f"{self.best_step}) and has lost it: {100 * self.now:.1f} % at step {self.step}."
         )
 
 
-def lost_classes(history: Iterable[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str]) -> list[LostClass]:
-    """Every loss of a class over the evaluations of a log history: the first of each class, in order.
+def lost_classes(
+    history: Iterable[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str]
+) -> list[LostClass]:
+    """Every loss of a class over the evaluations of a log history: the first of each class, in
+    order.
 
-    A class is lost below LOST times the best IoU of an evaluation before, if that was above KNOWN. It need not be a
-    fault of the method: classes of few pixels come and go in training alone, too.
+    A class is lost below LOST times the best IoU of an evaluation before, if that was above KNOWN.
+    It need not be a fault of the method: classes of few pixels come and go in training alone, too.
     """
     best: dict[tuple[str, str], tuple[float, int]] = {}  # by student and class: IoU, and the step
     lost: dict[tuple[str, str], LostClass] = {}
@@ -54,8 +57,12 @@ def lost_classes(history: Iterable[Mapping[str, Any]], names: Sequence[str], lab
     return list(lost.values())
 
 
-def still_lost(history: Sequence[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str]) -> list[LostClass]:
-    """`lost_classes` that the last evaluation in which they occur has not found again, with its IoU."""
+def still_lost(
+    history: Sequence[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str]
+) -> list[LostClass]:
+    """`lost_classes` that the last evaluation in which they occur has not found again, with its
+    IoU.
+    """
     found = []
     for lost in lost_classes(history, names, labels):
         ious = [(iou, step) for step, iou in curve(history, lost.student, of_class(lost.label))]
@@ -66,27 +73,36 @@ def still_lost(history: Sequence[Mapping[str, Any]], names: Sequence[str], label
 
 
 def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
-    """A line per student on what groups of classes it is taught at the end of a log history; "" if on none."""
+    """A line per student on what groups of classes it is taught at the end of a log history; "" if
+    on none.
+    """
     last = next((log[GROUPS] for log in reversed(list(history)) if GROUPS in log), {})
     lines = []
     for name, told in last.items():
         merged = [" + ".join(group) for group in told["groups"] if len(group) > 1]
         compared = {label for group in told["groups"] for label in group}
-        number = f"{len(told['groups'])} groups of {len(compared)} classes" if merged else f"{len(compared)} classes"
+        number = (
+            f"{len(told['groups'])} groups of {len(compared)} classes"
+            if merged
+            else f"{len(compared)} classes"
+        )
         blind = ", ".join(told["blind"]) or "no class"
         left_out = [label for label in told["blind"] if label not in compared]
         what_becomes = f"; merged {'; '.join(merged)}" if merged else ""
         what_becomes += f"; left out {', '.join(left_out)}" if left_out else ""
-        number = number if len(told["groups"]) > 1 else "no class"  # in one there is nothing to learn
+        # in one there is nothing to learn
+        number = number if len(told["groups"]) > 1 else "no class"
         lines.append(f"{name} is taught on {number}: its peer is blind to {blind}{what_becomes}.")
     return "\n".join(lines)
 
 
 class ClassWatch(TrainerCallback):
-    """Logs what the objective merges, where it groups classes, and warns once of each class that a student loses.
+    """Logs what the objective merges, where it groups classes, and warns once of each class that a
+    student loses.
 
-    The log history gets an entry whenever the groups have changed since the last one, {"step", GROUPS: {student:
-    {"blind": names, "groups": lists of names}}}: the classes that the student's peer is blind to, and what is compared.
+    The log history gets an entry whenever the groups have changed since the last one, {"step",
+    GROUPS: {student: {"blind": names, "groups": lists of names}}}: the classes that the student's
+        peer is blind to, and what is compared.
     """
 
     def __init__(self, pair: StudentPair):
@@ -110,7 +126,9 @@ class ClassWatch(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         names = self.pair.names
-        if not state.is_world_process_zero or metric_name("eval", names[0], "mean_iou") not in (metrics or {}):
+        if not state.is_world_process_zero or metric_name("eval", names[0], "mean_iou") not in (
+            metrics or {}
+        ):
             return
         for lost in lost_classes(state.log_history, names, self._labels()):
             if lost.step == state.global_step:

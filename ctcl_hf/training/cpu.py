@@ -11,7 +11,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def threads_of_process(wanted: int | None) -> int:
-    """Threads that torch is to use in this process: as many as `wanted`, or its share of the machine's cores."""
+    """Threads that torch is to use in this process: as many as `wanted`, or its share of the
+    machine's cores.
+    """
     return wanted or max(os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
 
 
@@ -22,11 +24,13 @@ def prepare_cpu(threads: int) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process reuse the memory of freed tensors; returns whether the C library could be told to.
+    """Lets this process reuse the memory of freed tensors; returns whether the C library could be
+    told to.
 
-    glibc gives blocks of 32 MiB and more back to the kernel when they are freed. Most activations are that large, so
-    that every step asks for the same gigabytes again and the kernel hands them out zeroed, 4 KiB at a time: up to a
-    third of a step (docs/benchmarks.md). Nothing computed changes; the peak grows by a few percent (8.5 to 9.0 GiB).
+    glibc gives blocks of 32 MiB and more back to the kernel when they are freed. Most activations
+    are that large, so that every step asks for the same gigabytes again and the kernel hands them
+    out zeroed, 4 KiB at a time: up to a third of a step (docs/benchmarks.md). Nothing computed
+    changes; the peak grows by a few percent (8.5 to 9.0 GiB).
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -10,7 +10,8 @@ LOCK_FILE = ".lock"  # in an output folder that is written to
 def lock_folder(folder: Path, timeout: float = 0) -> AcquireReturnProxy:
     """Acquires the lock on an output folder, which is made if need be: `with lock_folder(folder):`.
 
-    Waits up to `timeout` seconds for it. The operating system frees the lock of a process that ends, however it ends.
+    Waits up to `timeout` seconds for it. The operating system frees the lock of a process that
+    ends, however it ends.
 
     Raises:
         OSError: another run holds it, in this process or in another.

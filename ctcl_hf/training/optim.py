@@ -1,4 +1,6 @@
-"""One optimizer that owns one optimizer per student, and the learning-rate schedules of the field."""
+"""One optimizer that owns one optimizer per student, and the learning-rate schedules of the
+field.
+"""
 
 from collections import ChainMap
 from collections.abc import Callable
@@ -18,8 +20,8 @@ from ..students import Student
 class OptimizerSettings:
     """How one student is optimised.
 
-    lr: peak learning rate. head_lr_multiplier: of the student's head, where its family names one, and of its
-    projections. power: of the polynomial decay to 0. warmup_steps: linear, from 0.
+    lr: peak learning rate. head_lr_multiplier: of the student's head, where its family names one,
+    and of its projections. power: of the polynomial decay to 0. warmup_steps: linear, from 0.
     """
 
     lr: float
@@ -31,7 +33,9 @@ class OptimizerSettings:
 
 
 def settings_for(pair: StudentPair, args: OptimizationArguments) -> dict[str, OptimizerSettings]:
-    """Each student's settings by name: those of its optimizer's kind, which its family decides, or as given."""
+    """Each student's settings by name: those of its optimizer's kind, which its family decides, or
+    as given.
+    """
     by_kind = {
         "sgd": OptimizerSettings(
             lr=args.cnn_lr,
@@ -57,19 +61,25 @@ def settings_for(pair: StudentPair, args: OptimizationArguments) -> dict[str, Op
         ("power", args.powers),
     ):
         if values is not None:
-            settings = [replace(own, **{field_name: value}) for own, value in zip(settings, values, strict=True)]
+            settings = [
+                replace(own, **{field_name: value})
+                for own, value in zip(settings, values, strict=True)
+            ]
     return dict(zip(pair.names, settings, strict=True))
 
 
 class PairOptimizer(Optimizer):
-    """The optimizers of both students behind one, as Trainer, GradScaler and schedulers expect to see it.
+    """The optimizers of both students behind one, as Trainer, GradScaler and schedulers expect to
+    see it.
 
-    `param_groups` and `state` are views of the owned optimizers' own, since loading a state dict replaces those.
+    `param_groups` and `state` are views of the owned optimizers' own, since loading a state dict
+    replaces those.
     """
 
     def __init__(self, optimizers: dict[str, Optimizer]):
         self.optimizers = optimizers
-        # Optimizer.__init__ would copy the groups; __setstate__ sets up all else that the base class keeps.
+        # Optimizer.__init__ would copy the groups; __setstate__ sets up all else that the base
+        # class keeps.
         self.__setstate__({"defaults": {"lr": next(iter(optimizers.values())).defaults["lr"]}})
 
     @property
@@ -91,7 +101,10 @@ class PairOptimizer(Optimizer):
             optimizer.zero_grad(set_to_none)
 
     def add_param_group(self, param_group: dict) -> None:
-        raise TypeError(f"Add the group to the optimizer of one student: .optimizers[{' | '.join(self.optimizers)}].")
+        raise TypeError(
+            "Add the group to the optimizer of one student: "
+            f".optimizers[{' | '.join(self.optimizers)}]."
+        )
 
     def state_dict(self) -> dict:
         return {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
@@ -99,21 +112,34 @@ class PairOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict) -> None:
         if set(state_dict) != set(self.optimizers):
             raise ValueError(
-                f"The optimizer state is of students {sorted(state_dict)}, expected {sorted(self.optimizers)}: "
-                "resume with the pair that wrote it."
+                f"The optimizer state is of students {sorted(state_dict)}, expected "
+                f"{sorted(self.optimizers)}: resume with the pair that wrote it."
             )
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state_dict[name])
 
 
-def parameter_groups(student: Student, projections: nn.Module, settings: OptimizerSettings) -> list[dict]:
+def parameter_groups(
+    student: Student, projections: nn.Module, settings: OptimizerSettings
+) -> list[dict]:
     """The student's trainable parameters and its projections, each in exactly one group.
 
-    As in the published recipes, AdamW does not decay the parameters of normalisation layers, and SGD decays all.
+    As in the published recipes, AdamW does not decay the parameters of normalisation layers, and
+    SGD decays all.
     """
     norm_types = (nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm)
-    norms = {id(p) for m in student.modules() if isinstance(m, norm_types) for p in m.parameters(recurse=False)}
-    heads = {id(p) for module in (student.head, projections) if module is not None for p in module.parameters()}
+    norms = {
+        id(p)
+        for m in student.modules()
+        if isinstance(m, norm_types)
+        for p in m.parameters(recurse=False)
+    }
+    heads = {
+        id(p)
+        for module in (student.head, projections)
+        if module is not None
+        for p in module.parameters()
+    }
     groups: dict[tuple[bool, bool], list] = {}
     for parameter in [*student.parameters(), *projections.parameters()]:
         if parameter.requires_grad:
@@ -130,20 +156,27 @@ def parameter_groups(student: Student, projections: nn.Module, settings: Optimiz
 
 
 def build_optimizer(pair: StudentPair, settings: dict[str, OptimizerSettings]) -> PairOptimizer:
-    """SGD or AdamW for each student of the pair, by name. Group 0 of each is at the student's base learning rate."""
+    """SGD or AdamW for each student of the pair, by name.
+
+    Group 0 of each is at the student's base learning rate.
+    """
     optimizers: dict[str, Optimizer] = {}
     for name, student in pair.students.items():
         own = settings[name]
         groups = parameter_groups(student, pair.projections(name), own)
         if own.momentum is not None:
-            optimizers[name] = SGD(groups, lr=own.lr, momentum=own.momentum, weight_decay=own.weight_decay)
+            optimizers[name] = SGD(
+                groups, lr=own.lr, momentum=own.momentum, weight_decay=own.weight_decay
+            )
         else:
             optimizers[name] = AdamW(groups, lr=own.lr, weight_decay=own.weight_decay)
     return PairOptimizer(optimizers)
 
 
 def polynomial_schedule(settings: OptimizerSettings, total_steps: int) -> Callable[[int], float]:
-    """Multiplier of the learning rate at a step: linear warm-up, then (1 - step / total_steps) ** power."""
+    """Multiplier of the learning rate at a step: linear warm-up, then (1 - step / total_steps) **
+    power.
+    """
 
     def multiplier(step: int) -> float:
         warmup = min((step + 1) / (settings.warmup_steps + 1), 1.0)
@@ -153,9 +186,14 @@ def polynomial_schedule(settings: OptimizerSettings, total_steps: int) -> Callab
 
 
 def build_scheduler(
-    optimizer: Optimizer, owned: PairOptimizer, settings: dict[str, OptimizerSettings], total_steps: int
+    optimizer: Optimizer,
+    owned: PairOptimizer,
+    settings: dict[str, OptimizerSettings],
+    total_steps: int,
 ) -> LambdaLR:
-    """One scheduler over all groups of `optimizer` (`owned`, or Accelerate's wrapper of it), each at its student's."""
+    """One scheduler over all groups of `optimizer` (`owned`, or Accelerate's wrapper of it), each
+    at its student's.
+    """
     schedules = [
         polynomial_schedule(settings[name], total_steps)
         for name, own in owned.optimizers.items()
@@ -172,13 +210,17 @@ def learning_rates(owned: PairOptimizer) -> dict[str, float]:
 def gradient_norms(pair: StudentPair) -> dict[str, Tensor]:
     """The 2-norm of each student's gradient (its projections' included), by name."""
     return {
-        name: torch.nn.utils.get_total_norm([p.grad for p in _parameters(pair, name) if p.grad is not None])
+        name: torch.nn.utils.get_total_norm(
+            [p.grad for p in _parameters(pair, name) if p.grad is not None]
+        )
         for name in pair.names
     }
 
 
 def clip_gradients(pair: StudentPair, max_norm: float) -> dict[str, Tensor]:
-    """Scales each student's gradient down to `max_norm` where it is longer; returns the norms before."""
+    """Scales each student's gradient down to `max_norm` where it is longer; returns the norms
+    before.
+    """
     norms = gradient_norms(pair)
     for name, norm in norms.items():
         torch.nn.utils.clip_grads_with_norm_(_parameters(pair, name), max_norm, norm)

@@ -22,14 +22,22 @@ class PicturesForTrackers(TrainerCallback):
     """
 
     def __init__(self, handler: CallbackHandler, draw: Callable[[], np.ndarray]):
-        self.trackers = [callback for callback in handler.callbacks if isinstance(callback, GuardedTracker)]
+        self.trackers = [
+            callback for callback in handler.callbacks if isinstance(callback, GuardedTracker)
+        ]
         self.draw = draw
 
     def on_evaluate(self, args, state, control, metrics: dict[str, Any] | None = None, **kwargs):
-        if not state.is_world_process_zero or not any(key.startswith("eval_") for key in metrics or {}):
+        if not state.is_world_process_zero or not any(
+            key.startswith("eval_") for key in metrics or {}
+        ):
             return
         running = [guarded.tracker for guarded in self.trackers if not guarded.failed]
-        running = [tracker for tracker in running if isinstance(tracker, (TensorBoardCallback, WandbCallback))]
+        running = [
+            tracker
+            for tracker in running
+            if isinstance(tracker, (TensorBoardCallback, WandbCallback))
+        ]
         picture = self.draw() if running else None
         for tracker in running:
             if isinstance(tracker, TensorBoardCallback):

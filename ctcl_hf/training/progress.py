@@ -12,25 +12,35 @@ from ..tables import markdown_table
 
 
 def metrics_table(evaluation: Evaluation, title: str, control: Evaluation | None = None) -> str:
-    """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU of classes that occur, in %.
+    """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU of classes
+    that occur, in %.
 
     control: of the same students, trained alone; shown beside, with the gain.
     """
-    labels = list(dict.fromkeys(label for scores in evaluation.students.values() for label in scores.ious))
+    labels = list(
+        dict.fromkeys(label for scores in evaluation.students.values() for label in scores.ious)
+    )
     columns = [[f"{title} (%)", "mIoU", "pixel accuracy", "mean accuracy", *labels]]
     for name, scores in evaluation.students.items():
         own = _shares(scores, labels)
         columns.append([name, *map(_percent, own)])
         if control is not None:
             alone = _shares(control.students[name], labels)
-            gains = [None if x is None or y is None else x - y for x, y in zip(own, alone, strict=True)]
+            gains = [
+                None if x is None or y is None else x - y for x, y in zip(own, alone, strict=True)
+            ]
             columns.append([f"{name} alone", *map(_percent, alone)])
             columns.append(["gain", *(_percent(gain, "+") for gain in gains)])
     return markdown_table(list(zip(*columns, strict=True)))
 
 
 def _shares(scores: Scores, labels: Sequence[str]) -> list[float | None]:
-    return [scores.mean_iou, scores.overall_accuracy, scores.mean_accuracy, *map(scores.ious.get, labels)]
+    return [
+        scores.mean_iou,
+        scores.overall_accuracy,
+        scores.mean_accuracy,
+        *map(scores.ious.get, labels),
+    ]
 
 
 def _percent(share: float | None, sign: str = "") -> str:
@@ -39,7 +49,9 @@ def _percent(share: float | None, sign: str = "") -> str:
 
 
 def parameter_table(pair: StudentPair) -> str:
-    """A Markdown table of the students: architecture, and parameters in millions, auxiliary heads included."""
+    """A Markdown table of the students: architecture, and parameters in millions, auxiliary heads
+    included.
+    """
     lines = [["student", "architecture", "parameters (M)"]]
     for name, student in pair.students.items():
         count = sum(parameter.numel() for parameter in student.model.parameters())
@@ -48,10 +60,12 @@ def parameter_table(pair: StudentPair) -> str:
 
 
 class PairProgress(ProgressCallback):
-    """A short line for each log of a training, beside Trainer's bars on a terminal and alone elsewhere.
+    """A short line for each log of a training, beside Trainer's bars on a terminal and alone
+    elsewhere.
 
-    A line has the losses that the students have in common with any other method, or the mIoU. All terms are in the log
-    history, in curves and in trackers, and the scores of single classes in the table at the end.
+    A line has the losses that the students have in common with any other method, or the mIoU. All
+    terms are in the log history, in curves and in trackers, and the scores of single classes in the
+    table at the end.
 
     Args:
         names: of the students.
@@ -99,13 +113,17 @@ class PairProgress(ProgressCallback):
                 self.training_bar.write(f"{place}  {line}")
 
     def training_line(self, logs: Mapping[str, float]) -> str:
-        """`loss 3.412  ce cnn 1.234 vit 1.345`: what was summed up, and each student's cross entropy."""
+        """`loss 3.412  ce cnn 1.234 vit 1.345`: what was summed up, and each student's cross
+        entropy.
+        """
         terms = [f"{name} {logs[f'ce_{name}']:.3f}" for name in self.names if f"ce_{name}" in logs]
         return f"loss {logs['loss']:.3f}" + (f"  ce {' '.join(terms)}" if terms else "")
 
     def evaluation_line(self, prefix: str, evaluation: Evaluation) -> str:
         """`validation mIoU  cnn 41.23 %  vit 38.10 %`."""
-        scores = "  ".join(f"{name} {_percent(own.mean_iou)} %" for name, own in evaluation.students.items())
+        scores = "  ".join(
+            f"{name} {_percent(own.mean_iou)} %" for name, own in evaluation.students.items()
+        )
         return f"{prefix.replace('eval', 'validation', 1)} mIoU  {scores}"
 
     def _time_left(self, state: TrainerState) -> str:

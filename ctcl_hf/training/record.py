@@ -1,4 +1,6 @@
-"""What a run records of itself, as raw values: what its cards are rendered from, and what a resumed run must share."""
+"""What a run records of itself, as raw values: what its cards are rendered from, and what a resumed
+run must share.
+"""
 
 import json
 import platform
@@ -28,18 +30,21 @@ from ..students import Student
 from .optim import settings_for
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "timm")
-# The parts of a record that a resumed run must share. Its length may change, and the number of its processes.
+# The parts of a record that a resumed run must share. Its length may change, and the number of its
+# processes.
 FIXED = ("method", "data", "optimization", "training", OWN_CODE)
 
 
 @dataclass
 class RunFacts:
-    """What cards may say of a run beyond what its trainer knows. What is None was not recorded, and is not said.
+    """What cards may say of a run beyond what its trainer knows. What is None was not recorded, and
+    is not said.
 
     dataset: its name.
     dataset_title: what it is called in a sentence, where its name is not enough.
     dataset_id: "user/name", if it comes from the Hub, to which the card then links.
-    control: by split, scores of a run that trained the same students alone, as `CTCLTrainer.scores`.
+    control: by split, scores of a run that trained the same students alone, as
+        `CTCLTrainer.scores`.
     license: an identifier of the Hub's; "unknown" where the publisher has not chosen one.
     dataset_code: the builder of the user's own that read it, and a hash of its file.
     figure: file of a picture that each card shows.
@@ -68,7 +73,10 @@ def machine(device: torch.device, processes: int) -> str:
     """What so many processes run on."""
     if device.type == "cuda":
         return f"{processes} x {torch.cuda.get_device_name(device)}"
-    return f"{processes} x {torch.get_num_threads()} threads of a {platform.machine()} {device.type.upper()}"
+    return (
+        f"{processes} x {torch.get_num_threads()} threads of a {platform.machine()} "
+        f"{device.type.upper()}"
+    )
 
 
 # ---- what is recorded ----
@@ -89,14 +97,16 @@ def record(
         inputs: see `record_of_inputs`.
         steps: optimizer steps that were made.
         scores: by split, of these very weights.
-        weights: by student, the "step" that its weights are of, and "chosen": None of the last one, else "by" what
-            score, of how many "evaluations", they were the best.
+        weights: by student, the "step" that its weights are of, and "chosen": None of the last one,
+            else "by" what score, of how many "evaluations", they were the best.
     """
     recorded = {
         "format": RECORD_FORMAT,
         "method": _method(pair) | {"teachers": inputs["teachers"]},
         "data": {"dataset": facts.dataset, **inputs["data"]},
-        "optimization": {name: asdict(settings) for name, settings in settings_for(pair, args).items()},
+        "optimization": {
+            name: asdict(settings) for name, settings in settings_for(pair, args).items()
+        },
         "training": {
             "seed": args.seed,
             "data_seed": args.seed if args.data_seed is None else args.data_seed,
@@ -133,7 +143,11 @@ def _method(pair: StudentPair) -> dict[str, Any]:
     objective = pair.objective
     weights = objective.class_weights
     # Left out where there are none, so that checkpoints from before there were any are resumed.
-    of_classes = {} if weights is None else {"class_weights": [round(weight, 6) for weight in weights.tolist()]}
+    of_classes = (
+        {}
+        if weights is None
+        else {"class_weights": [round(weight, 6) for weight in weights.tolist()]}
+    )
     return {
         "name": type(objective).__name__,
         "options": objective.options.values(),
@@ -143,11 +157,15 @@ def _method(pair: StudentPair) -> dict[str, Any]:
 
 
 def _own_code(pair: StudentPair) -> dict[str, str]:
-    """Of the method and of each student, what of it came from a file of the user's own, with the file's hash.
+    """Of the method and of each student, what of it came from a file of the user's own, with the
+    file's hash.
 
-    What such a file imports is not hashed. Nor are data sets' here: what they yield has a fingerprint.
+    What such a file imports is not hashed. Nor are data sets' here: what they yield has a
+    fingerprint.
     """
-    kinds = {"method": type(pair.objective)} | {name: type(student) for name, student in pair.students.items()}
+    kinds = {"method": type(pair.objective)} | {
+        name: type(student) for name, student in pair.students.items()
+    }
     return {what: origin for what, kind in kinds.items() if (origin := origin_of(kind)) is not None}
 
 
@@ -155,7 +173,10 @@ def _student(student: Student) -> dict[str, Any]:
     return {
         "description": student.description,
         "parameters": sum(parameter.numel() for parameter in student.model.parameters()),
-        "image_size": [student.image_processor.size["height"], student.image_processor.size["width"]],
+        "image_size": [
+            student.image_processor.size["height"],
+            student.image_processor.size["width"],
+        ],
         "origin": student.origin,
         "custom_code": bool(type(student.model)._auto_class),
         "palette": student.config.to_dict().get("palette"),
@@ -172,10 +193,11 @@ def hash_of_weights(module: nn.Module) -> str:
 
 
 def record_of_inputs(pair: StudentPair, train: Dataset | None, evaluation: Any) -> dict[str, Any]:
-    """The part of a record that takes a while: "data", what a run trains on and observes, and "teachers", as hashes.
+    """The part of a record that takes a while: "data", what a run trains on and observes, and
+    "teachers", as hashes.
 
-    Of data that are no `SegmentationSamples` it knows the kind and the number of images. What scores alone depend on is
-    not part of it.
+    Of data that are no `SegmentationSamples` it knows the kind and the number of images. What
+    scores alone depend on is not part of it.
     """
     data = {
         "classes": next(iter(pair.students.values())).class_names,
@@ -183,7 +205,10 @@ def record_of_inputs(pair: StudentPair, train: Dataset | None, evaluation: Any) 
         "train": None if train is None else _samples(train, with_transform=True),
         "validation": None if evaluation is None else _samples(evaluation, with_transform=False),
     }
-    return {"data": data, "teachers": [hash_of_weights(teacher) for teacher in pair.objective.teachers]}
+    return {
+        "data": data,
+        "teachers": [hash_of_weights(teacher) for teacher in pair.objective.teachers],
+    }
 
 
 def _samples(dataset: Any, with_transform: bool) -> dict[str, Any]:
@@ -197,7 +222,9 @@ def _samples(dataset: Any, with_transform: bool) -> dict[str, Any]:
         "fingerprint": fingerprint(dataset),
         "shuffle_buffer": rows.shuffle_buffer if isinstance(rows, StreamedRows) else None,
         "label_map": {str(old): new for old, new in dataset.label_map.items()},
-        "colours": {",".join(map(str, colour)): class_id for colour, class_id in dataset.colours.items()},
+        "colours": {
+            ",".join(map(str, colour)): class_id for colour, class_id in dataset.colours.items()
+        },
     }
     if with_transform:
         told["augmentation"] = _augmentation(dataset.transform)
@@ -216,7 +243,9 @@ def _augmentation(transform: Any) -> dict[str, Any]:
 
 
 class RecordAtStart(TrainerCallback):
-    """Writes what is known of a run into its output folder before the first step, when nothing refuses it any more."""
+    """Writes what is known of a run into its output folder before the first step, when nothing
+    refuses it any more.
+    """
 
     def __init__(self, record: Callable[[], dict[str, Any]]):
         self.record = record
@@ -230,7 +259,8 @@ class RecordAtStart(TrainerCallback):
 
 
 def differences(checkpoint: Path, now: Mapping[str, Any]) -> list[str]:
-    """Each field that a checkpoint's run must not have changed: its name, its value before and its value now.
+    """Each field that a checkpoint's run must not have changed: its name, its value before and its
+    value now.
 
     ValueError if the checkpoint has no record that can be compared.
     """
@@ -238,17 +268,20 @@ def differences(checkpoint: Path, now: Mapping[str, Any]) -> list[str]:
     path = checkpoint / RECORD_FILE
     if not path.is_file():
         raise ValueError(
-            f"{checkpoint} holds no {RECORD_FILE}: the version of ctcl_hf that wrote it did not record what a run must "
-            f"not change, so that nothing can go on from it exactly. {begin_anew}"
+            f"{checkpoint} holds no {RECORD_FILE}: the version of ctcl_hf that wrote it did not "
+            "record what a run must not change, so that nothing can go on from it exactly. "
+            f"{begin_anew}"
         )
     before = json.loads(path.read_text())
     if before.get("format") != RECORD_FORMAT:
         raise ValueError(
-            f"{path} is of format {before.get('format')}, and this version of ctcl_hf reads format {RECORD_FORMAT}. "
-            f"{begin_anew}"
+            f"{path} is of format {before.get('format')}, and this version of ctcl_hf reads format "
+            f"{RECORD_FORMAT}. {begin_anew}"
         )
     # Before there could be own code, there was no such part.
-    return [found for part in FIXED for found in _differences(part, before.get(part, {}), now[part])]
+    return [
+        found for part in FIXED for found in _differences(part, before.get(part, {}), now[part])
+    ]
 
 
 _ABSENT = "not there"
@@ -257,6 +290,8 @@ _ABSENT = "not there"
 def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(key for key in now if key not in before)]:
-            yield from _differences(f"{name}.{key}", before.get(key, _ABSENT), now.get(key, _ABSENT))
+            yield from _differences(
+                f"{name}.{key}", before.get(key, _ABSENT), now.get(key, _ABSENT)
+            )
     elif before != now:
         yield f"{name}: {before} before, {now} now"

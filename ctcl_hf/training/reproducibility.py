@@ -11,13 +11,16 @@ from transformers import TrainerCallback, set_seed
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
-    """Yields (seed, epoch, index) in an order drawn from (seed, epoch), so that augmentation is keyed by all three.
+    """Yields (seed, epoch, index) in an order drawn from (seed, epoch), so that augmentation is
+    keyed by all three.
 
     Args:
         draw: the order of an epoch, from its random numbers. Default: any, all as likely.
     """
 
-    def __init__(self, size: int, seed: int, draw: Callable[[np.random.Generator], np.ndarray] | None = None):
+    def __init__(
+        self, size: int, seed: int, draw: Callable[[np.random.Generator], np.ndarray] | None = None
+    ):
         self.size = size
         self.seed = seed
         self.draw = draw or (lambda rng: rng.permutation(size))
@@ -32,7 +35,9 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the sampler its epoch, of a resumed run too, where Trainer's own way to tell it does not reach."""
+    """Tells the sampler its epoch, of a resumed run too, where Trainer's own way to tell it does
+    not reach.
+    """
 
     def __init__(self, sampler: EpochSampler):
         self.sampler = sampler
@@ -44,20 +49,23 @@ class EpochCallback(TrainerCallback):
 def seed_micro_batch(seed: int, step: int, micro_batch: int, process: int) -> None:
     """Seeds what a forward draws (dropout, drop-path) from its place in the run alone.
 
-    A resumed run then continues as the undisturbed one would have, and every method of the same seed drops the same
-    paths, however many numbers its own losses drew before.
+    A resumed run then continues as the undisturbed one would have, and every method of the same
+    seed drops the same paths, however many numbers its own losses drew before.
     """
     set_seed(int(np.random.SeedSequence([seed, step, micro_batch, process]).generate_state(1)[0]))
 
 
 @contextlib.contextmanager
 def drawn_from(*key: int) -> Iterator[None]:
-    """Within it, Python's, numpy's and torch's random numbers, on the CPU, are the key's; after it, as before."""
+    """Within it, Python's, numpy's and torch's random numbers, on the CPU, are the key's; after it,
+    as before.
+    """
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
-    # torch.manual_seed would also note the seed for GPUs that a worker never opens, with a traceback each time.
+    # torch.manual_seed would also note the seed for GPUs that a worker never opens, with a
+    # traceback each time.
     torch.default_generator.manual_seed(seed)
     try:
         yield

@@ -1,4 +1,6 @@
-"""Data sets of anyone's as samples for a trainer: asked for by key, checked one by one, refused in a sentence."""
+"""Data sets of anyone's as samples for a trainer: asked for by key, checked one by one, refused in
+a sentence.
+"""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sized
@@ -14,16 +16,18 @@ from .reproducibility import drawn_from
 
 
 class CheckedSamples(Dataset):
-    """A data set that is indexed by number, asked for by index or, to train, by (seed, epoch, index).
+    """A data set that is indexed by number, asked for by index or, to train, by (seed, epoch,
+    index).
 
     An item carries its "index", so that whoever has a batch can say which images it is of.
 
-    `SegmentationSamples`, within `Subset` and `ConcatDataset` too, draw their augmentation from that key. For any other
-    (a list, a `datasets.Dataset`, a class of one's own), random numbers are the key's while an item is made, and it is
-    checked.
+    `SegmentationSamples`, within `Subset` and `ConcatDataset` too, draw their augmentation from
+    that key. For any other (a list, a `datasets.Dataset`, a class of one's own), random numbers are
+    the key's while an item is made, and it is checked.
 
     Args:
-        dataset: items {"pixel_values": (3, H, W) RGB in 0..255, "labels": (H, W) class ids or `ignore_index`}.
+        dataset: items {"pixel_values": (3, H, W) RGB in 0..255, "labels": (H, W) class ids or
+            `ignore_index`}.
         num_classes, ignore_index: what labels may hold.
 
     Raises:
@@ -34,9 +38,10 @@ class CheckedSamples(Dataset):
     def __init__(self, dataset: Any, num_classes: int, ignore_index: int):
         if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
             raise TypeError(
-                f"A {type(dataset).__name__} has no length and is not indexed by number, so that no epoch could be "
-                "drawn from the seed, nor resumed. Give one that is: build_own(..., streaming=True) makes one of "
-                "Parquet files that need not fit the disk."
+                f"A {type(dataset).__name__} has no length and is not indexed by number, so that "
+                "no epoch could be drawn from the seed, nor resumed. Give one that is: "
+                "build_own(..., streaming=True) makes one of Parquet files that need not fit the "
+                "disk."
             )
         self.dataset = dataset
         self.num_classes = num_classes
@@ -54,27 +59,37 @@ class CheckedSamples(Dataset):
             sample = dataset[own]
         try:
             sample = self._checked(sample)
-            if isinstance(key, tuple) and sample["labels"].shape != sample["pixel_values"].shape[1:]:
+            if (
+                isinstance(key, tuple)
+                and sample["labels"].shape != sample["pixel_values"].shape[1:]
+            ):
                 raise ValueError(
-                    f"labels of {_size(sample['labels'])} pixels for an image of {_size(sample['pixel_values'])}"
+                    f"labels of {_size(sample['labels'])} pixels for an image of "
+                    f"{_size(sample['pixel_values'])}"
                 )
         except (ValueError, TypeError) as error:
             raise BadSample(
-                f"Sample {index} of the {type(self.dataset).__name__} cannot be used: {error}. Expected: a dictionary "
-                "of pixel_values (3, height, width), RGB in 0..255, and labels (height, width), class ids."
+                f"Sample {index} of the {type(self.dataset).__name__} cannot be used: {error}. "
+                "Expected: a dictionary of pixel_values (3, height, width), RGB in 0..255, and "
+                "labels (height, width), class ids."
             ) from error
         return sample | {"index": index}
 
     def check_first(self, to_train: bool) -> None:
-        """Makes the first item, so that a data set that cannot be used is told at once. ValueError says why."""
+        """Makes the first item, so that a data set that cannot be used is told at once.
+
+        ValueError says why.
+        """
         if not len(self):
             raise ValueError(f"The data set, a {type(self.dataset).__name__}, has no sample.")
-        if not isinstance(origin(self.dataset, 0)[0], SegmentationSamples):  # whose bad files training tells
+        # whose bad files training tells
+        if not isinstance(origin(self.dataset, 0)[0], SegmentationSamples):
             self[(0, 0, 0) if to_train else 0]
         elif self.ignore_index != IGNORE_INDEX:
             raise ValueError(
-                f"Pixels without a class are {IGNORE_INDEX} in the data, but {self.ignore_index} to the students "
-                "(semantic_loss_ignore_index of their configuration). Load them with ctcl_hf.load_student, or set it."
+                f"Pixels without a class are {IGNORE_INDEX} in the data, but {self.ignore_index} "
+                "to the students (semantic_loss_ignore_index of their configuration). Load them "
+                "with ctcl_hf.load_student, or set it."
             )
 
     def name(self, index: int) -> str:
@@ -92,14 +107,18 @@ class CheckedSamples(Dataset):
             raise ValueError(f"shapes {tuple(pixels.shape)} and {tuple(labels.shape)}")
         low, high = (float(bound) for bound in pixels.aminmax())
         if low < 0 or high > 255 or (pixels.is_floating_point() and high <= 1):
-            raise ValueError(f"pixel_values from {low:g} to {high:g}; each student normalises them itself")
+            raise ValueError(
+                f"pixel_values from {low:g} to {high:g}; each student normalises them itself"
+            )
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise ValueError(f"labels are {labels.dtype}")
-        foreign = labels[((labels < 0) | (labels >= self.num_classes)) & (labels != self.ignore_index)]
+        foreign = labels[
+            ((labels < 0) | (labels >= self.num_classes)) & (labels != self.ignore_index)
+        ]
         if len(foreign):
             raise ValueError(
-                f"labels hold {foreign.unique().tolist()[:8]}, neither in 0..{self.num_classes - 1} nor "
-                f"{self.ignore_index}, which is ignored"
+                f"labels hold {foreign.unique().tolist()[:8]}, neither in "
+                f"0..{self.num_classes - 1} nor {self.ignore_index}, which is ignored"
             )
         return {"pixel_values": pixels, "labels": labels}
 
@@ -111,12 +130,16 @@ def samples_for(pair: StudentPair, dataset: Any) -> CheckedSamples:
 
 
 def origin(dataset: Any, index: int) -> tuple[Any, int]:
-    """The data set that an item of torch's `Subset` or `ConcatDataset` comes from, and its index there."""
+    """The data set that an item of torch's `Subset` or `ConcatDataset` comes from, and its index
+    there.
+    """
     if type(dataset) is Subset:  # not one of its subclasses, which may do more to an item
         return origin(dataset.dataset, int(dataset.indices[index]))
     if type(dataset) is ConcatDataset:
         part = bisect_right(dataset.cumulative_sizes, index)
-        return origin(dataset.datasets[part], index - (dataset.cumulative_sizes[part - 1] if part else 0))
+        return origin(
+            dataset.datasets[part], index - (dataset.cumulative_sizes[part - 1] if part else 0)
+        )
     return dataset, index
 
 

@@ -46,16 +46,19 @@ from .record import RunFacts, differences
 
 logger = logging.get_logger(__name__)
 
-DISK_ERRORS = (OSError, RuntimeError, SafetensorError)  # a full disk is each of these, by who writes
+# a full disk is each of these, by who writes
+DISK_ERRORS = (OSError, RuntimeError, SafetensorError)
 ARGUMENTS_FILE = "training_args.json"
-PROGRESS_FILE = "progress_{}.json"  # in a checkpoint, by process: what is summed up for the next log, what is owed
+# in a checkpoint, by process: what is summed up for the next log, what is owed
+PROGRESS_FILE = "progress_{}.json"
 GO_ON = "Checkpoints are complete: go on with --resume_from_checkpoint auto."
 
 
 class PairCheckpoints:
     """The part of `CTCLTrainer` that writes checkpoints, whole or not at all, and reads them.
 
-    A checkpoint is one `from_pretrained` folder per student; what only training needs lies beside them.
+    A checkpoint is one `from_pretrained` folder per student; what only training needs lies beside
+    them.
     """
 
     model: StudentPair
@@ -64,12 +67,15 @@ class PairCheckpoints:
     _terms_seen: int
     preemption: Preemption
     worker_deaths: WorkerDeaths
-    chosen_steps: dict[str, int]  # by student, whose best weights were loaded, the step that they are of
+    # by student, whose best weights were loaded, the step that they are of
+    chosen_steps: dict[str, int]
     publisher: Publisher
     _holds_output_folder = False
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs) -> TrainOutput:
-        """Trainer's. OSError if another run writes to the output folder, or another process of this run has ended."""
+        """Trainer's. OSError if another run writes to the output folder, or another process of this
+        run has ended.
+        """
         try:
             with self.lost_processes_told(), self.holding_output_folder():
                 return super().train(resume_from_checkpoint, **kwargs)
@@ -90,7 +96,9 @@ class PairCheckpoints:
 
     @contextmanager
     def lost_processes_told(self) -> Iterator[None]:
-        """OSError in words, from within, where another process of this run has ended or does not come."""
+        """OSError in words, from within, where another process of this run has ended or does not
+        come.
+        """
         if self.args.world_size == 1:
             yield
             return
@@ -101,11 +109,13 @@ class PairCheckpoints:
 
     @contextmanager
     def holding_output_folder(self) -> Iterator[None]:
-        """Keeps other runs out of the output folder, as `train` does by itself: for what is written after it as well.
+        """Keeps other runs out of the output folder, as `train` does by itself: for what is written
+        after it as well.
 
         OSError if another run is writing to it.
         """
-        if self._holds_output_folder or not self.args.should_save:  # the main process holds it for all
+        # the main process holds it for all
+        if self._holds_output_folder or not self.args.should_save:
             yield
             return
         folder = Path(self.args.output_dir)
@@ -118,25 +128,34 @@ class PairCheckpoints:
                 self._holds_output_folder = False
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """A complete checkpoint or none. One that cannot be saved is told, and the training goes on."""
+        """A complete checkpoint or none.
+
+        One that cannot be saved is told, and the training goes on.
+        """
         self.store_flos()
         folder = Path(self.args.output_dir)
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        staged, final, best = folder / STAGING / name, folder / name, self.state.best_model_checkpoint
+        staged, final, best = (
+            folder / STAGING / name,
+            folder / name,
+            self.state.best_model_checkpoint,
+        )
         if self.state.best_global_step:
             best_now = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
             if best_now == final or best_now.is_dir():
                 self.state.best_model_checkpoint = str(best_now)
         failure = self._first_failure(lambda: self._write_checkpoint(staged))
         if failure is None:
-            failure = self._first_failure(lambda: self.args.should_save and complete_checkpoint(staged, final))
+            failure = self._first_failure(
+                lambda: self.args.should_save and complete_checkpoint(staged, final)
+            )
         if failure is not None:
             self.state.best_model_checkpoint = best
             if self.args.should_save:
                 shutil.rmtree(staged, ignore_errors=True)
             logger.warning(
-                f"The checkpoint of step {self.state.global_step} could not be saved ({failure}). The training goes "
-                f"on, and the checkpoints before it are as they were in {folder}."
+                f"The checkpoint of step {self.state.global_step} could not be saved ({failure}). "
+                f"The training goes on, and the checkpoints before it are as they were in {folder}."
             )
             return
         if self.args.push_to_hub:
@@ -154,7 +173,9 @@ class PairCheckpoints:
             write()
         except DISK_ERRORS as error:
             failure = str(error)
-        failed = self.accelerator.reduce(torch.tensor(float(failure is not None), device=self.args.device), "sum")
+        failed = self.accelerator.reduce(
+            torch.tensor(float(failure is not None), device=self.args.device), "sum"
+        )
         return failure or ("another process failed" if failed else None)
 
     def _write_checkpoint(self, folder: Path) -> None:
@@ -175,7 +196,9 @@ class PairCheckpoints:
             self._write_state(folder)
 
     def save_state(self) -> None:
-        """Trainer's: the log and all else that is known of the training, to the output folder; whole or not at all."""
+        """Trainer's: the log and all else that is known of the training, to the output folder;
+        whole or not at all.
+        """
         if self.args.should_save:
             self._write_state(Path(self.args.output_dir))
 
@@ -191,33 +214,35 @@ class PairCheckpoints:
         return self.set_initial_training_values(self.args, self.get_train_dataloader())[-1]
 
     def check_resumption(self, checkpoint: Path) -> None:
-        """ValueError unless this run is the one that wrote the checkpoint: its pair, method, data and arguments.
+        """ValueError unless this run is the one that wrote the checkpoint: its pair, method, data
+        and arguments.
 
-        It may have come to its end: an output folder with its students is a checkpoint of that, whose optimizers
-        nothing needs any more.
+        It may have come to its end: an output folder with its students is a checkpoint of that,
+        whose optimizers nothing needs any more.
 
-        Optimizers and schedules would go on with the rates that they had, whatever is asked for now, and the students'
-        cards would tell of arguments that no step was made with.
+        Optimizers and schedules would go on with the rates that they had, whatever is asked for
+        now, and the students' cards would tell of arguments that no step was made with.
         """
         check_checkpoint(checkpoint, self.model)
         steps, total = steps_behind(checkpoint), self.total_steps()
         if steps > total:
             raise ValueError(
-                f"{checkpoint} has {steps} steps behind it, and this run is to have {total}. Train at least as many "
-                "(--max_steps, --num_train_epochs), or choose another --output_dir."
+                f"{checkpoint} has {steps} steps behind it, and this run is to have {total}. Train "
+                "at least as many (--max_steps, --num_train_epochs), or choose another "
+                "--output_dir."
             )
         if steps < total and not has_stopped_early(checkpoint):
             check_training_state(checkpoint)
         found = differences(checkpoint, self.record())
         if changed := [difference for difference in found if difference.startswith(f"{OWN_CODE}.")]:
             raise ValueError(
-                f"{checkpoint} was written with other code of your own ({'; '.join(changed)}). Resume with the file as "
-                "it was, or start afresh in another --output_dir."
+                f"{checkpoint} was written with other code of your own ({'; '.join(changed)}). "
+                "Resume with the file as it was, or start afresh in another --output_dir."
             )
         if found:
             raise ValueError(
-                f"{checkpoint} was written with other arguments ({'; '.join(found)}). Resume with those of the run "
-                "that wrote it, or start afresh in another --output_dir."
+                f"{checkpoint} was written with other arguments ({'; '.join(found)}). Resume with "
+                "those of the run that wrote it, or start afresh in another --output_dir."
             )
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -226,7 +251,9 @@ class PairCheckpoints:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        own, first = (Path(checkpoint, PROGRESS_FILE.format(i)) for i in (self.args.process_index, 0))
+        own, first = (
+            Path(checkpoint, PROGRESS_FILE.format(i)) for i in (self.args.process_index, 0)
+        )
         # All processes must agree on what is owed, those too that had no part in the checkpoint.
         self.preemption.owes_evaluation = json.loads(first.read_text())["owes_evaluation"]
         if own.is_file():  # not, if more processes resume than had saved
@@ -243,9 +270,11 @@ class PairCheckpoints:
             self.args.save_total_limit = limit
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """One folder per student with its card, the method's state beside them, and the arguments without any token.
+        """One folder per student with its card, the method's state beside them, and the arguments
+        without any token.
 
-        To the output folder all comes when all is written, and last the state of the training. OSError if it cannot be
+        To the output folder all comes when all is written, and last the state of the training.
+        OSError if it cannot be
         written: what was there stays as it was.
         """
         if not self.args.should_save:  # every process comes here, one writes
@@ -263,32 +292,48 @@ class PairCheckpoints:
             move_whole(staged, own, last=STATE_FILE)
         except DISK_ERRORS as error:
             shutil.rmtree(staged, ignore_errors=True)
-            last = next((path.name for path in reversed(checkpoints_of(own)) if problem_of(path) is None), None)
+            last = next(
+                (path.name for path in reversed(checkpoints_of(own)) if problem_of(path) is None),
+                None,
+            )
             raise OSError(
-                f"The students could not be saved to {own} ({error}). What was there is as it was: mend it, and the "
-                "same command with --resume_from_checkpoint auto "
-                + (f"goes on from {last}." if last else "begins anew, since no checkpoint was saved.")
+                f"The students could not be saved to {own} ({error}). What was there is as it was: "
+                "mend it, and the same command with --resume_from_checkpoint auto "
+                + (
+                    f"goes on from {last}."
+                    if last
+                    else "begins anew, since no checkpoint was saved."
+                )
             ) from error
 
     def _write_students(self, folder: Path) -> None:
         for name, student in self.model.students.items():
             student.save_pretrained(str(folder / name))
         self.create_model_card(folder)
-        state = {key: value.contiguous() for key, value in self.model.objective.training_state().items()}
+        state = {
+            key: value.contiguous() for key, value in self.model.objective.training_state().items()
+        }
         if state:
             save_file(state, folder / OBJECTIVE_FILE)
         write_whole(folder / ARGUMENTS_FILE, self.args.to_json_string())
 
     def load_trained(self) -> None:
-        """Brings back both students, and what is known of their training, from the output folder at its end."""
+        """Brings back both students, and what is known of their training, from the output folder at
+        its end.
+        """
         folder = Path(self.args.output_dir)
         self._load_from_checkpoint(str(folder))
         self.state = TrainerState.load_from_json(str(folder / STATE_FILE))
         self.state.is_world_process_zero = self.is_world_process_zero()
         self.state.is_local_process_zero = self.is_local_process_zero()
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """The weights of both students and of the method. ValueError names what does not fit this pair."""
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        """The weights of both students and of the method.
+
+        ValueError names what does not fit this pair.
+        """
         folder = Path(resume_from_checkpoint)
         check_checkpoint(folder, self.model)
         check_contents(folder)
@@ -298,22 +343,33 @@ class PairCheckpoints:
             self._load_student(name, folder)
         if self.model.objective.training_state():
             weights = load_file(folder / OBJECTIVE_FILE)
-            self.model.objective.load_state_dict(weights, strict=False)  # all there are, teachers apart: checked above
+            # all there are, teachers apart: checked above
+            self.model.objective.load_state_dict(weights, strict=False)
 
     def _load_student(self, name: str, checkpoint: Path) -> None:
-        self.model.students[name].model.load_state_dict(load_whole_model(str(checkpoint / name)).state_dict())
+        self.model.students[name].model.load_state_dict(
+            load_whole_model(str(checkpoint / name)).state_dict()
+        )
 
     def best_checkpoints(self) -> dict[str, Path]:
-        """By student, the saved checkpoint with its own best weights; none unless they are to be loaded at the end.
+        """By student, the saved checkpoint with its own best weights; none unless they are to be
+        loaded at the end.
 
-        Best is by its own score in the evaluation of that step. Of a metric that is not each student's, none.
+        Best is by its own score in the evaluation of that step. Of a metric that is not each
+        student's, none.
         """
         if not self.args.load_best_model_at_end:
             return {}
-        saved = {step_of(path): path for path in checkpoints_of(Path(self.args.output_dir)) if problem_of(path) is None}
+        saved = {
+            step_of(path): path
+            for path in checkpoints_of(Path(self.args.output_dir))
+            if problem_of(path) is None
+        }
         metric = student_metric(self.args.metric_for_best_model)
         greater = bool(self.args.greater_is_better)
-        best = best_steps(self.state.log_history, self.model.names, metric, greater, among=saved.keys())
+        best = best_steps(
+            self.state.log_history, self.model.names, metric, greater, among=saved.keys()
+        )
         return {name: saved[step] for name, step in best.items()}
 
     def _load_best_model(self) -> None:

@@ -33,7 +33,14 @@ from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import wait_for_all
 from .guards.trackers import guard_trackers
 from .guards.workers import WorkerDeaths, shield_workers
-from .optim import build_optimizer, build_scheduler, clip_gradients, gradient_norms, learning_rates, settings_for
+from .optim import (
+    build_optimizer,
+    build_scheduler,
+    clip_gradients,
+    gradient_norms,
+    learning_rates,
+    settings_for,
+)
 from .progress import PairProgress
 from .record import RecordAtStart, RunFacts, record, record_of_inputs
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
@@ -47,17 +54,19 @@ logger = logging.get_logger(__name__)
 class CTCLTrainer(PairCheckpoints, Trainer):
     """Trains, evaluates and saves a `StudentPair`; all else is transformers' Trainer.
 
-    What differs: one optimizer per student behind a composite; gradients measured (and clipped, if asked for) per
-    student; every term of the objective logged under its name, as a mean over the steps since the last log, over
-    accumulation and over processes; evaluation counts pixels per class and keeps no predictions; a checkpoint is one
-    `from_pretrained` folder per student.
+    What differs: one optimizer per student behind a composite; gradients measured (and clipped, if
+    asked for) per student; every term of the objective logged under its name, as a mean over the
+    steps since the last log, over accumulation and over processes; evaluation counts pixels per
+    class and keeps no predictions; a checkpoint is one `from_pretrained` folder per student.
 
     Args:
         model: the pair.
         args: how to train it.
-        train_dataset: samples {"pixel_values": RGB in 0..255, "labels": class ids}: `SegmentationSamples`, or any data
-            set that has a length and is indexed by number: see `CheckedSamples`.
-        eval_dataset: the same, or several by name; labels at their own size, to which logits are upsampled.
+        train_dataset: samples {"pixel_values": RGB in 0..255, "labels": class ids}:
+            `SegmentationSamples`, or any data set that has a length and is indexed by number: see
+            `CheckedSamples`.
+        eval_dataset: the same, or several by name; labels at their own size, to which logits are
+            upsampled.
         callbacks: added to Trainer's own.
         facts: what the students' cards may say of this run beyond what the trainer knows.
         protocol: how the students are scored; its `transform` belongs into `eval_dataset`.
@@ -89,7 +98,8 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self.protocol = protocol or Protocol()
         self.scores: dict[str, Evaluation] = {}  # by prefix, of the present weights
         self.chosen_steps = {}
-        self.image_counts: dict[str, ImageCounts] = {}  # by student, of this process's share of the last evaluation
+        # by student, of this process's share of the last evaluation
+        self.image_counts: dict[str, ImageCounts] = {}
         named = {"cnn": args.cnn_hub_model_id, "vit": args.vit_hub_model_id}
         self.publisher = Publisher(
             Path(args.output_dir),
@@ -115,24 +125,36 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             callbacks=callbacks,
         )
         guard_trackers(self.callback_handler)
-        if self.pop_callback(PrinterCallback if args.disable_tqdm else ProgressCallback) is not None:
+        if (
+            self.pop_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)
+            is not None
+        ):
             bars = sys.stderr.isatty() and not args.disable_tqdm
             self.add_callback(PairProgress(model.names, bars, self.scores))
         if train_dataset is not None:
             data_seed = args.seed if args.data_seed is None else args.data_seed
             draw = None
-            if isinstance(train_dataset, SegmentationSamples):  # it may be streamed, which wants an order of its own
-                draw = partial(train_dataset.order, processes=args.world_size, batch_size=args.train_batch_size)
+            # it may be streamed, which wants an order of its own
+            if isinstance(train_dataset, SegmentationSamples):
+                draw = partial(
+                    train_dataset.order, processes=args.world_size, batch_size=args.train_batch_size
+                )
             self.train_sampler = EpochSampler(len(train_dataset), data_seed, draw)
             self.add_callback(EpochCallback(self.train_sampler))
         if model.objective.held_out_images:
             if eval_dataset is None:
-                raise ValueError(f"{type(model.objective).__name__} observes held-out images: give an eval_dataset.")
+                raise ValueError(
+                    f"{type(model.objective).__name__} observes held-out images: give an "
+                    "eval_dataset."
+                )
             held_out = samples_for(model, several[0])  # of several data sets the first
-            self.add_callback(HeldOutCallback(model, held_out, args.eval_batch_size, self.accelerator))
+            self.add_callback(
+                HeldOutCallback(model, held_out, args.eval_batch_size, self.accelerator)
+            )
         self.add_callback(ClassWatch(model))
         if args.early_stopping is not None:
-            metric, greater = student_metric(args.metric_for_best_model), args.greater_is_better is not False
+            metric = student_metric(args.metric_for_best_model)
+            greater = args.greater_is_better is not False
             self.add_callback(EarlyStopping(model.names, args.early_stopping, metric, greater))
         self.add_callback(RecordAtStart(self.record))
         self._term_sums: dict[str, Tensor] = defaultdict(float)
@@ -140,7 +162,8 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         self._step_facts: dict[str, float] = {}
         self._step_terms: list[dict[str, Tensor]] = []  # of the present step, by micro-batch
         self._step_batches: list[dict[str, Tensor]] = []
-        self._step_labels: list[Tensor] | None = None  # of all its micro-batches, if there are several
+        # of all its micro-batches, if there are several
+        self._step_labels: list[Tensor] | None = None
         self.finite_guard = FiniteGuard(
             model, skip=args.on_nonfinite == "skip", scaled=self.accelerator.scaler is not None
         )
@@ -157,14 +180,17 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             self.optimizer = self.pair_optimizer
         return self.optimizer
 
-    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ):
         if self.lr_scheduler is None:
             for name, settings in settings_for(self.model, self.args).items():
                 if 3 * settings.warmup_steps > num_training_steps:
                     logger.warning(
-                        f"The learning rate of {name} rises over {settings.warmup_steps} steps, and there are "
-                        f"{num_training_steps}: shorten its warm-up (--cnn_warmup_steps, --vit_warmup_steps, or "
-                        "--warmups A B), or train longer."
+                        f"The learning rate of {name} rises over {settings.warmup_steps} steps, "
+                        f"and there are {num_training_steps}: shorten its warm-up "
+                        "(--cnn_warmup_steps, --vit_warmup_steps, or --warmups A B), or train "
+                        "longer."
                     )
             self.lr_scheduler = build_scheduler(
                 optimizer or self.optimizer,
@@ -176,7 +202,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         return self.lr_scheduler
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
-        """Clips each student on its own: one norm over both would let one student's gradients shrink the other's."""
+        """Clips each student on its own: one norm over both would let one student's gradients
+        shrink the other's.
+        """
         self.accelerator.unscale_gradients()
         norms = clip_gradients(self.model, self.args.max_grad_norm)
         return self._record_gradient_norms(norms)
@@ -196,21 +224,31 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """Lets a step be made only with finite gradients: see `FiniteGuard`."""
         step = self.state.global_step + 1
         try:
-            self.finite_guard.check(norms, lambda: explain(norms, self._step_terms, step, self._images_of_step()))
+            self.finite_guard.check(
+                norms, lambda: explain(norms, self._step_terms, step, self._images_of_step())
+            )
         except FloatingPointError as error:
             folder = Path(self.args.output_dir) / f"nonfinite-step-{step}"
             if self.is_world_process_zero():
                 dump(folder, self.model, self._step_batches, str(error))
-            other = "train in --bf16" if self.finite_guard.scaled else "leave such steps out (--on_nonfinite skip)"
+            other = (
+                "train in --bf16"
+                if self.finite_guard.scaled
+                else "leave such steps out (--on_nonfinite skip)"
+            )
             raise FloatingPointError(
-                f"{error} Both students as they were, and the main process's batches, are in {folder}; the checkpoints "
-                f"before it are good. Lower the learning rates, clip (--max_grad_norm), or {other}."
+                f"{error} Both students as they were, and the main process's batches, are in "
+                f"{folder}; the checkpoints before it are good. Lower the learning rates, clip "
+                f"(--max_grad_norm), or {other}."
             ) from None
 
     # ---- data ----
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """Trainer's: all batches of a step before its first forward. OSError if they cannot be read."""
+        """Trainer's: all batches of a step before its first forward.
+
+        OSError if they cannot be read.
+        """
         try:
             with self.worker_deaths.told_here():
                 batches, number = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -219,22 +257,33 @@ class CTCLTrainer(PairCheckpoints, Trainer):
                 raise
             raise self._save_before("training", error) from error
         # What each is divided by is counted in all of them.
-        self._step_labels = [batch["labels"].to(device) for batch in batches] if len(batches) > 1 else None
+        self._step_labels = (
+            [batch["labels"].to(device) for batch in batches] if len(batches) > 1 else None
+        )
         return batches, number
 
     def _save_before(self, data: str, error: Exception) -> OSError:
         """What to raise where data cannot be read, once all that was trained is saved."""
         saved = ""
-        if self.is_in_train and self.args.world_size == 1 and self.state.global_step:  # others could not join in
+        # others could not join in
+        if self.is_in_train and self.args.world_size == 1 and self.state.global_step:
             self._save_checkpoint(self.model, None)
-            saved = " What was trained is saved: mend it, and go on with --resume_from_checkpoint auto."
+            saved = (
+                " What was trained is saved: mend it, and go on with --resume_from_checkpoint auto."
+            )
         step = self.state.global_step
-        return OSError(f"The {data} data could not be read after step {step}: {reason_of(error)}.{saved}")
+        return OSError(
+            f"The {data} data could not be read after step {step}: {reason_of(error)}.{saved}"
+        )
 
     def _images_of_step(self) -> list[str]:
-        """The training images of this process's batches of the present step: files, or numbers in other data sets."""
+        """The training images of this process's batches of the present step: files, or numbers in
+        other data sets.
+        """
         samples = samples_for(self.model, self.train_dataset)
-        return [samples.name(index) for batch in self._step_batches for index in batch["index"].tolist()]
+        return [
+            samples.name(index) for batch in self._step_batches for index in batch["index"].tolist()
+        ]
 
     def get_train_dataloader(self) -> DataLoader:
         if self.train_dataset is None:
@@ -252,12 +301,17 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         return self.train_sampler
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
-        """This process's own share of the samples, each exactly once: nothing is padded, dropped or repeated."""
+        """This process's own share of the samples, each exactly once: nothing is padded, dropped or
+        repeated.
+        """
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(dataset, str):  # Trainer's way to name one of several
             dataset = self.eval_dataset[dataset]
         if dataset is None:
-            raise ValueError("Evaluation needs a data set: give CTCLTrainer an eval_dataset, or evaluate(dataset).")
+            raise ValueError(
+                "Evaluation needs a data set: give CTCLTrainer an eval_dataset, or "
+                "evaluate(dataset)."
+            )
         samples = samples_for(self.model, dataset)
         if not len(samples):
             raise ValueError("The evaluation data set has no sample, and nothing has no score.")
@@ -291,21 +345,31 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(pixel_values=inputs["pixel_values"], labels=inputs["labels"], step_labels=self._step_labels)
+        outputs = model(
+            pixel_values=inputs["pixel_values"],
+            labels=inputs["labels"],
+            step_labels=self._step_labels,
+        )
         self._step_terms.append(outputs["terms"])
         self._step_batches.append(inputs)
         for name, value in (outputs["terms"] | {"loss": outputs["loss"].detach()}).items():
             self._term_sums[name] += value
         self._terms_seen += 1
         # The rates that this step will use: by the time it is logged, the schedule has moved on.
-        self._step_facts |= {f"lr_{name}": rate for name, rate in learning_rates(self.pair_optimizer).items()}
+        self._step_facts |= {
+            f"lr_{name}": rate for name, rate in learning_rates(self.pair_optimizer).items()
+        }
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs and self._terms_seen:  # Trainer's log of training steps, on every process alike
-            logs.pop("learning_rate", None)  # of the first student alone, under a name that hides it
+        # Trainer's log of training steps, on every process alike
+        if "loss" in logs and self._terms_seen:
+            # of the first student alone, under a name that hides it
+            logs.pop("learning_rate", None)
             names = list(self._term_sums)
-            sums = [torch.as_tensor(self._term_sums[name], device=self.args.device) for name in names]
+            sums = [
+                torch.as_tensor(self._term_sums[name], device=self.args.device) for name in names
+            ]
             means = torch.stack(sums) / self._terms_seen
             means = self.accelerator.reduce(means, "mean")
             logs |= dict(
@@ -319,7 +383,12 @@ class CTCLTrainer(PairCheckpoints, Trainer):
     # ---- evaluation ----
 
     def evaluation_loop(
-        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+        self,
+        dataloader,
+        description,
+        prediction_loss_only=None,
+        ignore_keys=None,
+        metric_key_prefix="eval",
     ) -> EvalLoopOutput:
         """Both students over the data: see `evaluate_pair`."""
         self.callback_handler.eval_dataloader = dataloader  # for the progress bar
@@ -330,7 +399,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             )
         except NothingToScore:
             if self.is_in_train:
-                raise self._save_before("evaluation", NothingToScore(f"it has no labels ({description})")) from None
+                raise self._save_before(
+                    "evaluation", NothingToScore(f"it has no labels ({description})")
+                ) from None
             raise
         except BadSample as error:
             self.preemption.owes_evaluation = self.is_in_train
@@ -352,10 +423,13 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             super()._maybe_log_save_evaluate(*args, **kwargs)
         except EvaluationInterrupted:
             self.preemption.leave_evaluation(self.control)
-            super()._maybe_log_save_evaluate(*args, **kwargs)  # saves; what was logged is not logged again
+            # saves; what was logged is not logged again
+            super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _evaluate_and_save(self) -> None:
-        """The evaluation that a run owed when it was stopped, and its checkpoint once more, with the scores."""
+        """The evaluation that a run owed when it was stopped, and its checkpoint once more, with
+        the scores.
+        """
         metrics = self._evaluate(None, None)
         self._determine_best_metric(metrics, None)
         self._save_checkpoint(self.model, None)
@@ -363,8 +437,8 @@ class CTCLTrainer(PairCheckpoints, Trainer):
     def hyperparameter_search(self, *args: Any, **kwargs: Any) -> None:
         """Not for a pair, which has no `model_init` that would draw it anew for each trial."""
         raise NotImplementedError(
-            "CTCLTrainer has no hyperparameter_search: each trial needs new students. Build a pair and a trainer for "
-            "each in a loop, or let `ctcl-hf compare` run a grid."
+            "CTCLTrainer has no hyperparameter_search: each trial needs new students. Build a pair "
+            "and a trainer for each in a loop, or let `ctcl-hf compare` run a grid."
         )
 
     # ---- recording and publishing ----
@@ -376,10 +450,14 @@ class CTCLTrainer(PairCheckpoints, Trainer):
     def record(self) -> dict[str, Any]:
         """What is known of this run, as `run.json` holds it: see `ctcl_hf.training.record`."""
         steps = self.state.global_step
-        return record(self.model, self.args, self._inputs, self.facts, steps, self.scores, self._weights())
+        return record(
+            self.model, self.args, self._inputs, self.facts, steps, self.scores, self._weights()
+        )
 
     def _weights(self) -> dict[str, dict[str, Any]]:
-        """Of each student: the step of its present weights, and how that was chosen, if not as the last one."""
+        """Of each student: the step of its present weights, and how that was chosen, if not as the
+        last one.
+        """
         names = self.model.names
         metric = student_metric(self.args.metric_for_best_model)
         evaluations = len(curve(self.state.log_history, names[0]))
@@ -392,13 +470,18 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         }
 
     def create_model_card(self, folder: str | Path | None = None, **of_trainer: Any) -> None:
-        """Writes README.md into the folder of each student, within `folder` or the output folder."""
+        """Writes README.md into the folder of each student, within `folder` or the output
+        folder.
+        """
         refuse("create_model_card", of_trainer, CARD)
         folder = Path(folder or self.args.output_dir)
         write_cards(folder, self.record(), self.publisher.repositories, self.facts.figure)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Decides each student's repository, and makes sure that it can be written to. OSError says what is missing."""
+        """Decides each student's repository, and makes sure that it can be written to.
+
+        OSError says what is missing.
+        """
         if self.is_world_process_zero():
             self.publisher.open(token, private)
 
@@ -411,23 +494,32 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         private: bool | None = None,
         **of_trainer: Any,
     ) -> dict[str, CommitInfo] | None:
-        """Saves both students to the output folder and pushes each to its own repository, in one commit each.
+        """Saves both students to the output folder and pushes each to its own repository, in one
+        commit each.
 
-        Returns the commits by student on the main process, None on others. PushError (an OSError) if one failed: the
-        other is pushed all the same, everything is in the output folder, and `ctcl-hf push` finishes it.
+        Returns the commits by student on the main process, None on others. PushError (an OSError)
+        if one failed: the other is pushed all the same, everything is in the output folder, and
+        `ctcl-hf push` finishes it.
         """
         refuse("push_to_hub", of_trainer, CARD)
         if not blocking:
-            raise ValueError("push_to_hub(blocking=False): pushes in the background are those of --hub_strategy.")
+            raise ValueError(
+                "push_to_hub(blocking=False): pushes in the background are those of --hub_strategy."
+            )
         if not self.publisher.repositories:
             self.init_hf_repo(token, private)
         self.save_model(_internal_call=True)
         return self.push_saved(commit_message, token, revision)
 
     def push_saved(
-        self, commit_message: str = "End of training", token: str | None = None, revision: str | None = None
+        self,
+        commit_message: str = "End of training",
+        token: str | None = None,
+        revision: str | None = None,
     ) -> dict[str, CommitInfo] | None:
-        """As `push_to_hub`, what is saved in the output folder already, and of that what is not pushed yet."""
+        """As `push_to_hub`, what is saved in the output folder already, and of that what is not
+        pushed yet.
+        """
         if not self.is_world_process_zero():
             return None
         self.callback_handler.on_push_begin(self.args, self.state, self.control)

@@ -35,16 +35,31 @@ def test_the_defaults_are_the_papers():
     arguments = parse()
     training, data, options = arguments.training, arguments.data, arguments.options
     assert (arguments.students.cnn, arguments.students.vit) == ("mobilenetv2_100", "nvidia/mit-b1")
-    assert (training.cnn_lr, training.cnn_momentum, training.cnn_weight_decay) == (0.0025, 0.9, 5e-4)
+    assert (training.cnn_lr, training.cnn_momentum, training.cnn_weight_decay) == (
+        0.0025,
+        0.9,
+        5e-4,
+    )
     assert (training.vit_lr, training.vit_weight_decay) == (6e-5, 0.01)
-    assert (training.per_device_train_batch_size, data.crop_size, training.num_train_epochs) == (4, [512, 512], 60)
-    assert (arguments.method.method, options.alpha, options.beta, options.gamma) == ("ctcl", 1.0, 0.1, 1.0)
+    assert (training.per_device_train_batch_size, data.crop_size, training.num_train_epochs) == (
+        4,
+        [512, 512],
+        60,
+    )
+    assert (arguments.method.method, options.alpha, options.beta, options.gamma) == (
+        "ctcl",
+        1.0,
+        0.1,
+        1.0,
+    )
     assert training.output_dir == "runs/paper-ctcl"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
-    arguments = parse("--recipe", recipe, "--cnn_lr", "0.123", "--num_train_epochs", "3", "--method", "vanilla")
+    arguments = parse(
+        "--recipe", recipe, "--cnn_lr", "0.123", "--num_train_epochs", "3", "--method", "vanilla"
+    )
     assert arguments.recipe == recipe
     assert arguments.training.cnn_lr == 0.123
     assert arguments.training.num_train_epochs == 3
@@ -52,13 +67,18 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
     for name, value in RECIPES[recipe].items():
         if name != "num_train_epochs" and name != "cnn_lr":
             groups = (arguments.students, arguments.data, arguments.training)
-            assert next(getattr(group, name) for group in groups if name in vars(group)) == value, name
+            assert next(getattr(group, name) for group in groups if name in vars(group)) == value, (
+                name
+            )
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--crop_size", "500"), "--crop_size 500 500: expected HEIGHT WIDTH, both multiples of 32"),
+        (
+            ("--crop_size", "500"),
+            "--crop_size 500 500: expected HEIGHT WIDTH, both multiples of 32",
+        ),
         (("--scale_range", "2", "1"), "--scale_range 2.0 1.0: expected 0 < MIN <= MAX"),
         (("--image_size", "360"), "--image_size 360: expected HEIGHT WIDTH"),
         (
@@ -71,17 +91,29 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--temperature", "0"), "--temperature 0.0: must be positive"),
         (("--method", "vanilla", "--beta", "0.5"), "--beta has no effect on --method vanilla"),
         (("--per_device_train_batch_size", "1"), "needs at least 2 images per process"),
-        (("--learning_rate", "0.1"), "--learning_rate 0.1 does not work for a pair of students; use --cnn_lr and"),
+        (
+            ("--learning_rate", "0.1"),
+            "--learning_rate 0.1 does not work for a pair of students; use --cnn_lr and",
+        ),
         (("--weight_decay", "0.1"), "--cnn_weight_decay and --vit_weight_decay"),
         (("--report_to", "tensorbord"), "--report_to tensorbord: expected one of azure_ml"),
         (("--label_smoothing_factor", "0.1"), "each method says what its loss is"),
         (("--cpu_threads", "0"), "--cpu_threads 0: at least 1"),
         (("--max_train_samples", "0"), "--max_train_samples 0: at least 1"),
-        (("--dataset_name", "x", "--streaming", "--max_eval_samples", "9"), "do not go with --streaming"),
+        (
+            ("--dataset_name", "x", "--streaming", "--max_eval_samples", "9"),
+            "do not go with --streaming",
+        ),
         (("--method", "offline_kd"), "--method offline_kd needs --teachers FOLDER"),
         (("--method", "dml", "--teachers", "runs/x"), "--teachers has no effect on --method dml"),
-        (("--method", "cwd", "--kdcl_target", "naive"), "--kdcl_target has no effect on --method cwd"),
-        (("--method", "vanilla", "--distillation_warmup", "0.5"), "--distillation_warmup has no effect"),
+        (
+            ("--method", "cwd", "--kdcl_target", "naive"),
+            "--kdcl_target has no effect on --method cwd",
+        ),
+        (
+            ("--method", "vanilla", "--distillation_warmup", "0.5"),
+            "--distillation_warmup has no effect",
+        ),
         (("--distillation_warmup", "1.5"), "--distillation_warmup 1.5: expected a share, 0 to 1"),
         (("--optimizers", "sgd", "adam"), "--optimizers adam: expected one of sgd, adamw"),
         (("--learning_rates", "0.1"), "--learning_rates 0.1: expected two, one for each student"),
@@ -94,7 +126,10 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--lr=3",), "unrecognized arguments: --lr (did you mean --cnn_lr and --vit_lr?)"),
         (("--device", "cuda:1"), "(did you mean --use_cpu, or CUDA_VISIBLE_DEVICES=0 before"),
         (("--dataloader_num_worker", "3"), "(did you mean --dataloader_num_workers?)"),
-        (("--finish", "runs/x"), "(did you mean --resume_from_checkpoint auto, which finishes a trained run without"),
+        (
+            ("--finish", "runs/x"),
+            "(did you mean --resume_from_checkpoint auto, which finishes a trained run without",
+        ),
         (("-e", "3"), "unrecognized arguments: -e"),
     ],
 )
@@ -102,18 +137,45 @@ def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
     assert message in refused(capsys, *argv)
 
 
-def test_a_tracker_that_is_not_installed_is_told_with_the_line_that_installs_it(capsys, monkeypatch):
+def test_a_tracker_that_is_not_installed_is_told_with_the_line_that_installs_it(
+    capsys, monkeypatch
+):
     """Trainer says so in a traceback, once data and models are built."""
     monkeypatch.setattr(f"{CTCLArguments.__module__}.get_available_reporting_integrations", list)
-    for name, line in (("tensorboard", "'ctcl-hf[track]' ('.[track]' in a checkout)"), ("mlflow", "mlflow")):
-        assert f"{name} is not installed: pip install {line}." in refused(capsys, "--report_to", name)
+    for name, line in (
+        ("tensorboard", "'ctcl-hf[track]' ('.[track]' in a checkout)"),
+        ("mlflow", "mlflow"),
+    ):
+        assert f"{name} is not installed: pip install {line}." in refused(
+            capsys, "--report_to", name
+        )
 
 
 def test_all_mistakes_are_told_at_once_with_the_nearest_valid_choice(capsys):
     said = refused(
         capsys,
-        *("--crop_size", "500", "--scale_range", "0", "1", "--kl_direction", "reversed", "--optimizers", "sgd", "adam"),
-        *("--num_train_epochs", "many", "--dataset", "camvit", "--distillation_warmup", "2", "--gama", "1"),
+        *(
+            "--crop_size",
+            "500",
+            "--scale_range",
+            "0",
+            "1",
+            "--kl_direction",
+            "reversed",
+            "--optimizers",
+            "sgd",
+            "adam",
+        ),
+        *(
+            "--num_train_epochs",
+            "many",
+            "--dataset",
+            "camvit",
+            "--distillation_warmup",
+            "2",
+            "--gama",
+            "1",
+        ),
     )
     for told in (
         "--crop_size 500 500: expected HEIGHT WIDTH",
@@ -129,7 +191,9 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_valid_choice(capsys):
 
 
 def test_what_is_known_of_trainers_arguments_before_they_are_imported_is_true_of_them():
-    assert names_of_trainer() == {option.name for option in dataclasses.fields(TrainingArguments) if option.init}
+    assert names_of_trainer() == {
+        option.name for option in dataclasses.fields(TrainingArguments) if option.init
+    }
     true = {option.name: option.default for option in dataclasses.fields(CTCLArguments)}
     for option in dataclasses.fields(TrainerArguments):
         assert option.default == true[option.name], option.name
@@ -146,7 +210,9 @@ def test_a_number_of_steps_alone_says_when_to_save_and_to_evaluate():
 
 def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path):
     args = CTCLArguments(str(tmp_path), use_cpu=True)
-    with pytest.raises(ValueError, match="3 training images per process do not fill one batch of 4"):
+    with pytest.raises(
+        ValueError, match="3 training images per process do not fill one batch of 4"
+    ):
         args.check_dataset(range(3))
     args.check_dataset(range(5))
     args.dataloader_drop_last = False
@@ -155,7 +221,9 @@ def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path)
 
 
 @pytest.mark.parametrize(("switch", "engine"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")])
-def test_engines_that_accelerate_was_configured_for_are_refused(switch, engine, tmp_path, monkeypatch):
+def test_engines_that_accelerate_was_configured_for_are_refused(
+    switch, engine, tmp_path, monkeypatch
+):
     monkeypatch.setenv(f"ACCELERATE_USE_{switch}", "true")
     with pytest.raises(ValueError, match=f"configured for {engine}.*examples/accelerate/"):
         CTCLArguments(str(tmp_path), use_cpu=True)
@@ -163,7 +231,11 @@ def test_engines_that_accelerate_was_configured_for_are_refused(switch, engine, 
 
 def test_the_best_model_is_chosen_by_mean_iou(tmp_path):
     args = CTCLArguments(
-        str(tmp_path), use_cpu=True, load_best_model_at_end=True, eval_strategy="epoch", save_strategy="epoch"
+        str(tmp_path),
+        use_cpu=True,
+        load_best_model_at_end=True,
+        eval_strategy="epoch",
+        save_strategy="epoch",
     )
     assert args.metric_for_best_model == "mean_iou"
     assert args.greater_is_better
@@ -177,7 +249,9 @@ def test_one_switch_sets_all_of_ctcl_as_printed(capsys):
     assert "as_printed" not in options
     said = refused(capsys, "--as_printed", "--region_projection", "learner")
     assert "--region_projection learner is not as printed (both): leave out one of the two" in said
-    assert "--as_printed has no effect on --method dml" in refused(capsys, "--method", "dml", "--as_printed")
+    assert "--as_printed has no effect on --method dml" in refused(
+        capsys, "--method", "dml", "--as_printed"
+    )
 
 
 def test_an_option_is_read_with_the_default_of_the_method_that_has_it():
@@ -187,7 +261,9 @@ def test_an_option_is_read_with_the_default_of_the_method_that_has_it():
 
 
 def test_an_option_without_effect_is_refused_even_if_it_is_given_the_default(capsys):
-    assert "--alpha has no effect on --method dml" in refused(capsys, "--method", "dml", "--alpha", "1.0")
+    assert "--alpha has no effect on --method dml" in refused(
+        capsys, "--method", "dml", "--alpha", "1.0"
+    )
 
 
 def test_the_help_of_a_method_shows_its_options_and_whose_the_others_are(capsys):
@@ -203,7 +279,9 @@ def test_the_help_of_a_method_shows_its_options_and_whose_the_others_are(capsys)
     ("chosen", "bf16", "fp16"), [("no", False, False), ("bf16", True, False), ("fp16", False, True)]
 )
 def test_the_precision_that_accelerate_was_told_is_the_runs(chosen, bf16, fp16, monkeypatch):
-    """`accelerate launch --mixed_precision bf16` trained in bfloat16, and card and results said float32."""
+    """`accelerate launch --mixed_precision bf16` trained in bfloat16, and card and results said
+    float32.
+    """
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", chosen)
     arguments = CTCLArguments("out", use_cpu=True)
     assert (arguments.bf16, arguments.fp16, arguments.mixed_precision) == (bf16, fp16, chosen)
@@ -219,16 +297,22 @@ def test_a_precision_that_no_test_covers_is_refused(monkeypatch):
 
 
 def whole_parser():
-    parser = ArgumentsParser([StudentArguments, DataArguments, MethodArguments, own_options("ctcl"), CTCLArguments])
+    parser = ArgumentsParser(
+        [StudentArguments, DataArguments, MethodArguments, own_options("ctcl"), CTCLArguments]
+    )
     parser.add_without_effect(options_of_others("ctcl"), "--method ctcl")
     return parser
 
 
 def test_every_flag_that_says_yes_or_no_may_be_given_bare():
-    """`--hub_private_repo`, as docs/publishing.md writes it, was refused: what may be None too wanted a value."""
+    """`--hub_private_repo`, as docs/publishing.md writes it, was refused: what may be None too
+    wanted a value.
+    """
     assert parse("--hub_private_repo").training.hub_private_repo is True
     parser = whole_parser()
-    flags = [action.option_strings[0] for action in parser._actions if action.type is string_to_bool]
+    flags = [
+        action.option_strings[0] for action in parser._actions if action.type is string_to_bool
+    ]
     assert {"--hub_private_repo", "--bf16", "--tf32", "--hfd", "--from_scratch"} <= set(flags)
     namespace, unknown = parser.parse_known_args(flags)
     assert not unknown and all(getattr(namespace, flag[2:]) is True for flag in flags)
@@ -241,7 +325,11 @@ def test_every_flag_in_the_documents_is_one():
     known |= {"--recipe", "--no-deps"}  # the last of pip
     known |= {"--config_file", "--shutdown-timeout", "--signals-to-handle"}  # of launchers
     known |= {"--mutual", "--flag"}  # of methods of a reader's own
-    for script in (*root.glob("ctcl_hf/cli/*.py"), *root.glob("benchmarks/*.py"), root / "tests" / "soak.py"):
+    for script in (
+        *root.glob("ctcl_hf/cli/*.py"),
+        *root.glob("benchmarks/*.py"),
+        root / "tests" / "soak.py",
+    ):
         for node in ast.walk(ast.parse(script.read_text())):
             if isinstance(node, ast.AnnAssign):  # a field of a dataclass of arguments
                 known.add(f"--{ast.unparse(node.target)}")

@@ -17,9 +17,15 @@ def photos(tmp_path, monkeypatch):
     """A working folder with three images, in folders, and a student."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    for name, size in (("a.jpg", (40, 30)), ("photos/b.png", (51, 37)), ("photos/below/c.png", (33, 64))):
+    for name, size in (
+        ("a.jpg", (40, 30)),
+        ("photos/b.png", (51, 37)),
+        ("photos/below/c.png", (33, 64)),
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        PIL.Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(tmp_path / name)
+        PIL.Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(
+            tmp_path / name
+        )
     (tmp_path / "photos" / "notes.txt").write_text("no image")
     make_vit().save_pretrained("vit")
     return tmp_path
@@ -56,10 +62,15 @@ def test_masks_hold_class_ids_at_the_images_size_in_the_classes_colours(photos, 
         (["gone*.jpg"], r"gone\*.jpg: no image there"),
         (["vit"], "vit: no image there"),
         (["photos/notes.txt"], "photos/notes.txt: Pillow cannot identify it as an image"),
-        (["a.jpg", "photos/a.jpg"], "photos/a.jpg and a.jpg are both called a|a.jpg and photos/a.jpg are both called"),
+        (
+            ["a.jpg", "photos/a.jpg"],
+            "photos/a.jpg and a.jpg are both called a|a.jpg and photos/a.jpg are both called",
+        ),
     ],
 )
-def test_what_is_no_image_is_told_before_the_model_is_loaded(photos, monkeypatch, arguments, message):
+def test_what_is_no_image_is_told_before_the_model_is_loaded(
+    photos, monkeypatch, arguments, message
+):
     (photos / "photos" / "a.jpg").write_bytes((photos / "a.jpg").read_bytes())
     monkeypatch.setattr("ctcl_hf.scoring.predict.load_for_inference", None)
     with pytest.raises(SystemExit, match=message):

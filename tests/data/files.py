@@ -1,4 +1,6 @@
-"""PNG and TIFF files written by hand, byte by byte, so that what they hold is known without Pillow."""
+"""PNG and TIFF files written by hand, byte by byte, so that what they hold is known without
+Pillow.
+"""
 
 import struct
 import zlib
@@ -9,7 +11,9 @@ GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6  # PNG's colour 
 
 
 def png(samples, bits, colour_type, palette=(), transparency=b"", frames=1, exif=b""):
-    """A PNG of samples (H, W) or (H, W, C) as they are to be stored, in so many bits; with frames, an animated one."""
+    """A PNG of samples (H, W) or (H, W, C) as they are to be stored, in so many bits; with frames,
+    an animated one.
+    """
     samples = np.asarray(samples)
     height, width = samples.shape[:2]
     body = chunk(b"IHDR", struct.pack(">2I5B", width, height, bits, colour_type, 0, 0, 0))
@@ -25,13 +29,20 @@ def png(samples, bits, colour_type, palette=(), transparency=b"", frames=1, exif
     data = zlib.compress(b"".join(b"\0" + packed(row, bits) for row in samples.reshape(height, -1)))
     body += chunk(b"IDAT", data)
     for number in range(1, frames):
-        body += chunk(b"fcTL", struct.pack(">5I2H2B", 2 * number - 1, width, height, 0, 0, 1, 1, 0, 0))
+        body += chunk(
+            b"fcTL", struct.pack(">5I2H2B", 2 * number - 1, width, height, 0, 0, 1, 1, 0, 0)
+        )
         body += chunk(b"fdAT", struct.pack(">I", 2 * number) + data)
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
 
 
 def chunk(name, content):
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
 
 
 def packed(values, bits):
@@ -43,8 +54,12 @@ def packed(values, bits):
     return bytes(int(digits[i : i + 8], 2) for i in range(0, len(digits), 8))
 
 
-def tiff(*pages, photometric=1, sample_format=1, extra=(), subfile=(), orientation=1, compression=1):
-    """A little-endian TIFF of pages (H, W) or (H, W, C), uncompressed, with samples of their dtypes."""
+def tiff(
+    *pages, photometric=1, sample_format=1, extra=(), subfile=(), orientation=1, compression=1
+):
+    """A little-endian TIFF of pages (H, W) or (H, W, C), uncompressed, with samples of their
+    dtypes.
+    """
     out, links = bytearray(b"II*\0" + struct.pack("<I", 0)), [4]
     for number, page in enumerate(pages):
         page = np.asarray(page)
@@ -54,7 +69,11 @@ def tiff(*pages, photometric=1, sample_format=1, extra=(), subfile=(), orientati
         out += page.astype(page.dtype.newbyteorder("<")).tobytes()
         out += b"\0" * (len(out) % 2)
         wide = {}
-        for tag, values in ((258, [bits] * bands), (338, list(extra)), (339, [sample_format] * bands)):
+        for tag, values in (
+            (258, [bits] * bands),
+            (338, list(extra)),
+            (339, [sample_format] * bands),
+        ):
             if len(values) > 2:
                 wide[tag] = len(out)
                 out += struct.pack(f"<{len(values)}H", *values)
@@ -81,7 +100,9 @@ def tiff(*pages, photometric=1, sample_format=1, extra=(), subfile=(), orientati
             if tag in wide:
                 out += struct.pack("<I", wide[tag])
             else:
-                out += struct.pack(f"<{len(values)}{'H' if kind == 3 else 'I'}", *values).ljust(4, b"\0")
+                out += struct.pack(f"<{len(values)}{'H' if kind == 3 else 'I'}", *values).ljust(
+                    4, b"\0"
+                )
         links.append(len(out))
         out += struct.pack("<I", 0)
     return bytes(out)

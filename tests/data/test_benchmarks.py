@@ -1,4 +1,6 @@
-"""The benchmarks in their official layouts, made small: counts, masks, sources, and what is missing."""
+"""The benchmarks in their official layouts, made small: counts, masks, sources, and what is
+missing.
+"""
 
 import numpy as np
 import PIL.Image
@@ -7,7 +9,14 @@ from helpers.benchmarks import make_ade20k, make_cityscapes, make_voc, mask
 from helpers.pictures import SIZE, picture
 from scipy.io import savemat
 
-from ctcl_hf.data import DATASETS, BadSample, build_ade20k, build_camvid, build_cityscapes, build_voc
+from ctcl_hf.data import (
+    DATASETS,
+    BadSample,
+    build_ade20k,
+    build_camvid,
+    build_cityscapes,
+    build_voc,
+)
 from ctcl_hf.data.benchmarks import camvid
 from ctcl_hf.data.benchmarks.camvid import OFFICIAL_CLASSES, OFFICIAL_COLOURS
 from ctcl_hf.data.benchmarks.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
@@ -30,7 +39,11 @@ def make_sbd(parent, names):
     folder.mkdir(parents=True)
     for name in names:
         ids = np.resize(np.array([0, 7], dtype=np.uint8), SIZE)
-        savemat(folder / f"{name}.mat", {"GTcls": {"Segmentation": ids, "Boundaries": 0}}, do_compression=True)
+        savemat(
+            folder / f"{name}.mat",
+            {"GTcls": {"Segmentation": ids, "Boundaries": 0}},
+            do_compression=True,
+        )
     return folder
 
 
@@ -112,7 +125,8 @@ def test_cityscapes_train_ids_are_taken_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "ids", "found"), [("labelTrainIds", (0, 7, 33), r"\[33\]"), ("labelIds", (0, 18, 255), r"\[255\]")]
+    ("kind", "ids", "found"),
+    [("labelTrainIds", (0, 7, 33), r"\[33\]"), ("labelIds", (0, 18, 255), r"\[255\]")],
 )
 def test_cityscapes_ids_under_the_wrong_name_are_caught(tmp_path, kind, ids, found):
     with pytest.raises(ValueError, match=found):
@@ -128,7 +142,8 @@ def test_cityscapes_names_an_image_without_a_mask(tmp_path):
     make_cityscapes(tmp_path)
     picture(tmp_path / "leftImg8bit" / "val" / "lindau" / "lindau_000001_000019_leftImg8bit.png")
     with pytest.raises(
-        ValueError, match=r"val split .* 1 images without a mask .*lindau_000001_000019_leftImg8bit.png"
+        ValueError,
+        match=r"val split .* 1 images without a mask .*lindau_000001_000019_leftImg8bit.png",
     ):
         build_cityscapes(str(tmp_path))
 
@@ -156,13 +171,26 @@ def test_ade20k_needs_its_list_of_classes(tmp_path):
 
 
 def test_the_authors_camvid_is_split_and_grouped_as_segnets(tmp_path, monkeypatch):
-    monkeypatch.setattr(camvid, "CAMVID_SPLITS", {"train": ("train", 3), "val": ("validation", 1), "test": ("test", 2)})
-    frames = ["0001TP_006690", "0006R0_f00930", "0016E5_08190", "0016E5_07959", "0001TP_008550", "Seq05VD_f00000"]
+    monkeypatch.setattr(
+        camvid,
+        "CAMVID_SPLITS",
+        {"train": ("train", 3), "val": ("validation", 1), "test": ("test", 2)},
+    )
+    frames = [
+        "0001TP_006690",
+        "0006R0_f00930",
+        "0016E5_08190",
+        "0016E5_07959",
+        "0001TP_008550",
+        "Seq05VD_f00000",
+    ]
     colours = np.array(list(OFFICIAL_COLOURS), dtype=np.uint8)
     for frame in frames:
         picture(tmp_path / "701_StillsRaw_full" / f"{frame}.png")
         (tmp_path / "LabeledApproved_full").mkdir(exist_ok=True)
-        PIL.Image.fromarray(np.resize(colours, (*SIZE, 3))).save(tmp_path / "LabeledApproved_full" / f"{frame}_L.png")
+        PIL.Image.fromarray(np.resize(colours, (*SIZE, 3))).save(
+            tmp_path / "LabeledApproved_full" / f"{frame}_L.png"
+        )
     data = build_camvid(str(tmp_path))
     assert counts(data) == {"train": 3, "validation": 1, "test": 2}
     assert ids_of(data, "validation") == {*range(11), 255}
@@ -209,7 +237,9 @@ COPIES = {
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_registered_data_set_holds_what_a_run_reads_of_it(tmp_path, name):
-    """An entry of DATASETS is tested by being registered; it brings a small copy of itself for COPIES."""
+    """An entry of DATASETS is tested by being registered; it brings a small copy of itself for
+    COPIES.
+    """
     told = COPIES[name](tmp_path)
     data = DATASETS[name](None if told is None else str(told))
     assert data.name == name

@@ -37,7 +37,11 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_folder_becomes_three_lazily_decoded_splits(folder):
     data = build_camvid(str(folder))
-    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 3, "validation": 2, "test": 2}
+    assert {split: len(rows) for split, rows in data.splits.items()} == {
+        "train": 3,
+        "validation": 2,
+        "test": 2,
+    }
     assert data.splits["train"].data.nbytes < 2000
     sample = data.samples("test", EvaluationTransform((36, 48)))[0]
     stored = np.asarray(PIL.Image.open(folder / "testannot" / "test_000.png"))
@@ -49,7 +53,9 @@ def test_images_and_masks_are_paired_by_name(folder):
     rows = build_camvid(str(folder)).splits["train"]
     assert np.asarray(rows[1]["image"]).shape == (36, 48, 3)
     for i, row in enumerate(rows):
-        assert np.array_equal(np.asarray(row["label"]), PIL.Image.open(folder / "trainannot" / f"train_{i:03}.png"))
+        assert np.array_equal(
+            np.asarray(row["label"]), PIL.Image.open(folder / "trainannot" / f"train_{i:03}.png")
+        )
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -60,7 +66,8 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_a_half_copied_folder_names_the_split_and_the_counts(folder):
     (folder / "valannot" / "val_001.png").unlink()
     with pytest.raises(
-        ValueError, match=r"validation split .* expected 2 images .* found 2 and 1, for example val_001"
+        ValueError,
+        match=r"validation split .* expected 2 images .* found 2 and 1, for example val_001",
     ):
         build_camvid(str(folder))
 
@@ -85,7 +92,9 @@ def server(folder):
             archive.write(path, path.relative_to(root))
     shutil.rmtree(folder)
     Handler.requests_seen = 0
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=root)) as httpd:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Handler, directory=root)
+    ) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{httpd.server_port}/camvid.zip"
         httpd.shutdown()
@@ -100,10 +109,18 @@ print({{split: len(rows) for split, rows in build_camvid().splits.items()}})
 
 
 def download(url, home):
-    """In a process of its own, with a Hugging Face cache of its own; the library reads its place at import."""
-    environment = os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+    """In a process of its own, with a Hugging Face cache of its own; the library reads its place at
+    import.
+    """
+    environment = os.environ | {
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "0",
+        "NO_PROXY": "127.0.0.1",
+    }
     code = DOWNLOAD.format(url=url, counts=COUNTS)
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
 
 
 def test_the_archive_is_downloaded_once_with_a_progress_bar(server, tmp_path):
@@ -129,7 +146,11 @@ def test_a_failed_download_says_what_to_do(tmp_path):
 def test_the_real_data_set_has_the_published_sizes_and_legal_masks():
     data = build_camvid(str(REAL))
     data.check()
-    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 367, "validation": 101, "test": 233}
+    assert {split: len(rows) for split, rows in data.splits.items()} == {
+        "train": 367,
+        "validation": 101,
+        "test": 233,
+    }
     sample = data.samples("validation", EvaluationTransform((360, 480)))[0]
     assert sample["pixel_values"].shape == (3, 360, 480)
     assert set(sample["labels"].unique().tolist()) <= {*range(11), 255}

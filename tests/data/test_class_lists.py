@@ -1,4 +1,6 @@
-"""Lists of classes as tools export them: read with their ids and colours, or refused; never a header as a class."""
+"""Lists of classes as tools export them: read with their ids and colours, or refused; never a
+header as a class.
+"""
 
 import pytest
 
@@ -10,9 +12,11 @@ COLOURS = {"ground": [(0, 0, 0)], "traffic light": [(255, 0, 0)], "bar": [(0, 0,
 WITH_COLOURS = {
     "class_dict.csv": "name,r,g,b\nground,0,0,0\ntraffic light,255,0,0\nbar,0,0,255\n",
     "bare.csv": "ground,0,0,0\ntraffic light,255,0,0\nbar,0,0,255\n",
-    "semicolons.csv": "id;class_name;red;green;blue\n0;ground;0;0;0\n1;traffic light;255;0;0\n2;bar;0;0;255\n",
+    "semicolons.csv": "id;class_name;red;green;blue\n0;ground;0;0;0\n1;traffic "
+    "light;255;0;0\n2;bar;0;0;255\n",
     "numbered.csv": "0,ground,0,0,0\n1,traffic light,255,0,0\n2,bar,0,0,255\n",
-    "labelmap.txt": "# label:color_rgb:parts:actions\nground:0,0,0::\ntraffic light:255,0,0::\nbar:0,0,255::\n",
+    "labelmap.txt": "# label:color_rgb:parts:actions\nground:0,0,0::\ntraffic "
+    "light:255,0,0::\nbar:0,0,255::\n",
     "label_colors.txt": "0 0 0\tground\n255 0 0\ttraffic light\n0 0 255 bar\n",
 }
 WITHOUT = {
@@ -30,7 +34,9 @@ WITHOUT = {
 
 @pytest.mark.parametrize("file", [*WITH_COLOURS, *WITHOUT])
 def test_a_list_that_a_tool_writes_names_its_classes_and_nothing_else(tmp_path, file):
-    """Headers, colours, ids and a byte-order mark became names, and every class was shifted by one."""
+    """Headers, colours, ids and a byte-order mark became names, and every class was shifted by
+    one.
+    """
     path = tmp_path / file
     path.write_text((WITH_COLOURS | WITHOUT)[file], encoding="utf-8", newline="")
     assert read_class_names([str(path)], {}, "data") == NAMES

@@ -21,7 +21,9 @@ def test_balanced_weights_give_every_class_that_occurs_the_same_sum():
     pixels = sum(np.bincount(samples.decode(i)[1].ravel(), minlength=256)[:3] for i in range(3))
     weights = np.array(class_weights("balanced", data))
     assert (weights * pixels) == pytest.approx([pixels.sum() / 3] * 3)
-    four = dataclasses.replace(data, class_names=(*CLASSES, "none"), palette=(*data.palette, (1, 2, 3)))
+    four = dataclasses.replace(
+        data, class_names=(*CLASSES, "none"), palette=(*data.palette, (1, 2, 3))
+    )
     assert class_weights("balanced", four) == pytest.approx([*weights, 1])
 
 
@@ -41,11 +43,14 @@ def test_a_file_holds_a_weight_for_each_class(tmp_path):
 
 @pytest.mark.parametrize("method", [CTCL, Vanilla])
 def test_every_cross_entropy_of_a_method_is_weighted(method, tmp_path):
-    """Twice the weight for every class is twice the term, the auxiliary one's too, and no other's."""
+    """Twice the weight for every class is twice the term, the auxiliary one's too, and no
+    other's.
+    """
     trainer = make_trainer(tmp_path, method)
     batch = next(iter(trainer.get_train_dataloader()))
     del batch["index"]
-    trainer.model.objective.micro_batch = 1  # of a step, whose groups of classes are those of its first
+    # of a step, whose groups of classes are those of its first
+    trainer.model.objective.micro_batch = 1
     torch.manual_seed(0)
     plain = trainer.model.train()(**batch)["terms"]
     trainer.model.objective.weigh_classes([2.0, 2.0, 2.0])

@@ -21,9 +21,13 @@ def data_of(masks, names=None, **told):
     picture = png(np.zeros((8, 8, 3), np.uint8))
     images = [{"bytes": picture, "path": name} for name in names]
     labels = [{"bytes": png(mask), "path": name} for name, mask in zip(names, masks, strict=True)]
-    rows = Dataset.from_dict({"image": images, "label": labels}, Features(image=Image(), label=Image()))
+    rows = Dataset.from_dict(
+        {"image": images, "label": labels}, Features(image=Image(), label=Image())
+    )
     splits = DatasetDict(train=rows)
-    return SegmentationData("drawn", splits, ("a", "b"), ((0, 0, 0), (9, 9, 9)), (8, 8), **told).samples("train", None)
+    return SegmentationData(
+        "drawn", splits, ("a", "b"), ((0, 0, 0), (9, 9, 9)), (8, 8), **told
+    ).samples("train", None)
 
 
 def test_a_fingerprint_changes_with_a_mask_a_name_the_number_and_the_order_of_images():
@@ -44,6 +48,8 @@ def test_a_fingerprint_is_the_same_wherever_the_files_lie(tmp_path):
         (folder / "0.png").write_bytes(png(np.ones((8, 8), np.uint8)))
         columns = {name: [str(folder / "0.png")] for name in ("image", "label")}
         rows = Dataset.from_dict(columns, Features(image=Image(), label=Image()))
-        data = SegmentationData("drawn", DatasetDict(train=rows), ("a", "b"), ((0, 0, 0), (9, 9, 9)), (8, 8))
+        data = SegmentationData(
+            "drawn", DatasetDict(train=rows), ("a", "b"), ((0, 0, 0), (9, 9, 9)), (8, 8)
+        )
         prints.append(fingerprint(data.samples("train", None)))
     assert prints[0] == prints[1]

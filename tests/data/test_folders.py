@@ -1,4 +1,6 @@
-"""Folders as people have them: which files are taken, which are left out, and that both are told."""
+"""Folders as people have them: which files are taken, which are left out, and that both are
+told.
+"""
 
 import os
 import re
@@ -25,7 +27,11 @@ def counts(data):
 @pytest.fixture
 def flat(tmp_path):
     for i in range(8):
-        pair(tmp_path / "photos" / "images" / f"{i}.png", tmp_path / "photos" / "masks" / f"{i}.png", i)
+        pair(
+            tmp_path / "photos" / "images" / f"{i}.png",
+            tmp_path / "photos" / "masks" / f"{i}.png",
+            i,
+        )
     return tmp_path / "photos"
 
 
@@ -36,8 +42,14 @@ def flat(tmp_path):
 def test_images_and_masks_may_lie_in_one_folder_for_each_split(tmp_path, ending):
     for split, count in (("train", 11), ("valid", 2)):
         for i in range(count):
-            pair(tmp_path / split / f"a{i}_jpg.rf.0{i}.jpg", tmp_path / split / f"a{i}_jpg.rf.0{i}{ending}.png", i)
-        (tmp_path / split / "_classes.csv").write_text("Pixel Value, Class\n0, ground\n1, tree\n2, sky\n")
+            pair(
+                tmp_path / split / f"a{i}_jpg.rf.0{i}.jpg",
+                tmp_path / split / f"a{i}_jpg.rf.0{i}{ending}.png",
+                i,
+            )
+        (tmp_path / split / "_classes.csv").write_text(
+            "Pixel Value, Class\n0, ground\n1, tree\n2, sky\n"
+        )
     data = build_own(str(tmp_path))
     assert (counts(data), data.class_names) == ({"train": 11, "validation": 2}, NAMES)
     assert f"masks end in {ending}" in str(data)
@@ -50,14 +62,18 @@ def test_photos_and_their_masks_may_differ_by_suffix_alone(tmp_path):
     assert labels(build_own(str(tmp_path), class_names=NAMES)) == {0, 1, 2}
 
 
-@pytest.mark.parametrize(("folder", "ending"), [("{}_labels", "_L"), ("{}annot", ""), ("{}_masks", "_mask")])
+@pytest.mark.parametrize(
+    ("folder", "ending"), [("{}_labels", "_L"), ("{}annot", ""), ("{}_masks", "_mask")]
+)
 def test_masks_may_lie_in_a_folder_beside_their_splits(tmp_path, folder, ending):
     table = np.array([(128, 128, 128), (128, 0, 0), (192, 192, 128)], dtype=np.uint8)
     for split in ("train", "val", "test"):
         for i in range(3):
             picture(tmp_path / split / f"000{i}.png", i)
             save(tmp_path / folder.format(split) / f"000{i}{ending}.png", table[ids(0, 1, 2)])
-    (tmp_path / "class_dict.csv").write_text("name,r,g,b\nSky,128,128,128\nBuilding,128,0,0\nPole,192,192,128\n")
+    (tmp_path / "class_dict.csv").write_text(
+        "name,r,g,b\nSky,128,128,128\nBuilding,128,0,0\nPole,192,192,128\n"
+    )
     data = build_own(str(tmp_path))
     assert counts(data) == {"train": 3, "validation": 3, "test": 3}
     assert data.class_names == ("Sky", "Building", "Pole") and data.palette[1] == (128, 0, 0)
@@ -71,7 +87,9 @@ def test_masks_may_lie_in_a_folder_beside_their_splits(tmp_path, folder, ending)
         ({"train": "0123", "val": "4", "trainval": "01234"}, {"train": 4, "validation": 1}),
     ],
 )
-def test_an_export_like_vocs_is_split_by_its_lists_and_read_by_its_colours(tmp_path, lists, expected):
+def test_an_export_like_vocs_is_split_by_its_lists_and_read_by_its_colours(
+    tmp_path, lists, expected
+):
     table = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], dtype=np.uint8)
     for i in range(6):
         picture(tmp_path / "JPEGImages" / f"f{i}.jpg", i)
@@ -105,7 +123,8 @@ def test_other_names_can_be_said(tmp_path):
 def test_two_folders_of_masks_are_not_chosen_between(flat):
     shutil.copytree(flat / "masks", flat / "labels")
     with pytest.raises(
-        ValueError, match=r"masks and .*labels hold images: which are the masks\? Give --mask_folder masks"
+        ValueError,
+        match=r"masks and .*labels hold images: which are the masks\? Give --mask_folder masks",
     ):
         build_own(str(flat), class_names=NAMES, validation_share=0.25)
     assert build_own(str(flat), class_names=NAMES, validation_share=0.25, mask_folder="labels")
@@ -123,13 +142,17 @@ def test_lists_of_classes_that_differ_are_not_chosen_between(flat):
 
 
 def test_images_and_masks_win_over_parquet_below_them_and_it_is_told(flat):
-    """Shards that an earlier prepare.py wrote into the folder were read in its place: 8 of 40 images."""
+    """Shards that an earlier prepare.py wrote into the folder were read in its place: 8 of 40
+    images.
+    """
     write_shards(build_own(str(flat), class_names=NAMES, validation_share=0.5), flat / "shards")
     (flat / "metadata.parquet").write_bytes(b"of something else")
     data = build_own(str(flat), class_names=NAMES, validation_share=0.25)
     assert counts(data) == {"train": 6, "validation": 2}
     assert "left out: 3 Parquet (metadata.parquet, shards/data/train-00000.parquet" in str(data)
-    with pytest.raises(ValueError, match=r"--streaming reads Parquet.*give the folder of Parquet in it"):
+    with pytest.raises(
+        ValueError, match=r"--streaming reads Parquet.*give the folder of Parquet in it"
+    ):
         build_own(str(flat), class_names=NAMES, streaming=True)
 
 
@@ -147,7 +170,9 @@ def test_hidden_files_and_folders_are_left_out_and_told(flat):
         shutil.copytree(flat / kind, flat / kind / "__MACOSX")
     data = build_own(str(flat), class_names=NAMES, validation_share=0.25)
     assert sum(counts(data).values()) == 8
-    assert "left out: 6 hidden (images/._0.png, images/.ipynb_checkpoints, images/__MACOSX" in str(data)
+    assert "left out: 6 hidden (images/._0.png, images/.ipynb_checkpoints, images/__MACOSX" in str(
+        data
+    )
 
 
 def test_linked_folders_are_followed_once(flat, tmp_path):
@@ -214,25 +239,33 @@ def test_a_mask_of_the_unturned_image_is_told_of_the_turn(flat, turn):
     exif = Image.Exif()
     exif[0x0112] = turn
     Image.open(flat / "images" / "0.png").save(flat / "images" / "0.png", exif=exif)
-    with pytest.raises(ValueError, match=r"turned by its EXIF tag, and the mask was drawn on what is stored"):
+    with pytest.raises(
+        ValueError, match=r"turned by its EXIF tag, and the mask was drawn on what is stored"
+    ):
         build_own(str(flat), class_names=NAMES, validation_share=0.25).check()
 
 
 def test_a_colour_that_stands_for_two_ids_is_told(flat, caplog):
-    """Colours that a program saved with a palette of each file's own are read by index where no --palette is given."""
+    """Colours that a program saved with a palette of each file's own are read by index where no
+    --palette is given.
+    """
     for i, path in enumerate(sorted(flat.glob("masks/*"))):
         palette = [(0, 0, 0), (200, 0, 0), (0, 0, 200)]
         path.write_bytes(png(ids(0, 1, 2), 8, PALETTE, palette if i % 2 else palette[::-1]))
     with caplog.at_level("WARNING"):
         build_own(str(flat), class_names=NAMES, validation_share=0.25).check()
-    assert re.search(r"Masks show id [02] and id [02] in one colour, \(0, 0, 200\).*--palette", caplog.text)
+    assert re.search(
+        r"Masks show id [02] and id [02] in one colour, \(0, 0, 200\).*--palette", caplog.text
+    )
 
 
 # ---- what there is to learn ----
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
-def test_masks_of_0_and_255_are_refused_before_training_with_the_option_that_reads_them(flat, share):
+def test_masks_of_0_and_255_are_refused_before_training_with_the_option_that_reads_them(
+    flat, share
+):
     """255 was not scored, so that one class was left, and the run reported 100 %."""
     for path in flat.glob("masks/*"):
         save(path, ids(0, 255))
@@ -255,7 +288,8 @@ def test_a_data_set_of_what_is_no_image_names_one_and_says_what_it_is(flat):
     for path in flat.glob("*/*"):
         path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(
-        ValueError, match=r"None of the training images .* The first: .*\.png\): it is a Git LFS pointer"
+        ValueError,
+        match=r"None of the training images .* The first: .*\.png\): it is a Git LFS pointer",
     ):
         build_own(str(flat), class_names=NAMES, validation_share=0.25)
 

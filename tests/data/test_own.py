@@ -1,4 +1,6 @@
-"""Data of one's own: folders of pairs, Parquet, columns, splits, classes, palettes; and what can be wrong with it."""
+"""Data of one's own: folders of pairs, Parquet, columns, splits, classes, palettes; and what can be
+wrong with it.
+"""
 
 import json
 
@@ -24,7 +26,10 @@ def folder(tmp_path):
 
 def test_a_folder_of_pairs_is_a_data_set(folder):
     data = build_own(str(folder), class_names=NAMES)
-    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 4, "validation": 2}
+    assert {split: len(rows) for split, rows in data.splits.items()} == {
+        "train": 4,
+        "validation": 2,
+    }
     assert data.name == "meadows"
     assert data.image_size == SIZE
     assert labels(data) == {0, 1, 2, 255}
@@ -45,13 +50,18 @@ def test_a_share_of_the_training_images_is_held_out_where_nothing_is_to_validate
     with pytest.raises(ValueError, match=r"nothing to validate on.*--validation_share 0\.1"):
         build_own(str(tmp_path), class_names=NAMES)
     data = build_own(str(tmp_path), class_names=NAMES, validation_share=0.2)
-    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 8, "validation": 2}
+    assert {split: len(rows) for split, rows in data.splits.items()} == {
+        "train": 8,
+        "validation": 2,
+    }
     again = build_own(str(tmp_path), class_names=NAMES, validation_share=0.2)
     assert data.splits["validation"].data.to_pylist() == again.splits["validation"].data.to_pylist()
 
 
 def test_classes_and_colours_that_lie_with_the_data_are_used(folder):
-    (folder / "id2label.json").write_text(json.dumps({str(i): name for i, name in enumerate(NAMES)}))
+    (folder / "id2label.json").write_text(
+        json.dumps({str(i): name for i, name in enumerate(NAMES)})
+    )
     (folder / "palette.json").write_text(json.dumps({"tree": [0, 200, 0]}))
     data = build_own(str(folder))
     assert data.class_names == NAMES
@@ -65,7 +75,11 @@ def test_masks_of_colours_are_read_through_a_palette(folder, tmp_path):
         pixels[:8, :, :3], pixels[8:16, :, :3] = (10, 20, 30), (11, 20, 30)
         save(path, pixels)
     palette = tmp_path / "colours.json"
-    palette.write_text(json.dumps({"ground": [10, 20, 30], "tree": [[11, 20, 30], [9, 9, 9]], "ignored": [0, 0, 0]}))
+    palette.write_text(
+        json.dumps(
+            {"ground": [10, 20, 30], "tree": [[11, 20, 30], [9, 9, 9]], "ignored": [0, 0, 0]}
+        )
+    )
     data = build_own(str(folder), palette=str(palette))
     assert data.class_names == ("ground", "tree")
     assert labels(data) == {0, 1, 255}
@@ -99,7 +113,11 @@ def rows():
         return {"bytes": buffer.getvalue(), "path": None}
 
     grey = np.full((*SIZE, 3), 90, dtype=np.uint8)
-    return {"pixel_values": [encoded(grey)] * 3, "label": [encoded(ids(0, 1, 2))] * 3, "name": ["a", "b", "c"]}
+    return {
+        "pixel_values": [encoded(grey)] * 3,
+        "label": [encoded(ids(0, 1, 2))] * 3,
+        "name": ["a", "b", "c"],
+    }
 
 
 FEATURES = Features(pixel_values=Image(), label=Image(), name=Value("string"))
@@ -108,7 +126,9 @@ FEATURES = Features(pixel_values=Image(), label=Image(), name=Value("string"))
 def parquet(folder, rows, features=FEATURES, splits=("train", "validation")):
     (folder / "data").mkdir(parents=True)
     for split in splits:
-        Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+        Dataset.from_dict(rows, features=features).to_parquet(
+            folder / "data" / f"{split}-00000-of-00001.parquet"
+        )
     return str(folder)
 
 
@@ -122,7 +142,9 @@ def test_parquet_is_read_with_its_columns_found_by_name(tmp_path, rows):
 def test_columns_are_taken_as_told_even_if_their_names_are_swapped(tmp_path, rows):
     swapped = {"label": rows["pixel_values"], "image": rows["label"]}
     name = parquet(tmp_path / "swapped", swapped, Features(label=Image(), image=Image()))
-    assert labels(build_own(name, class_names=NAMES, image_column="label", label_column="image")) == {0, 1, 2}
+    assert labels(
+        build_own(name, class_names=NAMES, image_column="label", label_column="image")
+    ) == {0, 1, 2}
 
 
 def test_splits_are_taken_as_told(tmp_path, rows):
@@ -139,7 +161,10 @@ def test_splits_are_taken_as_told(tmp_path, rows):
             r"--image_column picture: .* has: pixel_values \(Image\), label",
         ),
         ({"label_column": "name"}, "--label_column name: not a column of images"),
-        ({"validation_split": "held"}, "--validation_split held: .* has the splits train, validation"),
+        (
+            {"validation_split": "held"},
+            "--validation_split held: .* has the splits train, validation",
+        ),
         ({"class_names": ["a", "a"]}, "--class_names: a is named twice"),
         ({"class_names": None}, "What are the classes of .*--class_names"),
         ({"class_names": ["nowhere.json"]}, None),
@@ -163,7 +188,9 @@ def test_data_without_masks_or_images_is_refused(tmp_path, rows):
         build_own(parquet(tmp_path / "only", only, Features(image=Image())), class_names=NAMES)
     text = {"name": rows["name"]}
     with pytest.raises(ValueError, match="no column of images by a usual name"):
-        build_own(parquet(tmp_path / "text", text, Features(name=Value("string"))), class_names=NAMES)
+        build_own(
+            parquet(tmp_path / "text", text, Features(name=Value("string"))), class_names=NAMES
+        )
     several = {"image": rows["pixel_values"], "one": rows["label"], "two": rows["label"]}
     features = Features(image=Image(), one=Image(), two=Image())
     with pytest.raises(ValueError, match="Which has the masks"):
@@ -201,8 +228,12 @@ def test_near_misses_are_told_what_was_meant(folder, monkeypatch):
         build_own(str(folder), class_names=["ground,tree,sky"])
     with pytest.raises(ValueError, match="is one split of a data set: give the folder above it"):
         build_own(str(folder / "train"), class_names=NAMES)
-    monkeypatch.setattr("datasets.load_dataset", lambda name: (_ for _ in ()).throw(ConnectionError("no network")))
-    with pytest.raises(OSError, match="meadow: no such folder here, and it cannot be loaded: no network"):
+    monkeypatch.setattr(
+        "datasets.load_dataset", lambda name: (_ for _ in ()).throw(ConnectionError("no network"))
+    )
+    with pytest.raises(
+        OSError, match="meadow: no such folder here, and it cannot be loaded: no network"
+    ):
         build_own("meadow", class_names=NAMES)
 
 
@@ -210,7 +241,9 @@ def test_near_misses_are_told_what_was_meant(folder, monkeypatch):
 
 
 def test_an_empty_folder_says_what_was_expected(tmp_path):
-    with pytest.raises(ValueError, match=r"found neither Parquet files nor images. Expected train/images/"):
+    with pytest.raises(
+        ValueError, match=r"found neither Parquet files nor images. Expected train/images/"
+    ):
         build_own(str(tmp_path), class_names=NAMES)
     (tmp_path / "train" / "images").mkdir(parents=True)
     with pytest.raises(ValueError, match="has no masks beside it"):
@@ -223,7 +256,9 @@ def test_an_empty_folder_says_what_was_expected(tmp_path):
 def test_images_without_masks_and_masks_without_images_are_named(folder):
     (folder / "train" / "masks" / "1.png").unlink()
     (folder / "train" / "images" / "2.jpg").unlink()
-    with pytest.raises(ValueError, match=r"1 images without a mask \(.*1\.jpg\) and 1 masks without .*2\.png"):
+    with pytest.raises(
+        ValueError, match=r"1 images without a mask \(.*1\.jpg\) and 1 masks without .*2\.png"
+    ):
         build_own(str(folder), class_names=NAMES)
 
 
@@ -234,13 +269,18 @@ def test_what_lacks_its_counterpart_is_left_out_and_counted_if_asked_for(folder)
     before = len(list((folder / "train" / "images").iterdir()))
     data = DatasetArguments(dataset_name=str(folder), class_names=list(NAMES), skip_bad=True).load()
     assert len(data.splits["train"]) == before - 1
-    assert "1 images without a mask (train/images/1.jpg), 1 masks without an image (train/masks/2.png)" in str(data)
+    assert (
+        "1 images without a mask (train/images/1.jpg), 1 masks without an image (train/masks/2.png)"
+        in str(data)
+    )
 
 
 def test_a_split_without_a_pair_is_refused_even_if_bad_ones_may_be_left_out(folder):
     for mask in (folder / "train" / "masks").iterdir():
         mask.rename(mask.with_stem(f"other {mask.stem}"))
-    with pytest.raises(ValueError, match=r"images without a mask .* and .* masks without an image \("):
+    with pytest.raises(
+        ValueError, match=r"images without a mask .* and .* masks without an image \("
+    ):
         build_own(str(folder), class_names=NAMES, skip_unpaired=True)
 
 
@@ -251,7 +291,9 @@ def test_training_leaves_out_what_cannot_be_read_and_counts_it_if_asked_for(fold
     total = len(list(bad.parent.iterdir()))
     data = arguments.load()
     assert len(data.splits["train"]) == total - 1
-    assert f"left out as bad: 1 of {total} of train (Cannot read sample" in str(data) and str(bad) in str(data)
+    assert f"left out as bad: 1 of {total} of train (Cannot read sample" in str(data) and str(
+        bad
+    ) in str(data)
     data.check()
     with pytest.raises(ValueError, match=r"1\.jpg"):
         DataArguments(dataset_name=str(folder), class_names=list(NAMES)).load().check()
@@ -355,7 +397,9 @@ def test_the_usual_size_is_that_of_most_images_and_never_huge():
     from ctcl_hf.data.own.build import usual_size
 
     def images(*sizes):
-        return Dataset.from_dict({"image": [PIL.Image.new("RGB", size) for size in sizes]}, Features(image=Image()))
+        return Dataset.from_dict(
+            {"image": [PIL.Image.new("RGB", size) for size in sizes]}, Features(image=Image())
+        )
 
     assert usual_size(images((40, 30), (50, 20), (40, 30))) == (30, 40)
     assert usual_size(images((4096, 2048))) == (512, 1024)
@@ -384,7 +428,9 @@ def test_classes_are_drawn_in_the_colours_that_masks_with_a_palette_show(folder)
     assert shown_in(folder, COLOURS, label_map={1: 2, 2: 1}) == (COLOURS[0], COLOURS[2], COLOURS[1])
 
 
-@pytest.mark.parametrize("palette", [[(i, i, i) for i in range(256)], [(200, 0, 0)] * 256, COLOURS[:2]])
+@pytest.mark.parametrize(
+    "palette", [[(i, i, i) for i in range(256)], [(200, 0, 0)] * 256, COLOURS[:2]]
+)
 def test_a_palette_that_tells_no_classes_apart_is_not_drawn_in(folder, palette):
     without = build_own(str(folder), class_names=NAMES).palette
     assert shown_in(folder, palette) == without

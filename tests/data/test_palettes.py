@@ -11,7 +11,9 @@ from ctcl_hf.data.palettes import ALIKE, _lab
 @pytest.mark.parametrize(("count", "apart"), [(2, 100), (12, 40), (40, ALIKE), (254, 8)])
 def test_classes_of_ones_own_have_colours_that_can_be_told_apart(count, apart):
     """Steps of the golden angle gave two of eight classes nearly the same green."""
-    colours = _lab(np.array([*palette_for([f"class {i}" for i in range(count)]), (0, 0, 0), (255, 255, 255)]))
+    colours = _lab(
+        np.array([*palette_for([f"class {i}" for i in range(count)]), (0, 0, 0), (255, 255, 255)])
+    )
     distances = np.linalg.norm(colours[:, None] - colours, axis=-1) + 1e3 * np.eye(len(colours))
     assert distances.min() >= apart
 

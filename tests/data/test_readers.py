@@ -1,6 +1,8 @@
-"""Whatever the mode, depth, palette and frames of a file: it is read as it was drawn, or it is refused.
+"""Whatever the mode, depth, palette and frames of a file: it is read as it was drawn, or it is
+refused.
 
-The files are written byte by byte (`files.py`) from what is drawn, so that the right answer is known without Pillow.
+The files are written byte by byte (`files.py`) from what is drawn, so that the right answer is
+known without Pillow.
 """
 
 import io
@@ -18,7 +20,15 @@ from ctcl_hf.data import MaskReader
 from ctcl_hf.data.images import open_stored, read_image, read_pixels, shown_size
 
 MANY = settings(max_examples=150, deadline=None)
-COLOURS = ((10, 20, 30), (200, 0, 0), (0, 90, 0), (0, 0, 0), (7, 7, 7), (128, 64, 128), (255, 255, 255))
+COLOURS = (
+    (10, 20, 30),
+    (200, 0, 0),
+    (0, 90, 0),
+    (0, 0, 0),
+    (7, 7, 7),
+    (128, 64, 128),
+    (255, 255, 255),
+)
 GREYS = tuple((grey, grey, grey) for grey in (0, 255, 85, 170, 17, 34))
 generators = st.integers(0, 2**31).map(np.random.default_rng)
 
@@ -41,7 +51,12 @@ def saved(image, kind, **options):
 
 
 @MANY
-@given(generators, st.sampled_from([(b, t) for t in (GREY, PALETTE) for b in (1, 2, 4, 8)] + [(8, 2), (8, 4), (8, 6)]))
+@given(
+    generators,
+    st.sampled_from(
+        [(b, t) for t in (GREY, PALETTE) for b in (1, 2, 4, 8)] + [(8, 2), (8, 4), (8, 6)]
+    ),
+)
 def test_a_png_image_of_any_kind_looks_as_it_was_drawn(rng, kind):
     bits, colour_type = kind
     height, width = rng.integers(1, 9, 2)
@@ -62,13 +77,20 @@ def test_a_png_image_of_any_kind_looks_as_it_was_drawn(rng, kind):
 
 
 @MANY
-@given(generators, st.sampled_from(["16", "alpha", "transparency", "frames", "bands", "wide", "float", "stack"]))
+@given(
+    generators,
+    st.sampled_from(["16", "alpha", "transparency", "frames", "bands", "wide", "float", "stack"]),
+)
 def test_an_image_that_would_lose_something_is_refused(rng, loss):
-    """48-bit colour came out nearly black, a fourth band vanished, and of three slices one was read."""
+    """48-bit colour came out nearly black, a fourth band vanished, and of three slices one was
+    read.
+    """
     three = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     one = rng.integers(0, 2**15, (4, 5))
     if loss == "16":
-        kind, channels = [(GREY, 1), (COLOUR, 3), (GREY_ALPHA, 2), (COLOUR_ALPHA, 4)][rng.integers(4)]
+        kind, channels = [(GREY, 1), (COLOUR, 3), (GREY_ALPHA, 2), (COLOUR_ALPHA, 4)][
+            rng.integers(4)
+        ]
         content = png(rng.integers(0, 2**16, (4, 5, channels)), 16, kind)
     elif loss == "alpha":
         content = png(np.concatenate([three, 254 - three[..., :1] // 2], -1), 8, COLOUR_ALPHA)
@@ -82,7 +104,9 @@ def test_an_image_that_would_lose_something_is_refused(rng, loss):
         bands = rng.integers(0, 256, (4, 5, rng.integers(4, 7)), dtype=np.uint8)
         content = tiff(bands, photometric=2, extra=(0,) * (bands.shape[2] - 3))
     elif loss == "wide":
-        content = tiff(one.astype(np.uint16) if rng.integers(2) else one.astype(np.int32), sample_format=1)
+        content = tiff(
+            one.astype(np.uint16) if rng.integers(2) else one.astype(np.int32), sample_format=1
+        )
     elif loss == "float":
         content = tiff((one / 7).astype(np.float32), sample_format=3)
     else:
@@ -111,22 +135,39 @@ def test_an_image_is_turned_as_its_tag_says_and_that_is_known(kind, orientation)
         content = saved(PIL.Image.fromarray(page), kind, exif=exif)
     found, is_turned = read_pixels(opened(content))
     assert is_turned == (orientation != 1)
-    assert found.shape[:2] == shown_size(opened(content)) == ((8, 16) if orientation < 5 else (16, 8))
-    top, left = {1: (1, 1), 2: (1, 0), 3: (0, 0), 4: (0, 1), 5: (1, 1), 6: (1, 0), 7: (0, 0), 8: (0, 1)}[orientation]
+    assert (
+        found.shape[:2] == shown_size(opened(content)) == ((8, 16) if orientation < 5 else (16, 8))
+    )
+    top, left = {
+        1: (1, 1),
+        2: (1, 0),
+        3: (0, 0),
+        4: (0, 1),
+        5: (1, 1),
+        6: (1, 0),
+        7: (0, 0),
+        8: (0, 1),
+    }[orientation]
     assert found[0 if top else -1, 0 if left else -1, 0] > 200
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS pointer.*git lfs pull"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+            "Git LFS pointer.*git lfs pull",
+        ),
         (b"../.git/annex/objects/aa/bb/SHA256E-s1--00.png", "git-annex"),
         (b"<!DOCTYPE html><html><body>Log in</body></html>", "web page"),
         (b"", "empty"),
         (bytes(400), "begins with zeros"),
         (tiff(np.zeros((3, 4, 2), np.uint8), extra=(0,)), "TIFF of 2 bands of 8 bits"),
         (tiff(np.zeros((3, 4, 5), np.uint8), extra=(0,) * 4), "TIFF of 5 bands of 8 bits"),
-        (tiff(np.zeros((3, 4), np.float64), sample_format=3), r"TIFF of 1 bands of 64 bits \(float"),
+        (
+            tiff(np.zeros((3, 4), np.float64), sample_format=3),
+            r"TIFF of 1 bands of 64 bits \(float",
+        ),
         (tiff(np.zeros((3, 4), np.uint8), compression=34887), "compression 34887|TIFF"),
     ],
 )
@@ -169,7 +210,10 @@ def drawn(rng, classes):
 
 
 @MANY
-@given(generators, st.sampled_from([(b, t) for b in (1, 2, 4, 8) for t in (GREY, PALETTE)] + [(16, GREY)]))
+@given(
+    generators,
+    st.sampled_from([(b, t) for b in (1, 2, 4, 8) for t in (GREY, PALETTE)] + [(16, GREY)]),
+)
 def test_ids_are_read_from_any_depth_whatever_they_look_like(rng, kind):
     """PNG masks of 2 and 4 bits came out as 85, 170 and 255."""
     bits, colour_type = kind
@@ -236,7 +280,8 @@ def test_colours_decide_in_masks_with_a_palette(rng, bits, greys):
     order = rng.permutation(2**bits)[: classes + 1]  # the index of each colour
     palette = np.full((2**bits, 3), 99)
     palette[order] = table[: classes + 1]
-    # A palette that shows every index as the grey of its number is what programs give to ids: it could be either.
+    # A palette that shows every index as the grey of its number is what programs give to ids: it
+    # could be either.
     used = np.unique(order[truth])
     may_refuse = bool((palette[used] == used[:, None]).all())
     found = read_or_refused(png(order[truth], bits, PALETTE, palette), classes, colours, may_refuse)
@@ -290,10 +335,14 @@ def test_ids_are_not_refused_beside_colours_that_say_the_same(mode):
 
 def test_a_value_that_could_be_an_id_or_a_colour_is_refused_with_both():
     colours = {(0, 0, 0): 255, (200, 0, 0): 0, (0, 90, 0): 1}  # black is not scored
-    with pytest.raises(ValueError, match=r"0 in this mask could be the id of class 0, .* what is not scored"):
+    with pytest.raises(
+        ValueError, match=r"0 in this mask could be the id of class 0, .* what is not scored"
+    ):
         read(png([[0, 1]], 8, GREY), 2, colours=colours)
     same = [(200, 0, 0), (0, 90, 0)] + [(0, 0, 0)] * 254
-    with pytest.raises(ValueError, match=r"255 in this mask could be the id of what is not scored, .* class 2"):
+    with pytest.raises(
+        ValueError, match=r"255 in this mask could be the id of what is not scored, .* class 2"
+    ):
         read(png([[2, 255]], 8, PALETTE, same), 3, colours=colours | {(0, 0, 0): 2})
     white = {(0, 0, 0): 0, (255, 255, 255): 1}
     with pytest.raises(ValueError, match=r"255 in this mask could be the id of class 0"):
@@ -301,22 +350,35 @@ def test_a_value_that_could_be_an_id_or_a_colour_is_refused_with_both():
 
 
 def test_a_palettes_odd_colour_is_what_is_not_scored_if_the_others_are_their_ids():
-    """VOC's border is id 255 in a colour of its own, which a list of its classes' colours does not name."""
+    """VOC's border is id 255 in a colour of its own, which a list of its classes' colours does not
+    name.
+    """
     palette = [(0, 0, 0), (128, 0, 0)] + [(9, 9, 9)] * 253 + [(224, 224, 192)]
     colours = {(0, 0, 0): 0, (128, 0, 0): 1}
-    assert read(png([[0, 1, 255]], 8, PALETTE, palette), 2, colours=colours).tolist() == [[0, 1, 255]]
-    with pytest.raises(ValueError, match=r"holds \[2\] in colours without a meaning: \[\(9, 9, 9\)\]"):
+    assert read(png([[0, 1, 255]], 8, PALETTE, palette), 2, colours=colours).tolist() == [
+        [0, 1, 255]
+    ]
+    with pytest.raises(
+        ValueError, match=r"holds \[2\] in colours without a meaning: \[\(9, 9, 9\)\]"
+    ):
         read(png([[0, 1, 2]], 8, PALETTE, palette), 3, colours=colours)
 
 
 @MANY
 @given(
     generators,
-    st.sampled_from(["jpeg", "webp", "tiff-jpeg", "apng", "stack", "gif", "alpha", "16", "negative", "float"]),
+    st.sampled_from(
+        ["jpeg", "webp", "tiff-jpeg", "apng", "stack", "gif", "alpha", "16", "negative", "float"]
+    ),
 )
 def test_a_mask_that_is_not_exact_or_not_whole_is_refused(rng, fault):
-    """JPEG made 47 ids of 3; of a stack of pages one was read; colours under transparent pixels counted."""
-    ids, colours = rng.integers(0, 3, (8, 8), dtype=np.uint8), {colour: i for i, colour in enumerate(COLOURS)}
+    """JPEG made 47 ids of 3; of a stack of pages one was read; colours under transparent pixels
+    counted.
+    """
+    ids, colours = (
+        rng.integers(0, 3, (8, 8), dtype=np.uint8),
+        {colour: i for i, colour in enumerate(COLOURS)},
+    )
     shown = np.array(COLOURS, dtype=np.uint8)[ids]
     if fault in ("jpeg", "webp"):
         content = saved(PIL.Image.fromarray(ids if fault == "jpeg" else shown), fault, quality=100)
@@ -330,7 +392,9 @@ def test_a_mask_that_is_not_exact_or_not_whole_is_refused(rng, fault):
         frames = [PIL.Image.fromarray(values) for values in (ids, ids + 1)]
         content = saved(frames[0], "gif", save_all=True, append_images=frames[1:])
     elif fault == "alpha":
-        content = png(np.concatenate([shown, np.where(ids == 1, 0, 255)[..., None]], -1), 8, COLOUR_ALPHA)
+        content = png(
+            np.concatenate([shown, np.where(ids == 1, 0, 255)[..., None]], -1), 8, COLOUR_ALPHA
+        )
         if not (ids == 1).any():
             return
     elif fault == "16":
@@ -346,7 +410,9 @@ def test_a_mask_that_is_not_exact_or_not_whole_is_refused(rng, fault):
 
 @pytest.mark.parametrize("colour_type", [GREY, PALETTE])
 def test_a_colour_that_is_not_seen_is_not_taken_for_a_class(colour_type):
-    palette, seen_through = ([(0, 0, 0), (255, 255, 255)], b"\0") if colour_type == PALETTE else ((), b"\0\0")
+    palette, seen_through = (
+        ([(0, 0, 0), (255, 255, 255)], b"\0") if colour_type == PALETTE else ((), b"\0\0")
+    )
     stored = [[0, 1 if colour_type == PALETTE else 255]]
     colours = {(0, 0, 0): 0, (255, 255, 255): 1}
     assert read(png(stored, 8, colour_type, palette), 2, colours=colours).tolist() == [[0, 1]]

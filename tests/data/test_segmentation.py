@@ -29,7 +29,9 @@ def write(tmp_path, image=None, mask=None, name="a"):
 
 
 def samples_of(*files, transform=lambda image, labels: (image, labels), num_classes=3, **options):
-    rows = Dataset.from_dict({key: [f[key] for f in files] for key in ("image", "label")}, features=FEATURES)
+    rows = Dataset.from_dict(
+        {key: [f[key] for f in files] for key in ("image", "label")}, features=FEATURES
+    )
     return SegmentationSamples(rows, num_classes, transform, **options)
 
 
@@ -75,19 +77,28 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, image, mask, message):
 def test_a_truncated_jpeg_is_named(tmp_path):
     files = write(tmp_path, GREY, ZEROS)
     path = tmp_path / "cut.jpg"
-    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
+    PIL.Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    ).save(path)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(ValueError, match=r"Cannot read sample 0 \(.*cut.jpg"):
         samples_of(files | {"image": str(path)})[0]
 
 
 def test_check_names_the_first_bad_file_of_every_split_and_counts_the_rest(tmp_path):
-    good, *bad = (write(tmp_path, GREY, ZEROS + value, name) for value, name in ((0, "good"), (5, "bad"), (6, "worse")))
+    good, *bad = (
+        write(tmp_path, GREY, ZEROS + value, name)
+        for value, name in ((0, "good"), (5, "bad"), (6, "worse"))
+    )
     rows = {
-        split: Dataset.from_dict({key: [f[key] for f in files] for key in ("image", "label")}, features=FEATURES)
+        split: Dataset.from_dict(
+            {key: [f[key] for f in files] for key in ("image", "label")}, features=FEATURES
+        )
         for split, files in {"train": [good, *bad], "validation": [good], "test": [bad[1]]}.items()
     }
-    data = SegmentationData("made up", DatasetDict(rows), ("a", "b", "c"), ((0, 0, 0),) * 3, (8, 10))
+    data = SegmentationData(
+        "made up", DatasetDict(rows), ("a", "b", "c"), ((0, 0, 0),) * 3, (8, 10)
+    )
     with pytest.raises(ValueError) as raised:
         data.check()
     first, second = str(raised.value).splitlines()
@@ -128,7 +139,10 @@ def test_padding_is_the_mean_colour_in_the_image_and_ignored_in_the_labels():
     assert image.shape == (3, 64, 64)
     padded = labels == 255
     assert padded.sum() == 64 * 64 - 32 * 32
-    assert torch.equal(image.permute(1, 2, 0)[padded].unique(dim=0), torch.tensor([[124, 116, 104]], dtype=torch.uint8))
+    assert torch.equal(
+        image.permute(1, 2, 0)[padded].unique(dim=0),
+        torch.tensor([[124, 116, 104]], dtype=torch.uint8),
+    )
     assert (image[:, ~padded] == 0).all()
 
 
@@ -144,10 +158,16 @@ def test_image_and_labels_are_scaled_cropped_and_flipped_together():
 
 
 def test_scale_one_means_the_image_size_whatever_the_aspect_ratio():
-    """torchvision's ScaleJitter takes the height for the width: of 64x96 at scale 1 it makes 42x64."""
+    """torchvision's ScaleJitter takes the height for the width: of 64x96 at scale 1 it makes
+    42x64.
+    """
     image = torch.randint(0, 256, (3, 128, 192), dtype=torch.uint8)
     labels = torch.randint(0, 11, (128, 192), dtype=torch.uint8)
-    for image_size, expected in (((64, 96), (64, 96)), ((128, 96), (64, 96)), ((64, 300), (64, 96))):
+    for image_size, expected in (
+        ((64, 96), (64, 96)),
+        ((128, 96), (64, 96)),
+        ((64, 300), (64, 96)),
+    ):
         _, placed = TrainingTransform(image_size, (256, 256), scale_range=(1.0, 1.0))(image, labels)
         rows, columns = (placed != 255).any(1).sum().item(), (placed != 255).any(0).sum().item()
         assert (rows, columns) == expected
@@ -159,18 +179,23 @@ def test_the_whole_image_is_resized_as_torchvision_resizes_it():
     for scale in (0.4, 1.0, 1.7):
         size = [round(90 * scale), round(120 * scale)]
         ours = TrainingTransform((90, 120), size, scale_range=(scale, scale))(image, labels)
-        resized = resize(image, size, antialias=True), resize(labels[None], size, InterpolationMode.NEAREST_EXACT)[0]
+        resized = (
+            resize(image, size, antialias=True),
+            resize(labels[None], size, InterpolationMode.NEAREST_EXACT)[0],
+        )
         flipped = [values.flip(-1) for values in resized]
         assert any(all(map(torch.equal, ours, both)) for both in (resized, flipped))
 
 
 def test_a_crop_of_a_larger_scale_is_a_resized_piece_of_the_image():
-    image = torch.arange(48).mul(5).to(torch.uint8).expand(3, 64, -1)  # its columns tell where they were
+    # its columns tell where they were
+    image = torch.arange(48).mul(5).to(torch.uint8).expand(3, 64, -1)
     labels = torch.arange(64)[:, None].expand(-1, 48).to(torch.uint8)  # its rows as well
     starts = set()
     for _ in range(40):
         pixels, rows = TrainingTransform((64, 48), (64, 32), scale_range=(2.0, 2.0))(image, labels)
-        assert torch.equal(rows[:, 0], rows[0, 0] + torch.arange(64) // 2)  # 32 of 64 rows, each twice
+        # 32 of 64 rows, each twice
+        assert torch.equal(rows[:, 0], rows[0, 0] + torch.arange(64) // 2)
         columns = pixels[0, 0, 1:-1:2].float() / 5
         assert (columns.diff().abs() - 1).abs().max() < 0.3  # 16 of 48 columns
         starts.add(rows[0, 0].item())
@@ -178,7 +203,9 @@ def test_a_crop_of_a_larger_scale_is_a_resized_piece_of_the_image():
 
 
 def test_reading_samples_leaves_nothing_behind(halves):
-    """torch.manual_seed queues a call with its traceback for a GPU that is never opened: a leak in every worker."""
+    """torch.manual_seed queues a call with its traceback for a GPU that is never opened: a leak in
+    every worker.
+    """
     samples = halves.samples("train", TrainingTransform((64, 96), (32, 64)))
     samples[(0, 0, 0)]
     queued = len(torch.cuda._queued_calls)
@@ -200,11 +227,18 @@ def test_a_part_is_spread_over_the_split_and_others_stay_whole(halves):
     assert [part.splits["train"][i]["image"].tobytes() for i in range(3)] == [
         halves.splits["train"][number]["image"].tobytes() for number in expected
     ]
-    assert len(part.splits["train"]) == 3 and len(part.splits["validation"]) == len(halves.splits["validation"])
+    assert len(part.splits["train"]) == 3 and len(part.splits["validation"]) == len(
+        halves.splits["validation"]
+    )
 
 
 def test_the_command_line_uses_as_many_images_as_it_is_told():
     from ctcl_hf.arguments.data import DataArguments
 
-    data = DataArguments(dataset="synthetic", crop_size=[32], max_train_samples=5, max_eval_samples=2).load()
-    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 5, "validation": 2}
+    data = DataArguments(
+        dataset="synthetic", crop_size=[32], max_train_samples=5, max_eval_samples=2
+    ).load()
+    assert {split: len(rows) for split, rows in data.splits.items()} == {
+        "train": 5,
+        "validation": 2,
+    }

@@ -1,4 +1,6 @@
-"""`prepare.py`: shards that read as the source does, bad files named, and memory that stays flat."""
+"""`prepare.py`: shards that read as the source does, bad files named, and memory that stays
+flat.
+"""
 
 import json
 import runpy
@@ -60,17 +62,27 @@ def test_shards_read_as_the_source_does(data, tmp_path):
 def test_a_benchmark_is_scored_from_its_shards_as_from_its_files(data, tmp_path):
     import dataclasses
 
-    benchmark = dataclasses.replace(data, protocol="sliding", prediction_ids=(7, 8, 11), image_size=(48, 64))
+    benchmark = dataclasses.replace(
+        data, protocol="sliding", prediction_ids=(7, 8, 11), image_size=(48, 64)
+    )
     write_shards(benchmark, tmp_path / "shards")
     again = build_own(str(tmp_path / "shards"))
-    assert (again.protocol, again.prediction_ids, again.image_size) == ("sliding", (7, 8, 11), (48, 64))
+    assert (again.protocol, again.prediction_ids, again.image_size) == (
+        "sliding",
+        (7, 8, 11),
+        (48, 64),
+    )
 
 
 def test_a_split_is_cut_into_shards_and_names_are_kept(data, tmp_path, monkeypatch):
     monkeypatch.setattr("ctcl_hf.data.shards.SHARD_BYTES", 100)
     monkeypatch.setattr("ctcl_hf.data.shards.ROW_GROUP", 2)
     report = write_shards(data, tmp_path / "shards")
-    assert report.shards[:3] == ["train-00000.parquet", "train-00001.parquet", "train-00002.parquet"]
+    assert report.shards[:3] == [
+        "train-00000.parquet",
+        "train-00001.parquet",
+        "train-00002.parquet",
+    ]
     again = build_own(str(tmp_path / "shards"))
     assert len(again.splits["train"]) == 5
     assert again.samples("train", None).paths(4) == "0004.jpg and 0004.png"
@@ -87,8 +99,12 @@ def test_resized_shards_have_one_size_and_legal_ids(data, tmp_path):
 def spoilt(tmp_path):
     root = make_folder(tmp_path / "spoilt")
     (root / "train" / "images" / "0001.jpg").write_bytes(b"nothing")
-    PIL.Image.fromarray(np.full(SIZE, 99, dtype=np.uint8)).save(root / "train" / "masks" / "0003.png")
-    PIL.Image.fromarray(np.zeros((5, 5), dtype=np.uint8)).save(root / "validation" / "masks" / "0002.png")
+    PIL.Image.fromarray(np.full(SIZE, 99, dtype=np.uint8)).save(
+        root / "train" / "masks" / "0003.png"
+    )
+    PIL.Image.fromarray(np.zeros((5, 5), dtype=np.uint8)).save(
+        root / "validation" / "masks" / "0002.png"
+    )
     return root
 
 
@@ -96,7 +112,9 @@ BAD = ("train/images/0001.jpg", "train/masks/0003.png", "validation/masks/0002.p
 
 
 def test_every_bad_file_is_named_and_nothing_is_written(spoilt, tmp_path):
-    report = write_shards(build_own(str(spoilt), class_names=NAMES, label_map={7: 255}), tmp_path / "shards")
+    report = write_shards(
+        build_own(str(spoilt), class_names=NAMES, label_map={7: 255}), tmp_path / "shards"
+    )
     assert all(any(name in problem for problem in report.problems) for name in BAD)
     assert len(report.problems) == len(BAD)
     assert not (tmp_path / "shards").exists()
@@ -106,7 +124,9 @@ def test_every_bad_file_is_named_and_nothing_is_written(spoilt, tmp_path):
 def test_bad_files_are_left_out_if_asked_and_still_named(spoilt, tmp_path):
     data = build_own(str(spoilt), class_names=NAMES, label_map={7: 255})
     write_shards(data, tmp_path / "shards", skip_bad=True)
-    assert {split: len(rows) for split, rows in build_own(str(tmp_path / "shards")).splits.items()} == {
+    assert {
+        split: len(rows) for split, rows in build_own(str(tmp_path / "shards")).splits.items()
+    } == {
         "train": 3,
         "validation": 4,
     }
@@ -152,7 +172,9 @@ def test_a_split_that_would_be_empty_is_refused(data, spoilt, tmp_path):
     for path in spoilt.glob("validation/masks/*"):
         path.write_bytes(b"")
     bad = build_own(str(spoilt), class_names=NAMES, label_map={7: 255})
-    with pytest.raises(ValueError, match=r"No image of validation can be used\. .*the file is empty"):
+    with pytest.raises(
+        ValueError, match=r"No image of validation can be used\. .*the file is empty"
+    ):
         write_shards(bad, tmp_path / "shards", skip_bad=True)
     assert not list(tmp_path.glob("*shards*"))
 
@@ -160,7 +182,9 @@ def test_a_split_that_would_be_empty_is_refused(data, spoilt, tmp_path):
 def test_shards_of_a_palette_with_black_in_it_are_read_by_id(tmp_path):
     """Their colours are for the eye: 255 and a class may both be black."""
     folder = make_folder(tmp_path / "photos")
-    (folder / "palette.json").write_text(json.dumps({"ground": [0, 0, 0], "tree": [0, 99, 0], "sky": [0, 0, 99]}))
+    (folder / "palette.json").write_text(
+        json.dumps({"ground": [0, 0, 0], "tree": [0, 99, 0], "sky": [0, 0, 99]})
+    )
     data = build_own(str(folder), label_map={7: 255})
     write_shards(data, tmp_path / "shards")
     again = build_own(str(tmp_path / "shards"))
@@ -173,7 +197,11 @@ def test_what_is_to_be_looked_at_is_in_the_report(tmp_path):
     folder = make_folder(tmp_path / "photos")
     for path in folder.glob("train/masks/*"):
         PIL.Image.fromarray(np.resize(np.array([0, 255], dtype=np.uint8), SIZE)).save(path)
-    told = str(write_shards(build_own(str(folder), class_names=NAMES, label_map={7: 255}), tmp_path / "shards"))
+    told = str(
+        write_shards(
+            build_own(str(folder), class_names=NAMES, label_map={7: 255}), tmp_path / "shards"
+        )
+    )
     assert "5 images of validation are the same files as images of train" in told
     assert "hold ground alone, of 3 classes" in told and "--label_map 255:1" in told
 
@@ -185,17 +213,29 @@ def prepare(*arguments):
 
 def test_the_example_writes_shards_with_a_report(tmp_path):
     folder = make_folder(tmp_path / "photos")
-    done = prepare(folder, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards")
+    done = prepare(
+        folder, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards"
+    )
     assert done.returncode == 0, done.stderr
     assert "| train      |      5 |   0 |" in done.stdout
-    assert json.loads((tmp_path / "shards" / "id2label.json").read_text()) == {"0": "ground", "1": "tree", "2": "sky"}
+    assert json.loads((tmp_path / "shards" / "id2label.json").read_text()) == {
+        "0": "ground",
+        "1": "tree",
+        "2": "sky",
+    }
 
 
 def test_the_example_ends_in_one_sentence_if_files_are_bad(spoilt, tmp_path):
-    done = prepare(spoilt, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards")
+    done = prepare(
+        spoilt, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards"
+    )
     assert done.returncode == 1
     assert all(name in done.stdout for name in BAD)
-    assert done.stderr.strip().splitlines()[-1].startswith("prepare.py: error: 3 bad files, listed above")
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith("prepare.py: error: 3 bad files, listed above")
+    )
 
 
 PEAK = """
@@ -204,7 +244,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from ctcl_hf.data import build_own
 from ctcl_hf.data.shards import write_shards
-write_shards(build_own(sys.argv[1], class_names=["a", "b", "c"], label_map={7: 255}), Path(sys.argv[2]))
+data = build_own(sys.argv[1], class_names=["a", "b", "c"], label_map={7: 255})
+write_shards(data, Path(sys.argv[2]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -215,7 +256,9 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
     for count in (100, 500):
         folder = make_folder(tmp_path / str(count), count, (96, 128))  # in each of two splits
         done = subprocess.run(
-            [sys.executable, "-c", PEAK, str(folder), str(tmp_path / f"shards-{count}")], capture_output=True, text=True
+            [sys.executable, "-c", PEAK, str(folder), str(tmp_path / f"shards-{count}")],
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout.split()[-1]) / 1024)
@@ -233,14 +276,23 @@ def test_the_example_pushes_the_folder_that_it_wrote(tmp_path, monkeypatch, caps
             return SimpleNamespace(repo_id=f"user/{repo_id}")
 
         def upload_folder(self, repo_id, repo_type, folder_path, commit_message):
-            files = {path.relative_to(folder_path).as_posix() for path in Path(folder_path).rglob("*.*")}
+            files = {
+                path.relative_to(folder_path).as_posix() for path in Path(folder_path).rglob("*.*")
+            }
             calls.append(("upload", repo_id, repo_type, files))
 
     monkeypatch.setattr("huggingface_hub.HfApi", Api)
     folder = make_folder(tmp_path / "photos", 2)
     argv = [folder, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards"]
-    monkeypatch.setattr("sys.argv", ["prepare.py", *map(str, argv), "--push_to_hub", "photos", "--private"])
+    monkeypatch.setattr(
+        "sys.argv", ["prepare.py", *map(str, argv), "--push_to_hub", "photos", "--private"]
+    )
     runpy.run_path(str(ROOT / "examples" / "prepare.py"), run_name="__main__")
     assert calls[0] == ("create", "photos", "dataset", True)
     assert calls[1][:3] == ("upload", "user/photos", "dataset")
-    assert calls[1][3] >= {"README.md", "id2label.json", "data/train-00000.parquet", "data/validation-00000.parquet"}
+    assert calls[1][3] >= {
+        "README.md",
+        "id2label.json",
+        "data/train-00000.parquet",
+        "data/validation-00000.parquet",
+    }

@@ -1,4 +1,6 @@
-"""Parquet read where it lies: the same rows, an order that reads every row group once, and exact resume."""
+"""Parquet read where it lies: the same rows, an order that reads every row group once, and exact
+resume.
+"""
 
 import pickle
 import shutil
@@ -42,7 +44,9 @@ def test_a_stream_has_the_rows_of_the_files(shards):
     assert len(stream) == len(rows) == 24
     for index in (0, 23, 7, 7, 12):
         for column in ("image", "label"):
-            assert np.array_equal(np.asarray(stream[index][column]), np.asarray(rows[index][column]))
+            assert np.array_equal(
+                np.asarray(stream[index][column]), np.asarray(rows[index][column])
+            )
     with pytest.raises(IndexError):
         stream[24]
 
@@ -61,7 +65,9 @@ def test_files_anywhere_are_streamed_and_nothing_is_copied(shards, monkeypatch, 
 
 @pytest.mark.parametrize("buffer", [1, 5, 100])
 @pytest.mark.parametrize("processes", [1, 3])
-def test_an_epoch_is_a_permutation_in_which_every_process_has_its_own_groups(shards, buffer, processes):
+def test_an_epoch_is_a_permutation_in_which_every_process_has_its_own_groups(
+    shards, buffer, processes
+):
     stream = streamed(shards, shuffle_buffer=buffer).splits["train"]
     order = stream.order(np.random.default_rng(1), processes, 2)
     assert sorted(order.tolist()) == list(range(24))
@@ -111,7 +117,8 @@ def test_a_resumed_stream_ends_as_the_undisturbed_one(shards, tmp_path, workers)
     whole = trainer("whole")
     whole.train()
     resumed = trainer("resumed")
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-10"))  # of the second epoch
+    # of the second epoch
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-10"))
     assert training_logs(resumed)[-1]["loss"] == training_logs(whole)[-1]["loss"]
     assert_equal_weights(weights(resumed), weights(whole))
 
@@ -142,12 +149,16 @@ def test_a_row_without_an_image_is_one_sentence(shards, tmp_path, column, stream
         rows[1][column] = None
         pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
     data = build_own(str(folder), streaming=streaming)
-    with pytest.raises(BadSample, match=rf"sample 1 \(an embedded {column}.*\): there is no image \(null\)"):
+    with pytest.raises(
+        BadSample, match=rf"sample 1 \(an embedded {column}.*\): there is no image \(null\)"
+    ):
         data.samples("train", None).read(1)
 
 
 def spoilt(path, fault):
-    """One of a stream's files, with a fault that its footer or its pages hide until a row is read."""
+    """One of a stream's files, with a fault that its footer or its pages hide until a row is
+    read.
+    """
     if fault == "pages":
         content = bytearray(path.read_bytes())
         content[100:400] = bytes(300)
@@ -168,7 +179,9 @@ def spoilt(path, fault):
         ("type", "holds a str in place of an image"),
     ],
 )
-def test_a_fault_of_a_file_that_is_streamed_is_named_with_row_group_and_row(shards, tmp_path, fault, told):
+def test_a_fault_of_a_file_that_is_streamed_is_named_with_row_group_and_row(
+    shards, tmp_path, fault, told
+):
     folder = tmp_path / "shards"
     shutil.copytree(shards, folder)
     last = sorted(folder.glob("data/train-*.parquet"))[-1]
@@ -182,15 +195,23 @@ def test_a_fault_of_a_file_that_is_streamed_is_named_with_row_group_and_row(shar
 def test_a_hub_data_set_is_streamed_from_the_files_that_it_lists(shards, monkeypatch):
     from types import SimpleNamespace
 
-    files = {split: sorted(map(str, shards.glob(f"data/{split}-*.parquet"))) for split in ("train", "validation")}
+    files = {
+        split: sorted(map(str, shards.glob(f"data/{split}-*.parquet")))
+        for split in ("train", "validation")
+    }
     builder = SimpleNamespace(config=SimpleNamespace(data_files=files))
     monkeypatch.setattr("datasets.load_dataset_builder", lambda name: builder)
     monkeypatch.setattr("ctcl_hf.data.own.build.file_beside", lambda name, file: None)
     data = streamed("user/streets", class_names=CLASSES)
-    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 24, "validation": 4}
+    assert {split: len(rows) for split, rows in data.splits.items()} == {
+        "train": 24,
+        "validation": 4,
+    }
     assert data.image_size == (64, 96)
     assert data.is_streamed and (data.name, data.hub_id) == ("streets", "user/streets")
     assert torch.equal(
         data.samples("train", lambda *pair: pair)[5]["labels"],
-        build_own(str(shards), class_names=CLASSES).samples("train", lambda *pair: pair)[5]["labels"],
+        build_own(str(shards), class_names=CLASSES).samples("train", lambda *pair: pair)[5][
+            "labels"
+        ],
     )

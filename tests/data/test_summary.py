@@ -31,7 +31,9 @@ def test_the_check_counts_every_pixel_of_every_mask_and_reads_each_once(halves):
         samples = halves.samples(split, transform=None)
         masks = np.stack([samples.read(i)[1].numpy() for i in range(len(samples))])
         expected[split] = [(masks == i).sum() for i in (0, 1, 2, IGNORE)]
-    with patch.object(SegmentationSamples, "decode", autospec=True, side_effect=SegmentationSamples.decode) as decode:
+    with patch.object(
+        SegmentationSamples, "decode", autospec=True, side_effect=SegmentationSamples.decode
+    ) as decode:
         found = halves.check()
     assert decode.call_count == sum(len(rows) for rows in halves.splits.values())
     for split, counts in expected.items():
@@ -46,7 +48,11 @@ def test_the_summary_is_json_that_holds_shares_sizes_and_images_by_class():
     found = json.loads(json.dumps(summary_of({0: 900, 1: 300, IGNORE: 100}, {0: 700}).as_json()))
     train = found["splits"]["train"]
     assert found["classes"] == list(CLASSES)
-    assert (train["images"], train["pixels"], train["images_with"]) == (2, [1600, 300, 0], [2, 1, 0])
+    assert (train["images"], train["pixels"], train["images_with"]) == (
+        2,
+        [1600, 300, 0],
+        [2, 1, 0],
+    )
     assert train["sizes"] == [[30, 40, 2]] and train["ignored_share"] == 100 / 2000
     assert train["absent"] == ["dot"] and found["splits"]["validation"]["absent"] == []
 
@@ -67,7 +73,9 @@ def test_a_class_in_few_images_is_rare_however_large_it_is_there():
 def test_even_classes_need_no_note_and_many_rare_ones_are_counted():
     assert summary_of({0: 500, 1: 400, 2: 300}).notes() == []
     names = tuple(f"class {i}" for i in range(20))
-    many = summary_of({0: 10**6} | dict.fromkeys(range(1, 20), 10), names=names, validation=({0: 5},))
+    many = summary_of(
+        {0: 10**6} | dict.fromkeys(range(1, 20), 10), names=names, validation=({0: 5},)
+    )
     assert " and 13 more." in many.notes()[0]
     assert many.notes()[-1].startswith("Not in validation, and so not scored there: class 1, ")
 

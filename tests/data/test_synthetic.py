@@ -1,4 +1,6 @@
-"""The synthetic street scenes are reproducible, legal, balanced enough to learn from, and not solved by colour."""
+"""The synthetic street scenes are reproducible, legal, balanced enough to learn from, and not
+solved by colour.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ import numpy as np
 import pytest
 
 from ctcl_hf.data import IGNORE_INDEX
-from ctcl_hf.data.benchmarks.synthetic import SCENE_CLASSES, SCENE_PALETTE, build_synthetic, draw_scene
+from ctcl_hf.data.benchmarks.synthetic import (
+    SCENE_CLASSES,
+    SCENE_PALETTE,
+    build_synthetic,
+    draw_scene,
+)
 
 NUM_SCENES = 60
 
@@ -24,7 +31,12 @@ def scenes() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_classes_and_palette_match():
-    assert len(SCENE_CLASSES) == len(set(SCENE_CLASSES)) == len(SCENE_PALETTE) == len(set(SCENE_PALETTE))
+    assert (
+        len(SCENE_CLASSES)
+        == len(set(SCENE_CLASSES))
+        == len(SCENE_PALETTE)
+        == len(set(SCENE_PALETTE))
+    )
     assert all(0 <= channel <= 255 for colour in SCENE_PALETTE for channel in colour)
 
 
@@ -49,7 +61,11 @@ def test_a_folder_is_refused():
 
 def test_different_seeds_draw_different_scenes(scenes):
     images, labels = scenes
-    assert len({image.tobytes() for image in images}) == len({label.tobytes() for label in labels}) == NUM_SCENES
+    assert (
+        len({image.tobytes() for image in images})
+        == len({label.tobytes() for label in labels})
+        == NUM_SCENES
+    )
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 128), (97, 131), (65, 301), (301, 65), (128, 192)])
@@ -62,9 +78,13 @@ def test_shapes_dtypes_and_ids(size):
 
 def test_every_class_appears(scenes):
     _, labels = scenes
-    share = np.stack([(labels == class_id).mean(axis=(1, 2)) for class_id in range(len(SCENE_CLASSES))], axis=1)
+    share = np.stack(
+        [(labels == class_id).mean(axis=(1, 2)) for class_id in range(len(SCENE_CLASSES))], axis=1
+    )
     present = dict(zip(SCENE_CLASSES, (share > 0.001).mean(axis=0), strict=True))
-    assert min(present.values()) >= 0.85, f"share of scenes where a class covers 0.1% of the pixels: {present}"
+    assert min(present.values()) >= 0.85, (
+        f"share of scenes where a class covers 0.1% of the pixels: {present}"
+    )
     overall = dict(zip(SCENE_CLASSES, share.mean(axis=0), strict=True))
     assert min(overall.values()) >= 0.005 and max(overall.values()) <= 0.5, overall
 
@@ -77,29 +97,46 @@ def test_some_pixels_are_ignored(scenes):
 
 def test_scenes_vary_in_layout_and_light(scenes):
     images, labels = scenes
-    brightness, road = images.mean(axis=(1, 2, 3)), (labels == SCENE_CLASSES.index("Road")).mean(axis=(1, 2))
+    brightness, road = (
+        images.mean(axis=(1, 2, 3)),
+        (labels == SCENE_CLASSES.index("Road")).mean(axis=(1, 2)),
+    )
     assert brightness.std() > 10 and road.std() > 0.04
 
 
 def test_colour_alone_does_not_solve_it(scenes):
-    """The most likely class of each of 16 x 16 x 16 colours, fitted on 40 scenes, fails on the other 20."""
+    """The most likely class of each of 16 x 16 x 16 colours, fitted on 40 scenes, fails on the
+    other 20.
+    """
     images, labels = scenes
     codes = (images // 16).astype(np.int64) @ np.array([256, 16, 1])
     classes = range(len(SCENE_CLASSES))
-    counts = np.stack([np.bincount(codes[:40][labels[:40] == class_id], minlength=16**3) for class_id in classes])
+    counts = np.stack(
+        [np.bincount(codes[:40][labels[:40] == class_id], minlength=16**3) for class_id in classes]
+    )
     guess, truth = counts.argmax(axis=0)[codes[40:]], labels[40:]
     seen = truth != IGNORE_INDEX
-    ious = [((guess == c) & (truth == c)).sum() / max(1, (((guess == c) | (truth == c)) & seen).sum()) for c in classes]
+    ious = [
+        ((guess == c) & (truth == c)).sum() / max(1, (((guess == c) | (truth == c)) & seen).sum())
+        for c in classes
+    ]
     assert np.mean(ious) < 0.30, dict(zip(SCENE_CLASSES, ious, strict=True))
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("seed", (-1, 96, 128)), ("height", (0, 63, 128)), ("width", (0, 96, 0)), ("width", (0, 96, 128.5))],
+    [
+        ("seed", (-1, 96, 128)),
+        ("height", (0, 63, 128)),
+        ("width", (0, 96, 0)),
+        ("width", (0, 96, 128.5)),
+    ],
 )
 def test_wrong_arguments_say_so(name, arguments):
     value = arguments[("seed", "height", "width").index(name)]
-    with pytest.raises(ValueError, match=rf"{name} is {value!r}, .* whole number: give \d+ or more"):
+    with pytest.raises(
+        ValueError, match=rf"{name} is {value!r}, .* whole number: give \d+ or more"
+    ):
         draw_scene(*arguments)
 
 
@@ -113,19 +150,26 @@ def test_build_keeps_images_encoded_until_they_are_read():
     splits = build_synthetic(num_train=3, num_validation=2, height=64, width=80).splits
     assert {name: len(split) for name, split in splits.items()} == {"train": 3, "validation": 2}
     for split in splits.values():
-        assert split.features == datasets.Features({"image": datasets.Image(), "label": datasets.Image()})
+        assert split.features == datasets.Features(
+            {"image": datasets.Image(), "label": datasets.Image()}
+        )
         assert not split.cache_files
         encoded = split.cast_column("image", datasets.Image(decode=False))[0]["image"]
         assert encoded["bytes"].startswith(b"\x89PNG") and encoded["path"] is None
     row, (image, label) = splits["train"][1], draw_scene(1, 64, 80)
     assert (row["image"].mode, row["label"].mode, row["label"].size) == ("RGB", "L", (80, 64))
-    assert np.array_equal(np.asarray(row["image"]), image) and np.array_equal(np.asarray(row["label"]), label)
+    assert np.array_equal(np.asarray(row["image"]), image) and np.array_equal(
+        np.asarray(row["label"]), label
+    )
 
 
 def test_splits_are_disjoint_and_stable():
     def content(**options: int) -> dict[str, list[bytes]]:
         splits = build_synthetic(height=64, width=64, **options).splits
-        return {name: [np.asarray(row["image"]).tobytes() for row in split] for name, split in splits.items()}
+        return {
+            name: [np.asarray(row["image"]).tobytes() for row in split]
+            for name, split in splits.items()
+        }
 
     few, many = content(num_train=2, num_validation=3), content(num_train=6, num_validation=3)
     other = content(num_train=2, num_validation=3, seed=1)

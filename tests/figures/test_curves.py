@@ -10,11 +10,17 @@ TITLES = {"ce": "cross entropy (nats)", "teaches_pixels": "share of pixels it te
 
 def history(steps=(10, 20, 30), evaluated=(30,), extra=0):
     logs = [
-        {"step": step, **{f"ce_{n}": 2.4 / step for n in ("cnn", "vit")}, "teaches_pixels_cnn": 0.6,
-         **{f"t{i}_cnn": 1.0 for i in range(extra)}}
+        {
+            "step": step,
+            **{f"ce_{n}": 2.4 / step for n in ("cnn", "vit")},
+            "teaches_pixels_cnn": 0.6,
+            **{f"t{i}_cnn": 1.0 for i in range(extra)},
+        }
         for step in steps
-    ]  # fmt: skip
-    return logs + [{"step": step, "eval_cnn_mean_iou": 0.5, "eval_vit_mean_iou": 0.4} for step in evaluated]
+    ]
+    return logs + [
+        {"step": step, "eval_cnn_mean_iou": 0.5, "eval_vit_mean_iou": 0.4} for step in evaluated
+    ]
 
 
 def labels(axis):
@@ -27,10 +33,15 @@ def drawn(figure):
 
 
 def test_a_single_evaluation_is_seen_and_all_panels_have_the_same_steps():
-    """A line of one point draws nothing, and the mIoU of a run that evaluates once had no panel to be seen in."""
+    """A line of one point draws nothing, and the mIoU of a run that evaluates once had no panel to
+    be seen in.
+    """
     for figure, title in (
         (history_figure(history(), ["cnn", "vit"], TITLES), "mIoU on validation"),
-        (grid_curves_figure({"dml": [history()]}, ["cnn", "vit"], TITLES, ["ce"]), "cnn: mIoU on validation"),
+        (
+            grid_curves_figure({"dml": [history()]}, ["cnn", "vit"], TITLES, ["ce"]),
+            "cnn: mIoU on validation",
+        ),
     ):
         line = drawn(figure)[title].lines[0]
         assert line.get_marker() == "o" and len(line.get_xdata()) == 1
@@ -59,15 +70,24 @@ def test_shares_are_in_percent_and_no_tick_has_an_exponent():
     for text in labels(losses.yaxis):
         float(text)  # and no $\\mathdefault{...}$
     near = [{"step": step, "ce_cnn": 2.3 + step / 100} for step in (1, 2, 3)]
-    axes = drawn(grid_curves_figure({"dml": [near]}, ["cnn"], TITLES, ["ce"]))["cnn: cross entropy (nats)"]
+    axes = drawn(grid_curves_figure({"dml": [near]}, ["cnn"], TITLES, ["ce"]))[
+        "cnn: cross entropy (nats)"
+    ]
     assert axes.get_yscale() == "linear" and len(labels(axes.yaxis)) >= 3
 
 
 def test_a_term_has_one_colour_in_the_panels_of_both_students():
-    """The auxiliary head's is the CNN's alone, so that all after it had other colours for the ViT."""
+    """The auxiliary head's is the CNN's alone, so that all after it had other colours for the
+    ViT.
+    """
     pull = {"norm": 1.0, "ratio": 0.5, "cosine": 0.1}
-    found = {step: {"cnn": dict.fromkeys(("ce", "aux", "hfd"), pull), "vit": dict.fromkeys(("ce", "hfd"), pull)}
-             for step in (1, 2)}  # fmt: skip
+    found = {
+        step: {
+            "cnn": dict.fromkeys(("ce", "aux", "hfd"), pull),
+            "vit": dict.fromkeys(("ce", "hfd"), pull),
+        }
+        for step in (1, 2)
+    }
     figure = pulls_figure(found)
     panels = np.reshape(figure.axes, (2, 2))
     assert [line.get_color() for line in panels[0, 0].lines] == ["C0", "C1"]

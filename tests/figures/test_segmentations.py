@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from ctcl_hf.data.palettes import ignored_colour
-from ctcl_hf.figures import comparison_figure, methods_figure, mistakes_figure, overlay_figure, samples_figure
+from ctcl_hf.figures import (
+    comparison_figure,
+    methods_figure,
+    mistakes_figure,
+    overlay_figure,
+    samples_figure,
+)
 
 NAMES, PALETTE = ("sky", "road", "car"), ((128, 128, 128), (128, 64, 128), (64, 0, 128))
 LABELS = np.zeros((30, 40), np.uint8)
@@ -16,7 +22,10 @@ IMAGE = np.full((30, 40, 3), 200, np.uint8)
 
 def legend_of(figure):
     (legend,) = figure.legends
-    colours = [tuple((255 * np.array(patch.get_facecolor()[:3])).round().astype(int)) for patch in legend.get_patches()]
+    colours = [
+        tuple((255 * np.array(patch.get_facecolor()[:3])).round().astype(int))
+        for patch in legend.get_patches()
+    ]
     return dict(zip([text.get_text() for text in legend.get_texts()], colours, strict=True))
 
 
@@ -30,13 +39,17 @@ def shown(figure):
         samples_figure([IMAGE] * 3, [LABELS] * 3, NAMES, PALETTE),
         comparison_figure([IMAGE], [LABELS], {"cnn": [LABELS], "vit": [LABELS]}, NAMES, PALETTE),
         mistakes_figure([IMAGE], [LABELS], [LABELS], ["frame"], NAMES, PALETTE),
-        methods_figure([IMAGE], [LABELS], {"dml": {"cnn": [LABELS], "vit": [LABELS]}}, NAMES, PALETTE),
+        methods_figure(
+            [IMAGE], [LABELS], {"dml": {"cnn": [LABELS], "vit": [LABELS]}}, NAMES, PALETTE
+        ),
     ],
 )
 def test_the_legend_names_what_occurs_and_what_is_ignored_in_the_colours_shown(figure):
     """Ignored pixels were drawn black, and no legend said what black is."""
     assert legend_of(figure) == {"sky": PALETTE[0], "road": PALETTE[1], "ignored": (0, 0, 0)}
-    colours = {tuple(colour) for picture in shown(figure) for colour in picture.reshape(-1, 3).tolist()}
+    colours = {
+        tuple(colour) for picture in shown(figure) for colour in picture.reshape(-1, 3).tolist()
+    }
     assert set(legend_of(figure).values()) <= colours
 
 
@@ -47,7 +60,9 @@ def test_without_ignored_pixels_the_legend_says_nothing_of_them():
 
 def test_what_is_ignored_is_not_drawn_as_a_class_that_is_black():
     """VOC's background is black, and so was what VOC does not score."""
-    assert ignored_colour(((0, 0, 0), (128, 0, 0))) == (255, 255, 255) and ignored_colour(PALETTE) == (0, 0, 0)
+    assert ignored_colour(((0, 0, 0), (128, 0, 0))) == (255, 255, 255) and ignored_colour(
+        PALETTE
+    ) == (0, 0, 0)
 
 
 def test_an_overlay_and_its_legend_are_of_one_tint():
@@ -60,12 +75,23 @@ def test_an_overlay_and_its_legend_are_of_one_tint():
 
 def test_image_and_truth_are_shown_once_beside_all_methods():
     """They stood before the row of each student."""
-    predictions = {method: {"cnn": [LABELS] * 2, "vit": [LABELS] * 2} for method in ("vanilla", "dml", "ctcl")}
+    predictions = {
+        method: {"cnn": [LABELS] * 2, "vit": [LABELS] * 2} for method in ("vanilla", "dml", "ctcl")
+    }
     figure = methods_figure([IMAGE] * 2, [LABELS] * 2, predictions, NAMES, PALETTE)
     assert len(figure.axes) == len(shown(figure)) == 2 * (2 + 3 * 2)  # no panel is blank
     assert sum(np.array_equal(picture, IMAGE) for picture in shown(figure)) == 2
     named = [[text.get_text() for text in axes.texts] for axes in figure.axes[:8]]
-    assert named == [["image"], ["cnn"], ["cnn"], ["cnn"], ["ground truth"], ["vit"], ["vit"], ["vit"]]
+    assert named == [
+        ["image"],
+        ["cnn"],
+        ["cnn"],
+        ["cnn"],
+        ["ground truth"],
+        ["vit"],
+        ["vit"],
+        ["vit"],
+    ]
 
 
 def test_images_of_several_sizes_stand_at_even_gaps():
@@ -76,7 +102,9 @@ def test_images_of_several_sizes_stand_at_even_gaps():
     figure.draw_without_rendering()
     boxes = [axes.bbox for axes in figure.axes]
     rows = [boxes[:4], boxes[4:]]
-    gaps = [right.x0 - left.x1 for row in rows for left, right in pairwise(row)] + [rows[0][0].y0 - rows[1][0].y1]
+    gaps = [right.x0 - left.x1 for row in rows for left, right in pairwise(row)] + [
+        rows[0][0].y0 - rows[1][0].y1
+    ]
     assert max(gaps) - min(gaps) < 1 and min(gaps) > 1
     for row, (height, width) in zip(rows, (small.shape, large.shape), strict=True):
         assert all(box.height / box.width == pytest.approx(height / width, rel=0.02) for box in row)

@@ -1,4 +1,6 @@
-"""Pairs of every method in which nothing depends on chance, and an optimizer step of them in micro-batches."""
+"""Pairs of every method in which nothing depends on chance, and an optimizer step of them in
+micro-batches.
+"""
 
 import torch
 from conftest import freeze, make_cnn, make_vit
@@ -15,14 +17,20 @@ def make_pair(name, **options):
     cnn, vit = make_cnn(), make_vit()
     if METHODS[name].Options.TEACHERS == "needed":
         options["teachers"] = teachers
-    return StudentPair({"cnn": cnn, "vit": vit}, METHODS[name](cnn, vit, **options)).double().train()
+    return (
+        StudentPair({"cnn": cnn, "vit": vit}, METHODS[name](cnn, vit, **options)).double().train()
+    )
 
 
 def frozen_pair(name, **options):
-    """In float64; nothing in it depends on the batch, and of classes that are grouped something has been counted."""
+    """In float64; nothing in it depends on the batch, and of classes that are grouped something has
+    been counted.
+    """
     pair = freeze(make_pair(name, **options))
     if pair.objective.class_groups is not None:
-        pair.objective.class_groups.counted.copy_(torch.tensor([[90.0, 10, 0], [60, 0, 0], [0, 5, 95]]))
+        pair.objective.class_groups.counted.copy_(
+            torch.tensor([[90.0, 10, 0], [60, 0, 0], [0, 5, 95]])
+        )
     return pair
 
 

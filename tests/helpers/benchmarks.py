@@ -28,12 +28,21 @@ def make_voc(root, train=("a", "b"), val=("c",), extra=("d", "e")):
 
 
 def make_cityscapes(root, kind="labelIds", ids=(0, 7, 33, 29)):
-    for split, cities in (("train", ("aachen", "bochum")), ("val", ("lindau",)), ("test", ("berlin",))):
+    for split, cities in (
+        ("train", ("aachen", "bochum")),
+        ("val", ("lindau",)),
+        ("test", ("berlin",)),
+    ):
         for city in cities:
             picture(root / "leftImg8bit" / split / city / f"{city}_000000_000019_leftImg8bit.png")
             if split != "test":
-                mask(root / "gtFine" / split / city / f"{city}_000000_000019_gtFine_{kind}.png", ids)
-                mask(root / "gtFine" / split / city / f"{city}_000000_000019_gtFine_instanceIds.png", [1])
+                mask(
+                    root / "gtFine" / split / city / f"{city}_000000_000019_gtFine_{kind}.png", ids
+                )
+                mask(
+                    root / "gtFine" / split / city / f"{city}_000000_000019_gtFine_instanceIds.png",
+                    [1],
+                )
     return root
 
 
@@ -45,5 +54,7 @@ def make_ade20k(root, ids=(0, 1, 150)):
             mask(folder / "annotations" / split / f"ADE_{split}_{i:08}.png", ids)
     names = [f"{i + 1}\t0.1\t1\t1\tthing {i + 1}, other" for i in range(150)]
     names[149] = "150\t0.1\t1\t1\tthing 1, flag"
-    (folder / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tName\n" + "\n".join(names) + "\n")
+    (folder / "objectInfo150.txt").write_text(
+        "Idx\tRatio\tTrain\tVal\tName\n" + "\n".join(names) + "\n"
+    )
     return folder

@@ -20,7 +20,9 @@ needs_chromium = pytest.mark.skipif(
 
 @contextmanager
 def chromium(profile: Path, width: int = 1200, height: int = 1600) -> Iterator:
-    """A driver of a browser whose pages are so large, in pixels; a phone's may be narrower than a window can be."""
+    """A driver of a browser whose pages are so large, in pixels; a phone's may be narrower than a
+    window can be.
+    """
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

@@ -17,8 +17,12 @@ def random_labels(batch, height, width, classes, ignored=0.2):
 
 def assert_same_value_and_gradients(ours, theirs, inputs, upstream=2.0, tolerance=1e-9):
     assert torch.allclose(ours, theirs, atol=tolerance, rtol=1e-9), (ours.item(), theirs.item())
-    our_gradients = torch.autograd.grad(upstream * ours, inputs, allow_unused=True, retain_graph=True)
-    their_gradients = torch.autograd.grad(upstream * theirs, inputs, allow_unused=True, retain_graph=True)
+    our_gradients = torch.autograd.grad(
+        upstream * ours, inputs, allow_unused=True, retain_graph=True
+    )
+    their_gradients = torch.autograd.grad(
+        upstream * theirs, inputs, allow_unused=True, retain_graph=True
+    )
     for ours_, theirs_ in zip(our_gradients, their_gradients, strict=True):
         ours_ = torch.zeros(()) if ours_ is None else ours_
         theirs_ = torch.zeros(()) if theirs_ is None else theirs_

@@ -3,11 +3,15 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-VOID = {"br", "circle", "hr", "img", "line", "link", "meta", "polyline"}  # of SVG's, those that `/>` closes here
+# of SVG's, those that `/>` closes here
+VOID = {"br", "circle", "hr", "img", "line", "link", "meta", "polyline"}
 
 
 class Reader(HTMLParser):
-    """Collects the text of a page. AssertionError where a tag is closed that is not the last one open."""
+    """Collects the text of a page.
+
+    AssertionError where a tag is closed that is not the last one open.
+    """
 
     def __init__(self):
         super().__init__(convert_charrefs=True)
@@ -15,13 +19,17 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
-        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href", "action")]
+        self.links += [
+            value for name, value in attributes if name in ("src", "href", "xlink:href", "action")
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
         if tag not in VOID:
-            assert self.open and self.open[-1] == tag, f"</{tag}> within {self.open}, at {self.getpos()}"
+            assert self.open and self.open[-1] == tag, (
+                f"</{tag}> within {self.open}, at {self.getpos()}"
+            )
             self.open.pop()
 
     def handle_data(self, data):

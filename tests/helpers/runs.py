@@ -10,8 +10,28 @@ from .pictures import ids, picture, save
 
 # Four steps are an epoch of the drawn data, so that these two are no multiple of it.
 SHORT = (
-    *(*TINY, "--image_size", "32", "48", "--class_names", "ground", "tree", "water", "--cpu_threads", "1"),
-    *("--disable_tqdm", "True", "--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", "1"),
+    *(
+        *TINY,
+        "--image_size",
+        "32",
+        "48",
+        "--class_names",
+        "ground",
+        "tree",
+        "water",
+        "--cpu_threads",
+        "1",
+    ),
+    *(
+        "--disable_tqdm",
+        "True",
+        "--eval_strategy",
+        "no",
+        "--save_strategy",
+        "steps",
+        "--save_steps",
+        "1",
+    ),
     *("--hub_token", "hf_writer", "--run_name", "https://me:passphrase@hub.example/street"),
 )
 STEPS = ("--max_steps", "2")
@@ -44,7 +64,10 @@ def go(folder, *arguments):
 def files(folder):
     """Contents and times of all files but the lock."""
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in paths
+    }
 
 
 def results(folder):

@@ -6,12 +6,23 @@ import torch
 from conftest import freeze, make_cnn, make_data, make_vit
 from transformers import TrainerCallback
 
-from ctcl_hf import CTCL, KDCL, METHODS, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform
+from ctcl_hf import (
+    CTCL,
+    KDCL,
+    METHODS,
+    CTCLArguments,
+    CTCLTrainer,
+    EvaluationTransform,
+    StudentPair,
+    TrainingTransform,
+)
 
 SIZE = (64, 96)
 
 
-def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, crop=(64, 64), **arguments):
+def make_trainer(
+    folder, objective=CTCL, data=None, callbacks=None, size=SIZE, crop=(64, 64), **arguments
+):
     data = data or make_data()
     torch.manual_seed(0)
     cnn, vit = (make(len(data.class_names), size) for make in (make_cnn, make_vit))
@@ -39,8 +50,8 @@ def make_trainer(folder, objective=CTCL, data=None, callbacks=None, size=SIZE, c
 def frozen_trainer(folder, method, images_per_process, options, **arguments):
     """Nothing in it depends on the process: BatchNorm is frozen, and nothing is dropped.
 
-    Of every four images one is without a label and one half without, so that processes and micro-batches count
-    different places.
+    Of every four images one is without a label and one half without, so that processes and
+    micro-batches count different places.
     """
     trainer = make_trainer(
         folder,

@@ -1,4 +1,6 @@
-"""What CTCL is compared with: losses against float64 loops, value and every gradient, and their edge cases."""
+"""What CTCL is compared with: losses against float64 loops, value and every gradient, and their
+edge cases.
+"""
 
 import pytest
 import reference
@@ -22,7 +24,9 @@ IGNORE = 255
 
 
 def draw(*shape, seed=0, scale=2.0):
-    return scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return scale * torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def draw_labels(*shape, classes=3, ignored=0.2):
@@ -48,7 +52,9 @@ def test_kl_to_a_peer_everywhere_equals_the_loop(temperature):
     learner, peer = draw(2, 3, 4, 5).requires_grad_(), draw(2, 3, 4, 5, seed=1).requires_grad_()
     labels = draw_labels(2, 4, 5)
     ours = masked_mean(kl_map(learner, peer, "forward", temperature), labels != IGNORE)
-    compare(ours, reference.kl_everywhere(learner, peer, labels, IGNORE, temperature), learner, peer)
+    compare(
+        ours, reference.kl_everywhere(learner, peer, labels, IGNORE, temperature), learner, peer
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -75,14 +81,18 @@ def test_intra_class_variation_meets_on_the_coarser_grid():
     learner, peer, labels = draw(1, 6, 8, 12), draw(1, 4, 4, 6, seed=1), draw_labels(1, 32, 48)
     pooled = reference.adaptive_average_pool(learner, (4, 6))
     expected = reference.class_variation(pooled, peer, nearest_labels(labels, (4, 6)), IGNORE)
-    assert torch.allclose(intra_class_variation(learner, peer, labels, 3, IGNORE).value, expected, atol=1e-12)
+    assert torch.allclose(
+        intra_class_variation(learner, peer, labels, 3, IGNORE).value, expected, atol=1e-12
+    )
 
 
 def test_nearest_labels_are_those_at_the_centres():
     labels = torch.arange(6 * 9).view(1, 6, 9)
     assert nearest_labels(labels, (2, 3)).tolist() == [[[10, 13, 16], [37, 40, 43]]]
     assert torch.equal(nearest_labels(labels, (6, 9)), labels)
-    exact = torch.nn.functional.interpolate(labels[:, None].double(), size=(4, 5), mode="nearest-exact")[:, 0]
+    exact = torch.nn.functional.interpolate(
+        labels[:, None].double(), size=(4, 5), mode="nearest-exact"
+    )[:, 0]
     assert torch.equal(nearest_labels(labels, (4, 5)).double(), exact)
 
 
@@ -103,7 +113,9 @@ def test_minimum_target_equals_the_loop_and_predicts_no_better_than_either():
 
 def test_naive_share_is_all_of_the_better_student_over_the_batch():
     a, labels = draw(2, 3, 4, 5), draw_labels(2, 8, 10)
-    better = 2.5 * torch.nn.functional.one_hot(torch.where(labels == IGNORE, 0, labels), 3).permute(0, 3, 1, 2)
+    better = 2.5 * torch.nn.functional.one_hot(torch.where(labels == IGNORE, 0, labels), 3).permute(
+        0, 3, 1, 2
+    )
     assert naive_share(a, better.double(), labels, IGNORE) == 0
     assert naive_share(better.double(), a, labels, IGNORE) == 1
     assert naive_share(a, a, labels, IGNORE) == 0
@@ -146,7 +158,9 @@ def test_without_labels_losses_are_zero_and_keep_their_graph():
 def test_error_products_equal_the_loop():
     a, b, labels = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1), draw_labels(2, 4, 5)
     matrix = reference.error_matrix(a, b, labels, IGNORE)
-    assert torch.allclose(error_products(a, b, labels, IGNORE), matrix[[0, 1, 0], [0, 1, 1]], atol=1e-12)
+    assert torch.allclose(
+        error_products(a, b, labels, IGNORE), matrix[[0, 1, 0], [0, 1, 1]], atol=1e-12
+    )
     assert not error_products(a, b, torch.full_like(labels, IGNORE), IGNORE).any()
 
 

@@ -25,7 +25,9 @@ def grouped(**settings):
 
 
 def feed(groups, counts):
-    """A step that counts this, and the beginning of the next, as in training, where a first step knows nothing."""
+    """A step that counts this, and the beginning of the next, as in training, where a first step
+    knows nothing.
+    """
     if not groups.confusion.any():
         groups.advance()
     groups.count(counts)
@@ -69,7 +71,9 @@ def test_merged_probabilities_are_sums_and_every_class_finds_its_group(case):
     assert merged.shape == (2, len(groups), 3, 2)
     for group in groups:
         for label in group:
-            assert torch.allclose(merged[:, places[label]].exp(), log_p[:, list(group)].exp().sum(1), atol=1e-12)
+            assert torch.allclose(
+                merged[:, places[label]].exp(), log_p[:, list(group)].exp().sum(1), atol=1e-12
+            )
 
 
 def test_a_class_alone_keeps_its_log_probability_bit_for_bit_and_vanishing_ones_stay_finite():
@@ -127,7 +131,8 @@ def test_a_blind_class_recovers_above_the_bound_at_which_it_went_blind():
     learner = peer(100)
     groups = grouped(memory=0.0)
     seen = []
-    for found in (60, 45, 60, 75, 60, 45):  # IoU of the class in percent; blind below 50, no longer from 70
+    # IoU of the class in percent; blind below 50, no longer from 70
+    for found in (60, 45, 60, 75, 60, 45):
         feed(groups, counts_of(peer(found), learner))
         seen.append(bool(groups.blind[0, 1]))
     assert seen == [False, True, True, False, False, True]

@@ -19,7 +19,10 @@ def test_hfd_equals_the_loop():
 
 
 def stages():
-    return {"mobilenetv2": make_cnn().model.second_stage, "mit": make_vit().model.segformer.stages[1]}
+    return {
+        "mobilenetv2": make_cnn().model.second_stage,
+        "mit": make_vit().model.segformer.stages[1],
+    }
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "mit"])

@@ -30,7 +30,9 @@ def test_parts_that_are_weighed_by_their_own_places_average_to_the_mean_over_all
         return {
             "pixels": masked_mean(values, labelled),
             "images": mean_of(values),
-            "regions": masked_mean(coarse, has_label & (coarse > 0), has_label, LabelledRegions(grid)),
+            "regions": masked_mean(
+                coarse, has_label & (coarse > 0), has_label, LabelledRegions(grid)
+            ),
             "centres": masked_mean(coarse, centres, weighed_by=LabelledCentres(grid)),
         }
 
@@ -40,7 +42,9 @@ def test_parts_that_are_weighed_by_their_own_places_average_to_the_mean_over_all
     for name, mean in together.items():
         average = sum(each[name] for each in of_parts) / len(parts)
         assert torch.allclose(average, mean.value, rtol=1e-12, atol=0), name
-        ours, theirs = (torch.autograd.grad(each, inputs, retain_graph=True) for each in (average, mean.value))
+        ours, theirs = (
+            torch.autograd.grad(each, inputs, retain_graph=True) for each in (average, mean.value)
+        )
         for gradient, expected in zip(ours, theirs, strict=True):
             assert torch.allclose(gradient, expected, rtol=1e-12, atol=1e-15), name
 
@@ -49,7 +53,10 @@ def test_a_part_whose_places_only_its_forward_knows_weighs_as_its_labels_do():
     parts = [draw(*part) for part in PARTS]
     masks = [labelled for _, labelled in parts]
     own = [masked_mean(values, labelled & (values > 0)) for values, labelled in parts]
-    of_parts = [over_step({"taught": mean}, mask, masks)[0]["taught"] for mean, mask in zip(own, masks, strict=True)]
+    of_parts = [
+        over_step({"taught": mean}, mask, masks)[0]["taught"]
+        for mean, mask in zip(own, masks, strict=True)
+    ]
     pixels = [int(mask.sum()) for mask in masks]
     expected = sum(n / sum(pixels) * mean.value for n, mean in zip(pixels, own, strict=True))
     assert torch.allclose(sum(of_parts) / len(parts), expected, rtol=1e-12, atol=0)
@@ -74,6 +81,8 @@ def test_a_batch_that_is_the_whole_step_has_its_own_mean_bit_for_bit(dtype):
 def test_a_step_without_a_label_is_zero_and_keeps_its_graph():
     values, _ = draw(2, 1.0)
     nothing = torch.zeros(2, 8, 12, dtype=torch.bool)
-    part = over_step({"pixels": masked_mean(values, nothing)}, nothing, [nothing, nothing])[0]["pixels"]
+    part = over_step({"pixels": masked_mean(values, nothing)}, nothing, [nothing, nothing])[0][
+        "pixels"
+    ]
     part.backward()
     assert part == 0 and not values.grad.any()

@@ -5,7 +5,14 @@ import reference
 import torch
 from helpers.losses import IGNORE, assert_same_value_and_gradients, random_labels, random_logits
 
-from ctcl_hf.losses import cross_entropy_loss, cross_entropy_map, kl_map, masked_mean, pixel_bsd, upsample
+from ctcl_hf.losses import (
+    cross_entropy_loss,
+    cross_entropy_map,
+    kl_map,
+    masked_mean,
+    pixel_bsd,
+    upsample,
+)
 
 
 @pytest.mark.parametrize("size", [(8, 12), (7, 9), (3, 4)])
@@ -22,7 +29,9 @@ def test_cross_entropy_equals_the_loop(ignored):
     labels = random_labels(2, 9, 13, 4, ignored)
     ours = cross_entropy_loss(logits, labels, IGNORE).value
     full = reference.upsample_bilinear(logits, (9, 13))
-    assert_same_value_and_gradients(ours, reference.cross_entropy_loss(full, labels, IGNORE), [logits])
+    assert_same_value_and_gradients(
+        ours, reference.cross_entropy_loss(full, labels, IGNORE), [logits]
+    )
 
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
@@ -75,4 +84,6 @@ def test_confident_and_wrong_students_stay_finite():
         (gradient,) = torch.autograd.grad(loss, learner)
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()
-    assert torch.isfinite(cross_entropy_map(learner, torch.ones(1, 1, 1, dtype=torch.long), IGNORE)).all()
+    assert torch.isfinite(
+        cross_entropy_map(learner, torch.ones(1, 1, 1, dtype=torch.long), IGNORE)
+    ).all()

@@ -1,16 +1,28 @@
-"""Region-wise BSD (Eq. 3) and the directions of both kinds of BSD, against loops written from the paper."""
+"""Region-wise BSD (Eq. 3) and the directions of both kinds of BSD, against loops written from the
+paper.
+"""
 
 import pytest
 import reference
 import torch
 from helpers.losses import assert_same_value_and_gradients, random_logits
 
-from ctcl_hf.losses import average_pool, cosine_distance, region_bsd, region_sums, spread, teaching_directions
+from ctcl_hf.losses import (
+    average_pool,
+    cosine_distance,
+    region_bsd,
+    region_sums,
+    spread,
+    teaching_directions,
+)
 
 
 @pytest.mark.parametrize("grid", [(2, 3), (4, 5), (3, 2), (1, 1), (8, 12)])
 def test_every_pixel_counts_in_exactly_one_region(grid):
-    ce_a, ce_b = torch.rand(2, 8, 12, dtype=torch.float64), torch.rand(2, 8, 12, dtype=torch.float64)
+    ce_a, ce_b = (
+        torch.rand(2, 8, 12, dtype=torch.float64),
+        torch.rand(2, 8, 12, dtype=torch.float64),
+    )
     labelled = torch.rand(2, 8, 12) < 0.4
     labelled[0, :4] = False
     ce_a, ce_b = ce_a * labelled, ce_b * labelled
@@ -27,7 +39,10 @@ def test_every_pixel_counts_in_exactly_one_region(grid):
 def test_pooling_is_adaptive_average_pooling(grid):
     features = torch.randn(2, 3, 8, 12, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(2, 3, *grid, dtype=torch.float64)
-    ours, theirs = average_pool(features, grid), torch.nn.functional.adaptive_avg_pool2d(features, grid)
+    ours, theirs = (
+        average_pool(features, grid),
+        torch.nn.functional.adaptive_avg_pool2d(features, grid),
+    )
     assert torch.allclose(ours, theirs, atol=1e-12)
     for mine, expected in zip(
         *(torch.autograd.grad((y * weights).sum(), features) for y in (ours, theirs)), strict=True
@@ -47,7 +62,9 @@ def test_pixel_directions_equal_the_loop():
     ce_a, ce_b = torch.rand(2, 3, 4).round(decimals=1), torch.rand(2, 3, 4).round(decimals=1)
     labelled = torch.rand(2, 3, 4) < 0.7
     for ours, theirs in zip(
-        teaching_directions(ce_a, ce_b, labelled), reference.teaching_maps(ce_a, ce_b, labelled), strict=True
+        teaching_directions(ce_a, ce_b, labelled),
+        reference.teaching_maps(ce_a, ce_b, labelled),
+        strict=True,
     ):
         assert torch.equal(ours, theirs)
 

@@ -27,24 +27,34 @@ KNOWN = ((0,), (2,), (3,))  # the others are left out
 
 
 def plain(logits, labels, teaching, teachers=()):
-    """The same from the plain functions on full-resolution logits; groups by summed probabilities and autograd."""
+    """The same from the plain functions on full-resolution logits; groups by summed probabilities
+    and autograd.
+    """
     valid = labels != IGNORE
     upsampled = [upsample(z, labels.shape[-2:]) for z in (*logits, *teachers)]
     if teaching.target is not None:
         peers = [z.detach() for z in upsampled]
         upsampled.append(teaching.target(peers, torch.where(valid, labels, 0).unsqueeze(1)))
     maps = [cross_entropy_map(z, labels, IGNORE) for z in upsampled[: len(logits)]]
-    teaches = teaching_directions(*(values.detach() for values in maps), valid) if teaching.selective else ()
+    teaches = (
+        teaching_directions(*(values.detach() for values in maps), valid)
+        if teaching.selective
+        else ()
+    )
     ce, pixel = tuple(masked_mean(values, valid) for values in maps), []
     for i, j in enumerate(teaching.peers):
         learner, peer = upsampled[i], upsampled[j].detach()
         taught = teaches[1 - i] if teaching.selective else valid
         groups = teaching.groups and teaching.groups[i]
         if groups is not None:
-            taught = taught & torch.isin(labels, torch.tensor([label for group in groups for label in group]))
+            taught = taught & torch.isin(
+                labels, torch.tensor([label for group in groups for label in group])
+            )
             groups = groups or [(0,)]  # in one there is nothing to learn, too
             learner, peer = (
-                torch.stack([torch.softmax(z, 1)[:, list(group)].sum(1) for group in groups], 1).log()
+                torch.stack(
+                    [torch.softmax(z, 1)[:, list(group)].sum(1) for group in groups], 1
+                ).log()
                 for z in (learner, peer)
             )
         divergence = kl_map(learner, peer, teaching.direction, teaching.temperature)
@@ -61,7 +71,9 @@ def values_of(losses):
 def results(function, logits, *arguments):
     logits = [values.clone().requires_grad_() for values in logits]
     losses = function(logits, *arguments)
-    weighted = sum(weight * value for weight, value in zip(UPSTREAM, values_of(losses), strict=True))
+    weighted = sum(
+        weight * value for weight, value in zip(UPSTREAM, values_of(losses), strict=True)
+    )
     return losses, torch.autograd.grad(weighted, logits)
 
 
@@ -74,9 +86,13 @@ def random_case(shape_a, shape_b, size, classes=5, ignored=0.2, dtype=torch.floa
 
 def assert_equal_to_plain(logits, labels, teaching=SELECTIVE, teachers=(), tolerance=1e-10):
     phased = partial(strips.pixel_losses, teachers=teachers)
-    ours, our_gradients = results(lambda own, y, how: phased(own, y, IGNORE, how), logits, labels, teaching)
+    ours, our_gradients = results(
+        lambda own, y, how: phased(own, y, IGNORE, how), logits, labels, teaching
+    )
     theirs, their_gradients = results(partial(plain, teachers=teachers), logits, labels, teaching)
-    for mine, expected in zip((*values_of(ours), *ours.ce_maps), (*values_of(theirs), *theirs.ce_maps), strict=True):
+    for mine, expected in zip(
+        (*values_of(ours), *ours.ce_maps), (*values_of(theirs), *theirs.ce_maps), strict=True
+    ):
         assert torch.allclose(mine, expected, atol=tolerance)
     for mine, expected in zip(ours.teaches, theirs.teaches, strict=True):
         assert torch.equal(mine, expected)
@@ -88,10 +104,14 @@ def assert_equal_to_plain(logits, labels, teaching=SELECTIVE, teachers=(), toler
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 @pytest.mark.parametrize("strip_elements", [1, 900, 2**30])
-def test_strips_of_any_size_equal_the_plain_losses(monkeypatch, direction, temperature, strip_elements):
+def test_strips_of_any_size_equal_the_plain_losses(
+    monkeypatch, direction, temperature, strip_elements
+):
     monkeypatch.setattr(phases, "STRIP_ELEMENTS_CPU", strip_elements)
     logits, labels = random_case((8, 6), (8, 6), (32, 24))
-    assert_equal_to_plain(logits, labels, SELECTIVE._replace(direction=direction, temperature=temperature))
+    assert_equal_to_plain(
+        logits, labels, SELECTIVE._replace(direction=direction, temperature=temperature)
+    )
 
 
 def test_logits_of_many_phases_equal_the_plain_losses_where_launches_are_dear(monkeypatch):
@@ -129,14 +149,17 @@ def watched(function, calls):
 def test_odd_shapes_equal_the_plain_losses(monkeypatch, shape_a, shape_b, size):
     monkeypatch.setattr(phases, "STRIP_ELEMENTS_CPU", 100)
     for groups in (None, (SOME, ALL)):
-        assert_equal_to_plain(*random_case(shape_a, shape_b, size), SELECTIVE._replace(groups=groups))
+        assert_equal_to_plain(
+            *random_case(shape_a, shape_b, size), SELECTIVE._replace(groups=groups)
+        )
 
 
 @pytest.mark.parametrize("ignored", [0.0, 1.0])
 def test_no_ignored_pixel_and_nothing_but_ignored_pixels(ignored):
     for groups in (None, (SOME, ALL)):
         assert_equal_to_plain(
-            *random_case((8, 6), (8, 6), (32, 24), ignored=ignored), SELECTIVE._replace(groups=groups)
+            *random_case((8, 6), (8, 6), (32, 24), ignored=ignored),
+            SELECTIVE._replace(groups=groups),
         )
 
 
@@ -156,7 +179,9 @@ def test_float32_and_bfloat16_logits_equal_the_plain_losses_to_rounding():
             SELECTIVE._replace(divisor="labelled", groups=(SOME, SOME)),
             SELECTIVE._replace(divisor="labelled", groups=(KNOWN, KNOWN)),
         ):
-            assert_equal_to_plain(logits, labels, teaching, tolerance=1e-5 if dtype == torch.float32 else 8e-3)
+            assert_equal_to_plain(
+                logits, labels, teaching, tolerance=1e-5 if dtype == torch.float32 else 8e-3
+            )
 
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
@@ -175,9 +200,15 @@ def test_float32_and_bfloat16_logits_equal_the_plain_losses_to_rounding():
 )
 def test_divisors_and_groups_equal_the_plain_losses(direction, divisor, groups):
     logits, labels = random_case((8, 6), (4, 3), (32, 24))
-    assert_equal_to_plain(logits, labels, SELECTIVE._replace(direction=direction, divisor=divisor, groups=groups))
     assert_equal_to_plain(
-        logits, labels, PixelTeaching((1, 0), direction=direction, groups=groups, temperature=2.0, divisor="labelled")
+        logits, labels, SELECTIVE._replace(direction=direction, divisor=divisor, groups=groups)
+    )
+    assert_equal_to_plain(
+        logits,
+        labels,
+        PixelTeaching(
+            (1, 0), direction=direction, groups=groups, temperature=2.0, divisor="labelled"
+        ),
     )
 
 
@@ -187,7 +218,9 @@ def test_divisors_and_groups_equal_the_plain_losses(direction, divisor, groups):
 def test_grouped_pixel_bsd_equals_the_loops(direction, divisor, of_vit):
     logits, labels = random_case((3, 2), (3, 2), (6, 8), images=1)
     logits = [values.requires_grad_() for values in logits]
-    teaching = SELECTIVE._replace(direction=direction, divisor=divisor, groups=(SOME, of_vit), temperature=2)
+    teaching = SELECTIVE._replace(
+        direction=direction, divisor=divisor, groups=(SOME, of_vit), temperature=2
+    )
     ours = [mean.value for mean in strips.pixel_losses(logits, labels, IGNORE, teaching).pixel]
     full = [reference.upsample_bilinear(values, (6, 8)) for values in logits]
     labelled = labels != IGNORE
@@ -200,7 +233,8 @@ def test_grouped_pixel_bsd_equals_the_loops(direction, divisor, of_vit):
         theirs = reference.divided_sum(values, taught, taught if divisor == "taught" else labelled)
         assert torch.allclose(ours[i], theirs, atol=1e-12)
         found, wanted = (
-            torch.autograd.grad(2 * value, logits, allow_unused=True, retain_graph=True) for value in (ours[i], theirs)
+            torch.autograd.grad(2 * value, logits, allow_unused=True, retain_graph=True)
+            for value in (ours[i], theirs)
         )
         assert torch.allclose(found[i], wanted[i], atol=1e-12)
         assert not found[j].any()
@@ -209,9 +243,14 @@ def test_grouped_pixel_bsd_equals_the_loops(direction, divisor, of_vit):
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 def test_within_a_group_the_gradient_keeps_the_shares_of_the_classes(direction, temperature):
-    """So the labels alone decide there: what a group gains or loses, its classes gain or lose by their shares."""
-    logits, labels = random_case((8, 6), (8, 6), (8, 6), ignored=0.0)  # nothing to upsample: a pixel's own gradient
-    teaching = PixelTeaching((1, 0), direction=direction, temperature=temperature, groups=(SOME, SOME))
+    """So the labels alone decide there: what a group gains or loses, its classes gain or lose by
+    their shares.
+    """
+    # nothing to upsample: a pixel's own gradient
+    logits, labels = random_case((8, 6), (8, 6), (8, 6), ignored=0.0)
+    teaching = PixelTeaching(
+        (1, 0), direction=direction, temperature=temperature, groups=(SOME, SOME)
+    )
     logits = [values.requires_grad_() for values in logits]
     taught = strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0].value
     (gradient,) = torch.autograd.grad(taught, logits[0])
@@ -224,15 +263,22 @@ def test_within_a_group_the_gradient_keeps_the_shares_of_the_classes(direction, 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
-def test_a_class_that_is_left_out_is_moved_by_nothing_and_at_its_pixels_nothing_is_taught(direction, temperature):
+def test_a_class_that_is_left_out_is_moved_by_nothing_and_at_its_pixels_nothing_is_taught(
+    direction, temperature
+):
     logits, labels = random_case((8, 6), (8, 6), (8, 6), ignored=0.0)
-    teaching = PixelTeaching((1, 0), direction=direction, temperature=temperature, groups=(KNOWN, KNOWN))
+    teaching = PixelTeaching(
+        (1, 0), direction=direction, temperature=temperature, groups=(KNOWN, KNOWN)
+    )
     logits = [values.requires_grad_() for values in logits]
-    (gradient,) = torch.autograd.grad(strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0].value, logits[0])
+    (gradient,) = torch.autograd.grad(
+        strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0].value, logits[0]
+    )
     known = (labels == 0) | (labels == 2) | (labels == 3)
     assert not gradient[:, [1, 4]].any()
     assert torch.equal(gradient.abs().sum(1) > 0, known)
-    # Whatever one known class gains another one loses: their sum against the others stays with the labels.
+    # Whatever one known class gains another one loses: their sum against the others stays with the
+    # labels.
     assert torch.allclose(gradient.sum(1), torch.zeros(8, 6, dtype=torch.float64), atol=1e-12)
 
 
@@ -240,8 +286,12 @@ def test_frozen_teachers_and_a_target_equal_the_plain_losses_and_get_no_gradient
     logits, labels = random_case((8, 6), (4, 3), (32, 24))
     teachers, _ = random_case((8, 6), (2, 3), (32, 24))
     for groups in (None, (SOME, ((0, 1), (2, 3), (4,))), (KNOWN, ((1,), (2,)))):
-        assert_equal_to_plain(logits, labels, PixelTeaching((2, 3), temperature=2.0, groups=groups), teachers)
-        assert_equal_to_plain(logits, labels, PixelTeaching((2, 2), target=minimum_target, groups=groups))
+        assert_equal_to_plain(
+            logits, labels, PixelTeaching((2, 3), temperature=2.0, groups=groups), teachers
+        )
+        assert_equal_to_plain(
+            logits, labels, PixelTeaching((2, 2), target=minimum_target, groups=groups)
+        )
 
 
 @pytest.mark.parametrize("classes", [1, 2, 150])
@@ -250,15 +300,21 @@ def test_any_number_of_classes_equals_the_plain_losses(classes):
     half = classes // 2
     groups = (*((i,) for i in range(half)), tuple(range(half, classes)))
     known = tuple((i,) for i in range(half, classes))
-    assert_equal_to_plain(logits, labels, SELECTIVE._replace(divisor="labelled", groups=(groups, known)))
+    assert_equal_to_plain(
+        logits, labels, SELECTIVE._replace(divisor="labelled", groups=(groups, known))
+    )
 
 
 def test_no_class_merged_is_eq_4_bit_for_bit_and_all_merged_teaches_nothing():
     logits, labels = random_case((8, 6), (8, 6), (32, 24), dtype=torch.float32)
     phased = lambda own, y, how: strips.pixel_losses(own, y, IGNORE, how)  # noqa: E731
     printed, printed_gradients = results(phased, logits, labels, SELECTIVE)
-    alone, alone_gradients = results(phased, logits, labels, SELECTIVE._replace(groups=(None, None)))
-    assert all(torch.equal(*pair) for pair in zip(values_of(printed), values_of(alone), strict=True))
+    alone, alone_gradients = results(
+        phased, logits, labels, SELECTIVE._replace(groups=(None, None))
+    )
+    assert all(
+        torch.equal(*pair) for pair in zip(values_of(printed), values_of(alone), strict=True)
+    )
     assert all(torch.equal(*pair) for pair in zip(printed_gradients, alone_gradients, strict=True))
 
     merged, gradients = results(phased, logits, labels, SELECTIVE._replace(groups=(ALL, ALL)))
@@ -281,7 +337,9 @@ def test_counts_are_those_of_the_predictions_at_labelled_pixels():
             expected = torch.bincount(said[labels == label], minlength=5)
             assert torch.equal(counts[label], expected)
     everything_ignored = torch.full_like(labels, IGNORE)
-    assert not strips.pixel_losses(logits, everything_ignored, IGNORE, teaching, teachers).confusion.any()
+    assert not strips.pixel_losses(
+        logits, everything_ignored, IGNORE, teaching, teachers
+    ).confusion.any()
 
 
 def test_each_term_gives_its_learner_gradient_and_its_peer_none():
@@ -316,7 +374,8 @@ def test_no_full_resolution_logits_are_alive(monkeypatch):
     with Watch():
         losses = strips.pixel_losses(logits, labels, IGNORE, SELECTIVE)
         sum(values_of(losses)).backward()
-    assert largest <= 2 * 40 * 34 * 34  # the stride-4 logits, padded, of both; at full resolution 14 times that
+    # the stride-4 logits, padded, of both; at full resolution 14 times that
+    assert largest <= 2 * 40 * 34 * 34
 
 
 @pytest.mark.parametrize("teaching", [SELECTIVE, PixelTeaching((1, 0), groups=(SOME, ALL))])
@@ -336,7 +395,9 @@ def test_class_weights_weigh_cross_entropy_and_neither_directions_nor_what_is_ta
     total = sum(weight * value for weight, value in zip(UPSTREAM, expected_terms, strict=True))
     for own, expected in zip(gradients, torch.autograd.grad(total, leaves), strict=True):
         assert torch.allclose(own, expected, rtol=1e-9, atol=1e-14)
-    for own, expected in zip((*ours.ce_maps, *ours.teaches), (*without.ce_maps, *without.teaches), strict=True):
+    for own, expected in zip(
+        (*ours.ce_maps, *ours.teaches), (*without.ce_maps, *without.teaches), strict=True
+    ):
         assert torch.equal(own, expected)
 
 

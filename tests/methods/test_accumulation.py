@@ -1,4 +1,6 @@
-"""Micro-batches of one optimizer step train as one large batch, whatever share of each is labelled."""
+"""Micro-batches of one optimizer step train as one large batch, whatever share of each is
+labelled.
+"""
 
 import pytest
 import torch
@@ -28,21 +30,27 @@ def assert_one_large_batch(name, options, images, labels, sizes):
     for parameter, gradient in wanted.items():
         assert torch.allclose(gradients[parameter], gradient, rtol=1e-8, atol=1e-12), parameter
     if whole.objective.class_groups is not None:
-        assert torch.equal(whole.objective.class_groups.counted, parts.objective.class_groups.counted)
+        assert torch.equal(
+            whole.objective.class_groups.counted, parts.objective.class_groups.counted
+        )
     return expected
 
 
 @pytest.mark.parametrize("sizes", [[1, 3], [1, 1, 2]], ids=str)
 @pytest.mark.parametrize("name", METHODS)
 def test_micro_batches_that_differ_in_labels_and_images_train_as_one_large_batch(name, sizes):
-    """Each was divided by its own counts: a crop that is nearly all ignored weighed as much as a whole one."""
-    expected = assert_one_large_batch(name, BY_LABELS.get(name, {}), *batch([0.9, 0.0, 1.0, 0.4]), sizes)
+    """Each was divided by its own counts: a crop that is nearly all ignored weighed as much as a
+    whole one.
+    """
+    expected = assert_one_large_batch(
+        name, BY_LABELS.get(name, {}), *batch([0.9, 0.0, 1.0, 0.4]), sizes
+    )
     for term in METHODS[name].TERMS:
         assert expected[f"{term}_cnn"] > 0, "nothing was compared"
 
 
 @pytest.mark.parametrize(("name", "options"), BY_FORWARD, ids=str)
-def test_what_is_divided_by_where_a_student_is_taught_is_that_of_the_large_batch_where_shares_are_equal(name, options):
+def test_divided_by_taught_places_a_step_is_the_large_batch_where_shares_are_equal(name, options):
     """Micro-batches without a label weighed as much as any."""
     images, labels = (each.repeat_interleave(4, 0) for each in batch([0.3]))
     labels[1::2] = IGNORE
@@ -56,4 +64,7 @@ def test_a_micro_batch_that_is_the_whole_step_gives_the_same_bits_as_one_that_is
     assert torch.equal(without.loss, with_step.loss)
     for output in (without, with_step):
         output.loss.backward()
-    assert all(torch.equal(a.grad, b.grad) for a, b in zip(alone.parameters(), told.parameters(), strict=True))
+    assert all(
+        torch.equal(a.grad, b.grad)
+        for a, b in zip(alone.parameters(), told.parameters(), strict=True)
+    )

@@ -1,4 +1,6 @@
-"""The methods that CTCL is compared with: who learns what from whom, and that all share one control."""
+"""The methods that CTCL is compared with: who learns what from whom, and that all share one
+control.
+"""
 
 import subprocess
 import sys
@@ -21,8 +23,16 @@ from ctcl_hf.losses import (
 IGNORE = 255
 TERMS = {"dml": "kl", "offline_kd": "kl", "kdcl": "kl", "ifvd": "ifv", "cwd": "channel"}
 MAKERS = {"cnn": make_cnn, "vit": make_vit, "hybrid": make_hybrid, "other": make_other}
-PAIRS = [("cnn", "vit"), ("cnn", "cnn"), ("vit", "vit"), ("cnn", "hybrid"), ("vit", "hybrid"), ("cnn", "other")]
-ON_LOGITS = {"ctcl": {"hfd": False, "region_bsd": False}}  # what a method must do without to read logits alone
+PAIRS = [
+    ("cnn", "vit"),
+    ("cnn", "cnn"),
+    ("vit", "vit"),
+    ("cnn", "hybrid"),
+    ("vit", "hybrid"),
+    ("cnn", "other"),
+]
+# what a method must do without to read logits alone
+ON_LOGITS = {"ctcl": {"hfd": False, "region_bsd": False}}
 
 
 def make_teachers():
@@ -95,7 +105,10 @@ def test_swapping_the_students_swaps_their_terms(name):
     for i in (0, 1):
         swapped.projections[i].load_state_dict(pair.objective.projections[1 - i].state_dict())
     outputs, terms = terms_of(pair, images, labels)
-    other = [own.of_batch() for own in swapped(*reversed(outputs), labels, *swapped.teacher_outputs(images))]
+    other = [
+        own.of_batch()
+        for own in swapped(*reversed(outputs), labels, *swapped.teacher_outputs(images))
+    ]
     for i in (0, 1):
         for term, value in terms[i].losses.items():
             assert torch.allclose(value, other[1 - i].losses[term], atol=1e-12), term
@@ -116,10 +129,16 @@ def test_terms_are_the_published_formulas():
     assert torch.allclose(found[0], reference.kl_everywhere(full(a), full(b), labels, IGNORE, 1.0))
     pair, (a, b), found = term("offline_kd", temperature=2.0)
     teachers = pair.objective.teacher_outputs(images)
-    assert torch.allclose(found[0], reference.kl_everywhere(full(a), full(teachers[0]), labels, IGNORE, 2.0))
-    assert torch.allclose(found[1], reference.kl_everywhere(full(b), full(teachers[1]), labels, IGNORE, 2.0))
+    assert torch.allclose(
+        found[0], reference.kl_everywhere(full(a), full(teachers[0]), labels, IGNORE, 2.0)
+    )
+    assert torch.allclose(
+        found[1], reference.kl_everywhere(full(b), full(teachers[1]), labels, IGNORE, 2.0)
+    )
     _, (a, b), found = term("kdcl")
-    target = minimum_target((full(a), full(b)), torch.where(labels == IGNORE, 0, labels).unsqueeze(1))
+    target = minimum_target(
+        (full(a), full(b)), torch.where(labels == IGNORE, 0, labels).unsqueeze(1)
+    )
     assert torch.allclose(found[1], reference.kl_everywhere(full(b), target, labels, IGNORE, 2.0))
     _, (a, b), found = term("cwd")
     assert torch.allclose(found[1], reference.channel_kl(b.logits, a.logits, 4.0))
@@ -137,19 +156,25 @@ def test_teachers_are_frozen_in_evaluation_mode_and_not_saved(name):
     pair.train()
     pair(*batch()).loss.backward()
     assert not any(module.training for module in pair.objective.teachers.modules())
-    assert all(torch.equal(value, before[key]) for key, value in pair.objective.teachers.state_dict().items())
+    assert all(
+        torch.equal(value, before[key])
+        for key, value in pair.objective.teachers.state_dict().items()
+    )
     assert not any(parameter.requires_grad for parameter in pair.objective.teachers.parameters())
     assert not pair.objective.projections.state_dict()
 
 
 def test_all_are_exported_by_name():
-    assert [METHODS[name] for name in ("vanilla", "offline_kd", "dml", "kdcl", "ifvd", "cwd", "ctcl")] == [
-        *(Vanilla, OfflineKD, DML, KDCL, IFVD, CWD, CTCL)
-    ]
+    assert [
+        METHODS[name] for name in ("vanilla", "offline_kd", "dml", "kdcl", "ifvd", "cwd", "ctcl")
+    ] == [*(Vanilla, OfflineKD, DML, KDCL, IFVD, CWD, CTCL)]
 
 
 def test_listing_the_methods_imports_none_of_them():
-    code = "import sys, ctcl_hf.methods; print(sorted(ctcl_hf.methods.METHODS)); assert 'torch' not in sys.modules"
+    code = (
+        "import sys, ctcl_hf.methods; print(sorted(ctcl_hf.methods.METHODS)); assert 'torch' "
+        "not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "offline_kd" in done.stdout
@@ -175,12 +200,16 @@ def test_general_kdcl_distils_from_the_mixture_that_it_has_observed():
     views = [upsample(output.logits, labels.shape[-2:]) for output in (a, b)]
     target = share * views[0] + (1 - share) * views[1]
     for terms, own in zip(pair.objective(a, b, labels), views, strict=True):
-        assert torch.allclose(terms.losses["kl"].value, reference.kl_everywhere(own, target, labels, IGNORE, 2.0))
+        assert torch.allclose(
+            terms.losses["kl"].value, reference.kl_everywhere(own, target, labels, IGNORE, 2.0)
+        )
     assert set(pair.objective.training_state()) == {"share"}
 
 
 @pytest.mark.parametrize("name", ["dml", "offline_kd", "kdcl"])
-@pytest.mark.parametrize(("classes", "of_cnn"), [("grouped", ((0, 1), (2,))), ("known", ((0,), (2,)))])
+@pytest.mark.parametrize(
+    ("classes", "of_cnn"), [("grouped", ((0, 1), (2,))), ("known", ((0,), (2,)))]
+)
 def test_methods_that_match_logits_compare_what_the_peer_knows_if_asked_to(name, classes, of_cnn):
     images, labels = batch(size=(32, 32))
     pair = make_pair(name, pixel_classes=classes).eval()
@@ -192,7 +221,9 @@ def test_methods_that_match_logits_compare_what_the_peer_knows_if_asked_to(name,
     full = [upsample(output.logits, labels.shape[-2:]) for output in (a, b)]
     peers = full[::-1]
     if name == "offline_kd":
-        peers = [upsample(t.logits, labels.shape[-2:]) for t in pair.objective.teacher_outputs(images)]
+        peers = [
+            upsample(t.logits, labels.shape[-2:]) for t in pair.objective.teacher_outputs(images)
+        ]
     if name == "kdcl":
         peers = 2 * [minimum_target(full, torch.where(labels == IGNORE, 0, labels).unsqueeze(1))]
     labelled = labels != IGNORE
@@ -200,15 +231,21 @@ def test_methods_that_match_logits_compare_what_the_peer_knows_if_asked_to(name,
         temperature = 2.0 if name == "kdcl" else 1.0
         values = reference.grouped_kl_map(full[i], peers[i], own, "forward", temperature)
         taught = labelled & reference.in_a_group(labels, own)
-        assert torch.allclose(terms[i].losses["kl"], reference.divided_sum(values, taught, labelled))
+        assert torch.allclose(
+            terms[i].losses["kl"], reference.divided_sum(values, taught, labelled)
+        )
     pair.train()
     pair(images, labels)
     assert groups.counted.sum() == len(groups.confusion) * (labels != IGNORE).sum()
 
 
 def test_teachers_of_other_classes_are_refused():
-    """Grouped, their divergences would be negative; ungrouped, shapes would clash at the first step."""
-    teachers = tuple(make(num_labels).double() for make, num_labels in ((make_vit, 6), (make_cnn, 6)))
+    """Grouped, their divergences would be negative; ungrouped, shapes would clash at the first
+    step.
+    """
+    teachers = tuple(
+        make(num_labels).double() for make, num_labels in ((make_vit, 6), (make_cnn, 6))
+    )
     with pytest.raises(ValueError, match="A teacher must have the students' classes: got 6 for 3"):
         make_pair("offline_kd", teachers=teachers)
 
@@ -220,7 +257,9 @@ def test_kdcl_teaches_the_mixture_of_its_target(target):
     (a, b), terms = terms_of(pair, images, labels)
     full = [upsample(output.logits, labels.shape[-2:]) for output in (a, b)]
     ce = [cross_entropy_map(z, labels, IGNORE).sum() for z in full]
-    share = float(ce[0] < ce[1]) if target == "naive" else float(linear_share(*full, labels, IGNORE))
+    share = (
+        float(ce[0] < ce[1]) if target == "naive" else float(linear_share(*full, labels, IGNORE))
+    )
     mixture = share * full[0] + (1 - share) * full[1]
     for own, z in zip(terms, full, strict=True):
         expected = reference.kl_everywhere(z, mixture, labels, IGNORE, 2.0)

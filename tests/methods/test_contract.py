@@ -98,7 +98,10 @@ class Mutual(Objective):
 
 def test_a_method_of_ones_own_has_curves_under_its_titles():
     """The terms that curves show were a list of the package's own."""
-    history = [{"step": step, "ce_cnn": 1.0, "mutual_cnn": 2.0 / step, "mutual_vit": 3.0} for step in (1, 2)]
+    history = [
+        {"step": step, "ce_cnn": 1.0, "mutual_cnn": 2.0 / step, "mutual_vit": 3.0}
+        for step in (1, 2)
+    ]
     figure = history_figure(history, ["cnn", "vit"], Mutual.titles())
     assert [axes.get_title() for axes in figure.axes if axes.lines] == [
         "cross entropy (nats)",
@@ -113,6 +116,8 @@ class Untitled(Objective):
 
 
 def test_a_term_without_a_title_has_a_curve_under_its_own_name():
-    """In a comparison's figure it had none, whose titles were those of the methods' classes alone."""
+    """In a comparison's figure it had none, whose titles were those of the methods' classes
+    alone.
+    """
     logged = Untitled(make_cnn(), make_vit()).logged()
     assert logged["mutual"] == "mutual" and logged["ce"] == "cross entropy (nats)"

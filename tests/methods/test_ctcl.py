@@ -8,7 +8,8 @@ from conftest import make_cnn, make_vit
 from ctcl_hf import CTCL, DML, StudentPair, Vanilla
 
 IGNORE = 255
-PRINTED = {"pixel_divisor": "taught", "pixel_classes": "all"}  # Eq. 4, which teaches from the first step on
+# Eq. 4, which teaches from the first step on
+PRINTED = {"pixel_divisor": "taught", "pixel_classes": "all"}
 
 
 def make_pair(objective=CTCL, drop_path_rate=0.1, **options):
@@ -34,11 +35,16 @@ def batch(ignored=0.1, size=(64, 96)):
 
 
 def outputs_of(pair, images):
-    """Both students' outputs, with the tensors that losses read made leaves, so that gradients can be compared."""
+    """Both students' outputs, with the tensors that losses read made leaves, so that gradients can
+    be compared.
+    """
     outputs = []
     for student in pair.students.values():
         output = student(images)
-        leaves = {name: getattr(output, name).detach().requires_grad_() for name in ("logits", "low", "second", "last")}
+        leaves = {
+            name: getattr(output, name).detach().requires_grad_()
+            for name in ("logits", "low", "second", "last")
+        }
         outputs.append(output._replace(**leaves))
     return outputs
 
@@ -76,13 +82,18 @@ def test_all_terms_and_their_gradients_equal_the_reference(direction, projection
     )
     leaves = [getattr(o, name) for o in (a, b) for name in ("logits", "low", "second", "last")]
     leaves += list(objective.projections.parameters())
-    for ours, theirs, weights in zip(terms_of(objective, a, b, labels), expected, objective.weights, strict=True):
+    for ours, theirs, weights in zip(
+        terms_of(objective, a, b, labels), expected, objective.weights, strict=True
+    ):
         for term in ("ce", "hfd", "region", "pixel"):
             assert torch.allclose(ours.losses[term], theirs[term], atol=1e-9), term
         total = sum(weights[term] * ours.losses[term] for term in ("ce", "hfd", "region", "pixel"))
         gradients = torch.autograd.grad(2 * total, leaves, allow_unused=True, retain_graph=True)
         wanted = torch.autograd.grad(
-            2 * reference.total(theirs, alpha=1.0, beta=0.1, gamma=1.0), leaves, allow_unused=True, retain_graph=True
+            2 * reference.total(theirs, alpha=1.0, beta=0.1, gamma=1.0),
+            leaves,
+            allow_unused=True,
+            retain_graph=True,
         )
         for gradient, want in zip(gradients, wanted, strict=True):
             gradient = torch.zeros(()) if gradient is None else gradient
@@ -96,13 +107,22 @@ def test_hfd_reaches_the_first_stage_of_its_learner_and_its_projection_only(lear
     images, labels = batch()
     outputs = [student(images) for student in pair.students.values()]
     terms_of(pair.objective, *outputs, labels)[learner].losses["hfd"].backward()
-    moved = {name for name, parameter in pair.named_parameters() if parameter.grad is not None and parameter.grad.any()}
+    moved = {
+        name
+        for name, parameter in pair.named_parameters()
+        if parameter.grad is not None and parameter.grad.any()
+    }
     first_stage = {
-        0: [f"students.cnn.model.encoder.{part}" for part in ("conv_stem", "bn1", "blocks.0", "blocks.1")],
+        0: [
+            f"students.cnn.model.encoder.{part}"
+            for part in ("conv_stem", "bn1", "blocks.0", "blocks.1")
+        ],
         1: ["students.vit.model.segformer.stages.0"],
     }[learner]
     assert moved
-    assert all(name.startswith((*first_stage, f"objective.projections.{learner}.low")) for name in moved), sorted(moved)
+    assert all(
+        name.startswith((*first_stage, f"objective.projections.{learner}.low")) for name in moved
+    ), sorted(moved)
 
 
 def test_one_backward_of_the_sum_equals_two_separate_ones():
@@ -111,13 +131,17 @@ def test_one_backward_of_the_sum_equals_two_separate_ones():
         outputs = [student(images) for student in pair.students.values()]
         terms = terms_of(pair.objective, *outputs, labels)
         for i in students:
-            sum(pair.objective.weights[i][k] * v for k, v in terms[i].losses.items()).backward(retain_graph=True)
+            sum(pair.objective.weights[i][k] * v for k, v in terms[i].losses.items()).backward(
+                retain_graph=True
+            )
         return {name: p.grad for name, p in pair.named_parameters() if p.grad is not None}
 
     images, labels = batch()
     together = make_pair()
     together(images, labels).loss.backward()
-    alone = gradients([0]) | {k: v for k, v in gradients([1]).items() if "vit" in k or "projections.1" in k}
+    alone = gradients([0]) | {
+        k: v for k, v in gradients([1]).items() if "vit" in k or "projections.1" in k
+    }
     for name, parameter in together.named_parameters():
         assert torch.allclose(parameter.grad, alone[name], atol=1e-12), name
 
@@ -129,7 +153,13 @@ def test_borrowed_stages_leave_the_peers_batchnorm_as_vanilla_does():
         pair = make_pair(objective)
         torch.manual_seed(7)
         pair(images, labels)
-        statistics.append({k: v for k, v in pair.students.state_dict().items() if "running" in k or "tracked" in k})
+        statistics.append(
+            {
+                k: v
+                for k, v in pair.students.state_dict().items()
+                if "running" in k or "tracked" in k
+            }
+        )
     assert all(torch.equal(value, statistics[1][key]) for key, value in statistics[0].items())
     assert any("num_batches" in key and value == 1 for key, value in statistics[0].items())
 
@@ -145,7 +175,9 @@ def test_degenerate_batches_are_finite_and_every_parameter_stays_in_the_graph(ca
         labels.fill_(1)
     if case == "a is always better":
         with torch.no_grad():
-            pair.students["cnn"].model.decode_head.classifier.bias.copy_(torch.tensor([0.0, 50.0, 0.0]))
+            pair.students["cnn"].model.decode_head.classifier.bias.copy_(
+                torch.tensor([0.0, 50.0, 0.0])
+            )
     output = pair(images, labels)
     output.loss.backward()
     assert torch.isfinite(output.loss)
@@ -156,7 +188,9 @@ def test_degenerate_batches_are_finite_and_every_parameter_stays_in_the_graph(ca
         assert output.terms["pixel_cnn"] == output.terms["region_cnn"] == 0
         assert output.terms["pixel_vit"] > 0 or make is not make_pair  # nothing at the first step
     if case == "all ignored":
-        assert output.terms["ce_cnn"] == output.terms["pixel_vit"] == output.terms["region_vit"] == 0
+        assert (
+            output.terms["ce_cnn"] == output.terms["pixel_vit"] == output.terms["region_vit"] == 0
+        )
 
 
 def test_terms_are_float32_and_finite_under_bfloat16_autocast():
@@ -178,7 +212,9 @@ def test_the_loss_is_the_weighted_sum_of_the_logged_terms():
     output = pair(images, labels)
     weights = {"ce": 1.0, "aux": 0.4, "hfd": 0.2, "region": 3.0, "pixel": 1.5}
     total = sum(
-        weight * output.terms.get(f"{term}_{name}", 0) for term, weight in weights.items() for name in pair.names
+        weight * output.terms.get(f"{term}_{name}", 0)
+        for term, weight in weights.items()
+        for name in pair.names
     )
     assert torch.allclose(output.loss, total, rtol=1e-12)
 
@@ -192,7 +228,9 @@ def test_a_warmup_ramps_what_is_learned_from_the_peer_alone():
         torch.manual_seed(7)
         output = pair(images, labels)
         total = sum(
-            weight * (1.0 if term in ("ce", "aux") else ramp) * output.terms.get(f"{term}_{name}", 0)
+            weight
+            * (1.0 if term in ("ce", "aux") else ramp)
+            * output.terms.get(f"{term}_{name}", 0)
             for term, weight in weights.items()
             for name in pair.names
         )
@@ -216,7 +254,11 @@ def test_an_auxiliary_head_of_weight_zero_is_computed_and_counts_nothing():
 
 def test_a_student_without_a_second_stage_is_refused_when_the_objective_is_built(monkeypatch):
     cnn, vit = make_cnn(), make_vit()
-    monkeypatch.setattr(type(cnn.model), "second_stage", property(lambda self: (_ for _ in ()).throw(ValueError("no"))))
+    monkeypatch.setattr(
+        type(cnn.model),
+        "second_stage",
+        property(lambda self: (_ for _ in ()).throw(ValueError("no"))),
+    )
     Vanilla(cnn, vit)
     with pytest.raises(ValueError, match="no"):
         CTCL(cnn, vit)
@@ -254,7 +296,9 @@ def test_the_default_compares_groups_of_classes_and_divides_by_all_labelled_pixe
 
 
 def grouped_pair(objective=CTCL, **options):
-    return make_pair(objective, **{"pixel_classes": "grouped", "pixel_divisor": "labelled"} | options)
+    return make_pair(
+        objective, **{"pixel_classes": "grouped", "pixel_divisor": "labelled"} | options
+    )
 
 
 @pytest.mark.parametrize("classes", ["grouped", "known"])
@@ -268,12 +312,17 @@ def test_nothing_is_taught_at_the_first_step_and_then_what_the_steps_before_say(
         losses.append(each(images, labels).loss)
         losses[-1].backward()
     assert torch.equal(*losses)
-    for (name, ours), theirs in zip(pair.students.named_parameters(), vanilla.students.parameters(), strict=True):
+    for (name, ours), theirs in zip(
+        pair.students.named_parameters(), vanilla.students.parameters(), strict=True
+    ):
         assert torch.equal(ours.grad, theirs.grad), name
 
     groups = pair.objective.class_groups
     labelled = (labels != IGNORE).sum()
-    assert groups.counted.sum(dim=(1, 2)).tolist() == [labelled, labelled] and not groups.confusion.any()
+    assert (
+        groups.counted.sum(dim=(1, 2)).tolist() == [labelled, labelled]
+        and not groups.confusion.any()
+    )
     pair.objective.micro_batch = 1  # of the same step: counted, and still nothing is taught
     assert pair(images, labels).terms["pixel_cnn"] == 0
     assert groups.counted.sum(dim=(1, 2)).tolist() == [2 * labelled, 2 * labelled]
@@ -283,7 +332,9 @@ def test_nothing_is_taught_at_the_first_step_and_then_what_the_steps_before_say(
     assert groups.confusion[0].sum() == 300 and groups.counted[0].sum() == labelled
 
 
-@pytest.mark.parametrize(("classes", "of_cnn"), [("grouped", ((0, 1), (2,))), ("known", ((0,), (2,)))])
+@pytest.mark.parametrize(
+    ("classes", "of_cnn"), [("grouped", ((0, 1), (2,))), ("known", ((0,), (2,)))]
+)
 def test_pixel_bsd_is_the_loss_on_the_classes_that_the_counts_say_the_peer_knows(classes, of_cnn):
     pair = grouped_pair(pixel_classes=classes, hfd=False, region_bsd=False).eval()
     images, labels = batch(size=(32, 32))
@@ -300,7 +351,9 @@ def test_pixel_bsd_is_the_loss_on_the_classes_that_the_counts_say_the_peer_knows
     for i, j, own in ((0, 1, of_cnn), (1, 0, ((0,), (1,), (2,)))):
         values = reference.grouped_kl_map(full[i], full[j], own, "forward", 1.0)
         taught = teaches[j] & reference.in_a_group(labels, own)
-        assert torch.allclose(terms[i].losses["pixel"], reference.divided_sum(values, taught, labelled))
+        assert torch.allclose(
+            terms[i].losses["pixel"], reference.divided_sum(values, taught, labelled)
+        )
         assert terms[i].statistics["groups"] == len(own)
     assert not groups.counted.any()  # in training mode alone
 
@@ -309,7 +362,12 @@ def test_the_bounds_of_blindness_are_those_of_the_options():
     told = {"blind_ratio": 0.3, "blind_floor": 0.1, "blind_memory": 0.9}
     for objective in (CTCL, DML):
         groups = objective(make_cnn(), make_vit(), pixel_classes="known", **told).class_groups
-        assert (groups.compared, groups.ratio, groups.floor, groups.memory) == ("known", 0.3, 0.1, 0.9)
+        assert (groups.compared, groups.ratio, groups.floor, groups.memory) == (
+            "known",
+            0.3,
+            0.1,
+            0.9,
+        )
 
 
 def test_the_divisor_of_region_bsd_is_the_taught_or_the_labelled_regions():
@@ -320,7 +378,9 @@ def test_the_divisor_of_region_bsd_is_the_taught_or_the_labelled_regions():
         terms = terms_of(pair.objective, *outputs_of(pair, images), labels)
         found[divisor] = [own.losses["region"].item() for own in terms]
         shares = [float(own.statistics["teaches_regions"]) for own in reversed(terms)]
-    assert found["labelled"] == pytest.approx([m * share for m, share in zip(found["taught"], shares, strict=True)])
+    assert found["labelled"] == pytest.approx(
+        [m * share for m, share in zip(found["taught"], shares, strict=True)]
+    )
 
 
 def test_what_a_checkpoint_keeps_of_the_groups_restores_them():

@@ -1,4 +1,6 @@
-"""A method's options: one declaration for Python, the command line and --help; tested for every registered method."""
+"""A method's options: one declaration for Python, the command line and --help; tested for every
+registered method.
+"""
 
 import dataclasses
 import subprocess
@@ -15,13 +17,16 @@ from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.methods import MethodOptions, options_of
 from ctcl_hf.methods.options import DistillationOptions, Weight, option
 
-BUILT_IN = {name: registered for name, registered in METHODS.data.items() if isinstance(registered, str)}
+BUILT_IN = {
+    name: registered for name, registered in METHODS.data.items() if isinstance(registered, str)
+}
 
 
 def declared(kind):
     hints = get_type_hints(kind, include_extras=True)
     return [
-        (field.name, hints[field.name], field.default, field.metadata["help"]) for field in dataclasses.fields(kind)
+        (field.name, hints[field.name], field.default, field.metadata["help"])
+        for field in dataclasses.fields(kind)
     ]
 
 
@@ -41,7 +46,9 @@ from ctcl_hf.methods import METHODS, options_of
 print([options_of(name)().values() for name in METHODS])
 assert "torch" not in sys.modules
 """
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).returncode == 0
+    )
 
 
 def test_options_are_keywords_in_python_and_kept_as_they_were_told():
@@ -49,14 +56,21 @@ def test_options_are_keywords_in_python_and_kept_as_they_were_told():
     objective = CTCL(cnn, vit, alpha=2.0, gamma=0.5, kl_direction="reverse")
     assert objective.weights[1] == {"ce": 1.0, "hfd": 0.1, "region": 0.5, "pixel": 1.0}
     assert objective.teaching.direction == "reverse"
-    assert objective.options.values() == CTCL.Options(alpha=2.0, gamma=0.5, kl_direction="reverse").values()
+    assert (
+        objective.options.values()
+        == CTCL.Options(alpha=2.0, gamma=0.5, kl_direction="reverse").values()
+    )
 
 
 @pytest.mark.parametrize(
     ("method", "told", "message"),
     [
         (CTCL, {"alpha": -1.0}, "alpha -1.0: a weight must not be negative"),
-        (CTCL, {"kl_direction": "backward"}, "kl_direction backward: expected one of reverse, forward"),
+        (
+            CTCL,
+            {"kl_direction": "backward"},
+            "kl_direction backward: expected one of reverse, forward",
+        ),
         (CTCL, {"distillation_warmup": 2.0}, "distillation_warmup 2.0: expected a share, 0 to 1"),
         (DML, {"temperature": 0.0}, "temperature 0.0: must be positive"),
         (DML, {"teachers": ()}, "DML learns from no teachers"),

@@ -21,11 +21,15 @@ from ctcl_hf.metrics.mean_iou.mean_iou import add_counts, confusion_counts
 FOLDER = Path(module.__file__).parent
 
 
-def by_pixel(predictions, references, num_labels, ignore_index, label_map=None, reduce_labels=False):
+def by_pixel(
+    predictions, references, num_labels, ignore_index, label_map=None, reduce_labels=False
+):
     """The metric from its definition, one pixel at a time."""
     true_positive, false_positive, false_negative = ([0] * num_labels for _ in range(3))
     for prediction, reference in zip(predictions, references, strict=True):
-        for predicted, actual in zip(np.ravel(prediction).tolist(), np.ravel(reference).tolist(), strict=True):
+        for predicted, actual in zip(
+            np.ravel(prediction).tolist(), np.ravel(reference).tolist(), strict=True
+        ):
             for old, new in (label_map or {}).items():
                 actual = new if actual == old else actual
             if reduce_labels:
@@ -82,11 +86,19 @@ def cases(draw):
     predictions, references = [], []
     for height, width in draw(st.lists(shape, min_size=1, max_size=3)):
         pixels = {"min_size": height * width, "max_size": height * width}
-        predictions.append(np.reshape(draw(st.lists(st.integers(0, num_labels - 1), **pixels)), (height, width)))
-        references.append(np.reshape(draw(st.lists(st.sampled_from(reference_ids), **pixels)), (height, width)))
+        predictions.append(
+            np.reshape(draw(st.lists(st.integers(0, num_labels - 1), **pixels)), (height, width))
+        )
+        references.append(
+            np.reshape(draw(st.lists(st.sampled_from(reference_ids), **pixels)), (height, width))
+        )
     ids = st.sampled_from(reference_ids)
     options = {"num_labels": num_labels, "ignore_index": 255, "reduce_labels": reduce_labels}
-    return predictions, references, options | {"label_map": draw(st.none() | st.dictionaries(ids, ids, max_size=3))}
+    return (
+        predictions,
+        references,
+        options | {"label_map": draw(st.none() | st.dictionaries(ids, ids, max_size=3))},
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
@@ -101,9 +113,19 @@ def test_equals_the_definition(case):
 
 
 def test_example_of_evaluates_card():
-    predictions = [[[1, 2], [3, 4], [5, 255]], [[2, 7], [9, 2], [3, 6]], [[2, 2, 3], [8, 2, 4], [3, 255, 2]]]
-    references = [[[0, 3], [5, 4], [6, 255]], [[1, 7], [9, 2], [3, 6]], [[1, 2, 2], [8, 2, 1], [3, 255, 1]]]
-    scores = MeanIoU().compute(predictions=predictions, references=references, num_labels=10, ignore_index=255)
+    predictions = [
+        [[1, 2], [3, 4], [5, 255]],
+        [[2, 7], [9, 2], [3, 6]],
+        [[2, 2, 3], [8, 2, 4], [3, 255, 2]],
+    ]
+    references = [
+        [[0, 3], [5, 4], [6, 255]],
+        [[1, 7], [9, 2], [3, 6]],
+        [[1, 2, 2], [8, 2, 1], [3, 255, 1]],
+    ]
+    scores = MeanIoU().compute(
+        predictions=predictions, references=references, num_labels=10, ignore_index=255
+    )
     assert scores["mean_iou"] == 0.47750000000000004
     assert scores["mean_accuracy"] == 0.5916666666666666
     assert scores["overall_accuracy"] == 0.5263157894736842
@@ -119,29 +141,44 @@ def test_ignore_index_anywhere(ignore_index):
 
 
 def test_ignored_class_still_suffers_from_predictions():
-    scores = MeanIoU().compute(predictions=[[[0, 1, 0]]], references=[[[1, 1, 0]]], num_labels=2, ignore_index=0)
+    scores = MeanIoU().compute(
+        predictions=[[[0, 1, 0]]], references=[[[1, 1, 0]]], num_labels=2, ignore_index=0
+    )
     assert scores["per_category_iou"].tolist() == [0, 0.5]
     np.testing.assert_equal(scores["per_category_accuracy"], [math.nan, 0.5])
 
 
 def test_nan_rules():
     # Class 2 is only predicted, class 3 is nowhere.
-    inputs = {"predictions": [[[0, 1, 2, 0]]], "references": [[[0, 1, 1, 255]]], "num_labels": 4, "ignore_index": 255}
+    inputs = {
+        "predictions": [[[0, 1, 2, 0]]],
+        "references": [[[0, 1, 1, 255]]],
+        "num_labels": 4,
+        "ignore_index": 255,
+    }
     scores = MeanIoU().compute(**inputs)
     np.testing.assert_equal(scores["per_category_iou"], [1, 0.5, 0, math.nan])
     np.testing.assert_equal(scores["per_category_accuracy"], [1, 0.5, math.nan, math.nan])
     assert (scores["mean_iou"], scores["mean_accuracy"]) == (0.5, 0.75)
     replaced = MeanIoU().compute(**inputs, nan_to_num=-1)
     assert replaced["per_category_accuracy"].tolist() == [1, 0.5, -1, -1]
-    assert (replaced["mean_iou"], replaced["mean_accuracy"]) == (0.5, 0.75)  # NaN goes after the mean
+    # NaN goes after the mean
+    assert (replaced["mean_iou"], replaced["mean_accuracy"]) == (0.5, 0.75)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        empty = MeanIoU().compute(predictions=[[[0]]], references=[[[255]]], num_labels=2, ignore_index=255)
+        empty = MeanIoU().compute(
+            predictions=[[[0]]], references=[[[255]]], num_labels=2, ignore_index=255
+        )
     assert all(np.isnan(score).all() for score in empty.values())
 
 
 def test_label_map_chains_then_reduces():
-    inputs = {"predictions": [[[0, 1, 0, 1]]], "references": [[[0, 1, 2, 255]]], "num_labels": 2, "ignore_index": 255}
+    inputs = {
+        "predictions": [[[0, 1, 0, 1]]],
+        "references": [[[0, 1, 2, 255]]],
+        "num_labels": 2,
+        "ignore_index": 255,
+    }
     # 1 -> 2 -> 1 and 2 -> 1; then 0 -> 255, 1 -> 0.
     scores = MeanIoU().compute(**inputs, label_map={1: 2, 2: 1}, reduce_labels=True)
     assert scores["per_category_iou"].tolist() == [0.5, 0]
@@ -159,7 +196,9 @@ def test_streaming_equals_one_shot_and_clears():
     metric.add_batch(predictions=predictions[2:4], references=references[2:4])
     peek = metric._compute(**options)
     assert_same(peek, by_pixel(predictions[:4], references[:4], **options))
-    assert_same(metric.compute(predictions=predictions[4:], references=references[4:], **options), once)
+    assert_same(
+        metric.compute(predictions=predictions[4:], references=references[4:], **options), once
+    )
     assert metric.counts.shape == (0, 0)
     with pytest.raises(ValueError, match="nothing to compute"):
         metric.compute(**options)
@@ -169,7 +208,9 @@ def test_inputs_of_every_kind():
     rng = np.random.default_rng(0)
     predictions, references = rng.integers(0, 5, (2, 3, 6, 7), dtype=np.uint8)
     predictions.flags.writeable = False
-    expected = MeanIoU().compute(predictions=predictions, references=references, num_labels=5, ignore_index=0)
+    expected = MeanIoU().compute(
+        predictions=predictions, references=references, num_labels=5, ignore_index=0
+    )
     kinds = [
         np.int64,
         np.float32,
@@ -181,9 +222,18 @@ def test_inputs_of_every_kind():
         lambda masks: [torch.tensor(mask).half() for mask in masks],
     ]
     for kind in kinds:
-        convert = kind if callable(kind) and not isinstance(kind, type) else lambda m, kind=kind: m.astype(kind)
-        for pair in ((convert(predictions), convert(references)), (predictions, convert(references))):
-            scores = MeanIoU().compute(predictions=pair[0], references=pair[1], num_labels=5, ignore_index=0)
+        convert = (
+            kind
+            if callable(kind) and not isinstance(kind, type)
+            else lambda m, kind=kind: m.astype(kind)
+        )
+        for pair in (
+            (convert(predictions), convert(references)),
+            (predictions, convert(references)),
+        ):
+            scores = MeanIoU().compute(
+                predictions=pair[0], references=pair[1], num_labels=5, ignore_index=0
+            )
             assert_same(scores, expected)
 
 
@@ -213,7 +263,10 @@ def test_confusion_counts():
     assert torch.equal(confusion_counts(predictions, references, 4), expected)
     assert torch.equal(confusion_counts(predictions, references), expected[:2, :3])
     assert torch.equal(confusion_counts(predictions[:0], references[:0], 4), expected * 0)
-    assert torch.equal(confusion_counts(predictions % 2, references), expected[:2, :2] + torch.tensor([[0, 0], [1, 0]]))
+    assert torch.equal(
+        confusion_counts(predictions % 2, references),
+        expected[:2, :2] + torch.tensor([[0, 0], [1, 0]]),
+    )
     with pytest.raises(ValueError, match=r"predictions hold ids \[2\] outside 0\.\.1"):
         confusion_counts(predictions, references, 2)
 
@@ -244,7 +297,9 @@ def test_merge_equals_together():
 
 def test_ids_out_of_range_raise():
     options = {"num_labels": 3, "ignore_index": 255}
-    with pytest.raises(ValueError, match=r"references hold ids \[4, 7\], neither in 0\.\.2 .* ignore_index=255"):
+    with pytest.raises(
+        ValueError, match=r"references hold ids \[4, 7\], neither in 0\.\.2 .* ignore_index=255"
+    ):
         MeanIoU().compute(predictions=[[[0, 1, 2]]], references=[[[4, 7, 255]]], **options)
     with pytest.raises(ValueError, match=r"references hold ids \[4\] \(they became \[3\]\)"):
         MeanIoU().compute(predictions=[[[0]]], references=[[[4]]], reduce_labels=True, **options)
@@ -280,12 +335,16 @@ def test_ids_of_any_integer_type_are_taken_and_what_is_none_is_told():
         assert metric.compute(ignore_index=ignored, **options)["mean_iou"] == 1
     metric.add(prediction=[[0, 1]], reference=[[0, 1]])
     for label_map in ({1: 0.5}, {0.5: 1}, {1: "0"}, {"1": 0}):
-        with pytest.raises(TypeError, match=r"a (key|value) of label_map must be an integer id, got"):
+        with pytest.raises(
+            TypeError, match=r"a (key|value) of label_map must be an integer id, got"
+        ):
             metric.compute(ignore_index=255, label_map=label_map, **options)
     with pytest.raises(TypeError, match=r"ignore_index must be an integer id, got 255\.0"):
         metric.compute(ignore_index=255.0, **options)
     with pytest.raises(
-        TypeError, match=r"predictions must be an array or a list of masks, got a generator: list\(\.\.\.\) it"
+        TypeError,
+        match=r"predictions must be an array or a list of masks, got a generator: list\(\.\.\.\) "
+        r"it",
     ):
         metric.add_batch(predictions=(mask for mask in [[[0]]]), references=[[[0]]])
 
@@ -328,10 +387,19 @@ assert not [*home.rglob("*.arrow*")]
     home.mkdir()
     work.mkdir()
     here = os.pathsep.join([str(FOLDER.parents[2]), os.environ.get("PYTHONPATH", "")])
-    offline = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "PYTHONPATH": here}
+    offline = {
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "1",
+        "HF_EVALUATE_OFFLINE": "1",
+        "PYTHONPATH": here,
+    }
     cleared = {name: v for name, v in os.environ.items() if not name.startswith(("HF_", "XDG_"))}
     done = subprocess.run(
-        [sys.executable, "-c", script, str(home)], env=cleared | offline, cwd=work, capture_output=True, text=True
+        [sys.executable, "-c", script, str(home)],
+        env=cleared | offline,
+        cwd=work,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert not [*work.iterdir()]

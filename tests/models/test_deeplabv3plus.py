@@ -1,4 +1,6 @@
-"""DeepLabV3+ over timm encoders: layout, loss, weights on every way in and out, and its place on the Hub."""
+"""DeepLabV3+ over timm encoders: layout, loss, weights on every way in and out, and its place on
+the Hub.
+"""
 
 import importlib
 import logging
@@ -12,7 +14,12 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSemanticSegmentation, SegformerImageProcessor, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModelForSemanticSegmentation,
+    SegformerImageProcessor,
+    pipeline,
+)
 
 import ctcl_hf.models
 from ctcl_hf.models import DeepLabV3PlusConfig, DeepLabV3PlusForSemanticSegmentation
@@ -28,11 +35,15 @@ def build(encoder="mobilenetv2_100", **fields):
 
 
 def images(batch=2, size=64, dtype=torch.float32):
-    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    return torch.randn(
+        batch, 3, size, size, generator=torch.Generator().manual_seed(1), dtype=dtype
+    )
 
 
 def label_maps(batch=2, size=64, num_labels=5):
-    labels = torch.randint(0, num_labels, (batch, size, size), generator=torch.Generator().manual_seed(2))
+    labels = torch.randint(
+        0, num_labels, (batch, size, size), generator=torch.Generator().manual_seed(2)
+    )
     labels[:, : size // 4] = IGNORE
     return labels
 
@@ -42,7 +53,9 @@ def randomize(module):
     generator = torch.Generator().manual_seed(3)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5 * name.endswith("running_var"))
+            tensor.copy_(
+                torch.rand(tensor.shape, generator=generator) + 0.5 * name.endswith("running_var")
+            )
     return module
 
 
@@ -59,11 +72,15 @@ def differing(state_a, state_b):
     ("encoder", "output_stride", "total", "auxiliary"),
     [
         ("mobilenetv2_100", 8, 15_345_244, 260_246),  # supplement, Table 2: 15.4 M
-        ("resnet50", 16, 43_671_516, 2_398_358),  # Table 2: 43.7 M. torchvision's stem, one 7x7 convolution
-        ("resnet50c", 16, 43_690_748, 2_398_358),  # 43.69 M: mmsegmentation's own ResNetV1c, a stem of three 3x3
+        # Table 2: 43.7 M. torchvision's stem, one 7x7 convolution
+        ("resnet50", 16, 43_671_516, 2_398_358),
+        # 43.69 M: mmsegmentation's own ResNetV1c, a stem of three 3x3
+        ("resnet50c", 16, 43_690_748, 2_398_358),
     ],
 )
-def test_parameter_counts_are_those_of_the_papers_networks(encoder, output_stride, total, auxiliary):
+def test_parameter_counts_are_those_of_the_papers_networks(
+    encoder, output_stride, total, auxiliary
+):
     with torch.device("meta"):
         config = DeepLabV3PlusConfig(encoder=encoder, output_stride=output_stride, num_labels=150)
         model = DeepLabV3PlusForSemanticSegmentation(config)
@@ -79,7 +96,9 @@ def test_parameter_counts_are_those_of_the_papers_networks(encoder, output_strid
         ("resnet18", 32, (64, 128, 256, 512), (4, 8, 16, 32)),
     ],
 )
-def test_hidden_states_are_the_encoders_four_features_at_their_strides(encoder, output_stride, channels, strides):
+def test_hidden_states_are_the_encoders_four_features_at_their_strides(
+    encoder, output_stride, channels, strides
+):
     model = build(encoder, output_stride=output_stride).eval()
     with torch.no_grad():
         output = model(images(1, 128), output_hidden_states=True)
@@ -89,7 +108,9 @@ def test_hidden_states_are_the_encoders_four_features_at_their_strides(encoder, 
     assert output.logits.shape == (1, 5, 32, 32)
 
 
-@pytest.mark.parametrize(("output_stride", "rates"), [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))])
+@pytest.mark.parametrize(
+    ("output_stride", "rates"), [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))]
+)
 def test_atrous_rates_follow_the_output_stride(output_stride, rates):
     aspp = build(output_stride=output_stride).decode_head.aspp
     separable = [branch.depthwise.conv for branch in aspp.branches[1:4]]
@@ -99,16 +120,27 @@ def test_atrous_rates_follow_the_output_stride(output_stride, rates):
 
 def test_aspp_is_closed_by_a_full_convolution_over_five_branches():
     fuse = build(aspp_channels=24).decode_head.aspp.fuse.conv
-    assert (fuse.in_channels, fuse.out_channels, fuse.kernel_size, fuse.groups) == (5 * 24, 24, (3, 3), 1)
+    assert (fuse.in_channels, fuse.out_channels, fuse.kernel_size, fuse.groups) == (
+        5 * 24,
+        24,
+        (3, 3),
+        1,
+    )
 
 
 def test_every_batchnorm_of_the_heads_follows_a_convolution_without_bias():
     model = build()
     heads = [*model.decode_head.named_modules(), *model.auxiliary_head.named_modules()]
-    biased = [name for name, module in heads if isinstance(module, torch.nn.Conv2d) and module.bias is not None]
+    biased = [
+        name
+        for name, module in heads
+        if isinstance(module, torch.nn.Conv2d) and module.bias is not None
+    ]
     assert biased == ["classifier", "classifier"]
     convolutions = sum(isinstance(module, torch.nn.Conv2d) for _, module in heads)
-    assert sum(isinstance(module, torch.nn.BatchNorm2d) for _, module in heads) == convolutions - len(biased)
+    assert sum(
+        isinstance(module, torch.nn.BatchNorm2d) for _, module in heads
+    ) == convolutions - len(biased)
 
 
 def test_image_pooling_gives_every_position_the_projected_mean_of_the_image():
@@ -116,7 +148,8 @@ def test_image_pooling_gives_every_position_the_projected_mean_of_the_image():
     feature = torch.randn(2, 320, 3, 5)
     pooled = pooling(feature)
     mean = feature.sum((2, 3)) / 15
-    projected = mean @ pooling.project.conv.weight.flatten(1).T / (1 + 1e-5) ** 0.5  # a fresh norm's variance and eps
+    # a fresh norm's variance and eps
+    projected = mean @ pooling.project.conv.weight.flatten(1).T / (1 + 1e-5) ** 0.5
     expected = projected.relu()
     torch.testing.assert_close(pooled, expected[:, :, None, None].expand(2, 16, 3, 5))
 
@@ -145,7 +178,8 @@ def test_images_whose_sides_are_no_multiple_of_the_stride_are_segmented():
 
 
 def test_an_image_gives_the_same_logits_alone_as_in_a_batch():
-    # transformers' own test of this compares in float32, where its tolerance is below the rounding of 60 layers.
+    # transformers' own test of this compares in float32, where its tolerance is below the rounding
+    # of 60 layers.
     model, x = build().double().eval(), images(3, dtype=torch.float64)
     with torch.no_grad():
         alone = torch.cat([model(image[None]).logits for image in x])
@@ -157,7 +191,9 @@ def test_channels_last_input_gives_equal_logits():
     x = images(dtype=torch.float64)
     with torch.no_grad():
         expected = model(x).logits
-        got = model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last)).logits
+        got = model.to(memory_format=torch.channels_last)(
+            x.to(memory_format=torch.channels_last)
+        ).logits
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
 
 
@@ -166,7 +202,9 @@ def test_channels_last_input_gives_equal_logits():
 
 def mean_cross_entropy(logits, labels):
     """-log softmax at the true class, averaged over labelled pixels, in float64."""
-    logits = torch.nn.functional.interpolate(logits.double(), size=labels.shape[1:], mode="bilinear")
+    logits = torch.nn.functional.interpolate(
+        logits.double(), size=labels.shape[1:], mode="bilinear"
+    )
     log_p = logits - logits.exp().sum(1, keepdim=True).log()
     per_pixel = -log_p.gather(1, labels.where(labels != IGNORE, 0)[:, None])[:, 0]
     return per_pixel[labels != IGNORE].mean()
@@ -176,7 +214,9 @@ def test_evaluation_loss_is_the_mean_cross_entropy_of_labelled_pixels():
     model, labels = build().eval(), label_maps()
     output = model(images(), labels=labels)
     assert output.auxiliary_logits is None
-    torch.testing.assert_close(output.loss.double(), mean_cross_entropy(output.logits, labels), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        output.loss.double(), mean_cross_entropy(output.logits, labels), rtol=1e-5, atol=0
+    )
 
 
 def test_training_loss_adds_the_weighted_auxiliary_cross_entropy():
@@ -193,12 +233,17 @@ def test_training_without_the_auxiliary_head_has_one_cross_entropy():
     model, labels = build(use_auxiliary_head=False).train(), label_maps()
     output = model(images(), labels=labels)
     assert output.auxiliary_logits is None
-    torch.testing.assert_close(output.loss.double(), mean_cross_entropy(output.logits, labels), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        output.loss.double(), mean_cross_entropy(output.logits, labels), rtol=1e-5, atol=0
+    )
 
 
 def test_labels_of_every_integer_type_give_one_loss():
     model, labels = build().eval(), label_maps()
-    losses = {model(images(), labels=labels.to(dtype)).loss.item() for dtype in (torch.uint8, torch.int32, torch.int64)}
+    losses = {
+        model(images(), labels=labels.to(dtype)).loss.item()
+        for dtype in (torch.uint8, torch.int32, torch.int64)
+    }
     assert len(losses) == 1
 
 
@@ -215,12 +260,17 @@ def test_labels_of_every_integer_type_give_one_loss():
         ),
         ({"labels": torch.zeros(1, 64, 64, dtype=torch.long)}, r"of \(1, 64, 64\)"),
         ({"labels": torch.zeros(2, 64, 64)}, r"got torch\.float32"),
-        ({"labels": torch.full((2, 64, 64), 5)}, rf"0\.\.4 or {IGNORE}, which is left out, got \[5\]"),
+        (
+            {"labels": torch.full((2, 64, 64), 5)},
+            rf"0\.\.4 or {IGNORE}, which is left out, got \[5\]",
+        ),
         ({"labels": torch.full((2, 64, 64), -1)}, r"got \[-1\]"),
     ],
 )
 def test_inputs_that_cannot_be_learnt_from_are_told_in_a_sentence(inputs, message):
-    """Each failed within a convolution or the cross entropy; on a GPU, foreign ids end the process."""
+    """Each failed within a convolution or the cross entropy; on a GPU, foreign ids end the
+    process.
+    """
     with pytest.raises(ValueError, match=message):
         build().eval()(**{"pixel_values": images(), "labels": label_maps()} | inputs)
 
@@ -231,22 +281,32 @@ def test_a_batch_without_labelled_pixels_gives_zero_loss_and_zero_gradients():
     loss = model(images(), labels=torch.full((2, 64, 64), IGNORE)).loss
     loss.backward()
     assert loss.item() == 0
-    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
+    assert all(
+        parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters()
+    )
 
 
 def test_one_training_step_reaches_every_parameter():
     # Otherwise DistributedDataParallel hangs with ddp_find_unused_parameters=False.
     model = build().train()
     model(images(), labels=label_maps()).loss.backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()
+    ] == []
 
 
 def test_return_dict_false_gives_the_tuple_without_empty_fields():
     model, x = build().eval(), images()
     with torch.no_grad():
         output = model(x, labels=label_maps(), output_hidden_states=True)
-        loss, logits, hidden_states = model(x, labels=label_maps(), output_hidden_states=True, return_dict=False)
-    assert torch.equal(loss, output.loss) and torch.equal(logits, output.logits) and len(hidden_states) == 4
+        loss, logits, hidden_states = model(
+            x, labels=label_maps(), output_hidden_states=True, return_dict=False
+        )
+    assert (
+        torch.equal(loss, output.loss)
+        and torch.equal(logits, output.logits)
+        and len(hidden_states) == 4
+    )
     assert len(model(x, return_dict=False)) == 1
 
 
@@ -278,7 +338,9 @@ def test_one_image_trains_when_the_pooling_norm_is_frozen():
         ("maxvit_pico_rw_256", 32, 256),  # its windows fit multiples of 256 only
     ],
 )
-def test_second_stage_maps_the_stride_4_feature_to_the_stride_8_feature(encoder, output_stride, size):
+def test_second_stage_maps_the_stride_4_feature_to_the_stride_8_feature(
+    encoder, output_stride, size
+):
     model = build(encoder, output_stride=output_stride).eval()
     with torch.no_grad():
         low, second, *_ = model(images(1, size), output_hidden_states=True).hidden_states
@@ -297,7 +359,8 @@ def test_second_stage_is_the_encoders_own_module():
     [
         ("repghostnet_050", "'blocks.1' to its stride-8 feature 'blocks.3': blocks_2 lies between"),
         ("hrnet_w18_small", "not steps of one sequence"),
-        ("efficientformer_l1", "not steps of one sequence"),  # once ended in "no attribute 'second_stage'"
+        # once ended in "no attribute 'second_stage'"
+        ("efficientformer_l1", "not steps of one sequence"),
     ],
 )
 def test_an_encoder_without_a_single_second_stage_is_told_what_is_missing(encoder, reason):
@@ -312,7 +375,9 @@ def test_an_encoder_from_scratch_keeps_timms_own_initialisation():
     # post_init() once redrew every convolution and BatchNorm of the encoder, silently.
     model = build("regnety_002")
     torch.manual_seed(0)
-    encoder = timm.create_model("regnety_002", features_only=True, out_indices=(-4, -3, -2, -1), output_stride=8)
+    encoder = timm.create_model(
+        "regnety_002", features_only=True, out_indices=(-4, -3, -2, -1), output_stride=8
+    )
     assert differing(model.encoder.state_dict(), encoder.state_dict()) == []
 
 
@@ -331,20 +396,29 @@ def test_encoder_weights_that_a_checkpoint_lacks_are_drawn_as_timm_draws_them(tm
     drawn = torch.cat([loaded[name].flatten() for name in lacking[:4]])
     assert drawn.std().item() == pytest.approx((2 / 9) ** 0.5, rel=0.05)  # fan out of one group
     assert loaded["encoder.bn1.weight"].eq(1).all()
-    assert [name for name in weights if name not in lacking and not torch.equal(loaded[name], weights[name])] == []
+    assert [
+        name
+        for name in weights
+        if name not in lacking and not torch.equal(loaded[name], weights[name])
+    ] == []
 
 
 def test_heads_are_drawn_as_in_mmsegmentation():
     model = build(aspp_channels=64)
     weight = model.decode_head.aspp.fuse.conv.weight
-    assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)  # Kaiming normal over the fan out
+    # Kaiming normal over the fan out
+    assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     classifier = model.decode_head.classifier
-    assert classifier.weight.std().item() == pytest.approx(0.01, rel=0.1) and not classifier.bias.any()
+    assert (
+        classifier.weight.std().item() == pytest.approx(0.01, rel=0.1) and not classifier.bias.any()
+    )
 
 
 @pytest.fixture
 def imagenet_weights(monkeypatch, tmp_path):
-    """Stand in for the download: timm reads the pretrained resnet18 from a local file of recognisable weights."""
+    """Stand in for the download: timm reads the pretrained resnet18 from a local file of
+    recognisable weights.
+    """
     published = randomize(timm.create_model("resnet18")).state_dict()
     torch.save(published, tmp_path / "resnet18.pth")
     create_model = timm.create_model
@@ -357,8 +431,12 @@ def imagenet_weights(monkeypatch, tmp_path):
     return {name: tensor for name, tensor in published.items() if not name.startswith("fc.")}
 
 
-def test_from_timm_and_a_saved_folder_keep_the_imagenet_weights_bit_for_bit(imagenet_weights, tmp_path):
-    model = DeepLabV3PlusForSemanticSegmentation.from_timm("resnet18", aspp_channels=16, num_labels=5)
+def test_from_timm_and_a_saved_folder_keep_the_imagenet_weights_bit_for_bit(
+    imagenet_weights, tmp_path
+):
+    model = DeepLabV3PlusForSemanticSegmentation.from_timm(
+        "resnet18", aspp_channels=16, num_labels=5
+    )
     assert model.config.encoder == "resnet18" and model.config.num_labels == 5
     assert differing(model.encoder.state_dict(), imagenet_weights) == []
     model.save_pretrained(tmp_path / "saved")
@@ -375,7 +453,9 @@ def test_only_from_timm_with_pretrained_asks_timm_for_weights(monkeypatch, tmp_p
         return create_model(name, pretrained=False, **kwargs)
 
     monkeypatch.setattr(timm, "create_model", record)
-    model = DeepLabV3PlusForSemanticSegmentation.from_timm("resnet18", pretrained=False, aspp_channels=16)
+    model = DeepLabV3PlusForSemanticSegmentation.from_timm(
+        "resnet18", pretrained=False, aspp_channels=16
+    )
     model.save_pretrained(tmp_path)
     DeepLabV3PlusForSemanticSegmentation.from_pretrained(tmp_path)
     assert asked == [False, False]
@@ -391,10 +471,12 @@ def test_a_failed_download_names_both_ways_on(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "output_stride"), [("mobilenetv2_100", 8), ("convnext_atto", 16), ("maxvit_pico_rw_256", 32)]
+    ("encoder", "output_stride"),
+    [("mobilenetv2_100", 8), ("convnext_atto", 16), ("maxvit_pico_rw_256", 32)],
 )
 def test_a_saved_folder_comes_back_bit_for_bit_through_auto_model(encoder, output_stride, tmp_path):
-    # MaxViT also has index tables that no checkpoint holds, which from_pretrained once left as garbage.
+    # MaxViT also has index tables that no checkpoint holds, which from_pretrained once left as
+    # garbage.
     model = randomize(build(encoder, output_stride=output_stride))
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").exists()
@@ -406,7 +488,9 @@ def test_a_saved_folder_comes_back_bit_for_bit_through_auto_model(encoder, outpu
 
 def test_bfloat16_weights_load_and_give_a_finite_float32_loss(tmp_path):
     build().save_pretrained(tmp_path)
-    model = DeepLabV3PlusForSemanticSegmentation.from_pretrained(tmp_path, dtype=torch.bfloat16).train()
+    model = DeepLabV3PlusForSemanticSegmentation.from_pretrained(
+        tmp_path, dtype=torch.bfloat16
+    ).train()
     output = model(images().bfloat16(), labels=label_maps())
     output.loss.backward()
     assert output.logits.dtype == torch.bfloat16 and output.loss.dtype == torch.float32
@@ -425,13 +509,20 @@ def test_gradient_checkpointing_is_refused_rather_than_ignored():
 
 def test_config_comes_back_from_json_unchanged(tmp_path):
     config = DeepLabV3PlusConfig(
-        encoder="resnet50", output_stride=16, classifier_dropout_prob=0, id2label={0: "sky", 1: "road", 2: "car"}
+        encoder="resnet50",
+        output_stride=16,
+        classifier_dropout_prob=0,
+        id2label={0: "sky", 1: "road", 2: "car"},
     )
     config.save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
     assert type(loaded) is DeepLabV3PlusConfig
     assert loaded.to_dict() == config.to_dict() | {"_name_or_path": str(tmp_path)}
-    assert (loaded.output_stride, loaded.classifier_dropout_prob, loaded.id2label[2]) == (16, 0, "car")
+    assert (loaded.output_stride, loaded.classifier_dropout_prob, loaded.id2label[2]) == (
+        16,
+        0,
+        "car",
+    )
 
 
 @pytest.mark.parametrize(
@@ -443,9 +534,15 @@ def test_config_comes_back_from_json_unchanged(tmp_path):
         ({"decoder_channels": 2.5}, "decoder_channels must be a whole number.*got 2.5"),
         ({"auxiliary_channels": "256"}, "auxiliary_channels must be a whole number.*got '256'"),
         ({"classifier_dropout_prob": 1}, r"classifier_dropout_prob must lie in \[0, 1\), got 1"),
-        ({"auxiliary_loss_weight": -0.4}, "must not be negative, got -0.4.*use_auxiliary_head=False"),
+        (
+            {"auxiliary_loss_weight": -0.4},
+            "must not be negative, got -0.4.*use_auxiliary_head=False",
+        ),
         ({"num_labels": 1}, "num_labels must be at least 2, got 1.*background"),
-        ({"num_labels": 300}, r"semantic_loss_ignore_index 255 is one of the class ids 0..299.*-100"),
+        (
+            {"num_labels": 300},
+            r"semantic_loss_ignore_index 255 is one of the class ids 0..299.*-100",
+        ),
     ],
 )
 def test_a_field_that_cannot_be_built_is_quoted_with_its_mend(fields, message):
@@ -483,7 +580,9 @@ def test_an_encoder_without_published_weights_is_refused_before_any_download():
 
 def test_a_misspelt_field_is_refused_by_from_timm():
     with pytest.raises(TypeError, match="no field 'aspp_chanels'\\. Did you mean 'aspp_channels'"):
-        DeepLabV3PlusForSemanticSegmentation.from_timm("resnet18", pretrained=False, aspp_chanels=16)
+        DeepLabV3PlusForSemanticSegmentation.from_timm(
+            "resnet18", pretrained=False, aspp_chanels=16
+        )
 
 
 # Hub and pipeline
@@ -496,9 +595,15 @@ def test_importing_the_package_again_registers_again_without_failing():
 
 @pytest.fixture
 def saved_student(tmp_path):
-    model = build(id2label={0: "sky", 1: "road", 2: "car"}, label2id={"sky": 0, "road": 1, "car": 2}, num_labels=3)
+    model = build(
+        id2label={0: "sky", 1: "road", 2: "car"},
+        label2id={"sky": 0, "road": 1, "car": 2},
+        num_labels=3,
+    )
     model.save_pretrained(tmp_path)
-    SegformerImageProcessor(size={"height": 64, "width": 64}, do_reduce_labels=False).save_pretrained(tmp_path)
+    SegformerImageProcessor(
+        size={"height": 64, "width": 64}, do_reduce_labels=False
+    ).save_pretrained(tmp_path)
     return tmp_path
 
 
@@ -508,7 +613,9 @@ def test_the_segmentation_pipeline_runs_and_logs_nothing_about_support(saved_stu
     handler.emit = records.append
     logging.getLogger("transformers").addHandler(handler)
     try:
-        segments = pipeline("image-segmentation", model=str(saved_student))(Image.new("RGB", (50, 40), "blue"))
+        segments = pipeline("image-segmentation", model=str(saved_student))(
+            Image.new("RGB", (50, 40), "blue")
+        )
     finally:
         logging.getLogger("transformers").removeHandler(handler)
     assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
@@ -521,7 +628,8 @@ def test_the_two_files_work_as_remote_code_without_this_package(monkeypatch, sav
         (DeepLabV3PlusConfig, "AutoConfig"),
         (DeepLabV3PlusForSemanticSegmentation, "AutoModelForSemanticSegmentation"),
     ):
-        monkeypatch.setattr(cls, "_auto_class", None)  # so that the registration ends with this test
+        # so that the registration ends with this test
+        monkeypatch.setattr(cls, "_auto_class", None)
         cls.register_for_auto_class(auto_class)
     model = DeepLabV3PlusForSemanticSegmentation.from_pretrained(saved_student)
     model.save_pretrained(saved_student)
@@ -540,7 +648,11 @@ assert "ctcl_hf" not in sys.modules
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HOME": str(saved_student / "home"), "HF_HUB_OFFLINE": "1"}
     run = subprocess.run(
-        [sys.executable, "-c", script], cwd=saved_student, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        cwd=saved_student,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 0, run.stderr
     assert "not supported" not in run.stderr

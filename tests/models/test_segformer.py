@@ -1,4 +1,6 @@
-"""The decode head in its cheaper order is transformers' own head: values, gradients, statistics, random draws."""
+"""The decode head in its cheaper order is transformers' own head: values, gradients, statistics,
+random draws.
+"""
 
 import copy
 
@@ -16,25 +18,32 @@ WIDTHS = (8, 16, 20, 24)
 @pytest.fixture
 def head() -> SegformerDecodeHead:
     torch.manual_seed(0)
-    config = SegformerConfig(hidden_sizes=WIDTHS, decoder_hidden_size=32, num_labels=5, classifier_dropout_prob=0.2)
+    config = SegformerConfig(
+        hidden_sizes=WIDTHS, decoder_hidden_size=32, num_labels=5, classifier_dropout_prob=0.2
+    )
     return SegformerDecodeHead(config)
 
 
 def features(size: tuple[int, int], dtype: torch.dtype) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    shapes = [(2, width, *(-(-side // 2**i) for side in size)) for i, width in enumerate(WIDTHS)]  # odd: rounded up
+    # odd: rounded up
+    shapes = [(2, width, *(-(-side // 2**i) for side in size)) for i, width in enumerate(WIDTHS)]
     return [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
 
 
 def results(function, head, inputs) -> dict[str, torch.Tensor]:
-    """Output, every gradient and every buffer of one call in the head's present mode, same random draws."""
+    """Output, every gradient and every buffer of one call in the head's present mode, same random
+    draws.
+    """
     head, inputs = copy.deepcopy(head), [x.clone().requires_grad_() for x in inputs]
     torch.manual_seed(2)
     logits = function(head, inputs)
     weights = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits)
     (logits * weights).sum().backward()
     found = {"logits": logits} | {f"input {i}": x.grad for i, x in enumerate(inputs)}
-    return found | {name: p.grad for name, p in head.named_parameters()} | dict(head.named_buffers())
+    return (
+        found | {name: p.grad for name, p in head.named_parameters()} | dict(head.named_buffers())
+    )
 
 
 @pytest.mark.parametrize("size", [(16, 24), (9, 13)])

@@ -1,4 +1,6 @@
-"""A method, a data set, a family of students and a protocol of one's own, each as small as it can be."""
+"""A method, a data set, a family of students and a protocol of one's own, each as small as it can
+be.
+"""
 
 from dataclasses import dataclass
 
@@ -46,12 +48,16 @@ def build_halves(data_dir):
 
     def rows(count, seed):
         noise = np.random.default_rng(seed).integers(0, 60, (count, 64, 96, 3))
-        images = [Picture.fromarray((80 + 100 * mask[..., None] + own).astype(np.uint8)) for own in noise]
+        images = [
+            Picture.fromarray((80 + 100 * mask[..., None] + own).astype(np.uint8)) for own in noise
+        ]
         pictures = {"image": images, "label": [Picture.fromarray(mask)] * count}
         return Dataset.from_dict(pictures, features=Features(image=Image(), label=Image()))
 
     splits = DatasetDict(train=rows(4, 0), validation=rows(3, 1))
-    return SegmentationData("halves", splits, ("left", "right"), ((0, 0, 90), (200, 200, 0)), (64, 96))
+    return SegmentationData(
+        "halves", splits, ("left", "right"), ((0, 0, 90), (200, 200, 0)), (64, 96)
+    )
 
 
 class PlainStudent(Student):
@@ -80,7 +86,9 @@ class PlainStudent(Student):
     def forward(self, pixel_values):
         output = self.model(self.normalize(pixel_values))
         low, second = output.hidden_states
-        return StudentOutput(output.logits, low, second, second, second_stage=self.borrowed_second_stage)
+        return StudentOutput(
+            output.logits, low, second, second, second_stage=self.borrowed_second_stage
+        )
 
 
 class Halves(Framing):

@@ -1,4 +1,7 @@
-"""A new architecture. It is saved beside its weights, so it imports transformers and torch alone."""
+"""A new architecture.
+
+It is saved beside its weights, so it imports transformers and torch alone.
+"""
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel

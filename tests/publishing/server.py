@@ -1,7 +1,8 @@
-"""A small Hugging Face Hub on loopback: what the client asks for when it pushes and pulls, and faults on demand.
+"""A small Hugging Face Hub on loopback: what the client asks for when it pushes and pulls, and
+faults on demand.
 
-Repositories, branches and commits live in memory; LFS files too. Whoever talks to it sets HF_ENDPOINT before importing
-huggingface_hub, which reads it once: use fresh processes.
+Repositories, branches and commits live in memory; LFS files too. Whoever talks to it sets
+HF_ENDPOINT before importing huggingface_hub, which reads it once: use fresh processes.
 """
 
 import base64
@@ -19,7 +20,11 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 # token -> (user, role)
-TOKENS = {"hf_writer": ("tester", "write"), "hf_reader": ("tester", "read"), "hf_other": ("other", "write")}
+TOKENS = {
+    "hf_writer": ("tester", "write"),
+    "hf_reader": ("tester", "read"),
+    "hf_other": ("other", "write"),
+}
 LFS_SUFFIXES = (".safetensors", ".png", ".jpg", ".pt", ".bin")
 KINDS = {"models": "model", "spaces": "space", "datasets": "dataset"}
 
@@ -34,7 +39,9 @@ class File:
 
     @classmethod
     def blob(cls, content: bytes) -> "File":
-        return cls(len(content), hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(), content)
+        return cls(
+            len(content), hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(), content
+        )
 
 
 @dataclass
@@ -54,7 +61,9 @@ class Repo:
         """The commit that a branch name or a commit's oid means."""
         if revision in self.branches:
             return self.branches[revision][-1]
-        return next((c for commits in self.branches.values() for c in commits if c.oid == revision), None)
+        return next(
+            (c for commits in self.branches.values() for c in commits if c.oid == revision), None
+        )
 
 
 @dataclass
@@ -71,7 +80,8 @@ class Fault:
 class Hub:
     """The server. `with Hub() as hub:` serves at `hub.url` until the block ends.
 
-    cas: folder of a local Xet store; None: the server knows of no Xet, and clients fall back to LFS.
+    cas: folder of a local Xet store; None: the server knows of no Xet, and clients fall back to
+        LFS.
     """
 
     def __init__(self, cas: Path | None = None):
@@ -102,8 +112,9 @@ class Hub:
     def fail(self, method: str, pattern: str, how: str, nth: int = 1, times: int = 1) -> None:
         """Makes the nth request that matches (and the `times` - 1 after it) fail.
 
-        how: a status such as "503"; "drop": the connection ends without an answer; "lost": the request is carried out
-        and then the connection ends; "truncate": half of the body is sent; "stall": no answer until the server ends.
+        how: a status such as "503"; "drop": the connection ends without an answer; "lost": the
+        request is carried out and then the connection ends; "truncate": half of the body is sent;
+        "stall": no answer until the server ends.
         """
         self.faults.append(Fault(method, pattern, how, nth - 1, times))
 
@@ -123,13 +134,17 @@ class Hub:
     def files(self, repo_id: str, kind: str = "model", revision: str = "main") -> dict[str, bytes]:
         """The contents of a repository's last commit."""
         files = self.repos[kind, repo_id].head(revision).files
-        return {path: self.lfs[f.oid] if f.content is None else f.content for path, f in files.items()}
+        return {
+            path: self.lfs[f.oid] if f.content is None else f.content for path, f in files.items()
+        }
 
     def commits(self, repo_id: str, kind: str = "model", revision: str = "main") -> list[Commit]:
         """The commits of a branch but for the one that made the repository, oldest first."""
         return self.repos[kind, repo_id].branches[revision][1:]
 
-    def new_commit(self, repo: Repo, branch: str, title: str, changes: dict[str, File | None]) -> Commit:
+    def new_commit(
+        self, repo: Repo, branch: str, title: str, changes: dict[str, File | None]
+    ) -> Commit:
         with self.lock:
             self.count += 1
             commits = repo.branches.setdefault(branch, [])
@@ -188,7 +203,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _answer(self, status: int, body: object = b"", headers: dict[str, str] | None = None) -> None:
+    def _answer(
+        self, status: int, body: object = b"", headers: dict[str, str] | None = None
+    ) -> None:
         if self.how == "lost":
             return self._hang_up()
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -221,7 +238,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif repo is None or (repo.private and (account is None or account[0] != owner)):
             self._error(404, "RepoNotFound", "Repository not found")
         elif write and account != (owner, "write"):
-            self._error(403, "Forbidden", "You don't have the required permissions to write to this repository.")
+            self._error(
+                403,
+                "Forbidden",
+                "You don't have the required permissions to write to this repository.",
+            )
         else:
             return repo
         return None
@@ -233,7 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(401, "Unauthorized", "Invalid username or password.")
         name, role = self._account
         token = {"displayName": "test", "role": role}
-        self._answer(200, {"type": "user", "name": name, "orgs": [], "auth": {"accessToken": token}})
+        self._answer(
+            200, {"type": "user", "name": name, "orgs": [], "auth": {"accessToken": token}}
+        )
 
     def create(self) -> None:
         asked = json.loads(self.body)
@@ -244,12 +267,17 @@ class _Handler(BaseHTTPRequestHandler):
         key = (asked.get("type") or "model", f"{owner}/{asked['name']}")
         prefix = {"model": "", "space": "spaces/", "dataset": "datasets/"}[key[0]]
         url = f"{self.hub.url}/{prefix}{key[1]}"
-        if key in self.hub.repos and owner == name:  # whatever the token's role, as the real one does
+        # whatever the token's role, as the real one does
+        if key in self.hub.repos and owner == name:
             return self._answer(409, {"error": "You already created this repo", "url": url})
         if owner != name or role != "write":
-            return self._error(403, "Forbidden", f'You don\'t have the rights to create a model under "{owner}".')
+            return self._error(
+                403, "Forbidden", f'You don\'t have the rights to create a model under "{owner}".'
+            )
         repo = self.hub.repos[key] = Repo(private=asked.get("visibility") == "private")
-        self.hub.new_commit(repo, "main", "initial commit", {".gitattributes": File.blob(b"*.png filter=lfs\n")})
+        self.hub.new_commit(
+            repo, "main", "initial commit", {".gitattributes": File.blob(b"*.png filter=lfs\n")}
+        )
         self._answer(200, {"url": url, "name": key[1], "id": key[1]})
 
     def auth_check(self, kind: str, repo_id: str, write: str | None) -> None:
@@ -271,9 +299,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         card = commit.files.get("README.md")
         data = yaml.safe_load(card.content.decode().split("---")[1]) if card else {}
-        found = {"id": repo_id, "sha": commit.oid, "private": repo.private, "tags": data.get("tags", [])}
+        found = {
+            "id": repo_id,
+            "sha": commit.oid,
+            "private": repo.private,
+            "tags": data.get("tags", []),
+        }
         found |= {key: data[key] for key in ("pipeline_tag", "library_name") if key in data}
-        self._answer(200, found | {"cardData": data, "siblings": [{"rfilename": path} for path in commit.files]})
+        self._answer(
+            200,
+            found | {"cardData": data, "siblings": [{"rfilename": path} for path in commit.files]},
+        )
 
     def tree(self, kind: str, repo_id: str, revision: str, folder: str | None = None) -> None:
         if not (repo := self._repo(kind, repo_id)):
@@ -302,7 +338,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(400, {"errors": [{"message": str(error)}], "warnings": []})
         wrong = [
             {"message": f'"{key}" must be a {kind.__name__}'}
-            for key, kind in (("pipeline_tag", str), ("library_name", str), ("license", str), ("tags", list))
+            for key, kind in (
+                ("pipeline_tag", str),
+                ("library_name", str),
+                ("license", str),
+                ("tags", list),
+            )
             if key in data and not isinstance(data[key], kind)
         ]
         self._answer(400 if wrong else 200, {"errors": wrong, "warnings": []})
@@ -330,7 +371,11 @@ class _Handler(BaseHTTPRequestHandler):
                 at = f"{self.hub.url}/lfs/{asked['oid']}"
                 own["actions"] = {"upload": {"href": at}, "verify": {"href": f"{at}/verify"}}
             objects.append(own)
-        self._answer(200, {"transfer": "basic", "objects": objects}, {"Content-Type": "application/vnd.git-lfs+json"})
+        self._answer(
+            200,
+            {"transfer": "basic", "objects": objects},
+            {"Content-Type": "application/vnd.git-lfs+json"},
+        )
 
     def lfs_put(self, oid: str) -> None:
         if hashlib.sha256(self.body).hexdigest() != oid:
@@ -349,7 +394,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.hub.cas is None:
             return self._error(404, "EntryNotFound", "no Xet here")
-        token = {"casUrl": f"local://{self.hub.cas}", "exp": int(time.time()) + 3600, "accessToken": "xet"}
+        token = {
+            "casUrl": f"local://{self.hub.cas}",
+            "exp": int(time.time()) + 3600,
+            "accessToken": "xet",
+        }
         headers = {
             "X-Xet-Cas-Url": token["casUrl"],
             "X-Xet-Token-Expiration": str(token["exp"]),
@@ -372,13 +421,17 @@ class _Handler(BaseHTTPRequestHandler):
                 changes[value["path"]] = File.blob(base64.b64decode(value["content"]))
             elif entry["key"] == "lfsFile":
                 if value["oid"] not in self.hub.lfs and self.hub.cas is None:
-                    return self._answer(400, {"error": f"{value['path']}: its LFS object was never uploaded"})
+                    return self._answer(
+                        400, {"error": f"{value['path']}: its LFS object was never uploaded"}
+                    )
                 changes[value["path"]] = File(value["size"], value["oid"])
             elif entry["key"] == "deletedFile":
                 changes[value["path"]] = None
         made = self.hub.new_commit(repo, revision, title, changes)
         url = f"{self.hub.url}/{repo_id}/commit/{made.oid}"
-        self._answer(200, {"success": True, "commitOid": made.oid, "commitUrl": url, "hookOutput": ""})
+        self._answer(
+            200, {"success": True, "commitOid": made.oid, "commitUrl": url, "hookOutput": ""}
+        )
 
     # pulling
 
@@ -393,7 +446,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(404, "EntryNotFound", f"{path} does not exist")
         if file.content is not None:
             return self._answer(200, file.content, headers | {"ETag": f'"{file.oid}"'})
-        headers |= {"X-Linked-Etag": f'"{file.oid}"', "X-Linked-Size": str(file.size), "ETag": f'"{file.oid}"'}
+        headers |= {
+            "X-Linked-Etag": f'"{file.oid}"',
+            "X-Linked-Size": str(file.size),
+            "ETag": f'"{file.oid}"',
+        }
         if xet_hash := self.hub.xet_hashes.get(file.oid):
             route = f"{self.hub.url}/api/{kind or 'models/'}{repo_id}/xet-read-token/{commit.oid}"
             headers |= {"X-Xet-Hash": xet_hash, "X-Xet-Refresh-Route": route}
@@ -413,13 +470,25 @@ _ROUTES = [
     ("GET", f"/api/{_KIND}/{_ID}/revision/(?P<revision>[^/]+)", _Handler.info),
     ("GET", f"/api/{_KIND}/{_ID}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", _Handler.tree),
     ("POST", f"/api/{_KIND}/{_ID}/preupload/(?P<revision>.+)", _Handler.preupload),
-    ("GET", f"/api/{_KIND}/{_ID}/xet-(?P<access>read|write)-token/(?P<revision>.+)", _Handler.xet_token),
+    (
+        "GET",
+        f"/api/{_KIND}/{_ID}/xet-(?P<access>read|write)-token/(?P<revision>.+)",
+        _Handler.xet_token,
+    ),
     ("POST", f"/api/{_KIND}/{_ID}/commit/(?P<revision>.+)", _Handler.commit),
     ("POST", f"/(?P<kind>spaces/|datasets/)?{_ID}.git/info/lfs/objects/batch", _Handler.lfs_batch),
     ("PUT", "/lfs/(?P<oid>[0-9a-f]+)", _Handler.lfs_put),
     ("POST", "/lfs/(?P<oid>[0-9a-f]+)/verify", _Handler.lfs_verify),
     ("GET", "/lfs/(?P<oid>[0-9a-f]+)", _Handler.lfs_get),
     ("HEAD", "/lfs/(?P<oid>[0-9a-f]+)", _Handler.lfs_get),
-    ("HEAD", f"/(?P<kind>spaces/|datasets/)?{_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
-    ("GET", f"/(?P<kind>spaces/|datasets/)?{_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
+    (
+        "HEAD",
+        f"/(?P<kind>spaces/|datasets/)?{_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
+        _Handler.resolve,
+    ),
+    (
+        "GET",
+        f"/(?P<kind>spaces/|datasets/)?{_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
+        _Handler.resolve,
+    ),
 ]

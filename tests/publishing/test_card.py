@@ -13,7 +13,16 @@ from conftest import make_cnn, make_data, make_vit
 from huggingface_hub import ModelCard
 
 import ctcl_hf
-from ctcl_hf import CTCL, DML, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
+from ctcl_hf import (
+    CTCL,
+    DML,
+    CTCLArguments,
+    CTCLTrainer,
+    EvaluationTransform,
+    StudentPair,
+    TrainingTransform,
+    Vanilla,
+)
 from ctcl_hf.publishing.card import default_name, rewrite_cards
 from ctcl_hf.publishing.hub import Repository
 from ctcl_hf.training.record import RunFacts
@@ -23,7 +32,9 @@ def make_trainer(folder, method=CTCL, facts=None, **arguments) -> CTCLTrainer:
     data, cnn, vit = make_data(), make_cnn(), make_vit()
     return CTCLTrainer(
         StudentPair({"cnn": cnn, "vit": vit}, method(cnn, vit)),
-        CTCLArguments(str(folder), use_cpu=True, report_to="none", disable_tqdm=True, max_steps=1, **arguments),
+        CTCLArguments(
+            str(folder), use_cpu=True, report_to="none", disable_tqdm=True, max_steps=1, **arguments
+        ),
         train_dataset=data.samples("train", TrainingTransform(data.image_size, (64, 64))),
         eval_dataset=data.samples("validation", EvaluationTransform(data.image_size)),
         facts=facts,
@@ -51,7 +62,10 @@ def trained(tmp_path_factory):
     trainer.evaluate()
     trainer.evaluate(trainer.eval_dataset, metric_key_prefix="test")
     found = trainer.scores["test"]
-    halved = {name: replace(scores, mean_iou=scores.mean_iou / 2) for name, scores in found.students.items()}
+    halved = {
+        name: replace(scores, mean_iou=scores.mean_iou / 2)
+        for name, scores in found.students.items()
+    }
     facts.control = {"test": replace(found, students=halved)}
     trainer.save_model()
     return trainer, folder
@@ -60,15 +74,25 @@ def trained(tmp_path_factory):
 def test_metadata_is_what_the_hub_reads(trained):
     trainer, folder = trained
     data = ModelCard.load(folder / "vit" / "README.md").data
-    assert (data.pipeline_tag, data.library_name, data.license) == ("image-segmentation", "transformers", "mit")
+    assert (data.pipeline_tag, data.library_name, data.license) == (
+        "image-segmentation",
+        "transformers",
+        "mit",
+    )
     assert (data.datasets, data.base_model) == (["artist/halves"], "nvidia/mit-b1")
-    assert {(result.dataset_type, result.dataset_name) for result in data.eval_results} == {("artist/halves", "halves")}
-    results = {(result.dataset_split, result.metric_type): result.metric_value for result in data.eval_results}
+    assert {(result.dataset_type, result.dataset_name) for result in data.eval_results} == {
+        ("artist/halves", "halves")
+    }
+    results = {
+        (result.dataset_split, result.metric_type): result.metric_value
+        for result in data.eval_results
+    }
     assert results == {
         ("test", "mean_iou"): trainer.scores["test"].students["vit"].mean_iou,
         ("test", "accuracy"): trainer.scores["test"].students["vit"].overall_accuracy,
     }
-    assert ModelCard.load(folder / "cnn" / "README.md").data.base_model is None  # nobody said what it started from
+    # nobody said what it started from
+    assert ModelCard.load(folder / "cnn" / "README.md").data.base_model is None
 
 
 def test_the_text_holds_what_was_recorded(trained):
@@ -87,7 +111,8 @@ def test_the_text_holds_what_was_recorded(trained):
     assert f"| cnn trained alone, test | 5 | {iou / 2:.2f} |" in text
     assert f"| dot | {100 * scores.ious['dot']:.2f} |" in text
     assert "Classes: left (#00005a), right (#c8c800), dot (#ff0000)." in text
-    assert "Classes: left, right, dot." in (folder / "vit" / "README.md").read_text()  # whose colours nobody said
+    # whose colours nobody said
+    assert "Classes: left, right, dot." in (folder / "vit" / "README.md").read_text()
     assert "](figure.png)" in text and (folder / "cnn" / "figure.png").is_file()
     assert "@inproceedings{zhu2023good," in text
     assert "{{" not in text and "None" not in text
@@ -97,7 +122,11 @@ def test_what_was_not_recorded_is_not_said(tmp_path):
     trainer = make_trainer(tmp_path, method=Vanilla)
     trainer.save_model()
     card = ModelCard.load(tmp_path / "cnn" / "README.md")
-    assert card.data.datasets is None and card.data.eval_results is None and card.data.license == "unknown"
+    assert (
+        card.data.datasets is None
+        and card.data.eval_results is None
+        and card.data.license == "unknown"
+    )
     for absent in (
         "## Scores",
         "| steps |",
@@ -136,7 +165,9 @@ def test_a_card_can_be_rendered_again_for_another_repository(trained):
     before = (folder / "cnn" / "README.md").read_text()
     rewrite_cards(folder, {"cnn": Repository("me/a"), "vit": Repository("me/b")})
     text = (folder / "cnn" / "README.md").read_text()
-    assert text.startswith("---") and 'model="me/a"' in text and "/me/b)" in text and "# a\n" in text
+    assert (
+        text.startswith("---") and 'model="me/a"' in text and "/me/b)" in text and "# a\n" in text
+    )
     assert default_name(folder) == "ctcl-halves" and default_name(folder / "cnn") == "cnn"
     rewrite_cards(folder, {})
     assert (folder / "cnn" / "README.md").read_text() == before
@@ -152,7 +183,9 @@ def test_cards_of_an_older_version_are_left_as_they_are_and_this_is_told(tmp_pat
 @pytest.mark.parametrize("name", ["cnn", "vit"])
 def test_the_snippet_runs(trained, name, capsys, tmp_path, monkeypatch):
     _, folder = trained
-    snippet = re.search(r"```python\n(.*?)```", (folder / name / "README.md").read_text(), re.DOTALL)[1]
+    snippet = re.search(
+        r"```python\n(.*?)```", (folder / name / "README.md").read_text(), re.DOTALL
+    )[1]
     assert ("trust_remote_code" in snippet) == (name == "cnn")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     PIL.Image.fromarray(pixels).save(tmp_path / "street.jpg")
@@ -162,12 +195,15 @@ def test_the_snippet_runs(trained, name, capsys, tmp_path, monkeypatch):
 
 
 def test_cards_are_written_where_the_package_is_run_from_its_source_tree():
-    """The template lay beside the package, where only an installation found it: training died at its first save."""
+    """The template lay beside the package, where only an installation found it: training died at
+    its first save.
+    """
     source = Path(ctcl_hf.__file__).parents[1]
     code = (
         f"import sys; sys.path.insert(0, {str(source)!r}); "
-        "sys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in repr(finder)]; "
-        "from importlib.resources import files; print(files('ctcl_hf.publishing').joinpath('student.md').is_file())"
+        "sys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in "
+        "repr(finder)]; from importlib.resources import files; "
+        "print(files('ctcl_hf.publishing').joinpath('student.md').is_file())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"

@@ -1,4 +1,6 @@
-"""The full circle in fresh processes with the unmodified client: train, push both, pull each in every way."""
+"""The full circle in fresh processes with the unmodified client: train, push both, pull each in
+every way.
+"""
 
 import hashlib
 import json
@@ -19,7 +21,15 @@ from ctcl_hf.scoring.predict import load_for_inference, segment
 
 TINY = (
     *("--recipe", "demo", "--cnn", "mobilenetv2_035", "--aspp_channels", "8", "--crop_size", "32"),
-    *("--per_device_train_batch_size", "2", "--no_check_data", "--report_to", "none", "--max_steps", "2"),
+    *(
+        "--per_device_train_batch_size",
+        "2",
+        "--no_check_data",
+        "--report_to",
+        "none",
+        "--max_steps",
+        "2",
+    ),
     *("--eval_strategy", "no", "--push_to_hub"),
 )
 # Prints the class of every pixel as pipeline's masks give it; arguments: student, how, image.
@@ -44,15 +54,24 @@ np.save("ids.npy", ids)
 
 @pytest.fixture(scope="module", params=["lfs", "xet"])
 def published(request, tmp_path_factory):
-    """A Hub to which a run of two steps has pushed its students; its folder; whether through Xet."""
+    """A Hub to which a run of two steps has pushed its students; its folder; whether through
+    Xet.
+    """
     folder, xet = tmp_path_factory.mktemp(request.param), request.param == "xet"
     if xet:
         (folder / "cas").mkdir()
     with Hub(cas=folder / "cas" if xet else None) as hub:
         out = folder / "out"
-        done = run(EXAMPLES / "run_ctcl.py", *TINY, "--output_dir", out, env=environment(hub, folder / "home", xet))
+        done = run(
+            EXAMPLES / "run_ctcl.py",
+            *TINY,
+            "--output_dir",
+            out,
+            env=environment(hub, folder / "home", xet),
+        )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count(f"{hub.url}/tester/ctcl-synthetic-vit") == 2  # before the first step, and at the end
+        # before the first step, and at the end
+        assert done.stdout.count(f"{hub.url}/tester/ctcl-synthetic-vit") == 2
         assert "hf_writer" not in done.stdout + done.stderr
         if xet:  # what a real Hub learns from its Xet store
             for name in ("cnn", "vit"):
@@ -71,18 +90,29 @@ def image(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("student", "how"), [("vit", "stock"), ("vit", "package"), ("cnn", "package"), ("cnn", "remote code")]
+    ("student", "how"),
+    [("vit", "stock"), ("vit", "package"), ("cnn", "package"), ("cnn", "remote code")],
 )
-def test_a_pushed_student_runs_elsewhere_with_the_same_masks(published, image, tmp_path, student, how):
+def test_a_pushed_student_runs_elsewhere_with_the_same_masks(
+    published, image, tmp_path, student, how
+):
     hub, out, xet = published
     done = run(
-        "-c", PULL, f"tester/ctcl-synthetic-{student}", how, image, cwd=tmp_path, env=environment(hub, tmp_path, xet)
+        "-c",
+        PULL,
+        f"tester/ctcl-synthetic-{student}",
+        how,
+        image,
+        cwd=tmp_path,
+        env=environment(hub, tmp_path, xet),
     )
     assert done.returncode == 0, done.stderr
     expected = segment(*load_for_inference(str(out / student)), PIL.Image.open(image))
     assert np.array_equal(np.load(tmp_path / "ids.npy"), expected)
     if how != "remote code":  # of which transformers warns, as it should
-        assert not re.search("warn|not supported|trust_remote_code", done.stderr, re.IGNORECASE), done.stderr
+        assert not re.search("warn|not supported|trust_remote_code", done.stderr, re.IGNORECASE), (
+            done.stderr
+        )
     if xet:
         assert any("xet-read-token" in path for _, path in hub.requests)
 
@@ -90,7 +120,13 @@ def test_a_pushed_student_runs_elsewhere_with_the_same_masks(published, image, t
 def test_code_from_the_hub_runs_on_the_users_flag_alone(published, image, tmp_path):
     hub, _, xet = published
     done = run(
-        "-c", PULL, "tester/ctcl-synthetic-cnn", "stock", image, cwd=tmp_path, env=environment(hub, tmp_path, xet)
+        "-c",
+        PULL,
+        "tester/ctcl-synthetic-cnn",
+        "stock",
+        image,
+        cwd=tmp_path,
+        env=environment(hub, tmp_path, xet),
     )
     assert done.returncode != 0
     assert "trust_remote_code=True" in done.stderr
@@ -109,7 +145,9 @@ def test_pushing_again_changes_nothing(published, tmp_path):
     done = run(EXAMPLES / "push.py", out, env=environment(hub, tmp_path, xet))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" at commit ") == 2
-    assert before == {name: len(hub.commits(f"tester/ctcl-synthetic-{name}")) for name in ("cnn", "vit")}
+    assert before == {
+        name: len(hub.commits(f"tester/ctcl-synthetic-{name}")) for name in ("cnn", "vit")
+    }
 
 
 @pytest.mark.parametrize("where", ["PUT ^/lfs/", "POST new-vit/commit"])
@@ -121,7 +159,9 @@ def test_a_push_that_is_killed_is_finished_by_the_next(tmp_path, where):
         hub.fail(*where.split(), "stall")
         chosen = [part for name in names for part in ("--repository", f"{name}=new-{name}")]
         command = [sys.executable, str(EXAMPLES / "push.py"), str(out), *chosen]
-        pushing = subprocess.Popen(command, env=environment(hub, tmp_path), stderr=subprocess.DEVNULL)
+        pushing = subprocess.Popen(
+            command, env=environment(hub, tmp_path), stderr=subprocess.DEVNULL
+        )
         assert hub.stalled.wait(120)
         pushing.kill()
         pushing.wait()
@@ -138,7 +178,9 @@ def test_a_push_that_is_killed_is_finished_by_the_next(tmp_path, where):
 @pytest.mark.parametrize("trouble", ["no token", "read-only token", "no Hub"])
 def test_a_run_that_could_not_publish_ends_before_it_starts(tmp_path, trouble):
     with Hub() as hub:
-        own = environment(hub, tmp_path, token="hf_reader" if trouble == "read-only token" else "hf_writer")
+        own = environment(
+            hub, tmp_path, token="hf_reader" if trouble == "read-only token" else "hf_writer"
+        )
         if trouble == "no token":
             del own["HF_TOKEN"]
         if trouble == "no Hub":
@@ -162,5 +204,6 @@ def test_config_of_the_pushed_cnn_names_its_code(published):
     config = json.loads(hub.files("tester/ctcl-synthetic-cnn")["config.json"])
     assert config["auto_map"] == {
         "AutoConfig": "configuration_deeplabv3plus.DeepLabV3PlusConfig",
-        "AutoModelForSemanticSegmentation": "modeling_deeplabv3plus.DeepLabV3PlusForSemanticSegmentation",
+        "AutoModelForSemanticSegmentation": "modeling_deeplabv3plus."
+        "DeepLabV3PlusForSemanticSegmentation",
     }

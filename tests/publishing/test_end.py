@@ -1,4 +1,6 @@
-"""The end of a run that publishes: pushed before it is drawn, once, and finished by the same command."""
+"""The end of a run that publishes: pushed before it is drawn, once, and finished by the same
+command.
+"""
 
 import json
 
@@ -12,11 +14,16 @@ PUSH = ("--push_to_hub", "--hub_strategy", "end", "--hub_model_id", "run")
 
 
 def titles(hub):
-    return {name: [commit.title for commit in hub.commits(f"tester/run-{name}")] for name in ("cnn", "vit")}
+    return {
+        name: [commit.title for commit in hub.commits(f"tester/run-{name}")]
+        for name in ("cnn", "vit")
+    }
 
 
 def commits_noted(folder):
-    return {name: repo["commit"] for name, repo in json.loads((folder / "hub.json").read_text()).items()}
+    return {
+        name: repo["commit"] for name, repo in json.loads((folder / "hub.json").read_text()).items()
+    }
 
 
 def test_students_are_pushed_before_they_are_drawn_and_a_finished_run_is_not_pushed_again(
@@ -52,7 +59,9 @@ def test_students_are_pushed_before_they_are_drawn_and_a_finished_run_is_not_pus
     assert after == before
 
 
-def test_what_could_not_be_pushed_costs_no_picture_and_is_pushed_by_the_same_command(hub, tmp_path, monkeypatch):
+def test_what_could_not_be_pushed_costs_no_picture_and_is_pushed_by_the_same_command(
+    hub, tmp_path, monkeypatch
+):
     folder = tmp_path / "out"
     hub.fail("POST", "run-vit/commit", "500", times=100)
     with pytest.raises(PushError, match=r"(?s)run-vit: not pushed.*run-cnn: pushed"):
@@ -68,7 +77,7 @@ def test_what_could_not_be_pushed_costs_no_picture_and_is_pushed_by_the_same_com
     assert all(commits_noted(folder).values())
 
 
-def test_a_run_that_was_trained_without_publishing_is_published_by_the_same_command_with_push_to_hub(
+def test_a_run_trained_without_publishing_is_published_by_the_same_command_with_push_to_hub(
     hub, tmp_path, monkeypatch
 ):
     folder = tmp_path / "out"

@@ -24,16 +24,22 @@ from ctcl_hf.students.loading import image_processor
 
 
 @pytest.mark.parametrize("family", ["cnn", "vit"])
-def test_onnxruntime_gives_pytorchs_logits_for_any_batch_and_says_what_it_takes(family, tmp_path, request):
+def test_onnxruntime_gives_pytorchs_logits_for_any_batch_and_says_what_it_takes(
+    family, tmp_path, request
+):
     student = request.getfixturevalue(family)
     difference = export_onnx(student, (64, 96), tmp_path / "deep" / "student.onnx")
     assert difference < 1e-4
-    session = onnxruntime.InferenceSession(tmp_path / "deep" / "student.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        tmp_path / "deep" / "student.onnx", providers=["CPUExecutionProvider"]
+    )
     pixels = torch.randn(5, 3, 64, 96)
     logits = session.run(["logits"], {"pixel_values": pixels.numpy()})[0]
     with torch.no_grad():
         assert np.allclose(logits, student.model.eval()(pixel_values=pixels).logits, atol=1e-4)
-    told = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+    told = {
+        name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()
+    }
     processor = student.image_processor
     assert told["classes"] == list(CLASSES)
     assert (told["size"], told["stride"], told["channels"]) == ([64, 96], 4, "RGB")
@@ -45,7 +51,9 @@ def test_onnxruntime_gives_pytorchs_logits_for_any_batch_and_says_what_it_takes(
 @pytest.mark.parametrize("family", ["cnn", "vit"])
 def test_bytes_of_any_size_become_the_class_map_that_evaluation_scores(family, tmp_path, request):
     student = request.getfixturevalue(family)
-    export_onnx(student, (64, 96), tmp_path / "x.onnx", dynamic=True, with_preprocessing=True, argmax=True)
+    export_onnx(
+        student, (64, 96), tmp_path / "x.onnx", dynamic=True, with_preprocessing=True, argmax=True
+    )
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
     for shape in ((1, 64, 96, 3), (2, 75, 131, 3)):
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -62,7 +70,10 @@ def test_the_example_needs_numpy_and_onnxruntime_alone(cnn, tmp_path):
     example = Path(__file__).parents[2] / "examples" / "run_onnx.py"
     assert "torch" not in example.read_text() and "ctcl_hf" not in example.read_text()
     done = subprocess.run(
-        [sys.executable, example, "cnn.onnx", "street.png"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, example, "cnn.onnx", "street.png"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == list(CLASSES)
@@ -79,10 +90,18 @@ def test_a_file_that_fails_the_check_is_not_left_behind(cnn, tmp_path, monkeypat
 def test_a_size_that_the_model_cannot_take_is_refused_before_anything_is_traced(tmp_path):
     """The tracer's own error was a page long."""
     config = DPTConfig(
-        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16, image_size=32,
-        patch_size=16, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
-        num_labels=3, use_auxiliary_head=False,
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        num_labels=3,
+        use_auxiliary_head=False,
+    )
     student = as_student(DPTForSemanticSegmentation(config), image_processor((32, 32)))
     with pytest.raises(ValueError, match="DPT cannot take images of 32x48 pixels"):
         export_onnx(student, (32, 48), tmp_path / "student.onnx")
@@ -90,7 +109,9 @@ def test_a_size_that_the_model_cannot_take_is_refused_before_anything_is_traced(
 
 
 def test_what_is_missing_is_told_before_the_model_is_loaded(monkeypatch):
-    monkeypatch.setattr("ctcl_hf.extras.find_spec", lambda module: None if module == "onnxscript" else module)
+    monkeypatch.setattr(
+        "ctcl_hf.extras.find_spec", lambda module: None if module == "onnxscript" else module
+    )
     monkeypatch.setattr("sys.argv", ["ctcl-hf export", "nowhere", "--output", "x.onnx"])
     message = r"ctcl-hf export: error: onnxscript not installed: pip install 'ctcl-hf\[export\]'"
     with pytest.raises(SystemExit, match=message):
@@ -100,7 +121,9 @@ def test_what_is_missing_is_told_before_the_model_is_loaded(monkeypatch):
 def test_the_example_names_what_it_cannot_load(tmp_path):
     script = Path(__file__).parents[2] / "examples" / "export.py"
     command = [sys.executable, script, tmp_path / "nothing", "--output", tmp_path / "x.onnx"]
-    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    run = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+    )
     assert run.returncode == 1
     assert "nothing is neither a student's folder nor a model on the Hub" in run.stderr
 
@@ -110,11 +133,15 @@ def test_transformers_exporter_takes_any_batch_and_size(cnn):
     from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
 
     model = cnn.model.eval()
-    traced = DynamoExporter().export(model, {"pixel_values": torch.randn(2, 3, 64, 96)}, DynamoConfig(dynamic=True))
+    traced = DynamoExporter().export(
+        model, {"pixel_values": torch.randn(2, 3, 64, 96)}, DynamoConfig(dynamic=True)
+    )
     for shape in ((2, 3, 64, 96), (3, 3, 64, 96), (5, 3, 96, 128)):
         pixels = torch.randn(shape)
         with torch.no_grad():
-            assert torch.allclose(traced(pixel_values=pixels).logits, model(pixels).logits, atol=1e-5)
+            assert torch.allclose(
+                traced(pixel_values=pixels).logits, model(pixels).logits, atol=1e-5
+            )
 
 
 def test_torchs_own_exporter_takes_any_batch(cnn):
@@ -123,9 +150,14 @@ def test_torchs_own_exporter_takes_any_batch(cnn):
 
     model = cnn.model.eval()
     traced = export(
-        model, (), {"pixel_values": torch.randn(2, 3, 64, 96)}, dynamic_shapes={"pixel_values": {0: Dim("n")}}
+        model,
+        (),
+        {"pixel_values": torch.randn(2, 3, 64, 96)},
+        dynamic_shapes={"pixel_values": {0: Dim("n")}},
     )
     for batch in (1, 5):
         pixels = torch.randn(batch, 3, 64, 96)
         with torch.no_grad():
-            assert torch.allclose(traced.module()(pixel_values=pixels).logits, model(pixels).logits, atol=1e-5)
+            assert torch.allclose(
+                traced.module()(pixel_values=pixels).logits, model(pixels).logits, atol=1e-5
+            )

@@ -35,7 +35,11 @@ def folder(tmp_path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def assert_published(hub, folder: Path) -> None:
@@ -55,7 +59,9 @@ def test_names_are_the_owners_prefix_and_the_student_unless_given(hub):
         "cnn": "tester/ctcl-camvid-cnn",
         "vit": "tester/my-vit",
     }
-    assert repositories({"cnn": "org/a", "vit": None}, "org/b", private=True)["vit"] == Repository("org/b-vit", True)
+    assert repositories({"cnn": "org/a", "vit": None}, "org/b", private=True)["vit"] == Repository(
+        "org/b-vit", True
+    )
     with pytest.raises(ValueError, match="repository of its own"):
         repositories({"cnn": "org/a", "vit": "org/a"}, "x")
     with pytest.raises(ValueError, match="does not allow the name 'org/a b-cnn'"):
@@ -63,15 +69,20 @@ def test_names_are_the_owners_prefix_and_the_student_unless_given(hub):
 
 
 def test_repositories_are_noted_in_the_folder(tmp_path):
-    save_repositories(tmp_path / "run", REPOS | {"vit": Repository("me/vit", private=True, revision="dev")})
-    assert load_repositories(tmp_path / "run")["vit"] == Repository("me/vit", private=True, revision="dev")
+    save_repositories(
+        tmp_path / "run", REPOS | {"vit": Repository("me/vit", private=True, revision="dev")}
+    )
+    assert load_repositories(tmp_path / "run")["vit"] == Repository(
+        "me/vit", private=True, revision="dev"
+    )
     assert load_repositories(tmp_path) == {}
 
 
 def test_access_is_checked_by_writing_rights_and_missing_repositories_are_made(hub):
     check_access(REPOS.values())
     assert set(hub.repos) == {("model", "tester/run-cnn"), ("model", "tester/run-vit")}
-    check_access([Repository("tester/run-cnn", revision="dev")])  # existing ones are fine, branches are made
+    # existing ones are fine, branches are made
+    check_access([Repository("tester/run-cnn", revision="dev")])
     assert set(hub.repos["model", "tester/run-cnn"].branches) == {"main", "dev"}
 
 
@@ -153,7 +164,9 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("how", ["500", "503", "429", "drop", "lost", "truncate", "401", "403", "404", "409"])
+@pytest.mark.parametrize(
+    "how", ["500", "503", "429", "drop", "lost", "truncate", "401", "403", "404", "409"]
+)
 @pytest.mark.parametrize("step", STEPS)
 def test_after_a_fault_at_any_step_pushing_again_finishes_both(hub, folder, step, how):
     check_access(REPOS.values())
@@ -188,7 +201,9 @@ def test_a_connection_that_stalls_ends_and_is_tried_again(hub, folder, monkeypat
 def test_a_failure_of_one_repository_is_told_and_does_not_stop_the_other(hub, folder):
     check_access(REPOS.values())
     hub.fail("POST", "run-cnn/commit", "403")
-    with pytest.raises(PushError, match=r"(?s)tester/run-cnn: not pushed: .*tester/run-vit: pushed"):
+    with pytest.raises(
+        PushError, match=r"(?s)tester/run-cnn: not pushed: .*tester/run-vit: pushed"
+    ):
         push_students(REPOS, folder, "Publish")
     assert "model.safetensors" in hub.files("tester/run-vit")
 
@@ -229,7 +244,9 @@ def test_of_waiting_snapshots_only_the_newest_is_pushed_and_never_lost(folder):
     everything = BackgroundPusher(keep_all=True)
     pushed.clear()
     for number in range(3):
-        everything.submit(snapshot_of(folder, lambda at, number=number: push(at, number), str(number)))
+        everything.submit(
+            snapshot_of(folder, lambda at, number=number: push(at, number), str(number))
+        )
     everything.wait()
     assert pushed == [0, 1, 2]
 
@@ -247,7 +264,9 @@ def test_a_push_that_fails_in_the_background_is_told_and_the_next_one_goes_on(fo
     assert not list((folder.parent / ".pushing").iterdir())
 
 
-def test_a_checkpoint_that_cannot_be_kept_for_its_push_is_told_and_nothing_is_left_of_it(folder, caplog, monkeypatch):
+def test_a_checkpoint_that_cannot_be_kept_for_its_push_is_told_and_nothing_is_left_of_it(
+    folder, caplog, monkeypatch
+):
     def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 

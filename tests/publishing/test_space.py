@@ -74,8 +74,12 @@ def test_an_example_is_segmented_by_both_students(page, tmp_path):
         wait.until(lambda b: "They disagree on" in b.find_element(By.ID, "share").text)
         sizes = {}
         for name in ("mask-0", "mask-1", "overlay-0", "overlay-1", "disagreement"):
-            shown = wait.until(lambda b, name=name: b.find_elements(By.CSS_SELECTOR, f"#{name} img"))[0]
-            sizes[name] = wait.until(lambda b, shown=shown: b.execute_script("return arguments[0].naturalWidth", shown))
+            shown = wait.until(
+                lambda b, name=name: b.find_elements(By.CSS_SELECTOR, f"#{name} img")
+            )[0]
+            sizes[name] = wait.until(
+                lambda b, shown=shown: b.execute_script("return arguments[0].naturalWidth", shown)
+            )
         assert len(set(sizes.values())) == 1 and sizes["mask-0"] > 100
         assert "dot" in browser.find_element(By.ID, "legend").text
         share = float(re.search(r"([\d.]+) %", browser.find_element(By.ID, "share").text)[1])
@@ -98,7 +102,9 @@ def test_the_space_refuses_an_image_that_it_would_not_see_as_it_is(tmp_path):
         student.save_pretrained(str(tmp_path / student.family))
     page = app["demo"]([str(tmp_path / "cnn"), str(tmp_path / "vit")])
     component = next(block for block in page.blocks.values() if block.elem_id == "image")
-    compare = next(event.fn for event in page.fns.values() if event.fn and event.fn.__name__ == "compare")
+    compare = next(
+        event.fn for event in page.fns.values() if event.fn and event.fn.__name__ == "compare"
+    )
 
     def upload(bits):
         path = tmp_path / f"{bits}.png"
@@ -140,7 +146,8 @@ def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
     assert refused.returncode == 1 and "may not write" in refused.stderr
     assert json.loads(files["settings.json"]) == {"students": students, "trust_remote_code": True}
     reader = Path(__file__).parents[2] / "ctcl_hf" / "data" / "images.py"
-    assert files["images.py"] == reader.read_bytes()  # which app.py imports where the package is not installed
+    # which app.py imports where the package is not installed
+    assert files["images.py"] == reader.read_bytes()
     assert files["app.py"] == APP.read_bytes()
     card = yaml.safe_load(files["README.md"].decode().split("---")[1])
     assert (card["sdk"], card["app_file"], card["models"]) == ("gradio", "app.py", students)

@@ -5,14 +5,26 @@ import json
 import pytest
 from conftest import make_cnn, make_data, make_vit
 
-from ctcl_hf import CTCL, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform
+from ctcl_hf import (
+    CTCL,
+    CTCLArguments,
+    CTCLTrainer,
+    EvaluationTransform,
+    StudentPair,
+    TrainingTransform,
+)
 from ctcl_hf.publishing.background import SNAPSHOTS
 from ctcl_hf.publishing.hub import PushError
 
 
 def make_trainer(folder, **arguments) -> CTCLTrainer:
     data, cnn, vit = make_data(), make_cnn(), make_vit()
-    defaults = {"max_steps": 4, "save_steps": 2, "eval_strategy": "no", "per_device_train_batch_size": 2}
+    defaults = {
+        "max_steps": 4,
+        "save_steps": 2,
+        "eval_strategy": "no",
+        "per_device_train_batch_size": 2,
+    }
     return CTCLTrainer(
         StudentPair({"cnn": cnn, "vit": vit}, CTCL(cnn, vit)),
         CTCLArguments(
@@ -61,7 +73,10 @@ def test_strategies_mean_what_they_mean_in_trainer(hub, tmp_path, strategy):
 
 def test_what_is_pushed_is_a_whole_model_with_a_card_and_no_token(hub, tmp_path):
     trainer = make_trainer(
-        tmp_path / "out", hub_token="hf_writer", hub_strategy="checkpoint", cnn_hub_model_id="my-cnn"
+        tmp_path / "out",
+        hub_token="hf_writer",
+        hub_strategy="checkpoint",
+        cnn_hub_model_id="my-cnn",
     )
     trainer.train()
     trainer.push_to_hub()
@@ -99,7 +114,9 @@ def test_what_cannot_be_published_is_told_before_the_first_step(hub, tmp_path, m
 
 
 def test_push_to_hub_works_without_having_been_announced(hub, tmp_path):
-    trainer = make_trainer(tmp_path / "out", push_to_hub=False, hub_model_id="later", hub_private_repo=True)
+    trainer = make_trainer(
+        tmp_path / "out", push_to_hub=False, hub_model_id="later", hub_private_repo=True
+    )
     trainer.push_to_hub(revision=None)
     assert hub.repos["model", "tester/later-vit"].private
     assert_last_weights_are_published(hub, tmp_path / "out", "later")

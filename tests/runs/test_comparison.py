@@ -1,4 +1,6 @@
-"""The comparison runner: the paper's tables, a grid that resumes, what it writes, and gradients of terms."""
+"""The comparison runner: the paper's tables, a grid that resumes, what it writes, and gradients of
+terms.
+"""
 
 import csv
 import json
@@ -23,11 +25,20 @@ from ctcl_hf.runs.comparison.grid import Grid, folder_name
 from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, students_of
 from ctcl_hf.scoring.image_counts import COUNTS_FILE
 
-TWO_STEPS = ("--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2", "--cpu_threads", "1")
+TWO_STEPS = (
+    "--max_steps",
+    "2",
+    "--eval_strategy",
+    "steps",
+    "--eval_steps",
+    "2",
+    "--cpu_threads",
+    "1",
+)
 SHORT = (*SMALL, *TWO_STEPS)  # without students, which a grid names by --pair
 
-# Δ as printed, of the rows after vanilla. None: what is printed is not what its own row adds up to (-1.28 for -1.82,
-# -0.41 for -0.11); elsewhere the paper's sums are off by up to 0.08.
+# Δ as printed, of the rows after vanilla. None: what is printed is not what its own row adds up to
+# (-1.28 for -1.82, -0.41 for -0.11); elsewhere the paper's sums are off by up to 0.08.
 PRINTED = {
     ("2", "mobilenetv2+mit-b1"): (1.43, 0.63, 0.74, 0.20, 1.86),
     ("3", "mobilenetv2+mit-b1"): (-2.14, -0.80, 0.98, -0.92, 2.75),
@@ -58,7 +69,9 @@ def test_every_row_of_the_papers_tables_is_a_command_line(table, tmp_path):
     assert rows[0] == VANILLA and len({folder_name(row) for row in rows}) == len(rows)
     for row in rows:
         teachers = ["--teachers", "runs/vanilla"] if "offline_kd" in row.arguments else []
-        parse_arguments("test", [*row.arguments.split(), *teachers, "--use_cpu", "--output_dir", str(tmp_path)])
+        parse_arguments(
+            "test", [*row.arguments.split(), *teachers, "--use_cpu", "--output_dir", str(tmp_path)]
+        )
     for scores in TABLES[table].scores.values():
         assert list(scores) == [row.title for row in rows]
 
@@ -75,7 +88,10 @@ def test_ablations_train_the_terms_of_their_table():
         {"region": 1.0, "pixel": 1.0},
         {"hfd": 0.1, "region": 1.0, "pixel": 1.0},
     ]
-    assert [terms(row.arguments) for row in TABLES["5"].rows[1:3]] == [{"region": 1.0}, {"pixel": 1.0}]
+    assert [terms(row.arguments) for row in TABLES["5"].rows[1:3]] == [
+        {"region": 1.0},
+        {"pixel": 1.0},
+    ]
     assert terms(TABLES["7"].rows[-1].arguments) == {"region": 1.0, "pixel": 5.0}
     assert terms(TABLES["8"].rows[1].arguments) == {"hfd": 0.05}
     assert terms(TABLES["9"].rows[-1].arguments) == {"hfd": 0.1, "region": 5.0, "pixel": 5.0}
@@ -90,7 +106,9 @@ def test_pairs_are_named_after_their_students():
             students_of(wrong)
 
 
-def make_grid(folder, rows=(VANILLA, DML, CTCL), pairs=("a+b",), seeds=(1, 2), common=("--recipe", "demo")):
+def make_grid(
+    folder, rows=(VANILLA, DML, CTCL), pairs=("a+b",), seeds=(1, 2), common=("--recipe", "demo")
+):
     return Grid(Path(folder), tuple(rows), tuple(pairs), tuple(seeds), tuple(common))
 
 
@@ -99,14 +117,21 @@ def test_the_cells_of_a_seed_share_its_vanilla_run_as_control_and_teacher(tmp_pa
     assert [cell.seed for cell in cells] == [1] * 6 + [2] * 6
     vanilla = str(tmp_path / "a+b" / "seed-2" / "vanilla")
     offline = cells[7].arguments
-    assert offline[offline.index("--teachers") + 1] == offline[offline.index("--control") + 1] == vanilla
+    assert (
+        offline[offline.index("--teachers") + 1]
+        == offline[offline.index("--control") + 1]
+        == vanilla
+    )
     assert "--control" not in cells[6].arguments
     assert len({cell.folder for cell in cells}) == len(cells)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [((VANILLA, DML, Row("again", "--method dml")), "dml occurs more than once"), ((CTCL, VANILLA), "first row")],
+    [
+        ((VANILLA, DML, Row("again", "--method dml")), "dml occurs more than once"),
+        ((CTCL, VANILLA), "first row"),
+    ],
 )
 def test_a_grid_without_a_control_or_with_one_method_twice_is_refused(tmp_path, rows, message):
     with pytest.raises(ValueError, match=message):
@@ -117,7 +142,14 @@ def test_a_grid_without_a_control_or_with_one_method_twice_is_refused(tmp_path, 
 def compared(tmp_path_factory):
     """Vanilla, DML, offline KD and CTCL for two steps, one seed."""
     folder = tmp_path_factory.mktemp("grid")
-    options = ["--methods", "dml", "offline_kd", "ctcl --kl_direction reverse", "--pair", "mobilenetv2_035+mit-b0"]
+    options = [
+        "--methods",
+        "dml",
+        "offline_kd",
+        "ctcl --kl_direction reverse",
+        "--pair",
+        "mobilenetv2_035+mit-b0",
+    ]
     command = [*options, *SHORT, "--output_dir", str(folder)]
     done = run("compare.py", *command)
     assert done.returncode == 0, done.stderr
@@ -128,13 +160,27 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
     folder, _, done = compared
     text = (folder / "table.md").read_text()
     assert text in done.stdout
-    assert "| Vanilla " in text and "| ctcl --kl_direction reverse " in text and "random weights" in text
+    assert (
+        "| Vanilla " in text
+        and "| ctcl --kl_direction reverse " in text
+        and "random weights" in text
+    )
     with (folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["method"] for row in rows] == ["Vanilla", "dml", "offline_kd", "ctcl --kl_direction reverse"]
+    assert [row["method"] for row in rows] == [
+        "Vanilla",
+        "dml",
+        "offline_kd",
+        "ctcl --kl_direction reverse",
+    ]
     results = json.loads((folder / "mobilenetv2_035+mit-b0/seed-42/dml/results.json").read_text())
-    assert float(rows[1]["first_miou"]) == 100 * results["scores"]["validation"]["students"]["cnn"]["mean_iou"]
-    assert float(rows[1]["sum_of_gains"]) == pytest.approx(float(rows[1]["first_gain"]) + float(rows[1]["second_gain"]))
+    assert (
+        float(rows[1]["first_miou"])
+        == 100 * results["scores"]["validation"]["students"]["cnn"]["mean_iou"]
+    )
+    assert float(rows[1]["sum_of_gains"]) == pytest.approx(
+        float(rows[1]["first_gain"]) + float(rows[1]["second_gain"])
+    )
     for name in ("curves-mobilenetv2_035+mit-b0.png", "figure-mobilenetv2_035+mit-b0.png"):
         assert PIL.Image.open(folder / name).size[0] > 400
     config = json.loads((folder / "grid.json").read_text())
@@ -146,7 +192,10 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
 
 def logs_of(cell):
     logs = json.loads((cell / "trainer_state.json").read_text())["log_history"]
-    return [{k: v for k, v in log.items() if "runtime" not in k and "per_second" not in k} for log in logs]
+    return [
+        {k: v for k, v in log.items() if "runtime" not in k and "per_second" not in k}
+        for log in logs
+    ]
 
 
 def test_a_table_of_other_data_than_the_papers_says_so(compared, tmp_path):
@@ -157,14 +206,20 @@ def test_a_table_of_other_data_than_the_papers_says_so(compared, tmp_path):
     assert "data set: synthetic (paper: camvid)" in text
     for path in tmp_path.glob("*/*/*/results.json"):
         facts = json.loads(path.read_text())
-        path.write_text(json.dumps(facts | {"data": facts["data"] | {"dataset": "camvid", "dataset_name": "photos"}}))
+        path.write_text(
+            json.dumps(
+                facts | {"data": facts["data"] | {"dataset": "camvid", "dataset_name": "photos"}}
+            )
+        )
     text = report.write_tables(Grid(tmp_path, (VANILLA,), (pair,), (42,), ()), TABLES["3"], 10)
     assert text.startswith("On photos; ") and "data set: photos (paper: camvid)" in text
 
 
 def test_all_methods_of_a_seed_start_from_the_same_cross_entropies_bit_for_bit(compared):
     folder, _, _ = compared
-    first = [logs_of(cell)[0] for cell in sorted((folder / "mobilenetv2_035+mit-b0/seed-42").iterdir())]
+    first = [
+        logs_of(cell)[0] for cell in sorted((folder / "mobilenetv2_035+mit-b0/seed-42").iterdir())
+    ]
     assert len(first) == 4
     for key in ("ce_cnn", "ce_vit", "aux_cnn"):
         assert len({log[key] for log in first}) == 1, key
@@ -179,7 +234,9 @@ def test_a_cell_is_the_run_that_its_command_says(compared, tmp_path):
     assert done.returncode == 0, done.stderr
     assert logs_of(tmp_path / "alone") == logs_of(cell)
     for name in ("cnn", "vit"):
-        ours, theirs = ((at / name / "model.safetensors").read_bytes() for at in (tmp_path / "alone", cell))
+        ours, theirs = (
+            (at / name / "model.safetensors").read_bytes() for at in (tmp_path / "alone", cell)
+        )
         assert ours == theirs
 
 
@@ -206,7 +263,9 @@ def test_a_comparison_says_what_each_row_ran_and_what_its_intervals_cover(compar
     with (folder / "table.csv").open() as file:
         vanilla, dml, *_ = csv.DictReader(file)
     assert vanilla["first_gain_low_over_images"] == "" and vanilla["lost_classes"] == ""
-    low, gain, high = (float(dml[f"first_gain{which}"]) for which in ("_low_over_images", "", "_high_over_images"))
+    low, gain, high = (
+        float(dml[f"first_gain{which}"]) for which in ("_low_over_images", "", "_high_over_images")
+    )
     assert low <= gain <= high
     assert dml["first_gain_low_over_seeds"] == "", "one seed has no interval"
     assert dml["lost_classes"].startswith("cnn: ")
@@ -237,9 +296,15 @@ def test_run_again_it_runs_only_what_is_missing(compared):
         (["--pair", "resnet18+mit-b0", "--crop", "32"], "did you mean --crop_size"),
         (["--method", "dml"], "--method: give --methods"),
         (["--cnn=resnet18"], "--cnn: give --pair A+B"),
-        (["--hub_token=hf_secret"], "--hub_token: a grid publishes nothing, and writes down what it is given"),
+        (
+            ["--hub_token=hf_secret"],
+            "--hub_token: a grid publishes nothing, and writes down what it is given",
+        ),
         (["--methods", "dml --hub_token hf_secret"], "--hub_token: a grid publishes nothing"),
-        (["--run_name", "https://me:word@hub.example"], "https://hub.example: a grid writes down what it is given"),
+        (
+            ["--run_name", "https://me:word@hub.example"],
+            "https://hub.example: a grid writes down what it is given",
+        ),
         (["--jobs", "0"], "--jobs 0: at least 1"),
         (["--push_to_hub"], "every run would be published under one name"),
         (["--seeds", "0"], "--seeds 0: at least 1"),
@@ -247,7 +312,9 @@ def test_run_again_it_runs_only_what_is_missing(compared):
     ],
 )
 def test_a_mistake_is_told_before_anything_runs(arguments, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["compare.py", *SHORT, *arguments, "--output_dir", str(tmp_path / "grid")])
+    monkeypatch.setattr(
+        sys, "argv", ["compare.py", *SHORT, *arguments, "--output_dir", str(tmp_path / "grid")]
+    )
     with pytest.raises(SystemExit) as exit:
         runpy.run_path(str(EXAMPLES / "compare.py"), run_name="__main__")
     assert exit.value.code not in (0, None)
@@ -265,12 +332,24 @@ def test_what_a_table_takes_at_full_scale_is_printed_and_not_run(tmp_path):
     assert done.returncode == 0, done.stderr
     commands = [line for line in done.stdout.splitlines() if line.startswith("ctcl-hf train ")]
     assert len(commands) == 2 * 2 * 2
-    assert "158,700 steps (60 epochs)" in done.stdout and "an assumption, not a measurement" in done.stdout
+    assert (
+        "158,700 steps (60 epochs)" in done.stdout
+        and "an assumption, not a measurement" in done.stdout
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_gradients_of_terms_are_measured_at_every_checkpoint(tmp_path):
-    kept = ["--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "9", "--output_dir", str(tmp_path)]
+    kept = [
+        "--save_strategy",
+        "steps",
+        "--save_steps",
+        "1",
+        "--save_total_limit",
+        "9",
+        "--output_dir",
+        str(tmp_path),
+    ]
     assert run("run_ctcl.py", *TINY, *TWO_STEPS, "--gamma", "0.5", *kept).returncode == 0
     done = run("gradients.py", str(tmp_path), "--batches", "1")
     assert done.returncode == 0, done.stderr
@@ -278,16 +357,26 @@ def test_gradients_of_terms_are_measured_at_every_checkpoint(tmp_path):
     assert list(found) == ["1", "2"]
     for students in found.values():
         for name, terms in students.items():
-            assert set(terms) == {"ce", "hfd", "region", "pixel"} | ({"aux"} if name == "cnn" else set())
-            assert terms["ce"]["ratio"] == pytest.approx(1) and terms["ce"]["cosine"] == pytest.approx(1)
-            assert all(-1.001 <= pull["cosine"] <= 1.001 and pull["norm"] >= 0 for pull in terms.values())
+            assert set(terms) == {"ce", "hfd", "region", "pixel"} | (
+                {"aux"} if name == "cnn" else set()
+            )
+            assert terms["ce"]["ratio"] == pytest.approx(1) and terms["ce"][
+                "cosine"
+            ] == pytest.approx(1)
+            assert all(
+                -1.001 <= pull["cosine"] <= 1.001 and pull["norm"] >= 0 for pull in terms.values()
+            )
             ratio = terms["pixel"]["norm"] / terms["ce"]["norm"]
             assert terms["pixel"]["ratio"] == pytest.approx(ratio)
     assert "| step 2 " in done.stdout and PIL.Image.open(tmp_path / "gradients.png").size[0] > 400
     shutil.rmtree(tmp_path / "checkpoint-1")
     shutil.rmtree(tmp_path / "checkpoint-2")
     refused = run("gradients.py", str(tmp_path))
-    assert refused.returncode == 1 and "kept no checkpoints" in refused.stderr and "Traceback" not in refused.stderr
+    assert (
+        refused.returncode == 1
+        and "kept no checkpoints" in refused.stderr
+        and "Traceback" not in refused.stderr
+    )
 
 
 def test_a_pull_is_the_weighted_gradient_of_its_term():
@@ -295,7 +384,9 @@ def test_a_pull_is_the_weighted_gradient_of_its_term():
 
     student = torch.nn.Linear(2, 1, bias=False)
     x, y = torch.tensor([3.0, 4.0]), torch.tensor([4.0, -3.0])
-    pulls = _pulls(student, {"ce": student(x).sum(), "other": student(x + y).sum()}, {"ce": 1.0, "other": 0.5})
+    pulls = _pulls(
+        student, {"ce": student(x).sum(), "other": student(x + y).sum()}, {"ce": 1.0, "other": 0.5}
+    )
     assert pulls["other"].norm == pytest.approx(0.5 * 50**0.5)
     assert pulls["other"].ratio == pytest.approx(0.5 * 2**0.5)
     assert pulls["other"].cosine == pytest.approx(0.5**0.5)

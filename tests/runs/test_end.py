@@ -1,4 +1,6 @@
-"""The end of a run: a finished one is left as it is, what is missing is made and nothing else, and nothing is lost."""
+"""The end of a run: a finished one is left as it is, what is missing is made and nothing else, and
+nothing is lost.
+"""
 
 import errno
 import json
@@ -37,10 +39,14 @@ def assert_ended_alike(folder, other):
     for name in ("cnn/model.safetensors", "vit/model.safetensors", "objective.safetensors"):
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
     assert results(folder)["scores"] == results(other)["scores"]
-    lasting, theirs = ({path.name for path in at.iterdir() if path.name[0] != "."} for at in (folder, other))
+    lasting, theirs = (
+        {path.name for path in at.iterdir() if path.name[0] != "."} for at in (folder, other)
+    )
     assert lasting == theirs
     for name in ("cnn", "vit"):
-        assert {path.name for path in (folder / name).iterdir()} == {path.name for path in (other / name).iterdir()}
+        assert {path.name for path in (folder / name).iterdir()} == {
+            path.name for path in (other / name).iterdir()
+        }
 
 
 # ---- a finished run ----
@@ -48,21 +54,44 @@ def assert_ended_alike(folder, other):
 
 @pytest.mark.parametrize("checkpoints", [True, False])
 def test_the_same_command_leaves_a_finished_run_as_it_is(folder, checkpoints, no_step, capsys):
-    """It trained one step past --max_steps, as Trainer does where that is no multiple of an epoch, and wrote over the
-    released students; without checkpoints it was refused."""
+    """It trained one step past --max_steps, as Trainer does where that is no multiple of an epoch,
+    and wrote over the released students; without checkpoints it was refused."""
     for checkpoint in [] if checkpoints else checkpoints_of(folder):
         shutil.rmtree(checkpoint)
     before = files(folder)
     assert go(folder, *AGAIN)
     assert files(folder) == before
-    assert f"{folder} holds this run, finished after 2 steps: it is left as it is." in capsys.readouterr().out
+    assert (
+        f"{folder} holds this run, finished after 2 steps: it is left as it is."
+        in capsys.readouterr().out
+    )
 
 
-def test_a_run_that_stopped_early_with_its_best_weights_is_finished_too(tmp_path, monkeypatch, capsys):
-    """It was trained on from its last checkpoint, and its best weights were called those of the last step."""
+def test_a_run_that_stopped_early_with_its_best_weights_is_finished_too(
+    tmp_path, monkeypatch, capsys
+):
+    """It was trained on from its last checkpoint, and its best weights were called those of the
+    last step.
+    """
     folder = tmp_path / "run"
-    best = ("--eval_strategy", "steps", "--eval_steps", "1", "--early_stopping", "1", "--load_best_model_at_end")
-    lasting = (*best, "--metric_for_best_model", "loss", "--greater_is_better", "True", "--max_steps", "6")
+    best = (
+        "--eval_strategy",
+        "steps",
+        "--eval_steps",
+        "1",
+        "--early_stopping",
+        "1",
+        "--load_best_model_at_end",
+    )
+    lasting = (
+        *best,
+        "--metric_for_best_model",
+        "loss",
+        "--greater_is_better",
+        "True",
+        "--max_steps",
+        "6",
+    )
     assert go(folder, *lasting)  # the loss falls: the first is the best
     steps = trained_steps(folder)
     assert steps is not None and steps < 6
@@ -80,8 +109,14 @@ def test_a_run_that_stopped_early_with_its_best_weights_is_finished_too(tmp_path
 @pytest.mark.parametrize(
     ("missing", "made"),
     [
-        ("results.json", {"results.json", "results.md", "counts.npz", "trainer_state.json", "run.json"}),
-        ("figure.png", {"figure.png", "extremes.png", "curves.png", "classes.png", "report.html", "run.json"}),
+        (
+            "results.json",
+            {"results.json", "results.md", "counts.npz", "trainer_state.json", "run.json"},
+        ),
+        (
+            "figure.png",
+            {"figure.png", "extremes.png", "curves.png", "classes.png", "report.html", "run.json"},
+        ),
     ],
 )
 def test_of_a_run_whose_end_is_not_complete_what_is_missing_is_made_and_nothing_else(
@@ -92,7 +127,9 @@ def test_of_a_run_whose_end_is_not_complete_what_is_missing_is_made_and_nothing_
     assert go(folder, *AGAIN)
     after = files(folder)
     touched = {name for name, found in after.items() if found != before[name]}
-    assert touched - made <= {f"{name}/{file}" for name in ("cnn", "vit") for file in ("README.md", "figure.png")}
+    assert touched - made <= {
+        f"{name}/{file}" for name in ("cnn", "vit") for file in ("README.md", "figure.png")
+    }
     assert missing in touched
     assert_ended_alike(folder, finished)
     assert "is trained to its end already. What is missing is made: " in capsys.readouterr().out
@@ -102,16 +139,24 @@ def test_of_a_run_whose_end_is_not_complete_what_is_missing_is_made_and_nothing_
 
 def test_a_finished_run_is_not_taken_for_one_of_other_arguments_or_of_another_length(folder):
     before = files(folder)
-    with pytest.raises(ValueError, match=r"was written with other arguments \(training.seed: 42 before, 3 now"):
+    with pytest.raises(
+        ValueError, match=r"was written with other arguments \(training.seed: 42 before, 3 now"
+    ):
         prepared(folder, *AGAIN, "--seed", "3")
-    with pytest.raises(ValueError, match=r"checkpoint-2 has 2 steps behind it, and this run is to have 1. Train at"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint-2 has 2 steps behind it, and this run is to have 1. Train at"
+    ):
         prepared(folder, *AGAIN, "--max_steps", "1")
     for checkpoint in checkpoints_of(folder):
         shutil.rmtree(checkpoint)
-        before = {name: found for name, found in before.items() if not name.startswith(checkpoint.name)}
+        before = {
+            name: found for name, found in before.items() if not name.startswith(checkpoint.name)
+        }
     with pytest.raises(ValueError, match=r"holds weights alone \(no optimizer.pt"):
         prepared(folder, *AGAIN, "--max_steps", "3")
-    with pytest.raises(ValueError, match=r"already holds a run. Continue it with --resume_from_checkpoint auto"):
+    with pytest.raises(
+        ValueError, match=r"already holds a run. Continue it with --resume_from_checkpoint auto"
+    ):
         prepared(folder)
     assert files(folder) == before
 
@@ -123,7 +168,10 @@ def test_a_run_that_another_one_has_finished_since_it_was_prepared_is_not_traine
     run = prepared(folder, *AGAIN)
     state.write_bytes(content)
     before = files(folder)
-    with pytest.raises(OSError, match=r"Another run has written to .* meanwhile. The same command goes on from there"):
+    with pytest.raises(
+        OSError,
+        match=r"Another run has written to .* meanwhile. The same command goes on from there",
+    ):
         complete(run)
     assert files(folder) == before
 
@@ -133,9 +181,14 @@ def test_a_run_that_another_one_has_finished_since_it_was_prepared_is_not_traine
 
 @pytest.mark.parametrize("strategy", ["steps", "no"])
 @pytest.mark.parametrize("place", ["finish", "score", "draw"])
-def test_a_run_that_is_killed_at_its_end_is_finished_without_training(place, strategy, finished, tmp_path, monkeypatch):
+def test_a_run_that_is_killed_at_its_end_is_finished_without_training(
+    place, strategy, finished, tmp_path, monkeypatch
+):
     if (place, strategy) == ("finish", "no"):
-        pytest.skip("before its students are saved, a run without checkpoints has nothing to be finished from")
+        pytest.skip(
+            "before its students are saved, a run without checkpoints has nothing to be finished "
+            "from"
+        )
     folder = tmp_path / "run"
     with monkeypatch.context() as context:
         context.setattr(f"ctcl_hf.runs.{'run' if place == 'finish' else 'end'}.{place}", killed)
@@ -154,7 +207,8 @@ def test_a_kill_while_the_students_are_moved_into_place_loses_none(folder, finis
     moved = []
 
     def replace(source, target):
-        if "students" in Path(source).parts and not Path(source).name.startswith("."):  # which is written, not moved
+        # which is written, not moved
+        if "students" in Path(source).parts and not Path(source).name.startswith("."):
             if len(moved) == 3:
                 raise Killed
             moved.append(source)
@@ -169,8 +223,14 @@ def test_a_kill_while_the_students_are_moved_into_place_loses_none(folder, finis
     monkeypatch.setattr(CTCLTrainer, "training_step", killed)
     assert go(folder, *AGAIN, "--max_steps", "3")
     for name in ("cnn", "vit"):
-        own, checkpoint = (at / name / "model.safetensors" for at in (folder, folder / "checkpoint-3"))
-        assert own.read_bytes() == checkpoint.read_bytes() != (finished / name / "model.safetensors").read_bytes()
+        own, checkpoint = (
+            at / name / "model.safetensors" for at in (folder, folder / "checkpoint-3")
+        )
+        assert (
+            own.read_bytes()
+            == checkpoint.read_bytes()
+            != (finished / name / "model.safetensors").read_bytes()
+        )
     assert results(folder)["steps"] == 3
 
 
@@ -191,7 +251,9 @@ def test_a_full_disk_at_the_last_save_keeps_what_is_needed_to_finish(folder, mon
 
     with monkeypatch.context() as context:
         context.setattr(CTCLTrainer, "_write_students", full)
-        with pytest.raises(OSError, match=r"could not be saved to .*No space left.*goes on from checkpoint-3\."):
+        with pytest.raises(
+            OSError, match=r"could not be saved to .*No space left.*goes on from checkpoint-3\."
+        ):
             go(folder, *AGAIN, "--max_steps", "3")
     after = files(folder)
     of_the_start = {"run.json", "samples.png"}
@@ -224,15 +286,25 @@ def test_a_picture_or_a_table_that_cannot_be_made_costs_itself_and_a_warning(
     with monkeypatch.context() as context:
         context.setattr(f"ctcl_hf.runs.{part}", broken)
         assert go(folder, *AGAIN)
-    assert f"{folder / lost} could not be made (RuntimeError: Image size of 100000x20 pixels is too" in caplog.text
-    there = {name: (folder / name).is_file() for name in ("results.json", "results.md", "figure.png", "curves.png")}
+    assert (
+        f"{folder / lost} could not be made (RuntimeError: Image size of 100000x20 pixels is too"
+        in caplog.text
+    )
+    there = {
+        name: (folder / name).is_file()
+        for name in ("results.json", "results.md", "figure.png", "curves.png")
+    }
     assert there == dict.fromkeys(there, True) | {lost: False}
     assert go(folder, *AGAIN)
     assert (folder / lost).is_file() == retried
 
 
-def test_a_card_that_cannot_be_made_costs_itself_and_a_warning(folder, finished, no_step, monkeypatch, caplog):
-    """A template, or metadata that the Hub's client refuses, ended the training at its next save."""
+def test_a_card_that_cannot_be_made_costs_itself_and_a_warning(
+    folder, finished, no_step, monkeypatch, caplog
+):
+    """A template, or metadata that the Hub's client refuses, ended the training at its next
+    save.
+    """
     (folder / "results.json").unlink()
     card = folder / "cnn" / "README.md"
     before = card.read_bytes()
@@ -242,7 +314,10 @@ def test_a_card_that_cannot_be_made_costs_itself_and_a_warning(folder, finished,
 
     monkeypatch.setattr("ctcl_hf.publishing.card.render", broken)
     assert go(folder, *AGAIN)
-    assert f"The card in {folder / 'cnn'} could not be made (ValueError: invalid metadata)" in caplog.text
+    assert (
+        f"The card in {folder / 'cnn'} could not be made (ValueError: invalid metadata)"
+        in caplog.text
+    )
     assert card.read_bytes() == before
     assert_ended_alike(folder, finished)
 
@@ -253,7 +328,11 @@ def test_a_card_that_cannot_be_made_costs_itself_and_a_warning(folder, finished,
 def test_no_file_of_a_run_holds_a_token_or_a_password(finished):
     found = [path for path in finished.rglob("*") if path.is_file()]
     assert len(found) > 30
-    assert not [path for path in found if b"hf_writer" in path.read_bytes() or b"passphrase" in path.read_bytes()]
+    assert not [
+        path
+        for path in found
+        if b"hf_writer" in path.read_bytes() or b"passphrase" in path.read_bytes()
+    ]
     command = results(finished)["command"]
     assert "--hub_token REDACTED --run_name https://hub.example/street" in command
     assert json.loads((finished / "run.json").read_text())["command"] == command

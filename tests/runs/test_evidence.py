@@ -1,4 +1,6 @@
-"""From the files of a grid's runs to what they say: gains, intervals, lost classes, equal seconds, the check list."""
+"""From the files of a grid's runs to what they say: gains, intervals, lost classes, equal seconds,
+the check list.
+"""
 
 import json
 
@@ -28,7 +30,9 @@ LABELLED = np.random.default_rng(0).integers(20, 60, (len(IMAGES), len(CLASSES))
 
 
 def write_run(cell, quality, seconds=100.0, poles=None, options=("alpha", 1.0), **changes):
-    """A finished run of two students whose pixels are right with a probability of `quality`; of poles, of `poles`."""
+    """A finished run of two students whose pixels are right with a probability of `quality`; of
+    poles, of `poles`.
+    """
     rng = np.random.default_rng(cell.seed)
     students = {}
     for name in ("cnn", "vit"):
@@ -51,31 +55,52 @@ def write_run(cell, quality, seconds=100.0, poles=None, options=("alpha", 1.0), 
     facts = {
         "command": "run_ctcl.py",
         "scores": {split: evaluation.to_json() for split in ("eval", "validation")},
-        "data": {"dataset": "synthetic", "dataset_name": None, "image_size": [60, 80], "crop_size": [32, 32],
-                 "scale_range": [0.5, 2.0]},
+        "data": {
+            "dataset": "synthetic",
+            "dataset_name": None,
+            "image_size": [60, 80],
+            "crop_size": [32, 32],
+            "scale_range": [0.5, 2.0],
+        },
         "students": {"from_scratch": True, "aspp_channels": 128, "output_stride": 16},
-        "training": {"bf16": True, "fp16": False, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1,
-                     "cnn_lr": 0.1, "vit_lr": 0.1},
+        "training": {
+            "bf16": True,
+            "fp16": False,
+            "per_device_train_batch_size": 4,
+            "gradient_accumulation_steps": 1,
+            "cnn_lr": 0.1,
+            "vit_lr": 0.1,
+        },
         "method": {"method": "ctcl"},
         "protocol": "whole images at 60x80",
         "machine": "1 x 2 threads",
         "versions": {"torch": "2.15"},
-    } | changes  # fmt: skip
+    } | changes
     (cell.folder / "results.json").write_text(json.dumps(facts))
     logs = [
-        {"step": step, "eval_loss": 1.0} | {f"eval_{n}_mean_iou": scores[n].mean_iou * step / 4 for n in students}
+        {"step": step, "eval_loss": 1.0}
+        | {f"eval_{n}_mean_iou": scores[n].mean_iou * step / 4 for n in students}
         for step in (1, 2, 3, 4)
     ]
     history = [*logs, {"step": 4, "train_runtime": seconds}]
-    (cell.folder / "trainer_state.json").write_text(json.dumps({"log_history": history, "global_step": 4}))
-    method = {"weights": {name: {"ce": 1.0, "kl": 1.0} for name in students}, "options": dict([options])}
+    (cell.folder / "trainer_state.json").write_text(
+        json.dumps({"log_history": history, "global_step": 4})
+    )
+    method = {
+        "weights": {name: {"ce": 1.0, "kl": 1.0} for name in students},
+        "options": dict([options]),
+    }
     (cell.folder / "run.json").write_text(json.dumps({"method": method}))
-    (cell.folder / "cell.json").write_text(json.dumps({"command": "", "minutes": seconds / 60, "resumed": False}))
+    (cell.folder / "cell.json").write_text(
+        json.dumps({"command": "", "minutes": seconds / 60, "resumed": False})
+    )
 
 
 @pytest.fixture
 def grid(tmp_path):
-    """Three seeds of vanilla and of two methods, of which one has run with two seeds and loses the poles."""
+    """Three seeds of vanilla and of two methods, of which one has run with two seeds and loses the
+    poles.
+    """
     loses = Row("Loses", "--method ctcl")
     grid = Grid(tmp_path, (VANILLA, DML, loses), ("a+b",), (1, 2, 3), ("--recipe", "demo"))
     for seed in grid.seeds:
@@ -90,20 +115,30 @@ def test_gains_are_paired_by_seed_and_their_sum_is_of_both_students(grid):
     dml, loses = evidence_of(grid, "a+b", "validation", 2)
     assert dml.seeds == (1, 2, 3) and loses.seeds == (1, 2)
     scores = {
-        (row, seed, name): grid.cell(row, "a+b", seed).evaluations()["validation"].students[name].mean_iou
+        (row, seed, name): grid.cell(row, "a+b", seed)
+        .evaluations()["validation"]
+        .students[name]
+        .mean_iou
         for row in (VANILLA, DML)
         for seed in grid.seeds
         for name in ("cnn", "vit")
     }
-    gains = [[100 * (scores[DML, s, name] - scores[VANILLA, s, name]) for s in grid.seeds] for name in ("cnn", "vit")]
-    assert [interval.mean for interval in dml.over_seeds[:2]] == pytest.approx([np.mean(gain) for gain in gains])
+    gains = [
+        [100 * (scores[DML, s, name] - scores[VANILLA, s, name]) for s in grid.seeds]
+        for name in ("cnn", "vit")
+    ]
+    assert [interval.mean for interval in dml.over_seeds[:2]] == pytest.approx(
+        [np.mean(gain) for gain in gains]
+    )
     assert dml.over_seeds[2].mean == pytest.approx(np.mean(gains) * 2)
     for by_seed, by_image in zip(dml.over_seeds, dml.over_images, strict=True):
         assert by_image.mean == pytest.approx(by_seed.mean)  # the counts add up to the scores
         assert by_image.low < by_image.mean < by_image.high and by_image.count == 4
     text = markdown_table(gains_table([dml, loses], ("cnn (a)", "vit (b)"), 2))
     assert "| cnn (a) |" in " ".join(text.split())
-    assert f"| DML | 3 seeds | {dml.over_seeds[0]} | {dml.over_seeds[1]} |" in " ".join(text.split())
+    assert f"| DML | 3 seeds | {dml.over_seeds[0]} | {dml.over_seeds[1]} |" in " ".join(
+        text.split()
+    )
     assert "4 blocks of 2 images" in text
 
 
@@ -115,7 +150,9 @@ def test_classes_that_a_student_has_lost_are_named_with_how_often(grid):
 
 
 def test_a_class_that_only_one_run_predicts_is_compared_where_it_occurs(grid):
-    """A class that no label holds is in the scores of a run that predicts it alone: the others ended in KeyError."""
+    """A class that no label holds is in the scores of a run that predicts it alone: the others
+    ended in KeyError.
+    """
     path = grid.cell(DML, "a+b", 2).folder / "results.json"
     told = json.loads(path.read_text())
     told["scores"]["validation"]["students"]["vit"]["ious"]["train"] = 0.0
@@ -127,7 +164,8 @@ def test_a_class_that_only_one_run_predicts_is_compared_where_it_occurs(grid):
 
 def test_at_equal_seconds_the_slower_method_is_read_where_vanilla_had_ended(grid):
     dml, loses = evidence_of(grid, "a+b", "validation", 2)
-    assert [reading.share for reading in dml.equal_seconds] == [0.5] * 3  # 100 of 150 seconds: 2.67 of 4 steps
+    # 100 of 150 seconds: 2.67 of 4 steps
+    assert [reading.share for reading in dml.equal_seconds] == [0.5] * 3
     assert [reading.share for reading in loses.equal_seconds] == [1.0] * 2
     rows = seconds_table([dml, loses], ("cnn (a)", "vit (b)"))
     assert [row[4] for row in rows] == ["of its steps", "50 %", "100 %"]
@@ -140,7 +178,10 @@ def test_without_counts_there_is_no_interval_over_images_and_all_else_is_there(g
     (grid.cell(VANILLA, "a+b", 2).folder / "counts.npz").unlink()
     dml, loses = evidence_of(grid, "a+b", "validation", 2)
     assert dml.over_images is loses.over_images is None and dml.over_seeds[0].low is not None
-    assert [row[1] for row in gains_table([dml, loses], ("cnn", "vit"), 2)[1:]] == ["3 seeds", "2 seeds"]
+    assert [row[1] for row in gains_table([dml, loses], ("cnn", "vit"), 2)[1:]] == [
+        "3 seeds",
+        "2 seeds",
+    ]
 
 
 @pytest.mark.parametrize("wrong", ["images", "labels"])
@@ -162,7 +203,8 @@ def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(
     text = checklist(grid, cells, 2)
     validation = build_synthetic().samples("validation", None)
     for expected in (
-        f"validation {len(validation)} images, {fingerprint(validation)} (fingerprints, as in run.json)",
+        f"validation {len(validation)} images, {fingerprint(validation)} (fingerprints, as in "
+        "run.json)",
         "3 classes: sky, road, pole; masks as stored",
         "crops of 32x32 from images scaled about 60x80",
         "the last of 4 steps; nothing is selected by validation or test",
@@ -181,10 +223,19 @@ def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(
 def test_tables_and_the_chart_of_classes_are_written_into_the_grids_folder(grid):
     text = report.write_tables(grid, None, 2)
     assert (grid.folder / "table.md").read_text() == text
-    assert text.index("| gain over vanilla") < text.index("lost classes") < text.index("Check list, a+b")
+    assert (
+        text.index("| gain over vanilla")
+        < text.index("lost classes")
+        < text.index("Check list, a+b")
+    )
     (path,) = report.write_class_gains(grid, 2)
     assert path == grid.folder / "classes-a+b.png" and PIL.Image.open(path).size[0] > 400
-    assert sorted(path.name for path in grid.folder.iterdir()) == ["a+b", "classes-a+b.png", "table.csv", "table.md"]
+    assert sorted(path.name for path in grid.folder.iterdir()) == [
+        "a+b",
+        "classes-a+b.png",
+        "table.csv",
+        "table.md",
+    ]
 
 
 def test_the_page_of_a_comparison_holds_every_cell_of_its_tables_and_every_interval(grid):
@@ -192,7 +243,9 @@ def test_the_page_of_a_comparison_holds_every_cell_of_its_tables_and_every_inter
     report.write_class_gains(grid, 2)
     path = write(grid.folder)
     text = text_of(path)
-    lines = [line for line in report.write_tables(grid, None, 2).splitlines() if line.startswith("| ")]
+    lines = [
+        line for line in report.write_tables(grid, None, 2).splitlines() if line.startswith("| ")
+    ]
     cells = [cell.strip() for line in lines for cell in line.split("|") if cell.strip(" -:")]
     assert len(cells) > 60
     for cell in cells:
@@ -213,6 +266,8 @@ def test_a_grid_is_read_back_as_it_was_written_down(grid):
 def test_of_many_classes_those_that_change_most_are_drawn():
     gains = np.zeros((2, 50))
     gains[:, 7], gains[:, 31], gains[:, 40] = 3.0, -4.0, np.nan
-    figure = class_gains_figure({"dml": {"cnn": gains, "vit": gains}}, [f"class {k}" for k in range(50)], most=2)
+    figure = class_gains_figure(
+        {"dml": {"cnn": gains, "vit": gains}}, [f"class {k}" for k in range(50)], most=2
+    )
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert sorted(labels) == ["class 31", "class 7"]

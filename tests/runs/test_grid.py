@@ -1,4 +1,6 @@
-"""A grid of runs loses nothing: it goes on, runs side by side, and deletes neither results nor what is locked."""
+"""A grid of runs loses nothing: it goes on, runs side by side, and deletes neither results nor what
+is locked.
+"""
 
 import json
 import os
@@ -13,45 +15,68 @@ import pytest
 
 from ctcl_hf.runs.comparison import execution
 from ctcl_hf.runs.comparison.execution import run_apart, run_here
-from ctcl_hf.runs.comparison.grid import CELL_FILE, GRID_FILE, OLD_GRID_FILE, Grid, folder_name, safe_name
+from ctcl_hf.runs.comparison.grid import (
+    CELL_FILE,
+    GRID_FILE,
+    OLD_GRID_FILE,
+    Grid,
+    folder_name,
+    safe_name,
+)
 from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row
 from ctcl_hf.training.checkpoints import complete_checkpoint
 from ctcl_hf.training.locks import lock_folder
 
 
-def make_grid(folder, rows=(VANILLA, DML, CTCL), pairs=("a+b",), seeds=(1, 2), common=("--recipe", "demo")):
+def make_grid(
+    folder, rows=(VANILLA, DML, CTCL), pairs=("a+b",), seeds=(1, 2), common=("--recipe", "demo")
+):
     return Grid(Path(folder), tuple(rows), tuple(pairs), tuple(seeds), tuple(common))
 
 
 def write_results(cell, arguments=None):
     """What a finished run leaves in its folder, as far as a grid looks at it."""
     cell.folder.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["run_ctcl.py", *(cell.run_arguments() if arguments is None else arguments)])
+    command = shlex.join(
+        ["run_ctcl.py", *(cell.run_arguments() if arguments is None else arguments)]
+    )
     (cell.folder / "results.json").write_text(json.dumps({"command": command}))
     history = [{"step": 5, "train_runtime": 120.0}, {"step": 5, "eval_loss": 1.0}]
     (cell.folder / "trainer_state.json").write_text(json.dumps({"log_history": history}))
 
 
 def files_in(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
 
 
 # ---- where cells are ----
 
 
-@pytest.mark.parametrize("pair", ["runs/a/cnn+resnet18", "/abs/cnn+/abs/vit", "../../x+..", "resnet50+nvidia/mit-b2"])
+@pytest.mark.parametrize(
+    "pair", ["runs/a/cnn+resnet18", "/abs/cnn+/abs/vit", "../../x+..", "resnet50+nvidia/mit-b2"]
+)
 def test_every_cell_is_inside_the_grids_folder_whatever_its_pair_is_called(pair, tmp_path):
-    """A pair given as absolute paths was trained, and emptied before, in a folder of its own outside the grid."""
+    """A pair given as absolute paths was trained, and emptied before, in a folder of its own
+    outside the grid.
+    """
     grid = make_grid(tmp_path, pairs=(pair,))
     for cell in grid.cells():
         assert cell.folder.resolve().relative_to(tmp_path.resolve()).parts[1:] == (
-            f"seed-{cell.seed}", folder_name(cell.row),
-        )  # fmt: skip
+            f"seed-{cell.seed}",
+            folder_name(cell.row),
+        )
 
 
 def test_names_of_folders_differ_where_what_they_are_named_after_does():
     assert safe_name("mobilenetv2+mit-b1") == "mobilenetv2+mit-b1"  # as it always was
-    names = [safe_name(name) for name in ("a/b+c", "a-b+c", "a//b+c", "a b+c", "ä+c", "x" * 300, "x" * 301)]
+    names = [
+        safe_name(name)
+        for name in ("a/b+c", "a-b+c", "a//b+c", "a b+c", "ä+c", "x" * 300, "x" * 301)
+    ]
     assert len(set(names)) == len(names)
     assert all("/" not in name and len(name.encode()) < 140 for name in names)
     rows = [Row(value, f"--method ctcl --teachers {value}") for value in ("x" * 300, "x" * 301)]
@@ -63,13 +88,20 @@ def test_names_of_folders_differ_where_what_they_are_named_after_does():
 
 @pytest.mark.parametrize("pair", ["a+b", "runs/a/cnn+resnet18"])
 def test_a_grid_of_other_runs_is_refused_and_more_rows_and_seeds_are_welcome(pair, tmp_path):
-    """It was not refused where a pair has a slash, whose cells lay one folder deeper than was looked."""
-    make_grid(tmp_path, pairs=(pair,), common=("--recipe", "paper")).save(versions={})  # of which nothing has run
+    """It was not refused where a pair has a slash, whose cells lay one folder deeper than was
+    looked.
+    """
+    # of which nothing has run
+    make_grid(tmp_path, pairs=(pair,), common=("--recipe", "paper")).save(versions={})
     grid = make_grid(tmp_path, pairs=(pair,))
     grid.save(versions={})
     next(grid.cells()).folder.mkdir(parents=True)
-    make_grid(tmp_path, (VANILLA, CTCL), pairs=(pair,), seeds=(1, 2, 3), common=("--recipe=demo",)).save(versions={})
-    with pytest.raises(ValueError, match="holds a grid of other runs: --recipe demo, here --recipe cpu"):
+    make_grid(
+        tmp_path, (VANILLA, CTCL), pairs=(pair,), seeds=(1, 2, 3), common=("--recipe=demo",)
+    ).save(versions={})
+    with pytest.raises(
+        ValueError, match="holds a grid of other runs: --recipe demo, here --recipe cpu"
+    ):
         make_grid(tmp_path, pairs=(pair,), common=("--recipe", "cpu")).save(versions={})
 
 
@@ -78,7 +110,9 @@ def test_a_grid_written_by_an_older_version_is_read_and_no_longer_looks_like_a_m
     next(grid.cells()).folder.mkdir(parents=True)
     old = {"arguments of every run": ["--recipe", "demo", "--hub_token", "hf_secret"], "seeds": [1]}
     (tmp_path / OLD_GRID_FILE).write_text(json.dumps(old))
-    with pytest.raises(ValueError, match="holds a grid of other runs: --recipe demo, here --recipe cpu"):
+    with pytest.raises(
+        ValueError, match="holds a grid of other runs: --recipe demo, here --recipe cpu"
+    ):
         make_grid(tmp_path, common=("--recipe", "cpu")).save()
     grid.save()
     assert not (tmp_path / OLD_GRID_FILE).exists()
@@ -98,10 +132,14 @@ def test_a_models_configuration_in_the_folder_is_left_alone(tmp_path):
 def test_a_run_of_a_cells_own_command_is_its_result_though_no_grid_ran_it(tmp_path):
     """It was deleted and trained again."""
     cell = list(make_grid(tmp_path, TABLES["3"].rows).cells())[1]
-    write_results(cell, ["--seed", "1", *cell.arguments[:-4], "--cpu_threads", "2", "--output_dir=/elsewhere"])
+    write_results(
+        cell, ["--seed", "1", *cell.arguments[:-4], "--cpu_threads", "2", "--output_dir=/elsewhere"]
+    )
     assert not cell.is_finished, "its method's arguments are missing"
     words = [word for word in cell.arguments if word not in ("--recipe", "demo")]
-    write_results(cell, [*words, "--recipe=demo", "--cpu_threads", "2", "--output_dir", "elsewhere"])
+    write_results(
+        cell, [*words, "--recipe=demo", "--cpu_threads", "2", "--output_dir", "elsewhere"]
+    )
     cell.check()
     assert cell.is_finished
     assert cell.facts()["minutes"] == 2
@@ -112,7 +150,9 @@ def test_results_of_another_run_in_a_cells_folder_are_refused_and_stay(tmp_path)
     cell = next(make_grid(tmp_path).cells())
     write_results(cell, ["--recipe", "paper"])
     before = files_in(tmp_path)
-    with pytest.raises(ValueError, match=r"holds a finished run of other arguments \(run_ctcl.py --recipe paper\)"):
+    with pytest.raises(
+        ValueError, match=r"holds a finished run of other arguments \(run_ctcl.py --recipe paper\)"
+    ):
         cell.check()
     assert not cell.is_finished and files_in(tmp_path) == before
 
@@ -144,13 +184,16 @@ def runs(monkeypatch):
     fake = SimpleNamespace(given=[], complete=lambda run: True)
     monkeypatch.setattr(execution, "parse_arguments", lambda description, arguments: arguments)
     monkeypatch.setattr(
-        "ctcl_hf.runs.run.prepare", lambda arguments: fake.given.append(arguments) or FakeRun(arguments)
+        "ctcl_hf.runs.run.prepare",
+        lambda arguments: fake.given.append(arguments) or FakeRun(arguments),
     )
     monkeypatch.setattr("ctcl_hf.runs.run.complete", lambda run: fake.complete(run))
     return fake
 
 
-def test_an_interrupted_cell_goes_on_from_its_checkpoint_and_nothing_in_its_folder_is_deleted(tmp_path, runs):
+def test_an_interrupted_cell_goes_on_from_its_checkpoint_and_nothing_in_its_folder_is_deleted(
+    tmp_path, runs
+):
     cell = next(make_grid(tmp_path).cells())
 
     def interrupted(run):
@@ -197,7 +240,9 @@ def test_a_cell_that_another_grid_is_running_is_left_to_it(tmp_path, runs):
         assert files_in(tmp_path) == before
 
 
-def test_a_cell_that_another_grid_has_finished_meanwhile_is_not_run_over(tmp_path, runs, monkeypatch):
+def test_a_cell_that_another_grid_has_finished_meanwhile_is_not_run_over(
+    tmp_path, runs, monkeypatch
+):
     cell = next(make_grid(tmp_path).cells())
 
     def finished_meanwhile(arguments):
@@ -228,7 +273,8 @@ if folder.name != "vanilla" and not control.exists():
 if "fail" in arguments:
     sys.exit(3)
 time.sleep(0.3)
-(folder / "results.json").write_text(json.dumps({"command": shlex.join(["run_ctcl.py", *arguments])}))
+results = {"command": shlex.join(["run_ctcl.py", *arguments])}
+(folder / "results.json").write_text(json.dumps(results))
 """
 
 
@@ -239,7 +285,9 @@ def script(tmp_path):
     return path
 
 
-def test_cells_run_side_by_side_each_after_its_vanilla_run_and_print_into_a_file_each(tmp_path, script):
+def test_cells_run_side_by_side_each_after_its_vanilla_run_and_print_into_a_file_each(
+    tmp_path, script
+):
     grid = make_grid(tmp_path / "grid", seeds=(1, 2, 3))
     most, ended = [], []
 
@@ -264,7 +312,9 @@ def test_what_cannot_run_is_told_and_all_else_is_run(tmp_path, script):
     with lock_folder(locked.folder):
         failures = run_apart(grid, cells, 2, (sys.executable, script), lambda running, cell: None)
     told = {(cell.row.title, cell.seed): problem for cell, problem in failures.items()}
-    assert told["fails", 1].startswith("ended with status 3: ") and told["fails", 1].endswith("fail.log says why")
+    assert told["fails", 1].startswith("ended with status 3: ") and told["fails", 1].endswith(
+        "fail.log says why"
+    )
     assert told["Vanilla", 2].startswith("Another run is writing to")
     assert told["fails", 2] == told["CTCL", 2] == "its vanilla run is not finished"
     assert len(told) == 4 and cells[2].is_finished
@@ -290,6 +340,8 @@ def test_side_by_side_means_one_process_a_run(tmp_path):
     script = Path(__file__).parents[2] / "examples" / "compare.py"
     done = subprocess.run(
         [sys.executable, script, "--jobs", "2", "--output_dir", str(tmp_path)],
-        env=os.environ | {"WORLD_SIZE": "2"}, capture_output=True, text=True,
-    )  # fmt: skip
+        env=os.environ | {"WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and "--jobs 2: every run is one process" in done.stderr

@@ -1,4 +1,6 @@
-"""From each layout of data to a trained pair and its scores, as the command line does it, in seconds."""
+"""From each layout of data to a trained pair and its scores, as the command line does it, in
+seconds.
+"""
 
 import json
 import os
@@ -41,8 +43,16 @@ TINY = (
 
 def camvid_folder(root, official, monkeypatch):
     """CamVid's two layouts: a few real frames where they are, else drawn ones."""
-    monkeypatch.setattr(camvid, "CAMVID_SPLITS", {"train": ("train", 2), "val": ("validation", 1), "test": ("test", 1)})
-    frames = {"train": ["0001TP_006690", "0006R0_f00930"], "val": ["0016E5_07959"], "test": ["Seq05VD_f00000"]}
+    monkeypatch.setattr(
+        camvid,
+        "CAMVID_SPLITS",
+        {"train": ("train", 2), "val": ("validation", 1), "test": ("test", 1)},
+    )
+    frames = {
+        "train": ["0001TP_006690", "0006R0_f00930"],
+        "val": ["0016E5_07959"],
+        "test": ["Seq05VD_f00000"],
+    }
     colours = np.zeros((256, 3), dtype=np.uint8)
     for colour, class_id in OFFICIAL_COLOURS.items():
         colours[11 if class_id == 255 else class_id] = colour
@@ -50,9 +60,16 @@ def camvid_folder(root, official, monkeypatch):
         for name in names:
             image = next(iter(sorted((REAL / split).glob(f"{name}.*"))), None)
             mask = next(iter(sorted((REAL / f"{split}annot").glob(f"{name}.*"))), None)
-            labels = np.asarray(PIL.Image.open(mask)) if mask else np.resize(np.arange(12, dtype=np.uint8), (24, 32))
+            labels = (
+                np.asarray(PIL.Image.open(mask))
+                if mask
+                else np.resize(np.arange(12, dtype=np.uint8), (24, 32))
+            )
             if official:
-                to = root / "701_StillsRaw_full" / f"{name}.png", root / "LabeledApproved_full" / f"{name}_L.png"
+                to = (
+                    root / "701_StillsRaw_full" / f"{name}.png",
+                    root / "LabeledApproved_full" / f"{name}_L.png",
+                )
             else:
                 to = root / split / f"{name}.png", root / f"{split}annot" / f"{name}.png"
             to[0].parent.mkdir(parents=True, exist_ok=True)
@@ -100,9 +117,13 @@ PROTOCOLS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_layout_trains_and_its_students_score_as_the_run_said(layout, tmp_path, monkeypatch, capsys):
+def test_a_layout_trains_and_its_students_score_as_the_run_said(
+    layout, tmp_path, monkeypatch, capsys
+):
     data_options = LAYOUTS[layout](tmp_path / "data", monkeypatch)
-    run = prepare(parse_arguments("", [*TINY, *data_options, "--output_dir", str(tmp_path / "run")]))
+    run = prepare(
+        parse_arguments("", [*TINY, *data_options, "--output_dir", str(tmp_path / "run")])
+    )
     assert train(run)
     finish(run)
     told = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -115,7 +136,9 @@ def test_a_layout_trains_and_its_students_score_as_the_run_said(layout, tmp_path
     for name in ("cnn", "vit"):
         scorer = Scorer(saved_students(str(tmp_path / "run" / name)), data, Accelerator(cpu=True))
         scores, images = scorer.score("validation", protocol, predictions=tmp_path / "png")[name]
-        assert scores.mean_iou == pytest.approx(told["scores"]["validation"]["students"][name]["mean_iou"], abs=1e-9)
+        assert scores.mean_iou == pytest.approx(
+            told["scores"]["validation"]["students"][name]["mean_iou"], abs=1e-9
+        )
         assert images.labelled_pixels > 0
     shutil.rmtree(tmp_path / "run")
 
@@ -126,7 +149,9 @@ def refuse_constant(name):
 
 @pytest.mark.parametrize("checked", [True, False])
 def test_a_split_without_labels_and_an_absent_class_leave_no_nan_behind(tmp_path, capsys, checked):
-    """The table was of nan, the card's model-index had .nan, and results.json and trainer_state.json were no JSON."""
+    """The table was of nan, the card's model-index had .nan, and results.json and
+    trainer_state.json were no JSON.
+    """
     for split, values in (("train", (0, 1, 255)), ("validation", (0, 1, 255)), ("test", (255,))):
         for i in range(2):
             picture(tmp_path / "data" / split / "images" / f"{i}.jpg", i + len(split))
@@ -141,7 +166,14 @@ def test_a_split_without_labels_and_an_absent_class_leave_no_nan_behind(tmp_path
         "--method",
         "vanilla",
     ]
-    options += ["--output_dir", str(tmp_path / "run"), "--eval_strategy", "steps", "--eval_steps", "2"]
+    options += [
+        "--output_dir",
+        str(tmp_path / "run"),
+        "--eval_strategy",
+        "steps",
+        "--eval_steps",
+        "2",
+    ]
     run = prepare(parse_arguments("", [*TINY, *options, *([] if checked else ["--no_check_data"])]))
     assert train(run)
     finish(run)
@@ -150,10 +182,14 @@ def test_a_split_without_labels_and_an_absent_class_leave_no_nan_behind(tmp_path
         assert ".nan" not in path.read_text() and "| nan" not in path.read_text()
         if path.suffix == ".json":
             json.loads(path.read_text(), parse_constant=refuse_constant)
-    assert {"results.json", "trainer_state.json", "run.json", "README.md"} <= {path.name for path in files}
+    assert {"results.json", "trainer_state.json", "run.json", "README.md"} <= {
+        path.name for path in files
+    }
     told = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "test" not in told["scores"] and "validation" in told["scores"]
-    assert "test: 2 images, none of which has a labelled pixel: not scored" in capsys.readouterr().out
+    assert (
+        "test: 2 images, none of which has a labelled pixel: not scored" in capsys.readouterr().out
+    )
 
 
 def test_a_run_that_checks_nothing_still_refuses_masks_of_one_class(tmp_path):
@@ -162,6 +198,13 @@ def test_a_run_that_checks_nothing_still_refuses_masks_of_one_class(tmp_path):
         for i in range(2):
             picture(tmp_path / "data" / split / "images" / f"{i}.jpg", i)
             save(tmp_path / "data" / split / "masks" / f"{i}.png", ids(0, 255))
-    options = ["--dataset_name", str(tmp_path / "data"), "--class_names", "ground", "disc", "--no_check_data"]
+    options = [
+        "--dataset_name",
+        str(tmp_path / "data"),
+        "--class_names",
+        "ground",
+        "disc",
+        "--no_check_data",
+    ]
     with pytest.raises(ValueError, match=r"hold ground alone, of 2 classes.*--label_map 255:1"):
         prepare(parse_arguments("", [*TINY, *options, "--output_dir", str(tmp_path / "run")]))

@@ -18,9 +18,12 @@ from ctcl_hf.runs.comparison.statistics import (
 
 
 def test_a_t_interval_is_that_of_the_printed_table():
-    found = t_interval([1.0, 2.0, 3.0, 4.0, 5.0])  # mean 3, standard error sqrt(2.5 / 5), t(0.975, 4) = 2.776
+    # mean 3, standard error sqrt(2.5 / 5), t(0.975, 4) = 2.776
+    found = t_interval([1.0, 2.0, 3.0, 4.0, 5.0])
     assert found.mean == 3 and found.count == 5
-    assert (found.low, found.high) == pytest.approx((3 - 2.776 * 0.5**0.5, 3 + 2.776 * 0.5**0.5), abs=1e-3)
+    assert (found.low, found.high) == pytest.approx(
+        (3 - 2.776 * 0.5**0.5, 3 + 2.776 * 0.5**0.5), abs=1e-3
+    )
     assert str(t_interval([1.0, 2.0])) == "+1.50 [-4.85, +7.85]"  # t(0.975, 1) = 12.706
 
 
@@ -39,13 +42,17 @@ def test_of_one_seed_there_is_no_interval():
 
 
 def confusions(seeds=2, students=2, images=7, classes=4, seed=0):
-    """Counts (seeds, students, images, K, K) of one set of labels; the last class is in few images."""
+    """Counts (seeds, students, images, K, K) of one set of labels; the last class is in few
+    images.
+    """
     rng = np.random.default_rng(seed)
     labelled = rng.integers(0, 50, (images, classes))
     labelled[1:, -1] = 0
     counts = np.zeros((seeds, students, images, classes, classes), dtype=np.uint32)
     for s, t, i, k in np.ndindex(seeds, students, images, classes):
-        counts[s, t, i, k] = rng.multinomial(labelled[i, k], rng.dirichlet(np.ones(classes) + 4 * np.eye(classes)[k]))
+        counts[s, t, i, k] = rng.multinomial(
+            labelled[i, k], rng.dirichlet(np.ones(classes) + 4 * np.eye(classes)[k])
+        )
     return counts
 
 
@@ -62,7 +69,9 @@ def slow_mean_iou(tables):
 
 
 def tallied(counts, length):
-    return np.stack([np.stack([block_tallies(own, length) for own in students]) for students in counts])
+    return np.stack(
+        [np.stack([block_tallies(own, length) for own in students]) for students in counts]
+    )
 
 
 def test_mean_iou_of_tallies_is_that_of_the_metric():
@@ -71,7 +80,9 @@ def test_mean_iou_of_tallies_is_that_of_the_metric():
     from ctcl_hf.metrics import scores_from_counts
 
     counts = confusions()[0, 0]
-    expected = scores_from_counts(torch.from_numpy(counts.sum(0).astype(np.int64)), 4, None)["mean_iou"]
+    expected = scores_from_counts(torch.from_numpy(counts.sum(0).astype(np.int64)), 4, None)[
+        "mean_iou"
+    ]
     assert mean_iou(block_tallies(counts, 3).sum(0)) == pytest.approx(100 * expected)
     assert mean_iou(np.zeros((3, 4))) == 0
 
@@ -92,7 +103,9 @@ def test_a_resample_scores_as_a_loop_over_its_images(length):
     blocks = [list(range(start, min(start + length, 7))) for start in range(0, 7, length)]
     draws = random.Random(0)
     drawn = [[draws.randrange(len(blocks)) for _ in blocks] for _ in range(5)]
-    weights = np.array([[row.count(block) for block in range(len(blocks))] for row in drawn], dtype=float)
+    weights = np.array(
+        [[row.count(block) for block in range(len(blocks))] for row in drawn], dtype=float
+    )
     found = resampled_gains(tallied(methods, length), tallied(controls, length), weights)
     for row, gains in zip(drawn, found, strict=True):
         images = [image for block in row for image in blocks[block]]
@@ -111,7 +124,9 @@ def test_the_interval_over_blocks_is_that_of_a_slow_independent_bootstrap():
     assert [interval.count for interval in found] == [12] * 3
     draws, sums = random.Random(7), []
     for _ in range(1500):
-        images = [2 * block + i for block in (draws.randrange(12) for _ in range(12)) for i in (0, 1)]
+        images = [
+            2 * block + i for block in (draws.randrange(12) for _ in range(12)) for i in (0, 1)
+        ]
         sums.append(
             sum(
                 slow_mean_iou(methods[seed, student, images].tolist())
@@ -126,7 +141,8 @@ def test_the_interval_over_blocks_is_that_of_a_slow_independent_bootstrap():
     assert found[2].low == pytest.approx(sums[37], abs=0.06 * spread)
     assert found[2].high == pytest.approx(sums[-38], abs=0.06 * spread)
     assert found[2].mean == pytest.approx(found[0].mean + found[1].mean)
-    assert found == block_bootstrap(tallied(methods, 2), tallied(controls, 2))  # the same at every report
+    # the same at every report
+    assert found == block_bootstrap(tallied(methods, 2), tallied(controls, 2))
 
 
 def test_a_method_that_equals_its_control_gains_nothing_in_any_resample():
@@ -151,19 +167,29 @@ def test_a_class_is_lost_that_the_control_knows_and_the_method_has_less_than_hal
 def history(scores, seconds, steps=100):
     """Evaluations at equal distances, the last at the end."""
     logs = [
-        {"step": steps * (i + 1) // len(scores), "eval_a_mean_iou": score, "eval_b_mean_iou": score / 2}
+        {
+            "step": steps * (i + 1) // len(scores),
+            "eval_a_mean_iou": score,
+            "eval_b_mean_iou": score / 2,
+        }
         for i, score in enumerate(scores)
     ]
     return [{"step": 1, "loss": 2.0}, *logs, {"step": steps, "train_runtime": seconds}]
 
 
 def test_at_equal_seconds_the_slower_run_is_read_at_the_end_of_the_faster():
-    method, control = history([0.1, 0.2, 0.3, 0.4], seconds=200), history([0.1, 0.2, 0.3, 0.35], seconds=130)
-    found = at_equal_seconds(method, control, ("a", "b"))  # after 130 of 200 seconds: 65 steps, evaluated at 50
+    method, control = (
+        history([0.1, 0.2, 0.3, 0.4], seconds=200),
+        history([0.1, 0.2, 0.3, 0.35], seconds=130),
+    )
+    # after 130 of 200 seconds: 65 steps, evaluated at 50
+    found = at_equal_seconds(method, control, ("a", "b"))
     assert found.method == pytest.approx((20, 10)) and found.control == pytest.approx((35, 17.5))
     assert found.share == 0.5
     swapped = at_equal_seconds(control, method, ("a", "b"))
-    assert swapped.control == found.method and swapped.method == found.control and swapped.share == 1
+    assert (
+        swapped.control == found.method and swapped.method == found.control and swapped.share == 1
+    )
 
 
 def test_at_equal_seconds_nothing_is_said_of_what_was_not_timed_or_not_evaluated_by_then():

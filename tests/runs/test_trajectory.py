@@ -1,10 +1,12 @@
-"""Fifty steps of a command line, as they were recorded: whatever changes what is trained shows here.
+"""Fifty steps of a command line, as they were recorded: whatever changes what is trained shows
+here.
 
-    PYTHONPATH=tests python tests/runs/test_trajectory.py    # records them anew, where training was meant to change
+    PYTHONPATH=tests python tests/runs/test_trajectory.py    # records them anew, where training was
+    meant to change
 
-On a machine like the one of the record every term is the same to rounding. Elsewhere kernels add up in another order,
-and training from random weights makes much of it: between one thread and two, cross entropies and the loss came to
-differ by up to 2.3 percent, and TOLERANCE is twice that.
+On a machine like the one of the record every term is the same to rounding. Elsewhere kernels add up
+in another order, and training from random weights makes much of it: between one thread and two,
+cross entropies and the loss came to differ by up to 2.3 percent, and TOLERANCE is twice that.
 """
 
 import json
@@ -22,8 +24,26 @@ from ctcl_hf.runs.run import prepare, train
 RECORD = Path(__file__).with_name("trajectory.json")
 OPTIONS = (
     *("--recipe", "demo", "--max_train_samples", "40", "--no_check_data", "--crop_size", "64"),
-    *("--per_device_train_batch_size", "4", "--cnn_lr", "0.01", "--max_steps", "50", "--logging_steps", "5"),
-    *("--eval_strategy", "no", "--save_strategy", "no", "--report_to", "none", "--disable_tqdm", "true"),
+    *(
+        "--per_device_train_batch_size",
+        "4",
+        "--cnn_lr",
+        "0.01",
+        "--max_steps",
+        "50",
+        "--logging_steps",
+        "5",
+    ),
+    *(
+        "--eval_strategy",
+        "no",
+        "--save_strategy",
+        "no",
+        "--report_to",
+        "none",
+        "--disable_tqdm",
+        "true",
+    ),
 )
 OF_EACH = ("ce", "hfd", "region", "pixel")
 TERMS = ("loss", "aux_cnn", *(f"{term}_{name}" for name in ("cnn", "vit") for term in OF_EACH))
@@ -36,9 +56,14 @@ def machine():
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
     )
-    return {"torch": torch.__version__, "cpu": model, "kernels": torch.backends.cpu.get_cpu_capability()}
+    return {
+        "torch": torch.__version__,
+        "cpu": model,
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def trajectory(folder):
@@ -50,7 +75,9 @@ def trajectory(folder):
     run = prepare(parse_arguments("", [*OPTIONS, *students, "--output_dir", str(folder / "out")]))
     assert train(run)
     history = run.trainer.state.log_history
-    return {str(log["step"]): {term: log[term] for term in TERMS} for log in history if "ce_cnn" in log}
+    return {
+        str(log["step"]): {term: log[term] for term in TERMS} for log in history if "ce_cnn" in log
+    }
 
 
 def test_fifty_steps_are_those_that_were_recorded(tmp_path):
@@ -60,7 +87,9 @@ def test_fifty_steps_are_those_that_were_recorded(tmp_path):
     terms, tolerance = (TERMS, 1e-5) if is_alike else (STEADY, TOLERANCE)
     for step, values in recorded["steps"].items():
         expected = {term: values[term] for term in terms}
-        assert {term: now[step][term] for term in terms} == pytest.approx(expected, rel=tolerance), step
+        assert {term: now[step][term] for term in terms} == pytest.approx(
+            expected, rel=tolerance
+        ), step
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""`ctcl-hf evaluate`: any model on any data by any protocol, what it writes, and that it hides no library."""
+"""`ctcl-hf evaluate`: any model on any data by any protocol, what it writes, and that it hides no
+library.
+"""
 
 import dataclasses
 import json
@@ -45,8 +47,18 @@ def evaluate(*arguments):
 
 
 def test_it_prints_and_writes_what_was_evaluated_and_how(folder, tmp_path):
-    done = evaluate(folder / "vit", "--dataset_name", folder / "shards", "--workers", 0, "--use_cpu",
-                    "--output_dir", tmp_path / "out", "--predictions", tmp_path / "png")  # fmt: skip
+    done = evaluate(
+        folder / "vit",
+        "--dataset_name",
+        folder / "shards",
+        "--workers",
+        0,
+        "--use_cpu",
+        "--output_dir",
+        tmp_path / "out",
+        "--predictions",
+        tmp_path / "png",
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "out" / "results.json").read_text())
     assert told["images"] == 5
@@ -55,7 +67,10 @@ def test_it_prints_and_writes_what_was_evaluated_and_how(folder, tmp_path):
     assert told["classes"] == "matched by name"
     assert told["split"] == "validation"
     text = (tmp_path / "out" / "results.md").read_text()
-    assert "validation: 5 images, 28800 labelled pixels. Scored: whole images at 64x96, in float32." in text
+    assert (
+        "validation: 5 images, 28800 labelled pixels. Scored: whole images at 64x96, in float32."
+        in text
+    )
     assert f"{100 * told['scores']['vit']['mean_iou']:.2f}" in text
     assert text in done.stdout
     assert PIL.Image.open(tmp_path / "out" / "worst.png").size[0] > 500
@@ -69,16 +84,22 @@ def run_folder(folder, tmp_path_factory):
     shutil.copytree(folder / "vit", root / "vit")
     shutil.copytree(folder / "cnn", root / "cnn")
     config = json.loads((root / "cnn" / "config.json").read_text())
-    config |= {"id2label": {"0": "right", "1": "left", "2": "dot"}, "label2id": {"right": 0, "left": 1, "dot": 2}}
+    config |= {
+        "id2label": {"0": "right", "1": "left", "2": "dot"},
+        "label2id": {"right": 0, "left": 1, "dot": 2},
+    }
     (root / "cnn" / "config.json").write_text(json.dumps(config))
     return root
 
 
-def test_a_runs_folder_scores_both_students_and_the_mean_of_their_probabilities(run_folder, data, tmp_path):
+def test_a_runs_folder_scores_both_students_and_the_mean_of_their_probabilities(
+    run_folder, data, tmp_path
+):
     students = saved_students(str(run_folder))
     protocol = Protocol(image_size=SIZE)
     scorer = Scorer(students, data, Accelerator(cpu=True))
-    scored = scorer.score("validation", protocol, batch_size=1, predictions=tmp_path)  # others round otherwise
+    # others round otherwise
+    scored = scorer.score("validation", protocol, batch_size=1, predictions=tmp_path)
     assert list(scored) == ["cnn", "vit", "pair"]
     samples = data.samples("validation", protocol.transform)
     right = total = 0
@@ -87,11 +108,16 @@ def test_a_runs_folder_scores_both_students_and_the_mean_of_their_probabilities(
         with torch.no_grad():
             own = [students[name].logits(pixels[None]) for name in ("cnn", "vit")]
         own[0] = own[0][:, [1, 0, 2]]
-        mean = sum(torch.nn.functional.interpolate(logits, SIZE, mode="bilinear").softmax(1) for logits in own)
+        mean = sum(
+            torch.nn.functional.interpolate(logits, SIZE, mode="bilinear").softmax(1)
+            for logits in own
+        )
         ids = mean.argmax(1)[0]
         right += int((ids == labels)[labels != 255].sum())
         total += int((labels != 255).sum())
-        assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "pair" / f"{number:06}.png")), ids)
+        assert np.array_equal(
+            np.asarray(PIL.Image.open(tmp_path / "pair" / f"{number:06}.png")), ids
+        )
     assert scored["pair"].scores.overall_accuracy == pytest.approx(right / total)
     for name in ("cnn", "vit"):
         alone = Scorer({name: students[name]}, data, Accelerator(cpu=True))
@@ -108,7 +134,9 @@ def test_a_runs_folder_has_one_table_and_data_without_names_take_the_models(
                 row[column].save(tmp_path / "photos" / split / kind / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        sys, "argv", ["score.py", str(run_folder), "--dataset_name", "photos", "--use_cpu", "--workers", "0"]
+        sys,
+        "argv",
+        ["score.py", str(run_folder), "--dataset_name", "photos", "--use_cpu", "--workers", "0"],
     )
     command.main()
     said = capsys.readouterr().out
@@ -123,9 +151,27 @@ def test_a_runs_folder_has_one_table_and_data_without_names_take_the_models(
 
 
 def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_path):
-    done = evaluate(folder / "cnn", "--dataset_name", folder / "shards", "--workers", 0, "--use_cpu", "--bf16",
-                    "--protocol", "sliding", "--window", 32, "--scales", 0.5, 1.0, "--flip",
-                    "--output_dir", tmp_path, "--worst", 0)  # fmt: skip
+    done = evaluate(
+        folder / "cnn",
+        "--dataset_name",
+        folder / "shards",
+        "--workers",
+        0,
+        "--use_cpu",
+        "--bf16",
+        "--protocol",
+        "sliding",
+        "--window",
+        32,
+        "--scales",
+        0.5,
+        1.0,
+        "--flip",
+        "--output_dir",
+        tmp_path,
+        "--worst",
+        0,
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "results.json").read_text())
     assert told["protocol"] == (
@@ -138,19 +184,47 @@ def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([".", "--dataset", "synthetic"], ". holds 3 models (cnn, other, vit), and a run has two students."),
-        (["nowhere", "--dataset", "synthetic"], "nowhere is neither a student's folder nor a model on the Hub"),
-        (["cnn", "--dataset_name", "shards", "--split", "test"], "--split test: shards has train, validation."),
-        (["cnn", "--dataset", "synthetic"], "The model knows 3 classes (left, right, dot), the data has"),
         (
-            ["cnn", "--dataset_name", "shards", "--protocol", "centre_crop", "--predictions", "png"],
+            [".", "--dataset", "synthetic"],
+            ". holds 3 models (cnn, other, vit), and a run has two students.",
+        ),
+        (
+            ["nowhere", "--dataset", "synthetic"],
+            "nowhere is neither a student's folder nor a model on the Hub",
+        ),
+        (
+            ["cnn", "--dataset_name", "shards", "--split", "test"],
+            "--split test: shards has train, validation.",
+        ),
+        (
+            ["cnn", "--dataset", "synthetic"],
+            "The model knows 3 classes (left, right, dot), the data has",
+        ),
+        (
+            [
+                "cnn",
+                "--dataset_name",
+                "shards",
+                "--protocol",
+                "centre_crop",
+                "--predictions",
+                "png",
+            ],
             "--predictions wants whole images",
         ),
-        (["cnn", "--dataset_name", "shards", "--stride", "8"], "--stride has no effect on --protocol whole"),
-        (["cnn", "--batch_size", "0", "--protocol", "middle"], "--batch_size 0: expected at least 1."),
+        (
+            ["cnn", "--dataset_name", "shards", "--stride", "8"],
+            "--stride has no effect on --protocol whole",
+        ),
+        (
+            ["cnn", "--batch_size", "0", "--protocol", "middle"],
+            "--batch_size 0: expected at least 1.",
+        ),
     ],
 )
-def test_what_cannot_be_evaluated_ends_in_one_sentence(folder, monkeypatch, capsys, arguments, message):
+def test_what_cannot_be_evaluated_ends_in_one_sentence(
+    folder, monkeypatch, capsys, arguments, message
+):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["score.py", *arguments, "--use_cpu", "--workers", "0"])
     with pytest.raises(SystemExit) as ended:
@@ -164,7 +238,10 @@ def test_scores_are_those_of_the_trainers_evaluation(folder, data, make):
     from ctcl_hf import CTCLArguments, CTCLTrainer, StudentPair, Vanilla, load_student
 
     name = make.__name__.removeprefix("make_")
-    students = {n: load_student(str(folder / n), CLASSES, SIZE) for n in (name, "vit" if name != "vit" else "cnn")}
+    students = {
+        n: load_student(str(folder / n), CLASSES, SIZE)
+        for n in (name, "vit" if name != "vit" else "cnn")
+    }
     protocol = Protocol("sliding", SIZE, (48, 64))
     trainer = CTCLTrainer(
         StudentPair(students, Vanilla(*students.values())),
@@ -180,7 +257,9 @@ def test_scores_are_those_of_the_trainers_evaluation(folder, data, make):
 
 
 def test_classes_are_brought_into_the_datas_order(folder, data):
-    turned = dataclasses.replace(data, class_names=("dot", "LEFT", "right"), label_map={2: 0, 0: 1, 1: 2})
+    turned = dataclasses.replace(
+        data, class_names=("dot", "LEFT", "right"), label_map={2: 0, 0: 1, 1: 2}
+    )
     accelerator = Accelerator(cpu=True)
     students, protocol = saved_students(str(folder / "vit")), Protocol(image_size=SIZE)
     straight, _ = Scorer(students, data, accelerator).score("validation", protocol)["vit"]
@@ -195,7 +274,9 @@ def test_how_classes_were_matched_is_said():
     order, note = class_order(["a", "c"], ["a", "b"])
     assert order == [0, 1]
     assert note == "matched by number, since the model has other names (1: c for b)"
-    with pytest.raises(ValueError, match="The model knows b by another number than the data, but lacks other names"):
+    with pytest.raises(
+        ValueError, match="The model knows b by another number than the data, but lacks other names"
+    ):
         class_order(["b", "c"], ["a", "b"])
     with pytest.raises(ValueError, match="The model knows 1 classes"):
         class_order(["a"], ["a", "b"])
@@ -224,7 +305,9 @@ def test_predictions_are_written_as_the_benchmark_wants_them(folder, data, tmp_p
     students = saved_students(str(folder / "vit"))
     Scorer(students, data, accelerator).score("validation", protocol, predictions=tmp_path / "ours")
     ids = dataclasses.replace(data, prediction_ids=(7, 11, 33))
-    Scorer(students, ids, accelerator).score("validation", protocol, predictions=tmp_path / "theirs")
+    Scorer(students, ids, accelerator).score(
+        "validation", protocol, predictions=tmp_path / "theirs"
+    )
     for number in range(5):
         ours = PIL.Image.open(tmp_path / "ours" / f"{number:06}.png")
         assert ours.mode == "P"
@@ -245,7 +328,9 @@ def test_a_split_without_labels_is_predicted(folder, data, tmp_path):
     data.splits["test"] = data.splits["validation"].remove_columns("label")
     try:
         scorer = Scorer(saved_students(str(folder / "vit")), data, Accelerator(cpu=True))
-        scores, images = scorer.score("test", Protocol(image_size=SIZE), predictions=tmp_path)["vit"]
+        scores, images = scorer.score("test", Protocol(image_size=SIZE), predictions=tmp_path)[
+            "vit"
+        ]
     finally:
         del data.splits["test"]
     assert len(list(tmp_path.glob("*.png"))) == 5
@@ -255,7 +340,9 @@ def test_a_split_without_labels_is_predicted(folder, data, tmp_path):
 
 
 def test_scripts_beside_the_example_still_find_the_library_of_its_name():
-    """A file examples/evaluate.py was found before the library `evaluate` by every script in its folder."""
+    """A file examples/evaluate.py was found before the library `evaluate` by every script in its
+    folder.
+    """
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "examples")!r})
@@ -269,6 +356,8 @@ print(issubclass(MeanIoU, evaluate.Metric))
 
 
 def test_the_old_spelling_of_the_script_names_the_new_one():
-    done = subprocess.run([sys.executable, ROOT / "examples" / "evaluate.py", "cnn"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "evaluate.py", "cnn"], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "examples/score.py now" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -1,4 +1,6 @@
-"""Models that others saved: read whole or refused, shown whole images, and none of their code is run."""
+"""Models that others saved: read whole or refused, shown whole images, and none of their code is
+run.
+"""
 
 import contextlib
 import json
@@ -28,27 +30,40 @@ SPACE, NO_SPACE = "ctcl_hf.publishing.space.app", "pip install 'ctcl-hf[space]'"
 
 @pytest.fixture
 def mobilevit():
-    """A tiny MobileViT and a processor that keeps the aspect and then cuts out the middle, as the published one's."""
+    """A tiny MobileViT and a processor that keeps the aspect and then cuts out the middle, as the
+    published one's.
+    """
     config = MobileViTConfig(
-        hidden_sizes=[16, 16, 16], neck_hidden_sizes=[8, 8, 8, 8, 8, 8, 16], num_attention_heads=2, num_labels=3
+        hidden_sizes=[16, 16, 16],
+        neck_hidden_sizes=[8, 8, 8, 8, 8, 8, 16],
+        num_attention_heads=2,
+        num_labels=3,
     )
     model = MobileViTForSemanticSegmentation(config).eval()
-    for module in model.modules():  # else the drawn weights are so small that all pixels are of one class
+    # else the drawn weights are so small that all pixels are of one class
+    for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.normal_(module.weight, std=0.3)
-    processor = MobileViTImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+    processor = MobileViTImageProcessor(
+        size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
+    )
     return model, processor
 
 
 def test_a_whole_image_is_segmented_where_the_processor_would_cut_out_its_middle(mobilevit):
-    """The logits of the middle third were stretched over the image, whatever the outer thirds showed."""
+    """The logits of the middle third were stretched over the image, whatever the outer thirds
+    showed.
+    """
     pixels = np.random.default_rng(0).integers(0, 255, (64, 192, 3), dtype=np.uint8)
     repainted = pixels.copy()
     repainted[:, :64], repainted[:, 128:] = 255 - pixels[:, :64], 255 - pixels[:, 128:]
     model, processor = mobilevit
-    before, after = segment(model, processor, [PIL.Image.fromarray(image) for image in (pixels, repainted)])
+    before, after = segment(
+        model, processor, [PIL.Image.fromarray(image) for image in (pixels, repainted)]
+    )
     with torch.no_grad():
-        whole = torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None].flip(1)  # it reads BGR
+        # it reads BGR
+        whole = torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None].flip(1)
         logits = model(pixel_values=whole).logits
     expected = torch.nn.functional.interpolate(logits, size=(64, 192), mode="bilinear").argmax(1)[0]
     assert np.array_equal(before, expected.numpy())
@@ -62,7 +77,9 @@ def test_images_that_a_processor_resizes_to_several_sizes_are_segmented_together
 
 def test_the_space_shows_a_model_the_whole_image_too(mobilevit):
     app = pytest.importorskip(SPACE, reason=NO_SPACE)
-    image = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 192, 3), dtype=np.uint8))
+    image = PIL.Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (64, 192, 3), dtype=np.uint8)
+    )
     assert np.array_equal(app.segment(*mobilevit, image), segment(*mobilevit, image))
 
 
@@ -89,13 +106,29 @@ def fill(key, value):
 @pytest.mark.parametrize(
     ("family", "change", "message"),
     [
-        ("cnn", lambda w: w.pop("decode_head.classifier.weight"), r"lacks decode_head\.classifier\.weight"),
+        (
+            "cnn",
+            lambda w: w.pop("decode_head.classifier.weight"),
+            r"lacks decode_head\.classifier\.weight",
+        ),
         ("cnn", lambda w: w.pop("encoder.conv_stem.weight"), r"lacks encoder\.conv_stem\.weight"),
         ("cnn", lambda w: w.pop("encoder.bn1.running_mean"), r"lacks encoder\.bn1\.running_mean"),
         ("vit", lambda w: [w.pop(key) for key in list(w)[::2]], r"lacks .* in all"),
-        ("cnn", lambda w: w.update(more=torch.ones(2)), "also holds, without a place for them, more"),
-        ("cnn", fill("encoder.conv_stem.weight", float("nan")), r"not finite in encoder\.conv_stem\.weight"),
-        ("cnn", fill("encoder.bn1.running_var", float("inf")), r"not finite in encoder\.bn1\.running_var"),
+        (
+            "cnn",
+            lambda w: w.update(more=torch.ones(2)),
+            "also holds, without a place for them, more",
+        ),
+        (
+            "cnn",
+            fill("encoder.conv_stem.weight", float("nan")),
+            r"not finite in encoder\.conv_stem\.weight",
+        ),
+        (
+            "cnn",
+            fill("encoder.bn1.running_var", float("inf")),
+            r"not finite in encoder\.bn1\.running_var",
+        ),
         (
             "vit",
             lambda w: w.update({"decode_head.classifier.bias": torch.ones(5)}),
@@ -103,8 +136,12 @@ def fill(key, value):
         ),
     ],
 )
-def test_weights_that_are_not_the_whole_model_are_refused(family, change, message, tmp_path, request):
-    """What was missing was drawn, what was left over was dropped, NaN was one class: and each had a score."""
+def test_weights_that_are_not_the_whole_model_are_refused(
+    family, change, message, tmp_path, request
+):
+    """What was missing was drawn, what was left over was dropped, NaN was one class: and each had a
+    score.
+    """
     request.getfixturevalue(family).save_pretrained(str(tmp_path))
     spoil(tmp_path, change)
     with pytest.raises(OSError, match=message):
@@ -123,20 +160,32 @@ def test_truncated_weights_are_told_in_a_sentence(vit, tmp_path):
 def test_weights_that_no_logit_depends_on_may_be_missing(tmp_path):
     """As they are in the published DPT: its first fusion layer has no other feature to refine."""
     config = DPTConfig(
-        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16, image_size=32,
-        patch_size=16, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
-        num_labels=3, use_auxiliary_head=False,
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        num_labels=3,
+        use_auxiliary_head=False,
+    )
     model = DPTForSemanticSegmentation(config).eval()
     model.save_pretrained(tmp_path)
     unused = "neck.fusion_stage.layers.0.residual_layer1.convolution1.weight"
     spoil(tmp_path, lambda weights: weights.pop(unused))
     pixels = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(load_whole_model(str(tmp_path)).eval()(pixels).logits, model(pixels).logits)
+        assert torch.equal(
+            load_whole_model(str(tmp_path)).eval()(pixels).logits, model(pixels).logits
+        )
 
 
-@pytest.mark.parametrize("load", [load_whole_model, lambda folder: load_student(folder, CLASSES, (64, 64)).model])
+@pytest.mark.parametrize(
+    "load", [load_whole_model, lambda folder: load_student(folder, CLASSES, (64, 64)).model]
+)
 def test_weights_saved_in_half_precision_compute_in_float32(load, tmp_path):
     """They computed in bfloat16, and the score was recorded as float32's."""
     student = make_vit()
@@ -144,7 +193,9 @@ def test_weights_saved_in_half_precision_compute_in_float32(load, tmp_path):
     student.save_pretrained(str(tmp_path))
     model = load(str(tmp_path))
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-    assert torch.equal(model.decode_head.classifier.weight, student.model.decode_head.classifier.weight.float())
+    assert torch.equal(
+        model.decode_head.classifier.weight, student.model.decode_head.classifier.weight.float()
+    )
 
 
 ENTRIES = {
@@ -155,20 +206,29 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-@pytest.mark.parametrize("where", ["a model of an unknown type", "a processor beside a known model"])
-def test_no_code_beside_a_model_is_run_whatever_standard_input_answers(entry, where, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "where", ["a model of an unknown type", "a processor beside a known model"]
+)
+def test_no_code_beside_a_model_is_run_whatever_standard_input_answers(
+    entry, where, tmp_path, monkeypatch
+):
     """transformers asked on standard input whether to run it, and `yes |` did."""
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     folder, ran = tmp_path / "model", tmp_path / "ran"
     make_cnn().save_pretrained(str(folder))
-    (folder / "code.py").write_text(f"open({str(ran)!r}, 'w')\nclass Config: pass\nModel = Processor = Config\n")
+    (folder / "code.py").write_text(
+        f"open({str(ran)!r}, 'w')\nclass Config: pass\nModel = Processor = Config\n"
+    )
     model = {"AutoConfig": "code.Config", "AutoModelForSemanticSegmentation": "code.Model"}
     name, told = {
         "a model of an unknown type": ("config.json", {"auto_map": model, "model_type": "unknown"}),
         "a processor beside a known model": (
             "preprocessor_config.json",
-            {"auto_map": {"AutoImageProcessor": "code.Processor"}, "image_processor_type": "Unknown"},
+            {
+                "auto_map": {"AutoImageProcessor": "code.Processor"},
+                "image_processor_type": "Unknown",
+            },
         ),
     }[where]
     (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | told))

@@ -6,7 +6,13 @@ import torch
 
 from ctcl_hf.metrics import confusion_counts
 from ctcl_hf.scoring import image_counts
-from ctcl_hf.scoring.image_counts import COUNTS_FILE, ImageCounts, SplitCounts, load_counts, save_counts
+from ctcl_hf.scoring.image_counts import (
+    COUNTS_FILE,
+    ImageCounts,
+    SplitCounts,
+    load_counts,
+    save_counts,
+)
 
 
 def counted(*predictions, truth=((0, 0, 1, 255),), classes=2):
@@ -40,7 +46,10 @@ def test_uneven_shares_are_gathered_in_the_datas_order(images, processes, monkey
 
 
 def test_a_file_of_counts_is_read_as_it_was_written(tmp_path):
-    tables = {name: np.random.default_rng(i).integers(0, 2**32, (3, 2, 2), np.uint32) for i, name in enumerate("ab")}
+    tables = {
+        name: np.random.default_rng(i).integers(0, 2**32, (3, 2, 2), np.uint32)
+        for i, name in enumerate("ab")
+    }
     splits = {
         "validation": SplitCounts(("x", "ü", "0003"), tables),
         "test": SplitCounts(("y",), {"a": tables["a"][:1]}),
@@ -51,16 +60,25 @@ def test_a_file_of_counts_is_read_as_it_was_written(tmp_path):
     for split, counts in splits.items():
         assert found[split].images == counts.images
         assert found[split].students.keys() == counts.students.keys()
-        assert all(np.array_equal(found[split].students[name], table) for name, table in counts.students.items())
+        assert all(
+            np.array_equal(found[split].students[name], table)
+            for name, table in counts.students.items()
+        )
     assert [file.name for file in tmp_path.iterdir()] == [path.name] == [COUNTS_FILE]
 
 
 def test_a_damaged_file_of_counts_is_named_with_what_to_do(tmp_path):
-    path = save_counts(tmp_path, ("a", "b"), {"test": SplitCounts(("y",), {"cnn": np.ones((1, 2, 2), np.uint32)})})
+    path = save_counts(
+        tmp_path, ("a", "b"), {"test": SplitCounts(("y",), {"cnn": np.ones((1, 2, 2), np.uint32)})}
+    )
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match=f"{COUNTS_FILE} is damaged.*Delete it"):
         load_counts(tmp_path)
-    save_counts(tmp_path, ("a", "b"), {"test": SplitCounts(("y", "z"), {"cnn": np.ones((1, 2, 2), np.uint32)})})
+    save_counts(
+        tmp_path,
+        ("a", "b"),
+        {"test": SplitCounts(("y", "z"), {"cnn": np.ones((1, 2, 2), np.uint32)})},
+    )
     with pytest.raises(ValueError, match=r"the counts of test are not of shape \(2, 2, 2\)"):
         load_counts(tmp_path)
     with pytest.raises(FileNotFoundError):

@@ -20,7 +20,9 @@ def test_pipeline_gives_the_masks_that_evaluation_scores(make, tmp_path, halves,
     student.save_pretrained(str(tmp_path))
     sample = halves.samples("validation", EvaluationTransform((48, 64)))[0]
     with torch.no_grad():
-        evaluated = class_map(student.logits(sample["pixel_values"][None]), sample["labels"].shape)[0].numpy()
+        evaluated = class_map(student.logits(sample["pixel_values"][None]), sample["labels"].shape)[
+            0
+        ].numpy()
     image = halves.splits["validation"][0]["image"]
     assert np.array_equal(segment(student.model, student.image_processor, image), evaluated)
     with caplog.at_level(logging.WARNING):
@@ -68,7 +70,10 @@ def test_a_class_map_decided_some_rows_at_a_time_is_that_of_all_at_once(size, st
 
 def test_images_of_several_sizes_are_segmented_together_as_alone():
     rng = np.random.default_rng(0)
-    images = [PIL.Image.fromarray(rng.integers(0, 255, (h, w, 3), dtype=np.uint8)) for h, w in ((37, 51), (60, 40))]
+    images = [
+        PIL.Image.fromarray(rng.integers(0, 255, (h, w, 3), dtype=np.uint8))
+        for h, w in ((37, 51), (60, 40))
+    ]
     student = make_vit()
     together = segment(student.model, student.image_processor, images)
     for image, labels in zip(images, together, strict=True):

@@ -1,4 +1,6 @@
-"""Protocols against slow implementations of their own, and the properties that make scores comparable."""
+"""Protocols against slow implementations of their own, and the properties that make scores
+comparable.
+"""
 
 import numpy as np
 import pytest
@@ -16,13 +18,19 @@ from ctcl_hf.scoring.protocols import PROTOCOLS, Protocol
 def predict(pixels):
     """Logits at stride 4 of three classes, which depend on a pixel's surroundings."""
     pooled = F.avg_pool2d(F.pad(pixels.float() / 255, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    pooled = F.interpolate(pooled, size=[-(-side // 4) for side in pixels.shape[-2:]], mode="bilinear")
+    pooled = F.interpolate(
+        pooled, size=[-(-side // 4) for side in pixels.shape[-2:]], mode="bilinear"
+    )
     return 6 * pooled - 3
 
 
 def images(height, width, count=2, seed=0):
     return torch.randint(
-        0, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+        0,
+        256,
+        (count, 3, height, width),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(seed),
     )
 
 
@@ -70,7 +78,9 @@ def test_a_sliding_window_is_the_mean_of_all_windows_at_each_pixel(size, window,
     protocol = Protocol("sliding", window=window, stride=stride)
     pixels = images(*size)
     assert np.allclose(
-        protocol.logits(predict, pixels).numpy(), slow_sliding(pixels, window, protocol.stride), atol=1e-5
+        protocol.logits(predict, pixels).numpy(),
+        slow_sliding(pixels, window, protocol.stride),
+        atol=1e-5,
     )
 
 
@@ -105,7 +115,10 @@ def test_only_one_window_is_predicted_at_a_time():
 
 def slow_centre_crop(image, labels, window):
     scale = max(window[0] / image.shape[1], window[1] / image.shape[2])
-    size = [max(round(image.shape[1] * scale), window[0]), max(round(image.shape[2] * scale), window[1])]
+    size = [
+        max(round(image.shape[1] * scale), window[0]),
+        max(round(image.shape[2] * scale), window[1]),
+    ]
     image = resize(image, size, InterpolationMode.BILINEAR, antialias=True)
     rows = [int((y + 0.5) * labels.shape[0] / size[0]) for y in range(size[0])]
     columns = [int((x + 0.5) * labels.shape[1] / size[1]) for x in range(size[1])]
@@ -120,7 +133,9 @@ def slow_centre_crop(image, labels, window):
 @pytest.mark.parametrize("window", [(32, 32), (32, 48)])
 def test_the_centre_crop_shows_the_middle_of_the_scaled_image_and_of_its_labels(size, window):
     image = images(*size, count=1)[0]
-    labels = torch.randint(0, 3, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    labels = torch.randint(
+        0, 3, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
     cropped, scored = Protocol("centre_crop", window=window).transform(image, labels)
     expected, expected_labels = slow_centre_crop(image, labels, window)
     assert torch.equal(cropped, expected)
@@ -144,7 +159,10 @@ def slow_views(pixels, scales, flip):
     probabilities = []
     for scale in scales:
         view = F.interpolate(
-            pixels.float(), size=[round(side * scale) for side in size], mode="bilinear", antialias=True
+            pixels.float(),
+            size=[round(side * scale) for side in size],
+            mode="bilinear",
+            antialias=True,
         )
         probabilities.append(upsampled(predict(view), size).double().softmax(1))
         if flip:
@@ -153,7 +171,9 @@ def slow_views(pixels, scales, flip):
     return torch.stack(probabilities).mean(0)
 
 
-@pytest.mark.parametrize(("scales", "flip"), [((0.5, 1.0, 1.75), True), ((1.0,), True), ((0.75, 1.25), False)])
+@pytest.mark.parametrize(
+    ("scales", "flip"), [((0.5, 1.0, 1.75), True), ((1.0,), True), ((0.75, 1.25), False)]
+)
 def test_several_views_are_the_mean_of_their_probabilities(scales, flip):
     pixels = images(40, 60)
     logits = Protocol(scales=scales, flip=flip).logits(predict, pixels)
@@ -167,7 +187,9 @@ def test_views_of_a_sliding_window_slide_at_every_scale():
         seen.append(tuple(pixels.shape[-2:]))
         return predict(pixels)
 
-    logits = Protocol("sliding", window=(32, 32), scales=(0.5, 1.0), flip=True).logits(watched, images(64, 64))
+    logits = Protocol("sliding", window=(32, 32), scales=(0.5, 1.0), flip=True).logits(
+        watched, images(64, 64)
+    )
     assert logits.shape == (2, 3, 64, 64)
     assert set(seen) == {(32, 32)}
     assert len(seen) == 2 * (1 + 9)
@@ -178,7 +200,11 @@ def test_views_of_a_sliding_window_slide_at_every_scale():
 
 @pytest.mark.parametrize(
     "protocol",
-    [Protocol(image_size=(40, 40)), Protocol("sliding", (48, 64), (32, 32)), Protocol("centre_crop", None, (32, 32))],
+    [
+        Protocol(image_size=(40, 40)),
+        Protocol("sliding", (48, 64), (32, 32)),
+        Protocol("centre_crop", None, (32, 32)),
+    ],
 )
 def test_scores_are_those_of_a_slow_count_at_the_labels_own_size(protocol):
     sizes = [(50, 70), (33, 47), (64, 64), (41, 90)]
@@ -188,16 +214,24 @@ def test_scores_are_those_of_a_slow_count_at_the_labels_own_size(protocol):
     ]
     for truth in truths:
         truth[:3] = 255
-    pairs = [protocol.transform(images(*size, count=1, seed=i)[0], truths[i]) for i, size in enumerate(sizes)]
+    pairs = [
+        protocol.transform(images(*size, count=1, seed=i)[0], truths[i])
+        for i, size in enumerate(sizes)
+    ]
     batches = [
         {"pixel_values": torch.stack([p for p, _ in two]), "labels": [t for _, t in two]}
         for two in (pairs[:2], pairs[2:])
     ]
     seen = []
     evaluation, counts = evaluate_predictors(
-        {"it": predict}, batches, ("a", "b", "c"), 255, protocol, Accelerator(cpu=True),
+        {"it": predict},
+        batches,
+        ("a", "b", "c"),
+        255,
+        protocol,
+        Accelerator(cpu=True),
         after_image=lambda name, ids, labels: seen.append((ids.clone(), labels)),
-    )  # fmt: skip
+    )
     table = np.zeros((3, 3))
     for pixels, truth in pairs:
         logits = upsampled(protocol.logits(predict, pixels[None]), truth.shape)[0]
@@ -216,9 +250,13 @@ def test_scores_are_those_of_a_slow_count_at_the_labels_own_size(protocol):
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_registered_protocol_shows_a_model_the_pixels_whose_labels_it_scores(name):
-    """An entry of PROTOCOLS is tested by being registered: a model that reads the classes off the pixels is right."""
+    """An entry of PROTOCOLS is tested by being registered: a model that reads the classes off the
+    pixels is right.
+    """
     protocol = Protocol(name, window=(32, 32) if PROTOCOLS[name].takes("window") else None)
-    truth = torch.randint(0, 3, (32, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    truth = torch.randint(
+        0, 3, (32, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     image, labels = protocol.transform((truth * 100).repeat(3, 1, 1), truth)
     assert image.shape[-2:] == labels.shape
     assert not PROTOCOLS[name].KEEPS_IMAGES or labels is truth
@@ -228,7 +266,10 @@ def test_a_registered_protocol_shows_a_model_the_pixels_whose_labels_it_scores(n
 
 
 def test_each_registered_protocol_is_told_in_words_of_its_own():
-    told = [str(Protocol(name, window=(32, 32) if PROTOCOLS[name].takes("window") else None)) for name in PROTOCOLS]
+    told = [
+        str(Protocol(name, window=(32, 32) if PROTOCOLS[name].takes("window") else None))
+        for name in PROTOCOLS
+    ]
     assert len({*told}) == len(told)
 
 
@@ -241,7 +282,10 @@ def test_each_registered_protocol_is_told_in_words_of_its_own():
         ({"name": "middle"}, "expected one of whole, centre_crop, sliding"),
         ({"name": "sliding"}, "a window is for centre_crop, sliding, got None"),
         ({"name": "whole", "window": (8, 8)}, "a window is for"),
-        ({"name": "sliding", "window": (32, 32), "stride": (40, 32)}, "--stride 40x32: each side must be in 1..32x32"),
+        (
+            {"name": "sliding", "window": (32, 32), "stride": (40, 32)},
+            "--stride 40x32: each side must be in 1..32x32",
+        ),
     ],
 )
 def test_a_protocol_that_makes_no_sense_is_refused(wrong, message):
@@ -255,7 +299,8 @@ def test_a_protocol_says_what_was_done():
         "centre crop of 512x512 from images and labels scaled to cover it"
     )
     assert str(Protocol("sliding", window=(512, 512), scales=(0.5, 1.0), flip=True)) == (
-        "sliding window of 512x512, stride 342x342, over images at their own size, scales 0.5, 1, mirrored too"
+        "sliding window of 512x512, stride 342x342, over images at their own size, scales 0.5, 1, "
+        "mirrored too"
     )
 
 

@@ -1,4 +1,6 @@
-"""What every family of students must keep to: an entry of STUDENTS is tested by being registered."""
+"""What every family of students must keep to: an entry of STUDENTS is tested by being
+registered.
+"""
 
 import pytest
 import torch
@@ -12,7 +14,9 @@ SMALL = {"deeplabv3plus": make_cnn, "segformer": make_vit}
 
 
 def images():
-    return torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (2, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -22,7 +26,10 @@ def test_a_family_gives_the_features_and_channels_that_it_names(name):
     assert student.family in ("cnn", "vit", "hybrid") and student.description
     output = student(images())
     assert output.logits.shape[:2] == (2, 3)
-    assert output.low.shape[1] == student.low_channels and output.last.shape[1] == student.last_channels
+    assert (
+        output.low.shape[1] == student.low_channels
+        and output.last.shape[1] == student.last_channels
+    )
     assert torch.equal(student.logits(images()), output.logits)
 
 

@@ -27,7 +27,15 @@ def network():
 
 
 def student(source, name=ENCODER, **options):
-    return load_student(name, CLASSES, SIZE, encoder_weights=str(source), aspp_channels=16, output_stride=16, **options)
+    return load_student(
+        name,
+        CLASSES,
+        SIZE,
+        encoder_weights=str(source),
+        aspp_channels=16,
+        output_stride=16,
+        **options,
+    )
 
 
 def assert_holds(model, network):
@@ -44,17 +52,28 @@ def test_a_file_of_timms_names_is_the_encoder_bit_for_bit(tmp_path, network, kin
     if kind == "pth":
         torch.save(network, path := tmp_path / "weights.pth")
     elif kind == "pth of a training":
-        torch.save({"epoch": 3, "state_dict": {f"module.{key}": value for key, value in network.items()}}, path)
+        torch.save(
+            {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in network.items()}},
+            path,
+        )
         path = path.rename(tmp_path / "weights.pth")
     else:
         save_file(network, path)
     if kind == "folder":
         path = tmp_path
     if kind == "local-dir":
-        told = {"architecture": ENCODER, "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}
+        told = {
+            "architecture": ENCODER,
+            "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+        }
         (tmp_path / "config.json").write_text(json.dumps(told))
-        loaded = load_student(f"local-dir:{tmp_path}", CLASSES, SIZE, from_scratch=from_scratch, aspp_channels=16)
-        assert loaded.mean.flatten().tolist() == [127.5] * 3 and loaded.std.flatten().tolist() == [63.75] * 3
+        loaded = load_student(
+            f"local-dir:{tmp_path}", CLASSES, SIZE, from_scratch=from_scratch, aspp_channels=16
+        )
+        assert (
+            loaded.mean.flatten().tolist() == [127.5] * 3
+            and loaded.std.flatten().tolist() == [63.75] * 3
+        )
     else:
         loaded = student(path, name, from_scratch=from_scratch)
     assert_holds(loaded.model, network)
@@ -63,7 +82,10 @@ def test_a_file_of_timms_names_is_the_encoder_bit_for_bit(tmp_path, network, kin
 
 
 def test_a_file_of_other_names_in_timms_order_is_taken_and_told(tmp_path, network, caplog):
-    others = {f"layer{i}.{name.rpartition('.')[2]}": value for i, (name, value) in enumerate(network.items())}
+    others = {
+        f"layer{i}.{name.rpartition('.')[2]}": value
+        for i, (name, value) in enumerate(network.items())
+    }
     torch.save(others, tmp_path / "weights.pth")
     with caplog.at_level("WARNING"):
         loaded = student(tmp_path / "weights.pth")
@@ -82,10 +104,19 @@ def reordered(network):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda n: timm.create_model("mobilenetv2_050").state_dict(), "is .* there, not .*another shape"),
-        (lambda n: {name: value for name, value in n.items() if "blocks.6" not in name}, "no blocks.6.0"),
+        (
+            lambda n: timm.create_model("mobilenetv2_050").state_dict(),
+            "is .* there, not .*another shape",
+        ),
+        (
+            lambda n: {name: value for name, value in n.items() if "blocks.6" not in name},
+            "no blocks.6.0",
+        ),
         (reordered, "the file's order does not agree either"),
-        (lambda n: {**n, "conv_stem.weight": n["conv_stem.weight"] * float("nan")}, "conv_stem.weight is not finite"),
+        (
+            lambda n: {**n, "conv_stem.weight": n["conv_stem.weight"] * float("nan")},
+            "conv_stem.weight is not finite",
+        ),
         (lambda n: {"weight": torch.ones(2)}, "Name the encoder that the file is of"),
     ],
 )
@@ -112,7 +143,9 @@ def test_a_missing_file_an_empty_folder_and_a_folder_without_a_config_are_told(t
         load_student(f"local-dir:{tmp_path}", CLASSES, SIZE)
     for content in ("[]", '{"architecture": 3}', "{"):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(ValueError, match=r"config.json that names its architecture|no encoder of timm's"):
+        with pytest.raises(
+            ValueError, match=r"config.json that names its architecture|no encoder of timm's"
+        ):
             load_student(f"local-dir:{tmp_path}", CLASSES, SIZE)
     with pytest.raises(ValueError, match="is a whole model or a Hub id"):
         student(tmp_path / "none.pth", "nvidia/mit-b0")
@@ -124,6 +157,12 @@ def test_each_timm_encoder_gets_a_file_of_its_own():
     assert _weights_of(both[::-1], StudentArguments(encoder_weights=["a.pth"])) == [None, "a.pth"]
     assert _weights_of(both, StudentArguments()) == [None, None]
     two = ("resnet18", "mobilenetv2_035")
-    assert _weights_of(two, StudentArguments(encoder_weights=["a.pth", "b.pth"])) == ["a.pth", "b.pth"]
-    with pytest.raises(ValueError, match="a file for each timm encoder among the students, which are mobilenetv2_035"):
+    assert _weights_of(two, StudentArguments(encoder_weights=["a.pth", "b.pth"])) == [
+        "a.pth",
+        "b.pth",
+    ]
+    with pytest.raises(
+        ValueError,
+        match="a file for each timm encoder among the students, which are mobilenetv2_035",
+    ):
         _weights_of(both, StudentArguments(encoder_weights=["a.pth", "b.pth"]))

@@ -16,7 +16,9 @@ def test_a_saved_student_comes_back_bit_for_bit_with_its_classes(tmp_path):
     for make in (make_cnn, make_vit):
         student = make().eval()
         student.save_pretrained(str(tmp_path / student.family))
-        loaded = load_student(str(tmp_path / student.family), CLASSES, SIZE, family=student.family).eval()
+        loaded = load_student(
+            str(tmp_path / student.family), CLASSES, SIZE, family=student.family
+        ).eval()
         images = torch.randint(0, 256, (2, 3, 64, 64))
         assert torch.equal(loaded.logits(images), student.logits(images))
         assert loaded.image_processor.size == {"height": 64, "width": 96}
@@ -30,7 +32,9 @@ def test_other_classes_get_a_new_head_on_the_same_encoder(tmp_path):
 
 
 def test_a_published_encoder_becomes_a_segformer_with_its_weights(tmp_path):
-    config = SegformerConfig(hidden_sizes=[8, 16, 24, 32], depths=[1] * 4, num_attention_heads=[1, 2, 3, 4])
+    config = SegformerConfig(
+        hidden_sizes=[8, 16, 24, 32], depths=[1] * 4, num_attention_heads=[1, 2, 3, 4]
+    )
     encoder = SegformerForImageClassification(config)
     encoder.save_pretrained(tmp_path)
     student = load_student(str(tmp_path), CLASSES, SIZE, family="vit")
@@ -61,7 +65,9 @@ def test_as_many_but_other_classes_get_new_classifiers_on_the_same_features(tmp_
         loaded = load_student(str(tmp_path / original.family), ("x", "y", "z"), SIZE)
         assert loaded.config.id2label == {0: "x", 1: "y", 2: "z"}
         for name, value in original.model.state_dict().items():
-            assert torch.equal(loaded.model.state_dict()[name], value) != ("classifier." in name), name
+            assert torch.equal(loaded.model.state_dict()[name], value) != ("classifier." in name), (
+                name
+            )
 
 
 def test_the_ignore_index_is_the_datas_whatever_the_saved_model_ignored(tmp_path):
@@ -107,13 +113,17 @@ def test_what_cannot_be_loaded_names_the_ways_on(name, options, error, message, 
 
 def test_the_other_students_folder_is_refused(tmp_path):
     make_vit().save_pretrained(str(tmp_path / "vit"))
-    with pytest.raises(ValueError, match=r"'vit' family; a 'cnn' is wanted here\. Are the two .* swapped"):
+    with pytest.raises(
+        ValueError, match=r"'vit' family; a 'cnn' is wanted here\. Are the two .* swapped"
+    ):
         load_student(str(tmp_path / "vit"), CLASSES, SIZE, family="cnn")
 
 
 def test_the_folder_of_the_whole_run_points_at_its_students(tmp_path):
     make_vit().save_pretrained(str(tmp_path / "vit"))
-    with pytest.raises(ValueError, match=r"config\.json is missing\. Did you mean one of its folders: vit"):
+    with pytest.raises(
+        ValueError, match=r"config\.json is missing\. Did you mean one of its folders: vit"
+    ):
         load_student(str(tmp_path), CLASSES, SIZE)
 
 
@@ -124,7 +134,9 @@ PALETTE = ((0, 0, 90), (200, 200, 0), (255, 0, 0))
 def test_a_students_colours_travel_in_its_configuration(make, tmp_path):
     """They were guessed from the names of its classes wherever it was drawn."""
     make().save_pretrained(str(tmp_path / "new"))
-    load_student(str(tmp_path / "new"), CLASSES, SIZE, palette=PALETTE).save_pretrained(str(tmp_path / "kept"))
+    load_student(str(tmp_path / "new"), CLASSES, SIZE, palette=PALETTE).save_pretrained(
+        str(tmp_path / "kept")
+    )
     loaded = load_student(str(tmp_path / "kept"), CLASSES, SIZE)
     assert palette_of(loaded.config) == list(PALETTE)
     others = load_student(str(tmp_path / "kept"), ("a", "b", "c"), SIZE)

@@ -1,4 +1,6 @@
-"""What the losses read of a student: the paper's feature shapes, for all four encoders, and each family's contract."""
+"""What the losses read of a student: the paper's feature shapes, for all four encoders, and each
+family's contract.
+"""
 
 import PIL.Image
 import pytest
@@ -21,7 +23,8 @@ from ctcl_hf import CTCL, DML, CTCLArguments, StudentPair, load_student
 from ctcl_hf.students import LogitStudent, as_student
 from ctcl_hf.training.optim import settings_for
 
-# Supplement, Table 1, for 512x512 images: first (stride 4), second and last features as (channels, side).
+# Supplement, Table 1, for 512x512 images: first (stride 4), second and last features as (channels,
+# side).
 TABLE_1 = {
     "mobilenetv2_100": ((24, 128), (32, 64), (96, 64)),
     "resnet50": ((256, 128), (512, 64), (2048, 32)),
@@ -35,7 +38,9 @@ def test_feature_shapes_are_those_of_the_supplements_table_1(name):
     student = load_student(name, CLASSES, (512, 512), from_scratch=True, aspp_channels=8).eval()
     with torch.no_grad():
         output = student(torch.zeros(1, 3, 512, 512, dtype=torch.uint8))
-    for features, (channels, side) in zip((output.low, output.second, output.last), TABLE_1[name], strict=True):
+    for features, (channels, side) in zip(
+        (output.low, output.second, output.last), TABLE_1[name], strict=True
+    ):
         assert features.shape == (1, channels, side, side)
     assert output.logits.shape == (1, 3, 128, 128)
     assert student.low_channels == TABLE_1[name][0][0]
@@ -49,7 +54,13 @@ def test_parameters_are_those_of_the_supplements_table_2():
         student = load_student(name, classes, (512, 512), from_scratch=True, aspp_channels=512)
         counts[name] = sum(parameter.numel() for parameter in student.parameters()) / 1e6
     assert counts == pytest.approx(
-        {"mobilenetv2_100": 15.35, "resnet50": 43.67, "nvidia/mit-b1": 13.72, "nvidia/mit-b2": 27.46}, abs=0.01
+        {
+            "mobilenetv2_100": 15.35,
+            "resnet50": 43.67,
+            "nvidia/mit-b1": 13.72,
+            "nvidia/mit-b2": 27.46,
+        },
+        abs=0.01,
     )
 
 
@@ -85,7 +96,9 @@ def test_a_model_that_segments_nothing_is_refused_with_those_that_do():
     class Unknown(nn.Module):
         config = PreTrainedConfig()
 
-    with pytest.raises(ValueError, match="no model for semantic segmentation: expected one of deeplabv3plus"):
+    with pytest.raises(
+        ValueError, match="no model for semantic segmentation: expected one of deeplabv3plus"
+    ):
         as_student(Unknown(), None)
 
 
@@ -100,8 +113,18 @@ def test_a_pair_is_two_students():
 OTHERS = {
     "beit": (BeitConfig, {"out_indices": [1, 2, 3, 4]}),
     "data2vec": (Data2VecVisionConfig, {"out_indices": [1, 2, 3, 4]}),
-    "dpt": (DPTConfig, {"neck_hidden_sizes": [16] * 4, "backbone_out_indices": [0, 1, 2, 3], "fusion_hidden_size": 16}),
-    "mobilevit": (MobileViTConfig, {"hidden_sizes": [12, 16, 20], "neck_hidden_sizes": [8, 8, 16, 16, 32, 32, 32]}),
+    "dpt": (
+        DPTConfig,
+        {
+            "neck_hidden_sizes": [16] * 4,
+            "backbone_out_indices": [0, 1, 2, 3],
+            "fusion_hidden_size": 16,
+        },
+    ),
+    "mobilevit": (
+        MobileViTConfig,
+        {"hidden_sizes": [12, 16, 20], "neck_hidden_sizes": [8, 8, 16, 16, 32, 32, 32]},
+    ),
 }
 
 
@@ -125,13 +148,20 @@ def test_any_segmentation_model_learns_with_a_cnn_from_logits_of_its_own_stride(
     output = pair(images, labels)
     output.loss.backward()
     assert output.terms["kl_cnn"] > 0 and output.terms["kl_other"] > 0
-    assert other.model.get_parameter(next(iter(dict(other.model.named_parameters())))).grad is not None
+    assert (
+        other.model.get_parameter(next(iter(dict(other.model.named_parameters())))).grad is not None
+    )
     with pytest.raises(ValueError, match=r"stages of a .* are not known.*--no_hfd --no_region_bsd"):
         CTCL(cnn, other)
 
 
 def test_families_decide_on_the_optimizer_and_hybrids_are_neither_cnn_nor_vit(tmp_path):
-    students = {"cnn": make_cnn(), "vit": make_vit(), "hybrid": make_hybrid(), "upernet": make_other()}
+    students = {
+        "cnn": make_cnn(),
+        "vit": make_vit(),
+        "hybrid": make_hybrid(),
+        "upernet": make_other(),
+    }
     families = {name: student.family for name, student in students.items()}
     assert families == {"cnn": "cnn", "vit": "vit", "hybrid": "hybrid", "upernet": "cnn"}
     assert other_student("mobilevit").family == "hybrid" and other_student("beit").family == "vit"
@@ -144,7 +174,9 @@ def test_families_decide_on_the_optimizer_and_hybrids_are_neither_cnn_nor_vit(tm
 
 
 def test_windows_of_attention_fit_images_of_every_size():
-    student = load_student("test_maxvit", CLASSES, (64, 96), from_scratch=True, output_stride=32).eval()
+    student = load_student(
+        "test_maxvit", CLASSES, (64, 96), from_scratch=True, output_stride=32
+    ).eval()
     assert student.model.size_multiple > 32
     images = torch.randint(0, 256, (1, 3, 72, 100))
     output = student(images)
@@ -165,14 +197,18 @@ def test_a_student_of_one_size_says_so_before_training():
     student.train()
     student.check_size((64, 64))
     assert student.training
-    with pytest.raises(ValueError, match=r"DPT cannot read images of 64x96 pixels.*--crop_size and --image_size"):
+    with pytest.raises(
+        ValueError, match=r"DPT cannot read images of 64x96 pixels.*--crop_size and --image_size"
+    ):
         student.check_size((64, 96))
 
 
 def test_a_model_that_reads_bgr_is_fed_as_its_processor_would():
     student = other_student("mobilevit")
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    theirs = student.image_processor(images=list(images), do_resize=False, do_center_crop=False, return_tensors="pt")
+    theirs = student.image_processor(
+        images=list(images), do_resize=False, do_center_crop=False, return_tensors="pt"
+    )
     assert torch.allclose(student.normalize(images), theirs["pixel_values"], atol=1e-6)
 
 
@@ -184,7 +220,9 @@ def test_any_saved_segmentation_model_becomes_a_student_and_a_pipeline_again(nam
     student = load_student(str(tmp_path / "saved"), CLASSES, (64, 64))
     assert student.config.id2label == dict(enumerate(CLASSES))
     student.save_pretrained(str(tmp_path / "student"))
-    found = pipeline("image-segmentation", model=str(tmp_path / "student"))(PIL.Image.new("RGB", (40, 30)))
+    found = pipeline("image-segmentation", model=str(tmp_path / "student"))(
+        PIL.Image.new("RGB", (40, 30))
+    )
     assert {part["label"] for part in found} <= set(CLASSES) and found[0]["mask"].size == (40, 30)
     images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     read = student.image_processor(images=images[0], return_tensors="pt")["pixel_values"]

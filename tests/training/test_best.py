@@ -26,7 +26,10 @@ EVERY_STEP = {
 def history(**scores):
     """Evaluations at steps 1, 2, ...: of each student its mIoUs."""
     return [
-        {"step": step, **{f"eval_{name}_mean_iou": value for name, value in zip(scores, own, strict=True)}}
+        {
+            "step": step,
+            **{f"eval_{name}_mean_iou": value for name, value in zip(scores, own, strict=True)},
+        }
         for step, own in enumerate(zip(*scores.values(), strict=True), 1)
     ]
 
@@ -34,7 +37,10 @@ def history(**scores):
 def test_the_best_step_of_each_student_is_its_own_and_of_equal_ones_the_first():
     logs = history(cnn=[0.1, 0.5, 0.5, 0.2], vit=[0.1, 0.2, 0.3, 0.4])
     assert best_steps(logs, ("cnn", "vit"), "mean_iou") == {"cnn": 2, "vit": 4}
-    assert best_steps(logs, ("cnn", "vit"), "mean_iou", greater_is_better=False) == {"cnn": 1, "vit": 1}
+    assert best_steps(logs, ("cnn", "vit"), "mean_iou", greater_is_better=False) == {
+        "cnn": 1,
+        "vit": 1,
+    }
     assert best_steps(logs, ("cnn", "vit"), "mean_iou", among={3, 4}) == {"cnn": 3, "vit": 4}
     assert best_steps(logs, ("cnn", "vit"), "cnn_mean_iou") == {}
 
@@ -45,7 +51,11 @@ def scripted(trainer, scores):
 
     def evaluate(**kwargs):
         cnn, vit = next(found)
-        metrics = {"eval_cnn_mean_iou": cnn, "eval_vit_mean_iou": vit, "eval_mean_iou": (cnn + vit) / 2}
+        metrics = {
+            "eval_cnn_mean_iou": cnn,
+            "eval_vit_mean_iou": vit,
+            "eval_mean_iou": (cnn + vit) / 2,
+        }
         trainer.log(metrics)
         trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
         return metrics
@@ -61,7 +71,9 @@ def test_each_student_ends_with_its_own_best_weights_and_the_record_says_which(t
     of_step = {}
     trainer.add_callback(Remember(trainer, of_step))
     trainer.train()
-    assert [path.name for path in checkpoints_of(tmp_path)] == [f"checkpoint-{step}" for step in (1, 2, 4, 5)]
+    assert [path.name for path in checkpoints_of(tmp_path)] == [
+        f"checkpoint-{step}" for step in (1, 2, 4, 5)
+    ]
     now = weights(trainer)
     for name, step in (("cnn", 1), ("vit", 4)):
         for key, value in now.items():
@@ -72,7 +84,10 @@ def test_each_student_ends_with_its_own_best_weights_and_the_record_says_which(t
     assert told["vit"]["step"] == 4
     trainer.save_model()
     card = (tmp_path / "cnn" / "README.md").read_text()
-    assert "| weights | of step 1 of 5, chosen by mIoU on validation as the best of 5 evaluations" in card
+    assert (
+        "| weights | of step 1 of 5, chosen by mIoU on validation as the best of 5 evaluations"
+        in card
+    )
 
 
 class Remember(EarlyStopping):
@@ -103,7 +118,9 @@ def test_weights_that_nobody_chose_are_those_of_the_last_step(tmp_path):
         ([0.5, 0.4], [0.5, 0.5], False),
     ],
 )
-def test_training_stops_once_no_student_has_scored_better_for_so_many_evaluations(cnn, vit, stops, capsys):
+def test_training_stops_once_no_student_has_scored_better_for_so_many_evaluations(
+    cnn, vit, stops, capsys
+):
     logs = history(cnn=cnn, vit=vit)
     control = TrainerControl()
     state = SimpleNamespace(log_history=logs, global_step=len(cnn), is_world_process_zero=True)
@@ -111,8 +128,8 @@ def test_training_stops_once_no_student_has_scored_better_for_so_many_evaluation
     assert control.should_training_stop is stops
     said = capsys.readouterr().out
     assert said == (
-        "Stopped after step 3: for 2 evaluations no student has reached a better mean_iou (best: cnn at step 1, vit at "
-        "step 1).\n"
+        "Stopped after step 3: for 2 evaluations no student has reached a better mean_iou (best: "
+        "cnn at step 1, vit at step 1).\n"
         if stops
         else ""
     )

@@ -1,4 +1,6 @@
-"""Watching classes: what is grouped is logged when it changes, and a lost class is told once, by name."""
+"""Watching classes: what is grouped is logged when it changes, and a lost class is told once, by
+name.
+"""
 
 import pytest
 from transformers import TrainerControl, TrainerState
@@ -12,7 +14,12 @@ LABELS = ("Sky", "Fence", "Wall")
 
 def evaluation(step, fence, sky=0.9):
     """Scores in which the CNN's fence is given, and all else stands still."""
-    log = {"step": step, "eval_cnn_mean_iou": (fence + sky) / 2, "eval_cnn_iou_Fence": fence, "eval_cnn_iou_Sky": sky}
+    log = {
+        "step": step,
+        "eval_cnn_mean_iou": (fence + sky) / 2,
+        "eval_cnn_iou_Fence": fence,
+        "eval_cnn_iou_Sky": sky,
+    }
     return log | {"eval_vit_mean_iou": 0.5, "eval_vit_iou_Fence": 0.1, "eval_vit_iou_Sky": sky}
 
 
@@ -81,7 +88,10 @@ class Groups:
 
 
 def test_classes_that_are_left_out_of_the_comparison_are_told_and_drawn():
-    told = {"cnn": {"blind": ["Fence"], "groups": [["Sky"], ["Wall"]]}, "vit": {"blind": [], "groups": [["Sky"]]}}
+    told = {
+        "cnn": {"blind": ["Fence"], "groups": [["Sky"], ["Wall"]]},
+        "vit": {"blind": [], "groups": [["Sky"]]},
+    }
     history = [{"step": 10, GROUPS: told}]
     first, second = groups_text(history).splitlines()
     assert first == "cnn is taught on 2 classes: its peer is blind to Fence; left out Fence."
@@ -100,7 +110,11 @@ def test_groups_are_logged_when_they_change_and_told_in_a_line_per_student():
         if step == 20:
             first, second = groups_text(state.log_history).splitlines()
     assert [log["step"] for log in state.log_history] == [10, 30]
-    assert first == "cnn is taught on 2 groups of 3 classes: its peer is blind to Fence; merged Fence + Wall."
+    assert (
+        first
+        == "cnn is taught on 2 groups of 3 classes: its peer is blind to Fence; merged Fence + "
+        "Wall."
+    )
     assert second == "vit is taught on 3 classes: its peer is blind to no class."
     assert groups_text([{"step": 1, "loss": 2.0}]) == ""
     changes = [(log["step"], log[GROUPS]) for log in state.log_history]

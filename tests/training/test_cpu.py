@@ -8,7 +8,8 @@ import pytest
 
 from ctcl_hf.training.cpu import threads_of_process
 
-# Page faults of two "steps" after the first six, in a fresh process: the test's own must keep its settings.
+# Page faults of two "steps" after the first six, in a fresh process: the test's own must keep its
+# settings.
 STEPS = """
 import resource, sys, torch
 from ctcl_hf.training.cpu import keep_freed_memory
@@ -25,10 +26,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc has these settings")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc's malloc has these settings"
+)
 def test_memory_freed_by_one_step_is_there_for_the_next():
     def faults(mode: str) -> int:
-        own = subprocess.run([sys.executable, "-c", STEPS, mode], capture_output=True, text=True, check=True)
+        own = subprocess.run(
+            [sys.executable, "-c", STEPS, mode], capture_output=True, text=True, check=True
+        )
         return int(own.stdout)
 
     assert faults("keep") < 0.1 * faults("default")

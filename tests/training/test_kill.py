@@ -12,10 +12,23 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_is_killed_ten_times_ends_as_the_undisturbed_one(workers):
-    command = [sys.executable, Path(__file__).parents[1] / "soak.py", "--steps", "60", "--kills", "10"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [
+        sys.executable,
+        Path(__file__).parents[1] / "soak.py",
+        "--steps",
+        "60",
+        "--kills",
+        "10",
+    ]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
     done = subprocess.run(
-        [*command, "--workers", str(workers), "--seed", str(workers)], env=environment, capture_output=True, text=True
+        [*command, "--workers", str(workers), "--seed", str(workers)],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -17,7 +17,9 @@ from ctcl_hf.training.optim import (
 
 SETTINGS = {
     "cnn": OptimizerSettings(lr=0.1, weight_decay=5e-4, power=0.9, momentum=0.9),
-    "vit": OptimizerSettings(lr=0.01, weight_decay=0.02, power=1.0, warmup_steps=2, head_lr_multiplier=10.0),
+    "vit": OptimizerSettings(
+        lr=0.01, weight_decay=0.02, power=1.0, warmup_steps=2, head_lr_multiplier=10.0
+    ),
 }
 
 
@@ -28,7 +30,9 @@ def pair():
 
 
 def test_every_trainable_parameter_is_in_exactly_one_group(pair):
-    grouped = [id(p) for group in build_optimizer(pair, SETTINGS).param_groups for p in group["params"]]
+    grouped = [
+        id(p) for group in build_optimizer(pair, SETTINGS).param_groups for p in group["params"]
+    ]
     assert sorted(grouped) == sorted(id(p) for p in pair.parameters())
 
 
@@ -41,7 +45,9 @@ def test_norms_of_a_vit_do_not_decay_and_its_head_learns_ten_times_faster(pair):
     assert where[id(vit.decode_head.classifier.weight)]["weight_decay"] == 0.02
     assert where[id(vit.decode_head.classifier.weight)]["lr"] == pytest.approx(0.1)
     assert where[id(pair.projections("vit")["low"].weight)]["lr"] == pytest.approx(0.1)
-    assert where[id(vit.segformer.stages[0].patch_embeddings.proj.weight)]["lr"] == pytest.approx(0.01)
+    assert where[id(vit.segformer.stages[0].patch_embeddings.proj.weight)]["lr"] == pytest.approx(
+        0.01
+    )
 
 
 def test_a_projection_belongs_to_its_learners_optimizer(pair):
@@ -88,7 +94,9 @@ def test_a_loaded_state_continues_as_if_nothing_had_happened(pair):
     other_scheduler.load_state_dict(scheduler.state_dict())
     step(pair, optimizer, scheduler)
     step(twin, other, other_scheduler)
-    assert [group["lr"] for group in optimizer.param_groups] == [group["lr"] for group in other.param_groups]
+    assert [group["lr"] for group in optimizer.param_groups] == [
+        group["lr"] for group in other.param_groups
+    ]
     for (name, p), q in zip(pair.named_parameters(), twin.parameters(), strict=True):
         assert torch.equal(p, q), name
     assert len(other.state) == len(list(pair.parameters()))
@@ -133,5 +141,8 @@ def test_optimizers_and_schedules_are_each_students_own_if_given():
     )
     settings = settings_for(StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit)), args)
     assert [settings["cnn"].momentum, settings["vit"].momentum] == [None, 0.8]
-    assert [(own.lr, own.warmup_steps, own.power) for own in settings.values()] == [(0.1, 3, 0.5), (0.2, 4, 2.0)]
+    assert [(own.lr, own.warmup_steps, own.power) for own in settings.values()] == [
+        (0.1, 3, 0.5),
+        (0.2, 4, 2.0),
+    ]
     assert settings["cnn"].weight_decay == args.vit_weight_decay

@@ -34,10 +34,14 @@ def assert_close(ours, theirs, tolerance):
 
 
 def test_recomputed_activations_train_the_same_weights_bit_for_bit(tmp_path):
-    """Dropout and drop-path draw again what they drew; nothing leaks into a borrowed stage; BatchNorm counts once."""
+    """Dropout and drop-path draw again what they drew; nothing leaks into a borrowed stage;
+    BatchNorm counts once.
+    """
     runs = []
     for checkpointing in (False, True):
-        trainer = make_trainer(tmp_path / str(checkpointing), activation_checkpointing=checkpointing)
+        trainer = make_trainer(
+            tmp_path / str(checkpointing), activation_checkpointing=checkpointing
+        )
         trainer.train()
         runs.append((weights(trainer), [log["loss"] for log in training_logs(trainer)]))
     assert runs[0][1] == runs[1][1]
@@ -47,7 +51,9 @@ def test_recomputed_activations_train_the_same_weights_bit_for_bit(tmp_path):
 def test_only_layers_without_batchnorm_are_recomputed():
     pair = make_pair()
     pair.activation_checkpointing_enable()
-    recomputed = [module for module in pair.modules() if getattr(module, "gradient_checkpointing", False)]
+    recomputed = [
+        module for module in pair.modules() if getattr(module, "gradient_checkpointing", False)
+    ]
     assert recomputed
     for layer in recomputed:
         assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in layer.modules())
@@ -65,7 +71,9 @@ def test_channels_last_gives_the_same_loss_and_gradients():
 
 
 def test_a_compiled_pair_gives_the_same_loss_and_gradients():
-    """Through the tracer and its own differentiation; code generation, which takes minutes on a CPU, is torch's."""
+    """Through the tracer and its own differentiation; code generation, which takes minutes on a
+    CPU, is torch's.
+    """
     compiled = make_pair()
     loss, gradients = loss_and_gradients(torch.compile(compiled, backend="aot_eager"))
     gradients = {name.removeprefix("_orig_mod."): gradient for name, gradient in gradients.items()}
@@ -84,13 +92,21 @@ def test_a_compiled_pair_trains_and_is_saved_as_itself(tmp_path):
 
 
 def test_bfloat16_gives_nearly_the_same_loss_and_gradients_of_the_vit():
-    """Of a CNN with random weights, BatchNorm magnifies any rounding on its way to the first layers' gradients."""
+    """Of a CNN with random weights, BatchNorm magnifies any rounding on its way to the first
+    layers' gradients.
+    """
     exact = loss_and_gradients(make_pair().float())
     with torch.autocast("cpu", torch.bfloat16):
         rounded = loss_and_gradients(make_pair().float())
     assert abs(rounded[0] - exact[0]) < 0.02 * exact[0]
     ours, theirs = (
-        torch.cat([gradient.flatten() for name, gradient in gradients.items() if name.startswith("students.vit")])
+        torch.cat(
+            [
+                gradient.flatten()
+                for name, gradient in gradients.items()
+                if name.startswith("students.vit")
+            ]
+        )
         for _, gradients in (rounded, exact)
     )
     assert torch.cosine_similarity(ours, theirs, dim=0) > 0.9

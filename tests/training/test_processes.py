@@ -1,4 +1,6 @@
-"""Processes of one run: they wait for hours for what one does alone, and tell an ended one from a late one."""
+"""Processes of one run: they wait for hours for what one does alone, and tell an ended one from a
+late one.
+"""
 
 import os
 import subprocess
@@ -46,26 +48,46 @@ os._exit(0)
 def two_processes(folder, script, *arguments):
     """What a script prints on two processes."""
     (folder / "script.py").write_text(script)
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    path = os.pathsep.join(
+        [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    ).rstrip(os.pathsep)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+    ]
     done = subprocess.run(
         [*command, str(folder / "script.py"), *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_processes_wait_for_one_that_works_alone_and_tell_a_late_one_from_one_that_has_ended(tmp_path):
-    """They gave up after --ddp_timeout, and said that it had ended while it was checking data or uploading."""
+def test_processes_wait_for_one_that_works_alone_and_tell_a_late_one_from_one_that_has_ended(
+    tmp_path,
+):
+    """They gave up after --ddp_timeout, and said that it had ended while it was checking data or
+    uploading.
+    """
     printed = two_processes(tmp_path, TOGETHER)
-    told = dict(line.split(" ", 1) for line in printed.splitlines() if line.startswith(("LATE", "ENDED")))
+    told = dict(
+        line.split(" ", 1) for line in printed.splitlines() if line.startswith(("LATE", "ENDED"))
+    )
     assert printed.count("WAITED") == 2
     assert told["LATE"].startswith(
         "TimeoutError: Another process of this run did not come within --ddp_timeout (process 0"
     )
     assert "has ended" not in told["LATE"]
-    assert told["ENDED"].startswith("ConnectionError: Another process of this run has ended (process 0: ")
+    assert told["ENDED"].startswith(
+        "ConnectionError: Another process of this run has ended (process 0: "
+    )
     assert told["ENDED"].endswith("Its own output says why.")
 
 

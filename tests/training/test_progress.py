@@ -17,15 +17,30 @@ from ctcl_hf.training.pictures import TAG, PicturesForTrackers
 from ctcl_hf.training.progress import PairProgress
 
 STATE = SimpleNamespace(global_step=4, max_steps=120, is_world_process_zero=True)
-TRAINING = {"loss": 3.5, "ce_cnn": 1.25, "ce_vit": 1.5, "hfd_cnn": 0.1, "lr_cnn": 0.1, "lr_vit": 0.01}
+TRAINING = {
+    "loss": 3.5,
+    "ce_cnn": 1.25,
+    "ce_vit": 1.5,
+    "hfd_cnn": 0.1,
+    "lr_cnn": 0.1,
+    "lr_vit": 0.01,
+}
 SCORES = {
-    "eval": Evaluation(3, {"cnn": Scores(0.4123, 0.5, 0.6, 1.0, {"Road": 0.9}), "vit": Scores(0.25, 0.5, 0.6, 1.0, {})})
+    "eval": Evaluation(
+        3,
+        {
+            "cnn": Scores(0.4123, 0.5, 0.6, 1.0, {"Road": 0.9}),
+            "vit": Scores(0.25, 0.5, 0.6, 1.0, {}),
+        },
+    )
 }
 EVALUATION = SCORES["eval"].metrics("eval")
 
 
 def test_each_log_is_one_short_line_without_a_terminal(capsys):
-    """Every log was three lines of a hundred characters, every evaluation a table of all classes."""
+    """Every log was three lines of a hundred characters, every evaluation a table of all
+    classes.
+    """
     progress = PairProgress(("cnn", "vit"), bars=False, scores=SCORES)
     progress.on_log(None, STATE, None, logs=TRAINING)
     assert not capsys.readouterr().out, "outside of a training"
@@ -41,7 +56,13 @@ def test_each_log_is_one_short_line_without_a_terminal(capsys):
 
 def test_scores_are_named_by_their_split_for_trackers():
     """What was scored at the end of a run was in train/validation_cnn_mean_iou."""
-    logs = {"ce_cnn": 1.0, "eval_vit_loss": 2.0, "validation_cnn_mean_iou": 3.0, "test_cnn_iou_Road": 4.0, "epoch": 5}
+    logs = {
+        "ce_cnn": 1.0,
+        "eval_vit_loss": 2.0,
+        "validation_cnn_mean_iou": 3.0,
+        "test_cnn_iou_Road": 4.0,
+        "epoch": 5,
+    }
     assert by_split(logs) == {
         "train/ce_cnn": 1.0,
         "validation/vit_loss": 2.0,
@@ -53,7 +74,9 @@ def test_scores_are_named_by_their_split_for_trackers():
 
 def test_tensorboard_shows_scores_by_split_and_a_picture_of_each_evaluation(tmp_path, monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
-    trainer = make_trainer(tmp_path, report_to=["tensorboard"], max_steps=2, eval_strategy="steps", eval_steps=1)
+    trainer = make_trainer(
+        tmp_path, report_to=["tensorboard"], max_steps=2, eval_strategy="steps", eval_steps=1
+    )
     picture = np.full((4, 6, 3), 200, dtype=np.uint8)
     pictures = PicturesForTrackers(trainer.callback_handler, lambda: picture)
     trainer.add_callback(GuardedTracker(pictures))
@@ -68,7 +91,9 @@ def test_tensorboard_shows_scores_by_split_and_a_picture_of_each_evaluation(tmp_
 
 def test_no_picture_is_drawn_that_no_tracker_takes(tmp_path):
     trainer = make_trainer(tmp_path)
-    trainer.add_callback(PicturesForTrackers(trainer.callback_handler, lambda: pytest.fail("drawn")))
+    trainer.add_callback(
+        PicturesForTrackers(trainer.callback_handler, lambda: pytest.fail("drawn"))
+    )
     trainer.evaluate()
 
 
@@ -84,7 +109,10 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_training(caplog):
 def test_the_next_commands_name_the_runs_own_data(tmp_path):
     data = DatasetArguments(dataset_name="my photos", class_names=["a", "b"], reduce_labels=True)
     said = next_commands(tmp_path, ("cnn", "vit"), data, is_published=False)
-    assert f"ctcl-hf evaluate {tmp_path} --dataset_name 'my photos' --class_names a b --reduce_labels  " in said
+    assert (
+        f"ctcl-hf evaluate {tmp_path} --dataset_name 'my photos' --class_names a b --reduce_labels "
+        " " in said
+    )
     assert f"--model {tmp_path / 'cnn'}" in said and "ctcl-hf push" in said
     said = next_commands(tmp_path, ("cnn", "vit"), DatasetArguments(), is_published=True)
     assert f"ctcl-hf evaluate {tmp_path} --dataset camvid  " in said and "push" not in said

@@ -1,4 +1,6 @@
-"""run.json: what a run was told, in raw values; a run that goes on must share them, field by field."""
+"""run.json: what a run was told, in raw values; a run that goes on must share them, field by
+field.
+"""
 
 import json
 
@@ -16,7 +18,9 @@ from ctcl_hf.training.record import differences
 def changed(tmp_path, before, after, objective=CTCL):
     """What a run with other arguments is told, without training."""
     write_record(tmp_path, make_trainer(tmp_path, objective, **before).record())
-    return differences(tmp_path, make_trainer(tmp_path, **({"objective": objective} | after)).record())
+    return differences(
+        tmp_path, make_trainer(tmp_path, **({"objective": objective} | after)).record()
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,8 +31,14 @@ def changed(tmp_path, before, after, objective=CTCL):
         ({"seed": 4}, ["training.seed: 3 before, 4 now", "training.data_seed: 3 before, 4 now"]),
         ({"data_seed": 5}, ["training.data_seed: 3 before, 5 now"]),
         ({"max_grad_norm": 1.0}, ["training.max_grad_norm: 0.0 before, 1.0 now"]),
-        ({"dataloader_drop_last": False}, ["training.dataloader_drop_last: True before, False now"]),
-        ({"gradient_accumulation_steps": 2}, ["training.gradient_accumulation_steps: 1 before, 2 now"]),
+        (
+            {"dataloader_drop_last": False},
+            ["training.dataloader_drop_last: True before, False now"],
+        ),
+        (
+            {"gradient_accumulation_steps": 2},
+            ["training.gradient_accumulation_steps: 1 before, 2 now"],
+        ),
         ({"bf16": True}, ["training.precision: no before, bf16 now"]),
         ({"vit_warmup_steps": 1}, ["optimization.vit.warmup_steps: 2 before, 1 now"]),
         ({"crop": (32, 64)}, ["data.train.augmentation.crop_size: [64, 64] before, [32, 64] now"]),
@@ -41,16 +51,39 @@ def test_arguments_of_a_run_are_compared_by_name_and_its_length_may_change(tmp_p
 @pytest.mark.parametrize(
     ("objective", "options", "told"),
     [
-        (CTCL, {"kl_direction": "reverse"}, ["method.options.kl_direction: forward before, reverse now"]),
-        (CTCL, {"distillation_warmup": 0.5}, ["method.options.distillation_warmup: 0.0 before, 0.5 now"]),
-        (CTCL, {"pixel_divisor": "taught"}, ["method.options.pixel_divisor: labelled before, taught now"]),
+        (
+            CTCL,
+            {"kl_direction": "reverse"},
+            ["method.options.kl_direction: forward before, reverse now"],
+        ),
+        (
+            CTCL,
+            {"distillation_warmup": 0.5},
+            ["method.options.distillation_warmup: 0.0 before, 0.5 now"],
+        ),
+        (
+            CTCL,
+            {"pixel_divisor": "taught"},
+            ["method.options.pixel_divisor: labelled before, taught now"],
+        ),
         (CWD, {"temperature": 1.0}, ["method.options.temperature: 4.0 before, 1.0 now"]),
-        (KDCL, {"kdcl_target": "naive"}, ["method.options.kdcl_target: minlogit before, naive now"]),
+        (
+            KDCL,
+            {"kdcl_target": "naive"},
+            ["method.options.kdcl_target: minlogit before, naive now"],
+        ),
     ],
 )
-def test_every_option_of_a_method_is_compared_through_python_too(tmp_path, objective, options, told):
-    """A checkpoint of the one direction of the divergence, or of no warm-up, went on under the other."""
-    assert changed(tmp_path, {}, {"objective": lambda a, b: objective(a, b, **options)}, objective) == told
+def test_every_option_of_a_method_is_compared_through_python_too(
+    tmp_path, objective, options, told
+):
+    """A checkpoint of the one direction of the divergence, or of no warm-up, went on under the
+    other.
+    """
+    assert (
+        changed(tmp_path, {}, {"objective": lambda a, b: objective(a, b, **options)}, objective)
+        == told
+    )
 
 
 def test_teachers_are_known_by_their_weights(tmp_path):
@@ -78,7 +111,10 @@ def test_what_masks_mean_and_which_images_there_are_are_compared(tmp_path):
     ]
     told = changed(tmp_path, {"data": data}, {"data": make_data(13, 5)})
     assert told[0] == "data.train.images: 12 before, 13 now"
-    assert [line.partition(":")[0] for line in told] == ["data.train.images", "data.train.fingerprint"]
+    assert [line.partition(":")[0] for line in told] == [
+        "data.train.images",
+        "data.train.fingerprint",
+    ]
 
 
 # ---- on disk ----
@@ -89,14 +125,19 @@ def test_a_checkpoint_of_an_older_version_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"holds no run\.json.*--students A B"):
         differences(tmp_path, now)
     write_record(tmp_path, now | {"format": 0})
-    with pytest.raises(ValueError, match=r"is of format 0, and this version of ctcl_hf reads format 1"):
+    with pytest.raises(
+        ValueError, match=r"is of format 0, and this version of ctcl_hf reads format 1"
+    ):
         differences(tmp_path, now)
 
 
 def test_a_run_is_recorded_at_its_start_and_in_every_checkpoint(tmp_path):
     trainer = make_trainer(tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
     trainer.train()
-    start, saved = (json.loads((folder / RECORD_FILE).read_text()) for folder in (tmp_path, tmp_path / "checkpoint-1"))
+    start, saved = (
+        json.loads((folder / RECORD_FILE).read_text())
+        for folder in (tmp_path, tmp_path / "checkpoint-1")
+    )
     assert (start.pop("steps"), saved.pop("steps")) == (0, 1)
     assert [own["cnn"] for own in (start.pop("weights"), saved.pop("weights"))] == [
         {"step": 0, "chosen": None},

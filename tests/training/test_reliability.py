@@ -1,4 +1,6 @@
-"""A run comes back from whatever happens to it as if nothing had happened; docs/reliability.md lists what does."""
+"""A run comes back from whatever happens to it as if nothing had happened; docs/reliability.md
+lists what does.
+"""
 
 import errno
 import json
@@ -71,7 +73,9 @@ def damage(checkpoint, how):
                 path.unlink()
 
 
-@pytest.mark.parametrize("how", ["truncated", "missing", "half-written", "manifest truncated", "foreign"])
+@pytest.mark.parametrize(
+    "how", ["truncated", "missing", "half-written", "manifest truncated", "foreign"]
+)
 def test_a_checkpoint_that_is_not_complete_is_skipped_with_a_warning_and_the_last_good_one_is_used(
     how, tmp_path, caplog
 ):
@@ -130,7 +134,9 @@ def test_a_kill_while_a_checkpoint_is_replaced_leaves_a_complete_one(tmp_path, m
     assert (tmp_path / "checkpoint-1" / "file").read_text() == "second"
 
 
-def test_a_kill_between_taking_a_checkpoint_away_and_replacing_it_leaves_the_one_that_was_there(tmp_path, monkeypatch):
+def test_a_kill_between_taking_a_checkpoint_away_and_replacing_it_leaves_the_one_that_was_there(
+    tmp_path, monkeypatch
+):
     class Killed(BaseException):
         pass
 
@@ -154,25 +160,36 @@ def test_a_kill_between_taking_a_checkpoint_away_and_replacing_it_leaves_the_one
 def test_what_is_resumed_from_an_early_checkpoint_is_kept_apart_from_what_came_after_it(tmp_path):
     make_trainer(tmp_path / "one", max_steps=4, **SAVES).train()
     early = str(tmp_path / "one" / "checkpoint-1")
-    with pytest.raises(ValueError, match=r"holds later ones, the last of step 4.*Delete them, or choose another"):
+    with pytest.raises(
+        ValueError, match=r"holds later ones, the last of step 4.*Delete them, or choose another"
+    ):
         find_checkpoint(str(tmp_path / "one"), early)
     assert find_checkpoint(str(tmp_path / "two"), early) == early
     make_trainer(tmp_path / "two", max_steps=2, **SAVES).train(resume_from_checkpoint=early)
     with pytest.raises(ValueError, match="already holds a run"):
         find_checkpoint(str(tmp_path / "two"), early)
     # From Python nothing refuses it; what is saved then is kept, and so is what came later.
-    make_trainer(tmp_path / "one", max_steps=3, save_total_limit=1, **SAVES).train(resume_from_checkpoint=early)
-    assert [path.name for path in checkpoints_of(tmp_path / "one")] == ["checkpoint-3", "checkpoint-4"]
+    make_trainer(tmp_path / "one", max_steps=3, save_total_limit=1, **SAVES).train(
+        resume_from_checkpoint=early
+    )
+    assert [path.name for path in checkpoints_of(tmp_path / "one")] == [
+        "checkpoint-3",
+        "checkpoint-4",
+    ]
 
 
 def test_weights_alone_are_nothing_to_resume_from(tmp_path):
     make_trainer(tmp_path, max_steps=2, save_only_model=True, **SAVES).train()
     trainer = make_trainer(tmp_path, max_steps=3)
-    with pytest.raises(ValueError, match=r"holds weights alone \(no optimizer.pt, no scheduler.pt\).*--students"):
+    with pytest.raises(
+        ValueError, match=r"holds weights alone \(no optimizer.pt, no scheduler.pt\).*--students"
+    ):
         trainer.train(resume_from_checkpoint=find_checkpoint(str(tmp_path), "auto"))
 
 
-@pytest.mark.parametrize("where", ["save_model", "_save_optimizer_and_scheduler", "_save_rng_state"])
+@pytest.mark.parametrize(
+    "where", ["save_model", "_save_optimizer_and_scheduler", "_save_rng_state"]
+)
 def test_a_full_disk_costs_that_checkpoint_and_nothing_else(where, tmp_path, caplog):
     trainer = make_trainer(tmp_path, max_steps=4, **SAVES)
     write = getattr(trainer, where)
@@ -189,25 +206,41 @@ def test_a_full_disk_costs_that_checkpoint_and_nothing_else(where, tmp_path, cap
     assert trainer.state.global_step == 4
     assert [path.name for path in checkpoints_of(tmp_path)] == ["checkpoint-1", "checkpoint-4"]
     assert all(problem_of(path) is None for path in checkpoints_of(tmp_path))
-    assert "checkpoint of step 2 could not be saved ([Errno 28] No space left on device)" in caplog.text
+    assert (
+        "checkpoint of step 2 could not be saved ([Errno 28] No space left on device)"
+        in caplog.text
+    )
 
 
 def test_the_best_and_the_last_good_checkpoint_outlive_every_limit(tmp_path):
-    options = {"eval_strategy": "steps", "eval_steps": 1, "metric_for_best_model": "mean_iou", "save_total_limit": 1}
+    options = {
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "metric_for_best_model": "mean_iou",
+        "save_total_limit": 1,
+    }
     trainer = make_trainer(tmp_path, max_steps=5, load_best_model_at_end=True, **options, **SAVES)
     scores = iter([0.1, 0.9, 0.3, 0.2, 0.5])
     trainer.evaluate = lambda **kwargs: {"eval_mean_iou": next(scores, 0.4)}
     (tmp_path / "checkpoint-999").mkdir()  # somebody else's: neither counted nor deleted
     trainer.train()
-    assert [path.name for path in checkpoints_of(tmp_path)] == ["checkpoint-2", "checkpoint-5", "checkpoint-999"]
+    assert [path.name for path in checkpoints_of(tmp_path)] == [
+        "checkpoint-2",
+        "checkpoint-5",
+        "checkpoint-999",
+    ]
     assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
 
 
 def test_a_clock_that_jumps_back_does_not_delete_the_newest_checkpoint(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path, max_steps=3, save_total_limit=1, **SAVES)
     now = time.time()
-    trainer.add_callback(At("on_step_end", 2, lambda: monkeypatch.setattr(time, "time", lambda: now - 1e6)))
-    trainer.add_callback(At("on_save", 2, lambda: os.utime(tmp_path / "checkpoint-2", (now - 1e6, now - 1e6))))
+    trainer.add_callback(
+        At("on_step_end", 2, lambda: monkeypatch.setattr(time, "time", lambda: now - 1e6))
+    )
+    trainer.add_callback(
+        At("on_save", 2, lambda: os.utime(tmp_path / "checkpoint-2", (now - 1e6, now - 1e6)))
+    )
     trainer.train()
     assert [path.name for path in checkpoints_of(tmp_path)] == ["checkpoint-3"]
 
@@ -224,7 +257,9 @@ def test_a_pickle_with_code_in_it_is_not_run(file, tmp_path, monkeypatch):
     (tmp_path / "checkpoint-1" / file).write_bytes(pickle.dumps(Evil()))
     (tmp_path / "checkpoint-1" / MANIFEST_FILE).unlink()  # whose hashes would have refused it
     with pytest.raises((pickle.UnpicklingError, RuntimeError, ValueError)):
-        make_trainer(tmp_path, max_steps=2).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+        make_trainer(tmp_path, max_steps=2).train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-1")
+        )
     assert not (tmp_path / "owned").exists()
 
 
@@ -252,7 +287,11 @@ def test_an_output_folder_that_goes_away_does_not_end_the_training(what, tmp_pat
     trainer.train()
     assert trainer.state.global_step == 4
     if what == "deleted":  # it is made anew
-        assert [path.name for path in checkpoints_of(folder)] == ["checkpoint-2", "checkpoint-3", "checkpoint-4"]
+        assert [path.name for path in checkpoints_of(folder)] == [
+            "checkpoint-2",
+            "checkpoint-3",
+            "checkpoint-4",
+        ]
     else:
         assert "checkpoint of step 3 could not be saved" in caplog.text
 
@@ -278,9 +317,14 @@ def test_an_output_folder_that_turns_read_only_costs_its_checkpoints_and_nothing
             make_trainer(folder, max_steps=5, callbacks=callbacks, **SAVES).train()
         finally:
             open_again()
-        assert [path.name for path in checkpoints_of(folder)] == [f"checkpoint-{i}" for i in (1, 4, 5)]
+        assert [path.name for path in checkpoints_of(folder)] == [
+            f"checkpoint-{i}" for i in (1, 4, 5)
+        ]
     for step in (2, 3):
-        assert f"checkpoint of step {step} could not be saved ([Errno 13] Permission denied" in caplog.text
+        assert (
+            f"checkpoint of step {step} could not be saved ([Errno 13] Permission denied"
+            in caplog.text
+        )
 
 
 # ---- resuming ----
@@ -288,7 +332,9 @@ def test_an_output_folder_that_turns_read_only_costs_its_checkpoints_and_nothing
 
 @pytest.mark.parametrize("resume", ["checkpoint", "output folder"])
 def test_a_training_that_is_resumed_at_its_end_trains_no_step(resume, tmp_path):
-    """It trained a step past max_steps, which is no multiple of an epoch's three here; Trainer does."""
+    """It trained a step past max_steps, which is no multiple of an epoch's three here; Trainer
+    does.
+    """
     options = {"data": make_data(12, 3), "max_steps": 4, "logging_steps": 1}
     trained = make_trainer(tmp_path, **options, **SAVES)
     trained.train()
@@ -303,13 +349,17 @@ def test_a_training_that_is_resumed_at_its_end_trains_no_step(resume, tmp_path):
     assert again.state.global_step == again.total_steps() == 4
     assert comparable(again) == comparable(trained)
     assert_equal_weights(weights(again), before)
-    with pytest.raises(ValueError, match=r"checkpoint-4 has 4 steps behind it, and this run is to have 3\."):
+    with pytest.raises(
+        ValueError, match=r"checkpoint-4 has 4 steps behind it, and this run is to have 3\."
+    ):
         make_trainer(tmp_path, **options | {"max_steps": 3}).train(
             resume_from_checkpoint=str(tmp_path / "checkpoint-4")
         )
 
 
-def test_an_evaluation_that_a_signal_cut_short_at_the_last_step_is_made_up_for_without_another_step(tmp_path):
+def test_an_evaluation_that_a_signal_cut_short_at_the_last_step_is_made_up_for_without_another_step(
+    tmp_path,
+):
     options = {"data": make_data(12, 5), "max_steps": 4, "eval_strategy": "steps", "eval_steps": 4}
     event = At("on_prediction_step", 4, send(signal.SIGTERM))
     make_trainer(tmp_path, callbacks=[event], **options).train()
@@ -321,7 +371,13 @@ def test_an_evaluation_that_a_signal_cut_short_at_the_last_step_is_made_up_for_w
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_logs_too_go_on_from_within_their_interval(workers, tmp_path):
-    options = {"max_steps": 7, "logging_steps": 3, "save_strategy": "steps", "save_steps": 4, "cnn_lr": 0.05}
+    options = {
+        "max_steps": 7,
+        "logging_steps": 3,
+        "save_strategy": "steps",
+        "save_steps": 4,
+        "cnn_lr": 0.05,
+    }
     options |= {"dataloader_num_workers": workers, "eval_strategy": "steps", "eval_steps": 5}
     undisturbed = make_trainer(tmp_path, **options)
     undisturbed.train()
@@ -347,7 +403,9 @@ def test_a_signal_saves_and_stops_after_the_step_and_the_run_goes_on_as_if_nothi
     options = {"max_steps": 6, "logging_steps": 4, "eval_strategy": "epoch", "cnn_lr": 0.05}
     undisturbed = make_trainer(tmp_path / "one", objective, **options)
     undisturbed.train()
-    stopped = make_trainer(tmp_path / "two", objective, callbacks=[At("on_step_begin", 1, send(number))], **options)
+    stopped = make_trainer(
+        tmp_path / "two", objective, callbacks=[At("on_step_begin", 1, send(number))], **options
+    )
     before = signal.getsignal(number)
     stopped.train()
     assert stopped.state.global_step == 2 and stopped.preemption.stopped
@@ -363,7 +421,13 @@ def test_a_signal_saves_and_stops_after_the_step_and_the_run_goes_on_as_if_nothi
 
 @pytest.mark.parametrize("when", ["in the evaluation", "before it", "at the end of an epoch"])
 def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(when, tmp_path):
-    options = {"max_steps": 5, "logging_steps": 1, "eval_strategy": "steps", "eval_steps": 2, "cnn_lr": 0.05}
+    options = {
+        "max_steps": 5,
+        "logging_steps": 1,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "cnn_lr": 0.05,
+    }
     step = 1
     if when == "at the end of an epoch":
         options |= {"eval_strategy": "epoch", "data": make_data(12, 5)}
@@ -379,10 +443,13 @@ def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(when, tmp_path):
     assert not any("eval_loss" in log for log in stopped.state.log_history)
     checkpoint = find_checkpoint(str(tmp_path / "two"), "auto")
     again = make_trainer(
-        tmp_path / "two", callbacks=[At("on_prediction_step", step + 1, send(signal.SIGTERM))], **options
+        tmp_path / "two",
+        callbacks=[At("on_prediction_step", step + 1, send(signal.SIGTERM))],
+        **options,
     )
     before = signal.getsignal(signal.SIGTERM)
-    again.train(resume_from_checkpoint=checkpoint)  # which begins with the evaluation, and is stopped in it once more
+    # which begins with the evaluation, and is stopped in it once more
+    again.train(resume_from_checkpoint=checkpoint)
     assert again.preemption.stopped and again.state.global_step == step + 1
     assert signal.getsignal(signal.SIGTERM) is before
     resumed = make_trainer(tmp_path / "two", **options)
@@ -413,7 +480,8 @@ def to_all():  # as torchrun and batch systems send it: to the workers too
     subprocess.run(["setsid", "bash", "-c", f"kill -TERM -- -{os.getpgrp()}"])
     time.sleep(0.5)
 
-trainer = make_trainer(sys.argv[1], callbacks=[At("on_step_begin", 1, to_all)], dataloader_num_workers=2, max_steps=50)
+callbacks = [At("on_step_begin", 1, to_all)]
+trainer = make_trainer(sys.argv[1], callbacks=callbacks, dataloader_num_workers=2, max_steps=50)
 trainer.train()
 print("stopped after", trainer.state.global_step, trainer.preemption.stopped)
 """
@@ -431,7 +499,9 @@ print(next(batches))
 
 def test_workers_end_with_their_process_even_if_nobody_has_ended_them():
     """They ignored SIGTERM from their own process too, which waited for them for ever."""
-    done = subprocess.run([sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0 and "tensor([0])" in done.stdout, done.stderr
 
 
@@ -440,8 +510,11 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_stops_with_workers_too(tmp
     done = subprocess.run(
         [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "out")],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        start_new_session=True, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert "stopped after 2 True" in done.stdout, done.stderr
     assert find_checkpoint(str(tmp_path / "out"), "auto").endswith("checkpoint-2")
 
@@ -456,11 +529,16 @@ def test_an_evaluation_image_that_cannot_be_read_loses_no_step(workers, tmp_path
 
     def trainer():
         made = make_trainer(tmp_path / "two", **options)
-        made.eval_dataset = Failing(data.splits["validation"], 3, EvaluationTransform(SIZE), 1, flag)
+        made.eval_dataset = Failing(
+            data.splits["validation"], 3, EvaluationTransform(SIZE), 1, flag
+        )
         return made
 
     flag.touch()
-    said = "evaluation data could not be read after step 2: Cannot read sample 1 .*truncated. What was trained is saved"
+    said = (
+        "evaluation data could not be read after step 2: Cannot read sample 1 .*truncated. What "
+        "was trained is saved"
+    )
     with pytest.raises(OSError, match=said):
         trainer().train()
     with pytest.raises(OSError, match=said):  # the evaluation is owed
@@ -477,18 +555,29 @@ def test_a_worker_that_is_killed_while_a_step_is_computed_loses_no_step(tmp_path
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
         time.sleep(0.5)
 
-    options = {"max_steps": 50, "dataloader_num_workers": 1, "callbacks": [At("on_step_begin", 1, kill_a_worker)]}
+    options = {
+        "max_steps": 50,
+        "dataloader_num_workers": 1,
+        "callbacks": [At("on_step_begin", 1, kill_a_worker)],
+    }
     trainer = make_trainer(tmp_path, **options)
-    with pytest.raises(OSError, match=r"could not be read after step .*DataLoader worker.*What was trained is saved"):
+    with pytest.raises(
+        OSError,
+        match=r"could not be read after step .*DataLoader worker.*What was trained is saved",
+    ):
         trainer.train()
-    assert find_checkpoint(str(tmp_path), "auto").endswith(f"checkpoint-{trainer.state.global_step}")
+    assert find_checkpoint(str(tmp_path), "auto").endswith(
+        f"checkpoint-{trainer.state.global_step}"
+    )
 
 
 # ---- numerics ----
 
 
 class Spoiled(Objective):
-    """Cross entropy, and a term whose value or gradient of student b is not finite in one of the forwards."""
+    """Cross entropy, and a term whose value or gradient of student b is not finite in one of the
+    forwards.
+    """
 
     spoiled = 3
     in_value = True
@@ -507,7 +596,9 @@ class Spoiled(Objective):
             if i == 1 and self.training and self.forwards == self.spoiled:
                 zero = (student.logits * 0).sum()
                 value = value * float("nan") if self.in_value else value + torch.sqrt(zero)
-            terms.append(StudentTerms({**self.segmentation_terms(student, labels), "extra": value}, {}))
+            terms.append(
+                StudentTerms({**self.segmentation_terms(student, labels), "extra": value}, {})
+            )
         return terms[0], terms[1]
 
 
@@ -527,14 +618,18 @@ def recording_trainer(folder, objective, **options):
     data = make_data(8, 3)
     trainer = make_trainer(folder, objective, data=data, **options)
     trainer.train_dataset = Recording(
-        data.splits["train"], len(data.class_names), TrainingTransform(SIZE, (64, 64)), data.label_map
+        data.splits["train"],
+        len(data.class_names),
+        TrainingTransform(SIZE, (64, 64)),
+        data.label_map,
     )
     trainer.train_dataset.paths = lambda index: f"street {index}"
     return trainer
 
 
 @pytest.mark.parametrize(
-    ("objective", "said"), [(Spoiled, "extra_vit = nan"), (SpoiledGradient, "every loss term is finite")]
+    ("objective", "said"),
+    [(Spoiled, "extra_vit = nan"), (SpoiledGradient, "every loss term is finite")],
 )
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_gradient_that_is_not_finite_stops_the_run_and_tells_all_that_is_known(
@@ -558,7 +653,12 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_tells_all_that_is_known
     assert problem_of(tmp_path / f"checkpoint-{step - 1}") is None
     dumped = tmp_path / f"nonfinite-step-{step}"
     assert (dumped / "vit" / "config.json").is_file()
-    assert load_file(dumped / "batches.safetensors")[f"pixel_values.{accumulation - 1}"].shape == (2, 3, 64, 64)
+    assert load_file(dumped / "batches.safetensors")[f"pixel_values.{accumulation - 1}"].shape == (
+        2,
+        3,
+        64,
+        64,
+    )
     assert json.loads((dumped / "report.json").read_text())["error"] in message
 
 
@@ -569,11 +669,16 @@ def test_a_step_that_is_skipped_leaves_no_trace(tmp_path, caplog):
         def on_step_end(self, args, state, control, **kwargs):
             states.append(weights(trainer))
 
-    trainer = recording_trainer(tmp_path, Spoiled, max_steps=4, on_nonfinite="skip", callbacks=[States()])
+    trainer = recording_trainer(
+        tmp_path, Spoiled, max_steps=4, on_nonfinite="skip", callbacks=[States()]
+    )
     trainer.train()
     assert_equal_weights(states[2], states[1])  # BatchNorm's statistics too
     assert any(not torch.equal(states[3][name], states[2][name]) for name in states[3])
-    assert "Step 3: the gradient of vit is not finite" in caplog.text and "The step is skipped." in caplog.text
+    assert (
+        "Step 3: the gradient of vit is not finite" in caplog.text
+        and "The step is skipped." in caplog.text
+    )
     assert all(torch.isfinite(value).all() for value in states[3].values())
 
 
@@ -605,7 +710,9 @@ def float16_on_cpu(monkeypatch):
     AcceleratorState._reset_state()
 
 
-def test_an_overflow_of_float16_is_skipped_without_a_word_or_a_trace(tmp_path, caplog, float16_on_cpu):
+def test_an_overflow_of_float16_is_skipped_without_a_word_or_a_trace(
+    tmp_path, caplog, float16_on_cpu
+):
     states, scales = [], []
 
     class States(TrainerCallback):
@@ -631,7 +738,9 @@ def test_a_run_whose_float16_never_stops_overflowing_ends(tmp_path, monkeypatch,
     monkeypatch.setattr("ctcl_hf.training.guards.finite.SKIPS_IN_A_ROW", 2)
     with pytest.raises(FloatingPointError, match="2 steps in a row were skipped already") as error:
         make_trainer(tmp_path, FromThird, max_steps=9, **SAVES).train()
-    assert "Step 5: the gradient of vit is not finite; the loss terms extra_vit = nan" in str(error.value)
+    assert "Step 5: the gradient of vit is not finite; the loss terms extra_vit = nan" in str(
+        error.value
+    )
     assert "--bf16" in str(error.value)
     assert problem_of(tmp_path / "checkpoint-2") is None
 
@@ -657,7 +766,13 @@ class Failing(SegmentationSamples):
 @pytest.mark.parametrize(("workers", "kill"), [(0, False), (1, False), (1, True)])
 def test_training_data_that_cannot_be_read_loses_no_step(workers, kill, tmp_path):
     data = make_data(12, 3)
-    options = {"data": data, "max_steps": 5, "dataloader_num_workers": workers, "cnn_lr": 0.05, "logging_steps": 2}
+    options = {
+        "data": data,
+        "max_steps": 5,
+        "dataloader_num_workers": workers,
+        "cnn_lr": 0.05,
+        "logging_steps": 2,
+    }
     undisturbed = make_trainer(tmp_path / "one", **options)
     undisturbed.train()
     order = [index for _, _, index in undisturbed.train_sampler]  # of the second epoch
@@ -681,7 +796,9 @@ def test_training_data_that_cannot_be_read_loses_no_step(workers, kill, tmp_path
         if kill
         else "street.png.: image file is truncated"
     )
-    with pytest.raises(OSError, match=f"could not be read after step [34].*{said}.*What was trained is saved"):
+    with pytest.raises(
+        OSError, match=f"could not be read after step [34].*{said}.*What was trained is saved"
+    ):
         failing.train()
     flag.unlink()
     checkpoint = find_checkpoint(str(tmp_path / "two"), "auto")
@@ -693,7 +810,9 @@ def test_training_data_that_cannot_be_read_loses_no_step(workers, kill, tmp_path
 
 
 def test_logged_losses_are_trainers_own(tmp_path):
-    """Our sums, which survive an interruption, replace Trainer's: they must agree where there is none."""
+    """Our sums, which survive an interruption, replace Trainer's: they must agree where there is
+    none.
+    """
     options = {"logging_steps": 2, "gradient_accumulation_steps": 2, "data": make_data(16, 3)}
     trainer = make_trainer(tmp_path, max_steps=4, **options)
     theirs = []
@@ -719,11 +838,17 @@ def test_a_tracker_whose_server_is_down_does_not_end_the_training(tmp_path, monk
             raise ConnectionError("the tracker's server is down")
 
     StreetTracker.__module__ = "transformers.integrations.street"
-    monkeypatch.setattr("transformers.trainer.get_reporting_integration_callbacks", lambda report_to: [StreetTracker])
+    monkeypatch.setattr(
+        "transformers.trainer.get_reporting_integration_callbacks",
+        lambda report_to: [StreetTracker],
+    )
     trainer = make_trainer(tmp_path, max_steps=3)
     trainer.train()
     assert trainer.state.global_step == 3 and calls == ["begin", "log"]
-    assert caplog.text.count("StreetTracker failed (ConnectionError: the tracker's server is down)") == 1
+    assert (
+        caplog.text.count("StreetTracker failed (ConnectionError: the tracker's server is down)")
+        == 1
+    )
 
 
 def test_a_callback_of_ones_own_may_end_the_training(tmp_path):

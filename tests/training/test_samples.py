@@ -1,4 +1,6 @@
-"""Data sets of anyone's: trained on if they are indexed by number, and refused in a sentence if not."""
+"""Data sets of anyone's: trained on if they are indexed by number, and refused in a sentence if
+not.
+"""
 
 import random
 
@@ -9,7 +11,14 @@ import torch
 from conftest import make_cnn, make_data, make_vit
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
-from ctcl_hf import CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
+from ctcl_hf import (
+    CTCLArguments,
+    CTCLTrainer,
+    EvaluationTransform,
+    StudentPair,
+    TrainingTransform,
+    Vanilla,
+)
 from ctcl_hf.data import BadSample
 from ctcl_hf.training.samples import CheckedSamples
 
@@ -18,7 +27,12 @@ SIZE = (64, 64)
 
 def make_trainer(folder, train_dataset, **options):
     cnn, vit = make_cnn(), make_vit()
-    arguments = {"per_device_train_batch_size": 2, "max_steps": 1, "save_strategy": "no", "eval_strategy": "no"}
+    arguments = {
+        "per_device_train_batch_size": 2,
+        "max_steps": 1,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+    }
     return CTCLTrainer(
         StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit)),
         CTCLArguments(str(folder), use_cpu=True, report_to="none", disable_tqdm=True, **arguments),
@@ -41,7 +55,11 @@ class Own(Dataset):
     def __getitem__(self, index):
         sample = plain()[index]
         shifts = random.randint(0, 9), int(np.random.randint(0, 9)), int(torch.randint(0, 9, ()))
-        return sample | {"pixel_values": sample["pixel_values"].roll(shifts[0] + 10 * shifts[1] + 100 * shifts[2])}
+        return sample | {
+            "pixel_values": sample["pixel_values"].roll(
+                shifts[0] + 10 * shifts[1] + 100 * shifts[2]
+            )
+        }
 
 
 class Stream(IterableDataset):
@@ -81,15 +99,21 @@ def test_a_batch_says_which_samples_it_is_of(tmp_path):
     samples = ConcatDataset([plain(2), Subset(data, [4, 2, 3])])
     trainer = make_trainer(tmp_path, samples)
     batches = list(trainer.get_train_dataloader())
-    assert len({index for batch in batches for index in batch["index"].tolist()}) == 4  # of 5, two a batch
+    # of 5, two a batch
+    assert len({index for batch in batches for index in batch["index"].tolist()}) == 4
     for batch in batches:
         for index, labels in zip(batch["index"].tolist(), batch["labels"], strict=True):
             assert torch.equal(labels, samples[index]["labels"])
 
 
-@pytest.mark.parametrize("stream", [Stream, lambda: arrow().to_iterable_dataset(), lambda: iter(plain())])
+@pytest.mark.parametrize(
+    "stream", [Stream, lambda: arrow().to_iterable_dataset(), lambda: iter(plain())]
+)
 def test_what_is_not_indexed_by_number_is_refused_in_a_sentence(stream, tmp_path):
-    for given in ({"train_dataset": stream()}, {"train_dataset": plain(), "eval_dataset": stream()}):
+    for given in (
+        {"train_dataset": stream()},
+        {"train_dataset": plain(), "eval_dataset": stream()},
+    ):
         with pytest.raises(TypeError, match="has no length and is not indexed by number"):
             make_trainer(tmp_path, **given)
 
@@ -100,18 +124,36 @@ def test_what_is_not_indexed_by_number_is_refused_in_a_sentence(stream, tmp_path
         (lambda s: list(s.values()), "it is a list"),
         (lambda s: s | {"name": "x"}, "it has pixel_values, labels, name"),
         (lambda s: {"pixel_values": s["pixel_values"]}, "it has pixel_values"),
-        (lambda s: s | {"pixel_values": s["pixel_values"].permute(1, 2, 0)}, r"shapes \(64, 64, 3\) and \(64, 64\)"),
+        (
+            lambda s: s | {"pixel_values": s["pixel_values"].permute(1, 2, 0)},
+            r"shapes \(64, 64, 3\) and \(64, 64\)",
+        ),
         (lambda s: s | {"labels": s["labels"][None]}, r"and \(1, 64, 64\)"),
-        (lambda s: s | {"labels": s["labels"][:32]}, "labels of 32x64 pixels for an image of 64x64"),
+        (
+            lambda s: s | {"labels": s["labels"][:32]},
+            "labels of 32x64 pixels for an image of 64x64",
+        ),
         (lambda s: s | {"labels": s["labels"].float()}, r"labels are torch\.float32"),
-        (lambda s: s | {"labels": torch.full(SIZE, 7)}, r"labels hold \[7\], neither in 0\.\.2 nor 255"),
+        (
+            lambda s: s | {"labels": torch.full(SIZE, 7)},
+            r"labels hold \[7\], neither in 0\.\.2 nor 255",
+        ),
         (lambda s: s | {"labels": torch.full(SIZE, -100)}, r"labels hold \[-100\]"),
-        (lambda s: s | {"pixel_values": s["pixel_values"] / 255}, "each student normalises them itself"),
-        (lambda s: s | {"pixel_values": s["pixel_values"] - 128.0}, "each student normalises them itself"),
+        (
+            lambda s: s | {"pixel_values": s["pixel_values"] / 255},
+            "each student normalises them itself",
+        ),
+        (
+            lambda s: s | {"pixel_values": s["pixel_values"] - 128.0},
+            "each student normalises them itself",
+        ),
     ],
 )
 def test_a_sample_that_is_not_as_it_should_be_is_told_before_training(change, message, tmp_path):
-    with pytest.raises(BadSample, match=f"Sample 0 of the list cannot be used: .*{message}.* Expected: a dictionary"):
+    with pytest.raises(
+        BadSample,
+        match=f"Sample 0 of the list cannot be used: .*{message}.* Expected: a dictionary",
+    ):
         make_trainer(tmp_path, [change(sample) for sample in plain()])
 
 
@@ -123,14 +165,18 @@ def test_students_that_leave_out_another_id_than_the_data_does_are_refused(tmp_p
     pair = StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit))
     data = make_data(4, 1, SIZE).samples("train", TrainingTransform(SIZE, SIZE))
     with pytest.raises(ValueError, match="are 255 in the data, but 254 to the students"):
-        CTCLTrainer(pair, CTCLArguments(str(tmp_path), use_cpu=True, report_to="none"), train_dataset=data)
+        CTCLTrainer(
+            pair, CTCLArguments(str(tmp_path), use_cpu=True, report_to="none"), train_dataset=data
+        )
 
 
 def test_labels_of_every_integer_type_train_alike(tmp_path):
     logs = []
     for dtype in (torch.uint8, torch.int16, torch.int64):
         torch.manual_seed(0)
-        trainer = make_trainer(tmp_path, [sample | {"labels": sample["labels"].to(dtype)} for sample in plain()])
+        trainer = make_trainer(
+            tmp_path, [sample | {"labels": sample["labels"].to(dtype)} for sample in plain()]
+        )
         logs.append(trainer.train().training_loss)
     assert logs[0] == logs[1] == logs[2]
 

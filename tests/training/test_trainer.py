@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_cnn, make_data, make_vit
-from helpers.training import SIZE, assert_equal_weights, general_kdcl, make_trainer, training_logs, weights
+from helpers.training import (
+    SIZE,
+    assert_equal_weights,
+    general_kdcl,
+    make_trainer,
+    training_logs,
+    weights,
+)
 from torch.nn.modules.dropout import _DropoutNd
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, TrainerCallback
 from transformers.models.segformer.modeling_segformer import SegformerDropPath
@@ -36,15 +43,30 @@ from ctcl_hf.training.reproducibility import seed_micro_batch
 def test_every_term_of_both_students_is_logged_under_its_name(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer.train()
-    terms = ["ce", "hfd", "region", "pixel", "teaches_pixels", "teaches_regions", "region_spread", "lr", "grad_norm"]
+    terms = [
+        "ce",
+        "hfd",
+        "region",
+        "pixel",
+        "teaches_pixels",
+        "teaches_regions",
+        "region_spread",
+        "lr",
+        "grad_norm",
+    ]
     for log in training_logs(trainer):
-        for key in [f"{term}_{name}" for term in terms for name in ("cnn", "vit")] + ["aux_cnn", "loss"]:
+        for key in [f"{term}_{name}" for term in terms for name in ("cnn", "vit")] + [
+            "aux_cnn",
+            "loss",
+        ]:
             assert math.isfinite(log[key]), key
         assert "aux_vit" not in log
         assert "learning_rate" not in log
         assert log["teaches_pixels_cnn"] + log["teaches_pixels_vit"] == pytest.approx(1)
         own = {"ce": 1, "aux": 0.4, "hfd": 0.1, "region": 1, "pixel": 1}
-        total = sum(w * log.get(f"{term}_{name}", 0) for term, w in own.items() for name in ("cnn", "vit"))
+        total = sum(
+            w * log.get(f"{term}_{name}", 0) for term, w in own.items() for name in ("cnn", "vit")
+        )
         assert log["loss"] == pytest.approx(total, rel=1e-5)
 
 
@@ -52,7 +74,9 @@ def test_logged_rates_are_those_of_the_step_and_follow_each_students_schedule(tm
     trainer = make_trainer(tmp_path, cnn_lr=0.1, vit_lr=0.01)
     trainer.train()
     logs = training_logs(trainer)
-    assert [log["lr_cnn"] for log in logs] == pytest.approx([0.1 * (1 - step / 4) ** 0.9 for step in range(4)])
+    assert [log["lr_cnn"] for log in logs] == pytest.approx(
+        [0.1 * (1 - step / 4) ** 0.9 for step in range(4)]
+    )
     expected = [0.01 * min((step + 1) / 3, 1) * (1 - step / 4) for step in range(4)]
     assert [log["lr_vit"] for log in logs] == pytest.approx(expected)
 
@@ -78,9 +102,12 @@ def label_all(samples):
 def test_logged_terms_are_means_over_steps_and_accumulation(tmp_path):
     frozen = {"cnn_lr": 0.0, "vit_lr": 0.0, "data": make_data(32, 1)}
     every = make_trainer(tmp_path / "a", max_steps=8, **frozen)
-    pooled = make_trainer(tmp_path / "b", max_steps=4, logging_steps=2, gradient_accumulation_steps=2, **frozen)
+    pooled = make_trainer(
+        tmp_path / "b", max_steps=4, logging_steps=2, gradient_accumulation_steps=2, **frozen
+    )
     for trainer in (every, pooled):
-        drop_nothing(trainer.model)  # it is keyed by the step, and the two runs would drop other channels
+        # it is keyed by the step, and the two runs would drop other channels
+        drop_nothing(trainer.model)
         label_all(trainer.train_dataset)  # so that the micro-batches of a step weigh alike
         trainer.train()
     # The same eight micro-batches: one a step, and two a step with a log every second step.
@@ -92,7 +119,13 @@ def test_logged_terms_are_means_over_steps_and_accumulation(tmp_path):
         assert log["loss"] == pytest.approx(
             sum(
                 weight * log.get(f"{term}_{name}", 0)
-                for term, weight in {"ce": 1, "aux": 0.4, "hfd": 0.1, "region": 1, "pixel": 1}.items()
+                for term, weight in {
+                    "ce": 1,
+                    "aux": 0.4,
+                    "hfd": 0.1,
+                    "region": 1,
+                    "pixel": 1,
+                }.items()
                 for name in ("cnn", "vit")
             ),
             rel=1e-5,
@@ -107,7 +140,9 @@ class RecordedGradients(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         if self.gradients is None:
-            self.gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+            self.gradients = {
+                name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+            }
 
 
 def test_accumulated_gradients_are_the_mean_over_micro_batches(tmp_path):
@@ -115,20 +150,25 @@ def test_accumulated_gradients_are_the_mean_over_micro_batches(tmp_path):
     for steps, accumulation in ((1, 2), (2, 1)):
         recorder = RecordedGradients()
         trainer = make_trainer(
-            tmp_path / str(steps), max_steps=1, gradient_accumulation_steps=accumulation, callbacks=[recorder],
+            tmp_path / str(steps),
+            max_steps=1,
+            gradient_accumulation_steps=accumulation,
+            callbacks=[recorder],
             per_device_train_batch_size=4,
-        )  # fmt: skip
+        )
         kept.append((trainer, recorder))
     accumulated, recorder = kept[0]
     accumulated.train()
-    # By hand: the same two micro-batches, each through the same fresh pair with the step's own seed.
+    # By hand: the same two micro-batches, each through the same fresh pair with the step's own
+    # seed.
     by_hand, _ = kept[1]
     by_hand.train_sampler.epoch = 0
     keys = list(by_hand.train_sampler)[:8]
     samples = [by_hand.train_dataset[key] for key in keys]
     by_hand.model.train()
     batches = [
-        {key: torch.stack([sample[key] for sample in own]) for key in own[0]} for own in (samples[:4], samples[4:])
+        {key: torch.stack([sample[key] for sample in own]) for key in own[0]}
+        for own in (samples[:4], samples[4:])
     ]
     labels = [batch["labels"] for batch in batches]
     for micro_batch, batch in enumerate(batches):
@@ -153,23 +193,35 @@ def test_students_are_clipped_separately(tmp_path):
 
 def test_both_students_learn(tmp_path):
     trainer = make_trainer(
-        tmp_path, CTCL, max_steps=60, cnn_lr=0.05, vit_lr=2e-3, vit_head_lr_multiplier=1.0, data=make_data(24, 4)
+        tmp_path,
+        CTCL,
+        max_steps=60,
+        cnn_lr=0.05,
+        vit_lr=2e-3,
+        vit_head_lr_multiplier=1.0,
+        data=make_data(24, 4),
     )
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
     logs = training_logs(trainer)
     for name in ("cnn", "vit"):
-        first, last = (np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:]))
+        first, last = (
+            np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:])
+        )
         assert last < 0.7 * first
         # 0 at a step before which its peer could tell no two classes apart.
         assert all(log[f"pixel_{name}"] >= 0 for log in logs)
-        assert after[f"eval_{name}_overall_accuracy"] > max(0.9, before[f"eval_{name}_overall_accuracy"])
+        assert after[f"eval_{name}_overall_accuracy"] > max(
+            0.9, before[f"eval_{name}_overall_accuracy"]
+        )
 
 
 def taught_offline(a, b):
     torch.manual_seed(1)
-    return OfflineKD(a, b, teachers=(make_vit(len(SCENE_CLASSES), SIZE), make_cnn(len(SCENE_CLASSES), SIZE)))
+    return OfflineKD(
+        a, b, teachers=(make_vit(len(SCENE_CLASSES), SIZE), make_cnn(len(SCENE_CLASSES), SIZE))
+    )
 
 
 class Agreement(Objective):
@@ -209,7 +261,9 @@ def scenes():
         (Agreement, "agreement"),
     ],
 )
-def test_every_other_method_and_ones_own_lowers_both_cross_entropies_on_street_scenes(tmp_path, scenes, method, term):
+def test_every_other_method_and_ones_own_lowers_both_cross_entropies_on_street_scenes(
+    tmp_path, scenes, method, term
+):
     trainer = make_trainer(
         tmp_path,
         method,
@@ -222,7 +276,9 @@ def test_every_other_method_and_ones_own_lowers_both_cross_entropies_on_street_s
     trainer.train()
     logs = training_logs(trainer)
     for name in ("cnn", "vit"):
-        first, last = (np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:]))
+        first, last = (
+            np.mean([log[f"ce_{name}"] for log in part]) for part in (logs[:5], logs[-5:])
+        )
         assert last < 0.9 * first
         assert all(log[f"{term}_{name}"] >= 0 for log in logs) and logs[-1][f"{term}_{name}"] > 0
 
@@ -231,7 +287,10 @@ def test_the_warmup_of_distillation_follows_the_training(tmp_path):
     trainer = make_trainer(tmp_path, lambda a, b: CTCL(a, b, distillation_warmup=0.5), max_steps=8)
     ramps = []
     step = trainer.training_step
-    trainer.training_step = lambda *given: (step(*given), ramps.append(trainer.model.objective.ramp.item()))[0]
+    trainer.training_step = lambda *given: (
+        step(*given),
+        ramps.append(trainer.model.objective.ramp.item()),
+    )[0]
     trainer.train()
     assert ramps == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0]
 
@@ -241,7 +300,10 @@ def test_first_step_losses_are_the_same_bit_for_bit_whatever_the_method(tmp_path
     logs = []
     for method in (CTCL, Vanilla):
         trainer = make_trainer(
-            tmp_path / method.__name__, method, max_steps=1, gradient_accumulation_steps=accumulation
+            tmp_path / method.__name__,
+            method,
+            max_steps=1,
+            gradient_accumulation_steps=accumulation,
         )
         trainer.train()
         logs.append(training_logs(trainer)[0])
@@ -257,10 +319,14 @@ def test_evaluation_equals_scoring_every_image_by_hand(tmp_path):
         for sample in trainer.eval_dataset:
             with torch.no_grad():
                 logits = student.eval().logits(sample["pixel_values"][None])
-            metric.add(prediction=class_map(logits, sample["labels"].shape)[0], reference=sample["labels"])
+            metric.add(
+                prediction=class_map(logits, sample["labels"].shape)[0], reference=sample["labels"]
+            )
         expected = metric.compute(num_labels=3, ignore_index=255)
         assert scores[f"eval_{name}_mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-12)
-        assert scores[f"eval_{name}_iou_dot"] == pytest.approx(expected["per_category_iou"][2], abs=1e-12)
+        assert scores[f"eval_{name}_iou_dot"] == pytest.approx(
+            expected["per_category_iou"][2], abs=1e-12
+        )
     assert scores["eval_mean_iou"] == pytest.approx(
         (scores["eval_cnn_mean_iou"] + scores["eval_vit_mean_iou"]) / 2, abs=1e-12
     )
@@ -339,9 +405,16 @@ def test_float16_trains(tmp_path):
 
 def test_the_best_students_are_loaded_at_the_end(tmp_path):
     trainer = make_trainer(
-        tmp_path, max_steps=4, save_strategy="steps", save_steps=1, eval_strategy="steps", eval_steps=1,
-        load_best_model_at_end=True, save_total_limit=1, cnn_lr=0.5,
-    )  # fmt: skip
+        tmp_path,
+        max_steps=4,
+        save_strategy="steps",
+        save_steps=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        load_best_model_at_end=True,
+        save_total_limit=1,
+        cnn_lr=0.5,
+    )
     trainer.train()
     evaluations = [log for log in trainer.state.log_history if "eval_mean_iou" in log]
     found = trainer.evaluate()
@@ -368,13 +441,19 @@ def test_bfloat16_trains(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: _rename(folder / "cnn", folder / "swap"), "student folder 'cnn' is missing"),
+        (
+            lambda folder: _rename(folder / "cnn", folder / "swap"),
+            "student folder 'cnn' is missing",
+        ),
         (lambda folder: _swap(folder / "cnn", folder / "vit"), "its model_type is 'segformer'"),
         (
             lambda folder: (folder / "objective.safetensors").unlink(),
             "holds nothing, and CTCL needs class_groups.*projec",
         ),
-        (lambda folder: _edit(folder / "cnn", "output_stride", 8), "its output_stride is 8, this run's is 16"),
+        (
+            lambda folder: _edit(folder / "cnn", "output_stride", 8),
+            "its output_stride is 8, this run's is 16",
+        ),
     ],
 )
 def test_a_checkpoint_of_other_students_is_refused(tmp_path, change, message):
@@ -382,7 +461,9 @@ def test_a_checkpoint_of_other_students_is_refused(tmp_path, change, message):
     trainer.train()
     change(tmp_path / "checkpoint-2")
     with pytest.raises(ValueError, match=message):
-        make_trainer(tmp_path / "again").train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+        make_trainer(tmp_path / "again").train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-2")
+        )
 
 
 def _edit(folder, key, value):
@@ -395,8 +476,14 @@ def _edit(folder, key, value):
     [
         ({"cnn_lr": 1.0}, r"optimization\.cnn\.lr: 0\.0025 before, 1\.0 now"),
         ({"seed": 4}, r"training\.seed: 3 before, 4 now"),
-        ({"per_device_train_batch_size": 2}, r"training\.per_device_train_batch_size: 4 before, 2 now"),
-        ({"objective": lambda a, b: CTCL(a, b, alpha=0.5)}, r"method\.options\.alpha: 1\.0 before, 0\.5 now"),
+        (
+            {"per_device_train_batch_size": 2},
+            r"training\.per_device_train_batch_size: 4 before, 2 now",
+        ),
+        (
+            {"objective": lambda a, b: CTCL(a, b, alpha=0.5)},
+            r"method\.options\.alpha: 1\.0 before, 0\.5 now",
+        ),
     ],
 )
 def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(tmp_path, other, message):
@@ -408,17 +495,25 @@ def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(tmp_pa
 
 
 def test_a_warmup_that_takes_much_of_the_training_is_told(tmp_path, caplog):
-    make_trainer(tmp_path / "short", max_steps=5, vit_warmup_steps=2).create_optimizer_and_scheduler(5)
+    make_trainer(
+        tmp_path / "short", max_steps=5, vit_warmup_steps=2
+    ).create_optimizer_and_scheduler(5)
     assert "learning rate of vit rises over 2 steps, and there are 5" in caplog.text
     caplog.clear()
-    make_trainer(tmp_path / "long", max_steps=6, vit_warmup_steps=2).create_optimizer_and_scheduler(6)
+    make_trainer(tmp_path / "long", max_steps=6, vit_warmup_steps=2).create_optimizer_and_scheduler(
+        6
+    )
     assert not caplog.text
 
 
 def test_a_checkpoint_with_projections_is_refused_by_a_method_without(tmp_path):
     make_trainer(tmp_path, save_strategy="steps", save_steps=1, max_steps=1).train()
-    with pytest.raises(ValueError, match=r"it holds class_groups.*projections.*Vanilla needs nothing"):
-        make_trainer(tmp_path / "again", Vanilla).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    with pytest.raises(
+        ValueError, match=r"it holds class_groups.*projections.*Vanilla needs nothing"
+    ):
+        make_trainer(tmp_path / "again", Vanilla).train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-1")
+        )
 
 
 def _rename(old, new):
@@ -434,14 +529,18 @@ def _swap(first, second):
 def test_held_out_images_are_observed_before_every_epoch_and_once_only(tmp_path):
     def train(folder, **options):
         """The training's end, and at which steps it observed how many images."""
-        trainer, observed = make_trainer(folder, general_kdcl, data=make_data(8, 3), max_steps=5, **options), []
+        trainer, observed = (
+            make_trainer(folder, general_kdcl, data=make_data(8, 3), max_steps=5, **options),
+            [],
+        )
         observe = trainer.model.objective.observe
 
         def watched(held_out):
             views = list(held_out)
             observed.append((trainer.state.global_step, len(views)))
             observe(views)
-            trainer.model.objective.share.fill_(0.1 + 0.1 * trainer.state.global_step)  # shows a second look
+            # shows a second look
+            trainer.model.objective.share.fill_(0.1 + 0.1 * trainer.state.global_step)
 
         trainer.model.objective.observe = watched
         trainer.train(resume_from_checkpoint=resume)

@@ -6,7 +6,15 @@ import pytest
 from conftest import make_cnn, make_data, make_vit
 from transformers import Trainer, TrainingArguments
 
-from ctcl_hf import KDCL, CTCLArguments, CTCLTrainer, EvaluationTransform, StudentPair, TrainingTransform, Vanilla
+from ctcl_hf import (
+    KDCL,
+    CTCLArguments,
+    CTCLTrainer,
+    EvaluationTransform,
+    StudentPair,
+    TrainingTransform,
+    Vanilla,
+)
 from ctcl_hf.training.unsupported import CARD, CONSTRUCTOR
 
 SIZE = (64, 64)
@@ -20,7 +28,9 @@ def pair(method=Vanilla, **options):
 
 def samples(split="validation", count=3):
     data = make_data(4, count, SIZE)
-    return data.samples(split, TrainingTransform(SIZE, SIZE) if split == "train" else EvaluationTransform(SIZE))
+    return data.samples(
+        split, TrainingTransform(SIZE, SIZE) if split == "train" else EvaluationTransform(SIZE)
+    )
 
 
 def make_trainer(folder, model=None, **options):
@@ -88,16 +98,22 @@ def test_samples_without_labels_are_refused_in_a_sentence(tmp_path):
     """predict() ended in KeyError: 'labels'."""
     images = [{"pixel_values": samples()[i]["pixel_values"]} for i in range(2)]
     with pytest.raises(
-        OSError, match=r"Sample 0 of the list cannot be used: it has pixel_values\. Expected: a dictionary"
+        OSError,
+        match=r"Sample 0 of the list cannot be used: it has pixel_values\. Expected: a dictionary",
     ):
         make_trainer(tmp_path).predict(images)
 
 
 @pytest.mark.parametrize(
     "given",
-    [{"include_for_metrics": ["loss"]}, {"batch_eval_metrics": True}, {"prediction_loss_only": True},
-     {"eval_accumulation_steps": 2}, {"label_names": ["masks"]}],
-)  # fmt: skip
+    [
+        {"include_for_metrics": ["loss"]},
+        {"batch_eval_metrics": True},
+        {"prediction_loss_only": True},
+        {"eval_accumulation_steps": 2},
+        {"label_names": ["masks"]},
+    ],
+)
 def test_an_argument_that_would_have_no_effect_is_refused(given, tmp_path):
     with pytest.raises(ValueError, match=f"--{next(iter(given))} .* does not work for a pair"):
         CTCLArguments(str(tmp_path), **QUIET, **given)

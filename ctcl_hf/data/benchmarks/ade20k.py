@@ -8,13 +8,14 @@ from ..segmentation import SegmentationData
 from .voc import colour_map
 
 NUM_CLASSES = 150
-# Mask id 0 is "other objects", which are not scored; classes 0..149 are stored as 1..150. This is the only place
-# where ids are reduced: the students' image processors leave labels alone.
+# Mask id 0 is "other objects", which are not scored; classes 0..149 are stored as 1..150. This is
+# the only place where ids are reduced: the students' image processors leave labels alone.
 LABEL_MAP = {0: IGNORE_INDEX} | {i + 1: i for i in range(NUM_CLASSES)}
 
 
 def build_ade20k(data_dir: str | None = None) -> SegmentationData:
-    """ADE20K from ADEChallengeData2016: images/, annotations/ (training and validation) and objectInfo150.txt.
+    """ADE20K from ADEChallengeData2016: images/, annotations/ (training and validation) and
+    objectInfo150.txt.
 
     Args:
         data_dir: ADEChallengeData2016, or the folder above it.
@@ -46,12 +47,24 @@ def build_ade20k(data_dir: str | None = None) -> SegmentationData:
 
 
 def _class_names(path: Path) -> tuple[str, ...]:
-    """The first name of each class that is not taken yet, from the last column of ADE20K's own table."""
+    """The first name of each class that is not taken yet, from the last column of ADE20K's own
+    table.
+    """
     if not path.is_file():
-        raise ValueError(f"{path} not found: it names the {NUM_CLASSES} classes, and is part of ADEChallengeData2016.")
-    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
+        raise ValueError(
+            f"{path} not found: it names the {NUM_CLASSES} classes, and is part of "
+            "ADEChallengeData2016."
+        )
+    rows = [
+        line.split("\t")
+        for line in path.read_text(encoding="utf-8").splitlines()[1:]
+        if line.strip()
+    ]
     if [row[0].strip() for row in rows] != [str(i + 1) for i in range(NUM_CLASSES)]:
-        raise ValueError(f"{path} must have a line for each of the {NUM_CLASSES} classes in order, got {len(rows)}.")
+        raise ValueError(
+            f"{path} must have a line for each of the {NUM_CLASSES} classes in order, got "
+            f"{len(rows)}."
+        )
     names: list[str] = []
     for row in rows:
         synonyms = [name.strip() for name in row[-1].split(",")]

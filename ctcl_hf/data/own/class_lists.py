@@ -9,16 +9,33 @@ from typing import NamedTuple
 from ..masks import Colour
 
 # What lies beside exported data, and is read without being named; the first one that is there.
-LIST_FILES = ("_classes.csv", "labelmap.txt", "class_dict.csv", "label_colors.txt", "classes.txt", "class_names.txt")
-NAME_HEADERS = ("name", "names", "class", "classes", "class name", "label", "labels", "label name", "category")
+LIST_FILES = (
+    "_classes.csv",
+    "labelmap.txt",
+    "class_dict.csv",
+    "label_colors.txt",
+    "classes.txt",
+    "class_names.txt",
+)
+NAME_HEADERS = (
+    "name",
+    "names",
+    "class",
+    "classes",
+    "class name",
+    "label",
+    "labels",
+    "label name",
+    "category",
+)
 ID_HEADERS = ("id", "index", "value", "pixel value", "class id", "label id", "pixel", "number")
 COLOUR_HEADERS = (("r", "red"), ("g", "green"), ("b", "blue"))
 _LABELMAP = re.compile(r"([^:,]+):(?:\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*)?(?::[^:]*){0,2}")
 _COLOUR_NAME = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\S.*)")
 _ID_NAME = re.compile(r"(\d+)(?:\s*:\s*|\s+)(\S.*)")
 KINDS = (
-    "one name in each line; a header with name, and id or r, g, b (CSV); name:r,g,b:: (labelmap.txt); r g b name "
-    "(label_colors.txt); id name"
+    "one name in each line; a header with name, and id or r, g, b (CSV); name:r,g,b:: "
+    "(labelmap.txt); r g b name (label_colors.txt); id name"
 )
 
 
@@ -31,12 +48,19 @@ class Listed(NamedTuple):
 
 
 def read_class_list(path: str, option: str) -> tuple[tuple[str, ...], dict[str, list[Colour]]]:
-    """Names of classes 0..K-1, and the colours that the file gives them. ValueError names what cannot be understood."""
+    """Names of classes 0..K-1, and the colours that the file gives them.
+
+    ValueError names what cannot be understood.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise ValueError(f"{option} {path} cannot be read: {error}") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
     if not lines:
         raise ValueError(f"{option} {path} names no class.")
     try:
@@ -53,7 +77,9 @@ def read_class_list(path: str, option: str) -> tuple[tuple[str, ...], dict[str, 
 
 def _parse(lines: Sequence[str], suffix: str) -> list[Listed]:
     if found := _all_match(_LABELMAP, lines):
-        return [Listed(name.strip(), colour=_colour(rgb) if rgb[0] else None) for name, *rgb in found]
+        return [
+            Listed(name.strip(), colour=_colour(rgb) if rgb[0] else None) for name, *rgb in found
+        ]
     if found := _all_match(_COLOUR_NAME, lines):
         return [Listed(name, colour=_colour(rgb)) for *rgb, name in found]
     for delimiter in (",", ";", "\t"):
@@ -64,10 +90,15 @@ def _parse(lines: Sequence[str], suffix: str) -> list[Listed]:
         return [Listed(name, int(number)) for number, name in found]
     if lines[0].lower() in NAME_HEADERS:
         if suffix not in (".csv", ".tsv"):
-            raise ValueError(f"is its first line ({lines[0]}) a class, or a header? Delete it, or call the file .csv.")
+            raise ValueError(
+                f"is its first line ({lines[0]}) a class, or a header? Delete it, or call the file "
+                ".csv."
+            )
         lines = lines[1:]
     if odd := next((line for line in lines if re.search(r"[,;:\t]", line)), None):
-        raise ValueError(f"{odd!r} is more than a name, and its lines are of no one kind. Known: {KINDS}.")
+        raise ValueError(
+            f"{odd!r} is more than a name, and its lines are of no one kind. Known: {KINDS}."
+        )
     return [Listed(line) for line in lines]
 
 
@@ -115,8 +146,9 @@ def _in_order(listed: Sequence[Listed]) -> tuple[str, ...]:
                 raise ValueError(f"id {entry.id} is {ids[entry.id]}, and {entry.name} as well.")
         if sorted(ids) != list(range(len(ids))):
             raise ValueError(
-                f"expected ids 0..{len(ids) - 1}, got {', '.join(map(str, sorted(ids)))}. Give --class_names in the "
-                "order wanted, and which ids they are: --label_map 7:0 8:1, or --reduce_labels for 1..K."
+                f"expected ids 0..{len(ids) - 1}, got {', '.join(map(str, sorted(ids)))}. Give "
+                "--class_names in the order wanted, and which ids they are: --label_map 7:0 8:1, "
+                "or --reduce_labels for 1..K."
             )
         return tuple(ids[i] for i in range(len(ids)))
     names = [entry.name for entry in listed]

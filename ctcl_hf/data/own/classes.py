@@ -11,15 +11,20 @@ from ..palettes import palette_for
 from .class_lists import read_class_list
 
 CLASSES_FILE = "id2label.json"  # {"0": "road", "1": "car"}
-PALETTE_FILE = "palette.json"  # {"road": [128, 64, 128], "car": [[64, 0, 128], [0, 0, 142]], "ignored": [0, 0, 0]}
+# {"road": [128, 64, 128], "car": [[64, 0, 128], [0, 0, 142]], "ignored": [0, 0, 0]}
+PALETTE_FILE = "palette.json"
 IGNORED = "ignored"  # what a palette calls the colours that are not scored
 
 
 def read_palette(path: str | None) -> dict[str, list[Colour]]:
-    """Colours by class name, and by IGNORED: of a `palette.json`, or of a list of classes with colours."""
+    """Colours by class name, and by IGNORED: of a `palette.json`, or of a list of classes with
+    colours.
+    """
     if path is None:
         return {}
-    palette = _json_palette(path) if path.endswith(".json") else read_class_list(path, "--palette")[1]
+    palette = (
+        _json_palette(path) if path.endswith(".json") else read_class_list(path, "--palette")[1]
+    )
     if not palette:
         raise ValueError(f"--palette {path} has no colours.")
     counts = Counter(colour for colours in palette.values() for colour in colours)
@@ -31,16 +36,32 @@ def read_palette(path: str | None) -> dict[str, list[Colour]]:
 def _json_palette(path: str) -> dict[str, list[Colour]]:
     palette = {}
     for name, colours in read_json(path, "--palette").items():
-        colours = colours if isinstance(colours, list) and colours and isinstance(colours[0], list) else [colours]
+        colours = (
+            colours
+            if isinstance(colours, list) and colours and isinstance(colours[0], list)
+            else [colours]
+        )
         for colour in colours:
-            if not (isinstance(colour, list) and len(colour) == 3 and all(_is_byte(channel) for channel in colour)):
-                raise ValueError(f"--palette {path}: {name} must have [red, green, blue] in 0..255, got {colour}.")
+            if not (
+                isinstance(colour, list)
+                and len(colour) == 3
+                and all(_is_byte(channel) for channel in colour)
+            ):
+                raise ValueError(
+                    f"--palette {path}: {name} must have [red, green, blue] in 0..255, got "
+                    f"{colour}."
+                )
         palette[name] = [tuple(colour) for colour in colours]
     return palette
 
 
-def read_class_names(given: Sequence[str] | str | None, palette: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Names of classes 0..K-1: given, in a file of either kind, or the palette's. ValueError names what is wrong."""
+def read_class_names(
+    given: Sequence[str] | str | None, palette: Mapping[str, Any], name: str
+) -> tuple[str, ...]:
+    """Names of classes 0..K-1: given, in a file of either kind, or the palette's.
+
+    ValueError names what is wrong.
+    """
     if isinstance(given, str):
         given = [given]
     if is_file(given):
@@ -48,25 +69,34 @@ def read_class_names(given: Sequence[str] | str | None, palette: Mapping[str, An
         if path.endswith(".json"):
             told = read_json(path, "--class_names")
             if sorted(told) != sorted(str(i) for i in range(len(told))):
-                raise ValueError(f"--class_names {path}: expected ids 0..{len(told) - 1} as keys, got {sorted(told)}.")
+                raise ValueError(
+                    f"--class_names {path}: expected ids 0..{len(told) - 1} as keys, got "
+                    f"{sorted(told)}."
+                )
             given = [str(told[str(i)]).strip() for i in range(len(told))]
         else:
-            given = [title for title in read_class_list(path, "--class_names")[0] if title != IGNORED]
+            given = [
+                title for title in read_class_list(path, "--class_names")[0] if title != IGNORED
+            ]
     elif given is not None and len(given) == 1 and "," in given[0]:
         raise ValueError(f"--class_names {given[0]}: separate names by spaces.")
     names = tuple(given or (title for title in palette if title != IGNORED))
     if not names:
         raise ValueError(
-            f"What are the classes of {name}? Give --class_names road car ..., in the order of their ids, or a file "
-            f"with them; or put {CLASSES_FILE} beside the data."
+            f"What are the classes of {name}? Give --class_names road car ..., in the order of "
+            f"their ids, or a file with them; or put {CLASSES_FILE} beside the data."
         )
     if blank := [i for i, title in enumerate(names) if not title.strip()]:
         raise ValueError(f"--class_names: class {blank[0]} has no name.")
     if len(set(names)) < len(names):
-        raise ValueError(f"--class_names: {', '.join(n for n, c in Counter(names).items() if c > 1)} is named twice.")
+        raise ValueError(
+            f"--class_names: {', '.join(n for n, c in Counter(names).items() if c > 1)} is named "
+            "twice."
+        )
     if unnamed := [title for title in palette if title not in (*names, IGNORED)]:
         raise ValueError(
-            f"--palette has colours of {', '.join(unnamed)}, which is no class. Classes: {', '.join(names)}."
+            f"--palette has colours of {', '.join(unnamed)}, which is no class. Classes: "
+            f"{', '.join(names)}."
         )
     return names
 
@@ -74,7 +104,11 @@ def read_class_names(given: Sequence[str] | str | None, palette: Mapping[str, An
 def has_colours(given: Sequence[str] | str | None) -> bool:
     """Whether names were given by a list of classes that says their colours as well."""
     given = [given] if isinstance(given, str) else given
-    return is_file(given) and not given[0].endswith(".json") and bool(read_class_list(given[0], "--class_names")[1])
+    return (
+        is_file(given)
+        and not given[0].endswith(".json")
+        and bool(read_class_list(given[0], "--class_names")[1])
+    )
 
 
 def is_file(given: Sequence[str] | None) -> bool:

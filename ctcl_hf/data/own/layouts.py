@@ -17,11 +17,21 @@ MASK_FOLDERS = (
     "segmentationclasspng",
 )
 # Of a folder of masks beside a split's own: train/ and train_labels/, or trainannot/.
-MASK_FOLDER_ENDINGS = ("_labels", "_label", "_masks", "_mask", "_annotations", "_annot", "annot", "_gt")
-LISTS = Path("ImageSets", "Segmentation")  # of VOC, and of tools that export as it does: a file of names for each split
+MASK_FOLDER_ENDINGS = (
+    "_labels",
+    "_label",
+    "_masks",
+    "_mask",
+    "_annotations",
+    "_annot",
+    "annot",
+    "_gt",
+)
+# of VOC, and of tools that export as it does: a file of names for each split
+LISTS = Path("ImageSets", "Segmentation")
 WANTED = (
-    "Expected train/images/ and train/masks/ in it (and validation/images/, validation/masks/), with masks named as "
-    "their images; or another of the layouts in docs/data.md."
+    "Expected train/images/ and train/masks/ in it (and validation/images/, validation/masks/), "
+    "with masks named as their images; or another of the layouts in docs/data.md."
 )
 
 
@@ -30,10 +40,12 @@ class Layout:
 
     Args:
         folder: with the splits.
-        image_folder, mask_folder, mask_ending: names of the folders, and what a mask's name has beyond its image's.
-            Default: found.
-        parquet: files of another kind that lie below, and are left out if there are images and masks.
-        skip_unpaired: leave out images without a mask and masks without an image, which are refused otherwise.
+        image_folder, mask_folder, mask_ending: names of the folders, and what a mask's name has
+            beyond its image's. Default: found.
+        parquet: files of another kind that lie below, and are left out if there are images and
+            masks.
+        skip_unpaired: leave out images without a mask and masks without an image, which are refused
+            otherwise.
     """
 
     def __init__(
@@ -60,8 +72,16 @@ class Layout:
         return f"{ending}{self.left_out}"
 
     def splits(self) -> dict[str, "datasets.Dataset"]:
-        """Rows by the splits' own names; none if there are no images and masks. ValueError names what does not pair."""
-        found = self._listed() or self._in_split_folders() or self._beside_each_other() or self._in_one_folder()
+        """Rows by the splits' own names; none if there are no images and masks.
+
+        ValueError names what does not pair.
+        """
+        found = (
+            self._listed()
+            or self._in_split_folders()
+            or self._beside_each_other()
+            or self._in_one_folder()
+        )
         if found:
             for path in self.parquet:
                 self.left_out.add("Parquet", path)
@@ -80,7 +100,9 @@ class Layout:
         if len(names) == 1:  # "default", or "trainval"
             names = {"train": next(iter(names.values()))}
         files = {kind: self._files(path) for kind, path in (("image", images), ("mask", masks))}
-        for name in sorted(files["image"].keys() - {name for own in names.values() for name in own}):
+        for name in sorted(
+            files["image"].keys() - {name for own in names.values() for name in own}
+        ):
             self.left_out.add("in no list", Path(files["image"][name]))
         return {
             split: paired_rows(
@@ -103,9 +125,13 @@ class Layout:
                 masks, splits = self._masks_of(self.folder), self._folders(path)
                 if splits and not image_files(path, unique=False):
                     for split in splits:
-                        self._pair(found, split.name, split, masks and masks / split.name, self.folder)
+                        self._pair(
+                            found, split.name, split, masks and masks / split.name, self.folder
+                        )
                 elif self.folder.name in ("train", "training"):
-                    raise ValueError(f"{self.folder} is one split of a data set: give the folder above it.")
+                    raise ValueError(
+                        f"{self.folder} is one split of a data set: give the folder above it."
+                    )
                 else:
                     self._pair(found, "train", path, masks, self.folder)
         return found
@@ -114,7 +140,14 @@ class Layout:
         """SPLIT/ and SPLIT_labels/."""
         found = {}
         for path in self._folders(self.folder):
-            masks = next((m for end in MASK_FOLDER_ENDINGS if (m := path.with_name(path.name + end)).is_dir()), None)
+            masks = next(
+                (
+                    m
+                    for end in MASK_FOLDER_ENDINGS
+                    if (m := path.with_name(path.name + end)).is_dir()
+                ),
+                None,
+            )
             if masks is not None:
                 self._pair(found, path.name, path, masks, self.folder)
         return found
@@ -129,7 +162,11 @@ class Layout:
                 ending = self.mask_ending or _ending_within(files)
                 if ending is None:
                     continue
-                masks = {name.removesuffix(ending): file for name, file in files.items() if name.endswith(ending)}
+                masks = {
+                    name.removesuffix(ending): file
+                    for name, file in files.items()
+                    if name.endswith(ending)
+                }
                 images = {name: file for name, file in files.items() if not name.endswith(ending)}
                 self.endings.add(ending)
             else:
@@ -138,17 +175,24 @@ class Layout:
             found[split] = paired_rows(images, masks, f"{path}", self.unpaired)
         return found
 
-    def _images_and_masks_by_suffix(self, folder: Path) -> tuple[dict[str, str], dict[str, str]] | None:
+    def _images_and_masks_by_suffix(
+        self, folder: Path
+    ) -> tuple[dict[str, str], dict[str, str]] | None:
         """NAME.jpg and NAME.png: photos are JPEG, and masks cannot be."""
         by_kind: dict[bool, dict[str, str]] = {True: {}, False: {}}
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith("."):
                 by_kind[path.suffix.lower() == ".png"][path.stem] = str(path)
-        shared, either = by_kind[True].keys() & by_kind[False], by_kind[True].keys() | by_kind[False]
+        shared, either = (
+            by_kind[True].keys() & by_kind[False],
+            by_kind[True].keys() | by_kind[False],
+        )
         is_layout = shared == either if self.unpaired is None else 2 * len(shared) > len(either)
         return (by_kind[False], by_kind[True]) if shared and is_layout else None
 
-    def _pair(self, found: dict, split: str, images: Path, masks: Path | None, beside: Path) -> None:
+    def _pair(
+        self, found: dict, split: str, images: Path, masks: Path | None, beside: Path
+    ) -> None:
         if masks is None or not masks.is_dir():
             if self.parquet:  # pictures of a card, beside the data
                 self.left_out.add("without masks", images)
@@ -166,7 +210,9 @@ class Layout:
         return image_files(folder, below=True, left_out=self.left_out)
 
     def _folders(self, folder: Path) -> list[Path]:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(
+            path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+        )
 
     def _named(self, folder: Path, names: Sequence[str]) -> list[Path]:
         """The folders in a folder that have one of the names, in their order."""
@@ -182,14 +228,16 @@ class Layout:
         holding = [path for path in there if image_files(path, below=True, unique=False)]
         if len(holding) > 1:
             raise ValueError(
-                f"{' and '.join(map(str, holding))} hold images: which are the masks? Give --mask_folder "
-                f"{holding[0].name} or --mask_folder {holding[1].name}."
+                f"{' and '.join(map(str, holding))} hold images: which are the masks? Give "
+                f"--mask_folder {holding[0].name} or --mask_folder {holding[1].name}."
             )
         return next(iter(holding or there), None)
 
 
 def _ending_between(images: Mapping[str, str], masks: Mapping[str, str]) -> str:
-    """What most masks' names have beyond their images', such as "_mask"; nothing if some are equal."""
+    """What most masks' names have beyond their images', such as "_mask"; nothing if some are
+    equal.
+    """
     if images.keys() & masks.keys():
         return ""
     endings: Counter[str] = Counter()
@@ -202,9 +250,14 @@ def _ending_between(images: Mapping[str, str], masks: Mapping[str, str]) -> str:
 
 
 def _ending_within(names: Mapping[str, str]) -> str | None:
-    """The ending of masks that lie among their images: of about half of all names, which without it are others."""
+    """The ending of masks that lie among their images: of about half of all names, which without it
+    are others.
+    """
     endings = Counter(
-        name[cut:] for name in names for cut in range(1, len(name)) if name[cut] in "_-. " and name[:cut] in names
+        name[cut:]
+        for name in names
+        for cut in range(1, len(name))
+        if name[cut] in "_-. " and name[:cut] in names
     )
     ending, count = endings.most_common(1)[0] if endings else (None, 0)
     return ending if count and 3 * count >= len(names) else None

@@ -1,4 +1,6 @@
-"""Where rows of images and masks are found: on the Hub, or in Parquet files; and what lies beside them."""
+"""Where rows of images and masks are found: on the Hub, or in Parquet files; and what lies beside
+them.
+"""
 
 import glob
 from collections.abc import Iterator
@@ -12,14 +14,22 @@ if TYPE_CHECKING:
     import datasets
 
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
-LABEL_COLUMNS = ("label", "labels", "mask", "annotation", "segmentation", "semantic_mask", "segmentation_mask")
+LABEL_COLUMNS = (
+    "label",
+    "labels",
+    "mask",
+    "annotation",
+    "segmentation",
+    "semantic_mask",
+    "segmentation_mask",
+)
 
 
 def _local_parquet(folder: str) -> "datasets.DatasetDict":
     """The splits of a folder, which `datasets` tells from the names of its files.
 
-    Not by the folder's name: where its card lists the files, `datasets` would take another folder of that name, or an
-    older state of this one, from its cache.
+    Not by the folder's name: where its card lists the files, `datasets` would take another folder
+    of that name, or an older state of this one, from its cache.
     """
     import datasets
 
@@ -31,16 +41,23 @@ def _parquet_files(folder: str) -> dict[str, list[str]]:
     from datasets.data_files import DataFilesDict, get_data_patterns
 
     folder = glob.escape(folder)  # a name with brackets is no pattern
-    return DataFilesDict.from_patterns(get_data_patterns(folder), base_path=folder, allowed_extensions=[".parquet"])
+    return DataFilesDict.from_patterns(
+        get_data_patterns(folder), base_path=folder, allowed_extensions=[".parquet"]
+    )
 
 
-def hub_splits(name: str, image_column: str | None, label_column: str | None) -> dict[str, "datasets.Dataset"]:
+def hub_splits(
+    name: str, image_column: str | None, label_column: str | None
+) -> dict[str, "datasets.Dataset"]:
     """Every split of a Hub id, or of a folder of Parquet files, through the cache of `datasets`."""
     import datasets
 
     with _explained(name):
         splits = _local_parquet(name) if Path(name).is_dir() else datasets.load_dataset(name)
-    return {split: _two_columns(rows, name, image_column, label_column) for split, rows in splits.items()}
+    return {
+        split: _two_columns(rows, name, image_column, label_column)
+        for split, rows in splits.items()
+    }
 
 
 def streams(
@@ -52,7 +69,11 @@ def streams(
     from fsspec.core import url_to_fs
 
     with _explained(name):
-        files = _parquet_files(name) if Path(name).is_dir() else datasets.load_dataset_builder(name).config.data_files
+        files = (
+            _parquet_files(name)
+            if Path(name).is_dir()
+            else datasets.load_dataset_builder(name).config.data_files
+        )
     streams = {}
     for split, paths in (files or {}).items():
         if not paths or not all(str(path).endswith(".parquet") for path in paths):
@@ -63,7 +84,9 @@ def streams(
         columns = _chosen_columns(features, name, image_column, label_column)
         streams[str(split)] = StreamedRows([str(path) for path in paths], columns, shuffle_buffer)
     if not streams:
-        raise ValueError(f"--streaming reads Parquet, and {name} has none: `ctcl-hf prepare` writes it.")
+        raise ValueError(
+            f"--streaming reads Parquet, and {name} has none: `ctcl-hf prepare` writes it."
+        )
     return streams
 
 
@@ -78,15 +101,17 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except (DatasetNotFoundError, GatedRepoError) as error:
         raise OSError(
-            f"--dataset_name {name}: no such folder, and no data set on the Hub that you can read ({error}). If it is "
-            "gated or private, ask for access on its page and log in: hf auth login."
+            f"--dataset_name {name}: no such folder, and no data set on the Hub that you can read "
+            f"({error}). If it is gated or private, ask for access on its page and log in: hf auth "
+            "login."
         ) from error
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
         raise ValueError(
-            f"--dataset_name {name} is a script that downloads its data, which datasets no longer runs. Look for a "
-            "copy in Parquet, or download it and give a folder of images and masks."
+            f"--dataset_name {name} is a script that downloads its data, which datasets no longer "
+            "runs. Look for a copy in Parquet, or download it and give a folder of images and "
+            "masks."
         ) from error
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         where = "" if Path(name).is_dir() else "no such folder here, and "
@@ -96,7 +121,9 @@ def _explained(name: str) -> Iterator[None]:
 def _two_columns(
     rows: "datasets.Dataset", name: str, image_column: str | None, label_column: str | None
 ) -> "datasets.Dataset":
-    """The rows with the columns image and label alone; without a label where no column can be one."""
+    """The rows with the columns image and label alone; without a label where no column can be
+    one.
+    """
     chosen = _chosen_columns(rows.features, name, image_column, label_column)
     rows = rows.select_columns(list(chosen))
     # In two steps: what is to be "image" may be what was "label".
@@ -114,19 +141,32 @@ def _chosen_columns(
     told = ", ".join(f"{column} ({type(kind).__name__})" for column, kind in features.items())
     for option, column in (("--image_column", image_column), ("--label_column", label_column)):
         if column is not None and column not in pictures:
-            raise ValueError(f"{option} {column}: not a column of images in {name}. It has: {told}.")
-    image = image_column or next((c for c in IMAGE_COLUMNS if c in pictures and c != label_column), None)
+            raise ValueError(
+                f"{option} {column}: not a column of images in {name}. It has: {told}."
+            )
+    image = image_column or next(
+        (c for c in IMAGE_COLUMNS if c in pictures and c != label_column), None
+    )
     if image is None:
-        raise ValueError(f"{name} has no column of images by a usual name. It has: {told}. Give --image_column.")
+        raise ValueError(
+            f"{name} has no column of images by a usual name. It has: {told}. Give --image_column."
+        )
     others = [column for column in pictures if column != image]
-    label = label_column or next((c for c in LABEL_COLUMNS if c in others), others[0] if len(others) == 1 else None)
+    label = label_column or next(
+        (c for c in LABEL_COLUMNS if c in others), others[0] if len(others) == 1 else None
+    )
     if label is None and others:
-        raise ValueError(f"{name} has several columns of images: {told}. Which has the masks? Give --label_column.")
+        raise ValueError(
+            f"{name} has several columns of images: {told}. Which has the masks? Give "
+            "--label_column."
+        )
     return {image: "image"} if label is None else {image: "image", label: "label"}
 
 
 def file_beside(name: str, file: str) -> str | None:
-    """Path of a file that lies with the data, in its folder or on the Hub; None if there is none."""
+    """Path of a file that lies with the data, in its folder or on the Hub; None if there is
+    none.
+    """
     if Path(name).is_dir():
         return str(Path(name, file)) if Path(name, file).is_file() else None
     from huggingface_hub import hf_hub_download

@@ -2,8 +2,8 @@
 
 python -m ctcl_hf.publishing.space.app runs/paper-ctcl/cnn runs/paper-ctcl/vit
 
-Stands alone: as a Space it needs transformers, timm and gradio, reads its arguments from settings.json, and has the
-package's reader of images beside it.
+Stands alone: as a Space it needs transformers, timm and gradio, reads its arguments from
+settings.json, and has the package's reader of images beside it.
 """
 
 import argparse
@@ -25,7 +25,8 @@ except ImportError:  # as a Space, beside which `ctcl-hf space` puts the reader
     from images import read_image
 
 HERE = Path(__file__).parent
-LONGEST_SIDE = 1280  # pixels; logits at the size of a camera's picture would fill the memory of a small machine
+# pixels; logits at the size of a camera's picture would fill the memory of a small machine
+LONGEST_SIDE = 1280
 OPACITY = 0.6
 
 
@@ -35,10 +36,16 @@ def main() -> None:
         demo(**json.loads(settings.read_text())).launch()
         return
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("students", nargs=2, metavar="STUDENT", help="Hub id or folder of a segmentation model.")
-    parser.add_argument("--trust_remote_code", action="store_true", help="Run code that lies beside the weights.")
+    parser.add_argument(
+        "students", nargs=2, metavar="STUDENT", help="Hub id or folder of a segmentation model."
+    )
+    parser.add_argument(
+        "--trust_remote_code", action="store_true", help="Run code that lies beside the weights."
+    )
     parser.add_argument("--port", type=int, help="Default: the first free one from 7860 on.")
     arguments = parser.parse_args()
     demo(arguments.students, arguments.trust_remote_code).launch(server_port=arguments.port)
@@ -49,7 +56,9 @@ def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
     loaded = [load(name, trust_remote_code) for name in students]
     labels = [model.config.id2label for model, _ in loaded]
     if labels[0] != labels[1]:
-        raise SystemExit(f"{students[0]} and {students[1]} know different classes: {labels[0]} and {labels[1]}.")
+        raise SystemExit(
+            f"{students[0]} and {students[1]} know different classes: {labels[0]} and {labels[1]}."
+        )
     names = [name.rstrip("/").split("/")[-1] for name in students]
     if names[0] == names[1]:
         names = students
@@ -75,19 +84,28 @@ def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
 
     with gr.Blocks(title=" and ".join(names), analytics_enabled=False) as page:
         gr.Markdown(
-            f"# {names[0]} and {names[1]}\nTwo models trained together for semantic segmentation, on one image."
+            f"# {names[0]} and {names[1]}\nTwo models trained together for semantic segmentation, "
+            "on one image."
         )
         with gr.Row():
             # The file as it is: gradio would clip 16 bits to 8 without a word.
             image = gr.Image(type="filepath", image_mode=None, label="Image", elem_id="image")
             with gr.Column():
                 button = gr.Button("Segment", variant="primary", elem_id="segment")
-                gr.Examples([[str(path)] for path in sorted((HERE / "images").iterdir())], image, label="Examples")
+                gr.Examples(
+                    [[str(path)] for path in sorted((HERE / "images").iterdir())],
+                    image,
+                    label="Examples",
+                )
         with gr.Row():
-            masks = [gr.Image(label=f"{name}: classes", elem_id=f"mask-{i}") for i, name in enumerate(names)]
+            masks = [
+                gr.Image(label=f"{name}: classes", elem_id=f"mask-{i}")
+                for i, name in enumerate(names)
+            ]
         with gr.Row():
             overlays = [
-                gr.Image(label=f"{name}: over the image", elem_id=f"overlay-{i}") for i, name in enumerate(names)
+                gr.Image(label=f"{name}: over the image", elem_id=f"overlay-{i}")
+                for i, name in enumerate(names)
             ]
         disagreement = gr.Image(label="Where they disagree", elem_id="disagreement")
         share = gr.Markdown(elem_id="share")
@@ -98,9 +116,12 @@ def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
 
 def load(name: str, trust_remote_code: bool) -> tuple[torch.nn.Module, object]:
     """A model in evaluation mode and its image processor."""
-    with contextlib.suppress(ImportError):  # where it is installed, its models need no code from elsewhere
+    # where it is installed, its models need no code from elsewhere
+    with contextlib.suppress(ImportError):
         import ctcl_hf  # noqa: F401
-    model = AutoModelForSemanticSegmentation.from_pretrained(name, trust_remote_code=trust_remote_code).eval()
+    model = AutoModelForSemanticSegmentation.from_pretrained(
+        name, trust_remote_code=trust_remote_code
+    ).eval()
     return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
 
 
@@ -108,26 +129,41 @@ def load(name: str, trust_remote_code: bool) -> tuple[torch.nn.Module, object]:
 def segment(model: torch.nn.Module, processor: object, image: Image.Image) -> np.ndarray:
     """Class ids (height, width) of an image, at its own size."""
     # Some processors would cut out the middle, or pad, and their logits not be of the whole image.
-    logits = model(**processor(images=image, return_tensors="pt", do_center_crop=False, do_pad=False)).logits
+    logits = model(
+        **processor(images=image, return_tensors="pt", do_center_crop=False, do_pad=False)
+    ).logits
     size = (image.height, image.width)
-    return torch.nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0].argmax(0).numpy()
+    return (
+        torch.nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0]
+        .argmax(0)
+        .numpy()
+    )
 
 
 def palette(kept: list[list[int]] | None, count: int) -> np.ndarray:
-    """A student's own colours, uint8 (count, 3); where it keeps none, such as are far from their neighbours."""
+    """A student's own colours, uint8 (count, 3); where it keeps none, such as are far from their
+    neighbours.
+    """
     if kept and len(kept) == count:
         return np.array(kept, dtype=np.uint8)
     hues = [i * 0.618034 % 1 for i in range(count)]  # the golden ratio never comes back to a hue
-    colours = [colorsys.hsv_to_rgb(hue, 0.85 - 0.4 * (i % 2), 0.95 - 0.35 * (i % 3 == 2)) for i, hue in enumerate(hues)]
+    colours = [
+        colorsys.hsv_to_rgb(hue, 0.85 - 0.4 * (i % 2), 0.95 - 0.35 * (i % 3 == 2))
+        for i, hue in enumerate(hues)
+    ]
     return (255 * np.array(colours)).round().astype(np.uint8)
 
 
 def legend(class_names: list[str], colours: np.ndarray) -> str:
     """A coloured square and the name of every class."""
     entry = (
-        '<span style="white-space:nowrap;margin-right:1em"><span style="color:rgb({},{},{})">&#9632;</span> {}</span> '
+        '<span style="white-space:nowrap;margin-right:1em"><span '
+        'style="color:rgb({},{},{})">&#9632;</span> {}</span> '
     )
-    return "".join(entry.format(*colour, html.escape(name)) for name, colour in zip(class_names, colours, strict=True))
+    return "".join(
+        entry.format(*colour, html.escape(name))
+        for name, colour in zip(class_names, colours, strict=True)
+    )
 
 
 if __name__ == "__main__":

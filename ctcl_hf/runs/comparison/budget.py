@@ -1,4 +1,6 @@
-"""What a table of the paper would take at full scale: commands, steps, and an estimate of GPU hours."""
+"""What a table of the paper would take at full scale: commands, steps, and an estimate of GPU
+hours.
+"""
 
 from pathlib import Path
 
@@ -11,32 +13,42 @@ from .grid import Grid
 from .paper import Table, students_of
 
 BATCH, CROP = 4, 512
-# Training images and classes of the data sets, and epochs: the paper's of VOC, and the recipe's where it names none.
+# Training images and classes of the data sets, and epochs: the paper's of VOC, and the recipe's
+# where it names none.
 IMAGES = {"voc": 10_582, "cityscapes": 2_975, "camvid": 367, "ade20k": 20_210}
 CLASSES = {"voc": 21, "cityscapes": 19, "camvid": 11, "ade20k": 150}
 EPOCHS = 60
 
 
 def step_flops(pair: str, num_classes: int) -> float:
-    """Floating-point operations of one step of both students alone: forward and backward on a batch of 4 x 512 x 512.
+    """Floating-point operations of one step of both students alone: forward and backward on a batch
+    of 4 x 512 x 512.
 
-    Counted by torch on one image of a quarter of the sides, which nearly all of them are proportional to.
+    Counted by torch on one image of a quarter of the sides, which nearly all of them are
+    proportional to.
     """
     total = 0
     side = CROP // 2
     for name in students_of(pair):
         names = [str(i) for i in range(num_classes)]
-        student = load_student(name, names, (CROP, CROP), from_scratch=True).eval()  # eval: BatchNorm takes one image
+        # eval: BatchNorm takes one image
+        student = load_student(name, names, (CROP, CROP), from_scratch=True).eval()
         counter = FlopCounterMode(display=False)
         with counter:
             logits = student.logits(torch.zeros(1, 3, side, side))
-            cross_entropy_loss(logits, torch.zeros(1, side, side, dtype=torch.long), 255).value.backward()
+            cross_entropy_loss(
+                logits, torch.zeros(1, side, side, dtype=torch.long), 255
+            ).value.backward()
         total += counter.get_total_flops()
     return total * BATCH * (CROP / side) ** 2
 
 
-def requirements(table: Table, folder: Path, common: tuple[str, ...], seeds: tuple[int, ...], teraflops: float) -> str:
-    """Every command of a table at the paper's scale, its steps, and GPU hours at so many sustained TFLOP/s."""
+def requirements(
+    table: Table, folder: Path, common: tuple[str, ...], seeds: tuple[int, ...], teraflops: float
+) -> str:
+    """Every command of a table at the paper's scale, its steps, and GPU hours at so many sustained
+    TFLOP/s.
+    """
     steps = EPOCHS * (IMAGES[table.dataset] // BATCH)
     common = ("--dataset", table.dataset, *common)
     lines, hours = [table.caption, table.remark] if table.remark else [table.caption], 0.0
@@ -47,13 +59,14 @@ def requirements(table: Table, folder: Path, common: tuple[str, ...], seeds: tup
         cells = list(grid.cells())
         hours += of_run * len(cells)
         lines.append(
-            f"\n{pair}: {len(cells)} runs of {steps:,} steps ({EPOCHS} epochs), {operations / 1e12:.2f} TFLOP a step, "
-            f"about {of_run:.1f} hours a run"
+            f"\n{pair}: {len(cells)} runs of {steps:,} steps ({EPOCHS} epochs), "
+            f"{operations / 1e12:.2f} TFLOP a step, about {of_run:.1f} hours a run"
         )
         lines += [cell.command() for cell in cells]
     lines.append(
-        f"\nIn all about {hours:.0f} hours of one GPU, if it sustains {teraflops:g} TFLOP/s (--sustained_tflops; an "
-        "assumption, not a measurement), for forward and backward of both students; what the methods add is not in it "
-        "(docs/benchmarks.md). The paper gives epochs for VOC alone: 60."
+        f"\nIn all about {hours:.0f} hours of one GPU, if it sustains {teraflops:g} TFLOP/s "
+        "(--sustained_tflops; an assumption, not a measurement), for forward and backward of both "
+        "students; what the methods add is not in it (docs/benchmarks.md). The paper gives epochs "
+        "for VOC alone: 60."
     )
     return "\n".join(lines)

@@ -1,4 +1,6 @@
-"""The check list at the end of a table: what a reader must know to believe it, or to make it again."""
+"""The check list at the end of a table: what a reader must know to believe it, or to make it
+again.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,8 @@ from .grid import Cell, Grid
 
 @lru_cache
 def _splits(arguments: str) -> str:
-    """The splits of the data that JSON arguments name, as they lie there now, each with its fingerprint.
+    """The splits of the data that JSON arguments name, as they lie there now, each with its
+    fingerprint.
 
     A table is written many times: they are read once.
     """
@@ -30,12 +33,18 @@ def _splits(arguments: str) -> str:
 
 
 def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
-    """Markdown: what the finished cells of one pair were trained on, how they were scored, and what intervals cover."""
+    """Markdown: what the finished cells of one pair were trained on, how they were scored, and what
+    intervals cover.
+    """
     facts = cells[0].read("results.json")
     data, training = facts["data"], facts["training"]
     scores = next(iter(cells[0].evaluations().values())).students.values()
     classes = list(dict.fromkeys(label for of in scores for label in of.ious))
-    masks = {key: data[key] for key in ("label_map", "ignore_index", "reduce_labels", "palette") if data.get(key)}
+    masks = {
+        key: data[key]
+        for key in ("label_map", "ignore_index", "reduce_labels", "palette")
+        if data.get(key)
+    }
     mapped = json.dumps(masks) if masks else "as stored"
     size = "x".join(map(str, data["image_size"])) if data["image_size"] else "the data's own size"
     state = cells[0].read("trainer_state.json")
@@ -44,23 +53,33 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
     by_seed = {row.title: ", ".join(str(cell.seed) for cell in own) for row, own in rows.items()}
     same_seeds = len(set(by_seed.values())) == 1
     lines = {
-        "data": f"{data['dataset_name'] or data['dataset']}; {_splits(json.dumps(data, sort_keys=True))}",
+        "data": f"{data['dataset_name'] or data['dataset']}; "
+        f"{_splits(json.dumps(data, sort_keys=True))}",
         "class map": f"{len(classes)} classes: {', '.join(classes)}; masks {mapped}",
-        "resolution": f"trained on crops of {'x'.join(map(str, data['crop_size']))} from images scaled about {size} "
-        f"(height x width); scored: {facts['protocol']}",
+        "resolution": f"trained on crops of {'x'.join(map(str, data['crop_size']))} from images "
+        f"scaled about {size} (height x width); scored: {facts['protocol']}",
         "checkpoint": _selection(training, state["global_step"]),
-        "seeds": next(iter(by_seed.values())) if same_seeds else "; ".join(f"{k}: {v}" for k, v in by_seed.items()),
-        "intervals": "95 %. Over seeds: Student's t of differences paired by seed; covers weights, order and "
-        f"augmentation, on these images. Over images: bootstrap over blocks of {block_length} consecutive images, mIoU "
-        "from summed counts, methods paired on the same blocks and seeds; covers the choice of images, for these "
-        "students. Neither covers other data, nor that the best of several methods was picked",
-        "equal seconds": "both runs of a seed at their last validation within the shorter one's training time; against "
-        "the slower run, whose learning rate has not decayed to its end there",
+        "seeds": next(iter(by_seed.values()))
+        if same_seeds
+        else "; ".join(f"{k}: {v}" for k, v in by_seed.items()),
+        "intervals": "95 %. Over seeds: Student's t of differences paired by seed; covers weights, "
+        "order and augmentation, on these images. Over images: bootstrap over blocks of "
+        f"{block_length} consecutive images, mIoU from summed counts, methods paired on the same "
+        "blocks and seeds; covers the choice of images, for these students. Neither covers other "
+        "data, nor that the best of several methods was picked",
+        "equal seconds": "both runs of a seed at their last validation within the shorter one's "
+        "training time; against the slower run, whose learning rate has not decayed to its end "
+        "there",
         "hardware": _of_all(cells, lambda cell: cell.read("results.json")["machine"]),
-        "precision": "bfloat16" if training["bf16"] else "float16" if training["fp16"] else "float32",
+        "precision": "bfloat16"
+        if training["bf16"]
+        else "float16"
+        if training["fp16"]
+        else "float32",
         "versions": _of_all(cells, lambda cell: _listed(cell.read("results.json")["versions"])),
         "time": ", ".join(
-            f"{row.title} {sum(cell.facts()['minutes'] for cell in own) / len(own):.1f}" for row, own in rows.items()
+            f"{row.title} {sum(cell.facts()['minutes'] for cell in own) / len(own):.1f}"
+            for row, own in rows.items()
         )
         + " minutes a run, with its report; runs at a time: "
         + _of_all(cells, lambda cell: str(cell.facts()["jobs"])),
@@ -72,7 +91,10 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
 
 def _selection(training: Mapping[str, Any], steps: int) -> str:
     if training.get("load_best_model_at_end"):
-        return f"of {steps} steps, the best by {training['metric_for_best_model']} on validation, which is not held out"
+        return (
+            f"of {steps} steps, the best by {training['metric_for_best_model']} on validation, "
+            "which is not held out"
+        )
     return f"the last of {steps} steps; nothing is selected by validation or test"
 
 
@@ -86,13 +108,17 @@ def _listed(values: Mapping[str, Any]) -> str:
 
 
 def _loss(cells: Sequence[Cell]) -> str:
-    """Terms, weights and options that the runs recorded for their cards; those that differ by seed are told apart."""
+    """Terms, weights and options that the runs recorded for their cards; those that differ by seed
+    are told apart.
+    """
     found: dict[str, list[int]] = {}
     for cell in cells:
         found.setdefault(_recorded_loss(cell), []).append(cell.seed)
     if len(found) == 1:
         return next(iter(found))
-    return "NOT THE SAME WITH EVERY SEED: " + " / ".join(f"seeds {seeds}: {loss}" for loss, seeds in found.items())
+    return "NOT THE SAME WITH EVERY SEED: " + " / ".join(
+        f"seeds {seeds}: {loss}" for loss, seeds in found.items()
+    )
 
 
 def _recorded_loss(cell: Cell) -> str:
@@ -107,7 +133,9 @@ def _recorded_loss(cell: Cell) -> str:
         told |= {f"code of {what}": origin for what, origin in code.items()}
         options = _listed(method["options"] | told)
     elif (cell.folder / OLDER_RECORD_FILE).is_file():
-        by_student = {name: dict(own["training"]) for name, own in cell.read(OLDER_RECORD_FILE).items()}
+        by_student = {
+            name: dict(own["training"]) for name, own in cell.read(OLDER_RECORD_FILE).items()
+        }
         losses = {name: rows["loss, by term and weight"] for name, rows in by_student.items()}
         options = next(iter(by_student.values())).get("options of the method")
     else:

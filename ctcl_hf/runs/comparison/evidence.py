@@ -1,4 +1,6 @@
-"""What a grid's results say of each method against vanilla: gains with intervals, lost classes, equal seconds."""
+"""What a grid's results say of each method against vanilla: gains with intervals, lost classes,
+equal seconds.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,7 +23,8 @@ from .statistics import (
 
 
 class Evidence(NamedTuple):
-    """A method against vanilla on one pair and split, paired by seed. Of each seed, the students in their order.
+    """A method against vanilla on one pair and split, paired by seed. Of each seed, the students in
+    their order.
 
     over_seeds: gains in mIoU points, and last their sum, with t intervals.
     over_images: the same with intervals over blocks of images; None where a run kept no counts.
@@ -42,14 +45,16 @@ class Evidence(NamedTuple):
     def lost(self) -> str:
         """`cnn: Fence 2/5, Pole 1/5; vit: none of 9`: classes lost, each in how many of the seeds.
 
-        Lost is what the control of the same seed knows (IoU above 5 %) and the method has less than half of; "of 9" are
-        the classes that the control knows with any seed.
+        Lost is what the control of the same seed knows (IoU above 5 %) and the method has less than
+        half of; "of 9" are the classes that the control knows with any seed.
         """
         parts = []
         known, lost = lost_classes(self.ious, self.control_ious)
         for i, student in enumerate(self.students):
             times = lost[:, i].sum(0)
-            names = [f"{self.class_names[k]} {times[k]}/{len(self.seeds)}" for k in np.flatnonzero(times)]
+            names = [
+                f"{self.class_names[k]} {times[k]}/{len(self.seeds)}" for k in np.flatnonzero(times)
+            ]
             parts.append(f"{student}: {', '.join(names) or f'none of {known[:, i].any(0).sum()}'}")
         return "; ".join(parts)
 
@@ -101,8 +106,12 @@ def _evidence(row: Row, runs: Sequence[Paired], split: str, block_length: int) -
 
 
 def _classes_in(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
-    """Those that occur in any of them: one that labels do not hold occurs where a student predicts it."""
-    of_students = [scores.ious for evaluation in evaluations for scores in evaluation.students.values()]
+    """Those that occur in any of them: one that labels do not hold occurs where a student predicts
+    it.
+    """
+    of_students = [
+        scores.ious for evaluation in evaluations for scores in evaluation.students.values()
+    ]
     return tuple(dict.fromkeys(name for ious in of_students for name in ious))
 
 
@@ -111,10 +120,14 @@ def _mean_ious(evaluations: Sequence[Evaluation], students: Sequence[str]) -> np
     return 100 * np.array([[of.students[name].mean_iou for name in students] for of in evaluations])
 
 
-def _class_ious(evaluations: Sequence[Evaluation], students: Sequence[str], names: Sequence[str]) -> np.ndarray:
+def _class_ious(
+    evaluations: Sequence[Evaluation], students: Sequence[str], names: Sequence[str]
+) -> np.ndarray:
     """Shares (evaluations, students, classes), NaN where a class does not occur."""
     ious = [[of.students[student].ious for student in students] for of in evaluations]
-    return np.array([[[own.get(name, np.nan) for name in names] for own in by_student] for by_student in ious])
+    return np.array(
+        [[[own.get(name, np.nan) for name in names] for own in by_student] for by_student in ious]
+    )
 
 
 def _over_images(
@@ -132,25 +145,33 @@ def _over_images(
     return block_bootstrap(np.array(methods), np.array(controls))
 
 
-def _check_paired(own: Cell, control: Cell, counts: SplitCounts, control_counts: SplitCounts, split: str) -> None:
+def _check_paired(
+    own: Cell, control: Cell, counts: SplitCounts, control_counts: SplitCounts, split: str
+) -> None:
     labelled = [next(iter(of.students.values())).sum(-1) for of in (counts, control_counts)]
     if counts.images != control_counts.images or not np.array_equal(*labelled):
         raise ValueError(
-            f"{own.folder} and its control {control.folder} were scored on other images or labels of {split}: they "
-            "cannot be compared. Move the one that is wrong away, and run it again."
+            f"{own.folder} and its control {control.folder} were scored on other images or labels "
+            f"of {split}: they cannot be compared. Move the one that is wrong away, and run it "
+            "again."
         )
 
 
 def _equal_seconds(run: Paired, students: Sequence[str]) -> EqualSeconds | None:
-    if run.own.facts()["resumed"] or run.control.facts()["resumed"]:  # the seconds are those of the last part
+    # the seconds are those of the last part
+    if run.own.facts()["resumed"] or run.control.facts()["resumed"]:
         return None
     return at_equal_seconds(
-        *(cell.read("trainer_state.json")["log_history"] for cell in (run.own, run.control)), students
+        *(cell.read("trainer_state.json")["log_history"] for cell in (run.own, run.control)),
+        students,
     )
 
 
-def gains_table(found: Sequence[Evidence], students: Sequence[str], block_length: int) -> list[list[str]]:
-    """Rows: of each method the gains and their sum, with the interval over seeds, and with that over images.
+def gains_table(
+    found: Sequence[Evidence], students: Sequence[str], block_length: int
+) -> list[list[str]]:
+    """Rows: of each method the gains and their sum, with the interval over seeds, and with that
+    over images.
 
     students: what the two are called.
     """
@@ -158,7 +179,11 @@ def gains_table(found: Sequence[Evidence], students: Sequence[str], block_length
     for evidence in found:
         seeds = len(evidence.seeds)
         lines.append(
-            [evidence.row.title, f"{seeds} {'seed' if seeds == 1 else 'seeds'}", *map(str, evidence.over_seeds)]
+            [
+                evidence.row.title,
+                f"{seeds} {'seed' if seeds == 1 else 'seeds'}",
+                *map(str, evidence.over_seeds),
+            ]
         )
         if evidence.over_images is not None:
             blocks = f"{evidence.over_images[0].count} blocks of {block_length} images"
@@ -168,17 +193,24 @@ def gains_table(found: Sequence[Evidence], students: Sequence[str], block_length
 
 def lost_table(found: Sequence[Evidence]) -> list[list[str]]:
     """Rows: which classes each student has lost by each method."""
-    return [["method", "lost classes"], *([evidence.row.title, evidence.lost()] for evidence in found)]
+    return [
+        ["method", "lost classes"],
+        *([evidence.row.title, evidence.lost()] for evidence in found),
+    ]
 
 
 def seconds_table(found: Sequence[Evidence], students: Sequence[str]) -> list[list[str]] | None:
-    """Rows: gains over vanilla when the faster of each two runs had ended (`at_equal_seconds`), if any is known."""
+    """Rows: gains over vanilla when the faster of each two runs had ended (`at_equal_seconds`), if
+    any is known.
+    """
     lines = [["gain at equal seconds", *students, "Δ", "of its steps", "seeds"]]
     for evidence in found:
         read = [reading for reading in evidence.equal_seconds if reading is not None]
         if read:
             gains = np.array([np.subtract(reading.method, reading.control) for reading in read])
             share = 100 * np.mean([reading.share for reading in read])
-            cells = [str(t_interval(column)) for column in [*gains.T.tolist(), gains.sum(1).tolist()]]
+            cells = [
+                str(t_interval(column)) for column in [*gains.T.tolist(), gains.sum(1).tolist()]
+            ]
             lines.append([evidence.row.title, *cells, f"{share:.0f} %", str(len(read))])
     return lines if len(lines) > 1 else None

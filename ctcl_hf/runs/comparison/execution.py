@@ -1,4 +1,6 @@
-"""Running a grid's cells: one after the other in this process, or several at a time in processes of their own."""
+"""Running a grid's cells: one after the other in this process, or several at a time in processes of
+their own.
+"""
 
 import os
 import subprocess
@@ -14,12 +16,15 @@ from .paper import VANILLA
 
 
 def run_here(cell: Cell) -> bool:
-    """Runs a cell in this process, and in the others that it was launched with. False if a signal stopped it.
+    """Runs a cell in this process, and in the others that it was launched with. False if a signal
+    stopped it.
 
-    The folder is locked until all of the run is written. What another run wrote there is never deleted.
+    The folder is locked until all of the run is written. What another run wrote there is never
+    deleted.
 
     Raises:
-        ValueError, OSError, FloatingPointError: as `ctcl_hf.runs.run`; if another grid has finished the cell meanwhile.
+        ValueError, OSError, FloatingPointError: as `ctcl_hf.runs.run`; if another grid has finished
+            the cell meanwhile.
     """
     from ..run import complete, prepare  # not before its arguments are known to be good
 
@@ -27,7 +32,10 @@ def run_here(cell: Cell) -> bool:
     run = prepare(parse_arguments("", cell.run_arguments()))
     with run.trainer.holding_output_folder():
         if cell.is_finished:
-            raise OSError(f"Another grid has finished {cell.folder} meanwhile. The same command goes on with the rest.")
+            raise OSError(
+                f"Another grid has finished {cell.folder} meanwhile. The same command goes on with "
+                "the rest."
+            )
         if not complete(run):
             return False
         if run.trainer.is_world_process_zero():
@@ -43,10 +51,12 @@ def run_apart(
     program: Sequence[str],
     on_change: Callable[[Sequence[Cell], Cell | None], None],
 ) -> dict[Cell, str]:
-    """Runs cells in processes of their own, `jobs` at a time, and each after the vanilla run of its pair and seed.
+    """Runs cells in processes of their own, `jobs` at a time, and each after the vanilla run of its
+    pair and seed.
 
-    What a cell prints is in its `log_file`. Where cells do not say how many threads they take, the cores are shared.
-    If this process is interrupted (KeyboardInterrupt, or what a signal handler raises), the others save and stop.
+    What a cell prints is in its `log_file`. Where cells do not say how many threads they take, the
+    cores are shared. If this process is interrupted (KeyboardInterrupt, or what a signal handler
+    raises), the others save and stop.
 
     Args:
         cells: those to run, of the grid.

@@ -23,7 +23,9 @@ from ..run import prepare
 
 
 class Pull(NamedTuple):
-    """A term's weighted gradient to a student's own weights, against that of its cross entropy; means over batches."""
+    """A term's weighted gradient to a student's own weights, against that of its cross entropy;
+    means over batches.
+    """
 
     norm: float  # of the term's gradient, times the term's weight
     ratio: float  # of that norm to the norm of the gradient of the cross entropy
@@ -41,21 +43,30 @@ def measure(
         own_code: the files of the user's own that it was made with, and that may be run.
 
     Raises:
-        ValueError: no finished run, or no checkpoint, is there; or it names another file of somebody's own.
+        ValueError: no finished run, or no checkpoint, is there; or it names another file of
+            somebody's own.
     """
     if not (run / "results.json").is_file():
         raise ValueError(f"{run} holds no finished run: results.json is missing.")
     checkpoints = {int(path.name.split("-")[1]): path for path in run.glob("checkpoint-*")}
     if not checkpoints:
-        raise ValueError(f"{run} kept no checkpoints: train with --save_strategy epoch and a large --save_total_limit.")
+        raise ValueError(
+            f"{run} kept no checkpoints: train with --save_strategy epoch and a large "
+            "--save_total_limit."
+        )
     argv = arguments_of(json.loads((run / "results.json").read_text())["command"])
     # The folder may be another's: what it names is not run for that.
     trusted = {path.resolve() for path in own_code}
     for file in filter(None, map(file_in, argv)):
         if Path(file).resolve() not in trusted:
-            raise ValueError(f"{run} was made with {file}. If that is yours and may be run, say --own_code {file}.")
+            raise ValueError(
+                f"{run} was made with {file}. If that is yours and may be run, say --own_code "
+                f"{file}."
+            )
     # The last of an argument counts.
-    trainer = prepare(parse_arguments("", [*argv, "--output_dir", str(scratch), "--report_to", "none"])).trainer
+    trainer = prepare(
+        parse_arguments("", [*argv, "--output_dir", str(scratch), "--report_to", "none"])
+    ).trainer
     _check_own_code(run, trainer.record()[OWN_CODE])
     pair = trainer.model.train().to(trainer.args.device)
     found: dict[int, dict[str, dict[str, Pull]]] = {}
@@ -64,40 +75,55 @@ def measure(
         pulls = defaultdict(lambda: defaultdict(list))
         for i, batch in enumerate(islice(trainer.get_train_dataloader(), batches)):
             seed_micro_batch(trainer.args.seed, step, i, 0)
-            pair.objective.micro_batch = i  # of one step: what a method counts decides nothing in between
-            for name, terms in zip(pair.names, _terms(pair, batch["pixel_values"], batch["labels"]), strict=True):
+            # of one step: what a method counts decides nothing in between
+            pair.objective.micro_batch = i
+            for name, terms in zip(
+                pair.names, _terms(pair, batch["pixel_values"], batch["labels"]), strict=True
+            ):
                 weights = pair.objective.weights[pair.names.index(name)]
                 for term, pull in _pulls(pair.students[name], terms.losses, weights).items():
                     pulls[name][term].append(pull)
         found[step] = {
-            name: {term: Pull(*map(fmean, zip(*several, strict=True))) for term, several in by_term.items()}
+            name: {
+                term: Pull(*map(fmean, zip(*several, strict=True)))
+                for term, several in by_term.items()
+            }
             for name, by_term in pulls.items()
         }
     return found
 
 
 def _check_own_code(run: Path, now: Mapping[str, str]) -> None:
-    """ValueError if what of a run's method and students is from files of the user's own has changed since."""
+    """ValueError if what of a run's method and students is from files of the user's own has changed
+    since.
+    """
     record = json.loads((run / RECORD_FILE).read_text()) if (run / RECORD_FILE).is_file() else {}
     was = record.get(OWN_CODE, {})
     if was != now:
         raise ValueError(
-            f"{run} was made with other code ({', '.join(was.values()) or 'none of your own'}) than there is now "
-            f"({', '.join(now.values()) or 'none of your own'}). Give its files as they were."
+            f"{run} was made with other code ({', '.join(was.values()) or 'none of your own'}) "
+            f"than there is now ({', '.join(now.values()) or 'none of your own'}). Give its files "
+            "as they were."
         )
 
 
-def _terms(pair: StudentPair, pixel_values: Tensor, labels: Tensor) -> tuple[StudentTerms, StudentTerms]:
+def _terms(
+    pair: StudentPair, pixel_values: Tensor, labels: Tensor
+) -> tuple[StudentTerms, StudentTerms]:
     outputs = [student(pixel_values) for student in pair.students.values()]
     terms = pair.objective(*outputs, labels.long(), *pair.objective.teacher_outputs(pixel_values))
     return tuple(own.of_batch() for own in terms)
 
 
-def _pulls(student: nn.Module, losses: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Pull]:
+def _pulls(
+    student: nn.Module, losses: dict[str, Tensor], weights: dict[str, float]
+) -> dict[str, Pull]:
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
     gradients = {}
     for term, loss in losses.items():
-        found = torch.autograd.grad(weights[term] * loss, parameters, retain_graph=True, allow_unused=True)
+        found = torch.autograd.grad(
+            weights[term] * loss, parameters, retain_graph=True, allow_unused=True
+        )
         gradients[term] = _flat(found, parameters)
     own = gradients["ce"]
     return {
@@ -113,4 +139,9 @@ def _pulls(student: nn.Module, losses: dict[str, Tensor], weights: dict[str, flo
 def _flat(gradients: tuple[Tensor | None, ...], parameters: list[nn.Parameter]) -> Tensor:
     """One vector; float64, so that its norm is right whatever its length."""
     pairs = zip(gradients, parameters, strict=True)
-    return torch.cat([(torch.zeros_like(parameter) if g is None else g).flatten().double() for g, parameter in pairs])
+    return torch.cat(
+        [
+            (torch.zeros_like(parameter) if g is None else g).flatten().double()
+            for g, parameter in pairs
+        ]
+    )

@@ -1,4 +1,6 @@
-"""A grid of runs, method x pair x seed: what it is made of, and running what of it is not finished yet."""
+"""A grid of runs, method x pair x seed: what it is made of, and running what of it is not finished
+yet.
+"""
 
 import hashlib
 import json
@@ -27,7 +29,14 @@ GRID_FILE = "grid.json"  # in a grid's folder: what it is made of
 OLD_GRID_FILE = "config.json"  # what it was called once, which made the folder look like a model's
 COMMON = "arguments of every run"  # in either
 # What says where a run lies and how it is run, and not what it is.
-CIRCUMSTANCES = {"--output_dir", "--resume_from_checkpoint", "--control", "--teachers", "--cpu_threads", "--hub_token"}
+CIRCUMSTANCES = {
+    "--output_dir",
+    "--resume_from_checkpoint",
+    "--control",
+    "--teachers",
+    "--cpu_threads",
+    "--hub_token",
+}
 LONGEST_NAME = 120  # characters of a file or folder
 
 
@@ -39,7 +48,8 @@ class Cell:
     pair: str
     seed: int
     folder: Path
-    arguments: tuple[str, ...]  # of `ctcl-hf train`, but for --output_dir and --resume_from_checkpoint
+    # of `ctcl-hf train`, but for --output_dir and --resume_from_checkpoint
+    arguments: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -55,12 +65,16 @@ class Cell:
 
     @property
     def log_file(self) -> Path:
-        """What a run in a process of its own prints: beside its folder, which is the run's alone."""
+        """What a run in a process of its own prints: beside its folder, which is the run's
+        alone.
+        """
         return self.folder.parent / f"{self.folder.name}.log"
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there is something to go on from: a checkpoint, or what a training left at its end."""
+        """Whether there is something to go on from: a checkpoint, or what a training left at its
+        end.
+        """
         checkpoints = (path for path in checkpoints_of(self.folder) if problem_of(path) is None)
         return trained_steps(self.folder) is not None or any(checkpoints)
 
@@ -69,7 +83,9 @@ class Cell:
         return json.loads((self.folder / file).read_text())
 
     def evaluations(self) -> dict[str, Evaluation]:
-        """What a finished cell's students scored, by split; "eval" is the validation set while it trained."""
+        """What a finished cell's students scored, by split; "eval" is the validation set while it
+        trained.
+        """
         return evaluations_from_json(self.read("results.json")["scores"])
 
     def student_names(self) -> tuple[str, str]:
@@ -78,8 +94,13 @@ class Cell:
         return first, second
 
     def student_titles(self) -> tuple[str, str]:
-        """What tables call the students of a finished cell: `cnn (mobilenetv2)`, as the pair says."""
-        first, second = (f"{name} ({of})" for name, of in zip(self.student_names(), self.pair.split("+"), strict=True))
+        """What tables call the students of a finished cell: `cnn (mobilenetv2)`, as the pair
+        says.
+        """
+        first, second = (
+            f"{name} ({of})"
+            for name, of in zip(self.student_names(), self.pair.split("+"), strict=True)
+        )
         return first, second
 
     def command(self) -> str:
@@ -88,12 +109,15 @@ class Cell:
         return f"ctcl-hf train {shlex.join(options)}"
 
     def run_arguments(self) -> list[str]:
-        """The arguments of `ctcl-hf train` that run this cell, or go on with it from its last checkpoint."""
+        """The arguments of `ctcl-hf train` that run this cell, or go on with it from its last
+        checkpoint.
+        """
         resume = ("--resume_from_checkpoint", "auto") if self.has_checkpoint else ()
         return [*self.arguments, "--output_dir", str(self.folder), *resume]
 
     def finish(self, minutes: float, resumed: bool, jobs: int) -> None:
-        """Marks the run as the finished one of this cell, and deletes its checkpoints: the students are saved.
+        """Marks the run as the finished one of this cell, and deletes its checkpoints: the students
+        are saved.
 
         Whoever calls this holds the folder's lock.
         """
@@ -103,53 +127,77 @@ class Cell:
             shutil.rmtree(checkpoint)  # those of a large grid would fill the disk
 
     def check(self) -> None:
-        """ValueError if the folder holds the results of another run, which no grid has marked as this cell's.
+        """ValueError if the folder holds the results of another run, which no grid has marked as
+        this cell's.
 
         Or of this one, with a file of the user's own as it was before it was changed.
         """
         if self.is_finished and (was := self._recorded_code()) != (now := self._own_code()):
             raise ValueError(
-                f"{self.folder} was run with other code of your own ({', '.join(was) or 'none'}) than there is now "
-                f"({', '.join(now) or 'none'}). Move the folder away to run it again, or give another --output_dir."
+                f"{self.folder} was run with other code of your own ({', '.join(was) or 'none'}) "
+                f"than there is now ({', '.join(now) or 'none'}). Move the folder away to run it "
+                "again, or give another --output_dir."
             )
         command = None if (self.folder / CELL_FILE).is_file() else self._command_of_results()
         if command is not None and _identity(arguments_of(command)) != _identity(self.arguments):
             raise ValueError(
-                f"{self.folder} holds a finished run of other arguments ({command}) than this grid's "
-                f"({shlex.join(self.arguments)}). Move it away, or give another --output_dir."
+                f"{self.folder} holds a finished run of other arguments ({command}) than this "
+                f"grid's ({shlex.join(self.arguments)}). Move it away, or give another "
+                "--output_dir."
             )
 
     def facts(self) -> dict[str, Any]:
-        """How the cell was run: its "command", "minutes", whether it was "resumed", and "jobs" beside each other.
+        """How the cell was run: its "command", "minutes", whether it was "resumed", and "jobs"
+        beside each other.
 
-        Of a run that no grid has marked, the minutes are those of its training, as far as it was not interrupted.
+        Of a run that no grid has marked, the minutes are those of its training, as far as it was
+        not interrupted.
         """
         if (self.folder / CELL_FILE).is_file():
             return {"jobs": 1} | self.read(CELL_FILE)
         history = self.read("trainer_state.json")["log_history"]
         runtimes = [log["train_runtime"] for log in history if "train_runtime" in log]
-        return {"command": self.command(), "minutes": sum(runtimes[-1:]) / 60, "resumed": True, "jobs": 1}
+        return {
+            "command": self.command(),
+            "minutes": sum(runtimes[-1:]) / 60,
+            "resumed": True,
+            "jobs": 1,
+        }
 
     def _own_code(self) -> list[str]:
-        """What of it is from files of the user's own, with their hashes as they were run in this process."""
+        """What of it is from files of the user's own, with their hashes as they were run in this
+        process.
+        """
         references = [word for word in self.arguments if is_reference(word)]
-        own = [registry[word] for registry in (METHODS, STUDENTS) for word in references if word in registry]
+        own = [
+            registry[word]
+            for registry in (METHODS, STUDENTS)
+            for word in references
+            if word in registry
+        ]
         return sorted({origin_of(entry) for entry in own})
 
     def _recorded_code(self) -> list[str]:
-        """The same as its finished run recorded it; of a run of a version that could have none, none."""
+        """The same as its finished run recorded it; of a run of a version that could have none,
+        none.
+        """
         if not (self.folder / RECORD_FILE).is_file():
             return []
         return sorted({*self.read(RECORD_FILE).get(OWN_CODE, {}).values()})
 
     def _command_of_results(self) -> str | None:
         """The command line that the results in the folder are of; None if there are none."""
-        return self.read("results.json")["command"] if (self.folder / "results.json").is_file() else None
+        return (
+            self.read("results.json")["command"]
+            if (self.folder / "results.json").is_file()
+            else None
+        )
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows x pairs x seeds, in the order in which they run: vanilla first, which teaches and is the control.
+    """Rows x pairs x seeds, in the order in which they run: vanilla first, which teaches and is the
+    control.
 
     Args:
         folder: where all goes, and nothing outside it; a cell is in PAIR/seed-SEED/ROW.
@@ -171,7 +219,9 @@ class Grid:
         if repeated:
             raise ValueError(f"Methods must differ: {', '.join(repeated)} occurs more than once.")
         if self.rows[0] != VANILLA:
-            raise ValueError("The first row of a grid is vanilla: it is the control, and trains the teachers.")
+            raise ValueError(
+                "The first row of a grid is vanilla: it is the control, and trains the teachers."
+            )
 
     def cells(self) -> Iterator[Cell]:
         for pair in self.pairs:
@@ -196,7 +246,10 @@ class Grid:
         return self.cell(VANILLA, cell.pair, cell.seed)
 
     def save(self, **facts: Any) -> None:
-        """Writes down what the grid is made of. ValueError if the folder holds one of other runs."""
+        """Writes down what the grid is made of.
+
+        ValueError if the folder holds one of other runs.
+        """
         config = {
             "methods": {row.title: row.arguments for row in self.rows},
             "pairs": self.pairs,
@@ -206,10 +259,15 @@ class Grid:
         }
         with lock_folder(self.folder, timeout=10):
             before = self._recorded()
-            if before is not None and before != _options(self.common) and any(self.folder.glob("**/seed-*")):
+            if (
+                before is not None
+                and before != _options(self.common)
+                and any(self.folder.glob("**/seed-*"))
+            ):
                 words = [word for option in before for word in option]
                 raise ValueError(
-                    f"{self.folder} holds a grid of other runs: {shlex.join(words) or 'no arguments'}, here "
+                    f"{self.folder} holds a grid of other runs: "
+                    f"{shlex.join(words) or 'no arguments'}, here "
                     f"{shlex.join(self.common) or 'none'}. Give those, or another --output_dir."
                 )
             write_whole(self.folder / GRID_FILE, json.dumps(config, indent=2) + "\n")
@@ -223,34 +281,54 @@ class Grid:
 
 
 def read_grid(folder: Path) -> tuple[Grid, dict[str, Any]]:
-    """The grid that `Grid.save` wrote down in a folder, and all that stands there: "table", "block_length", ..."""
+    """The grid that `Grid.save` wrote down in a folder, and all that stands there: "table",
+    "block_length", ...
+    """
     # Grids did not always say both.
     facts = {"table": None, "block_length": 10} | json.loads((folder / GRID_FILE).read_text())
     rows = tuple(Row(title, arguments) for title, arguments in facts["methods"].items())
-    return Grid(folder, rows, tuple(facts["pairs"]), tuple(facts["seeds"]), tuple(facts[COMMON])), facts
+    return Grid(
+        folder, rows, tuple(facts["pairs"]), tuple(facts["seeds"]), tuple(facts[COMMON])
+    ), facts
 
 
 def _common_in(path: Path) -> list[tuple[str, ...]] | None:
-    """The common arguments in a grid's file, without the token that old ones may hold; None if it is no grid's."""
+    """The common arguments in a grid's file, without the token that old ones may hold; None if it
+    is no grid's.
+    """
     if not path.is_file():
         return None
     try:
         common = json.loads(path.read_text()).get(COMMON)
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}). Move it away, or give another --output_dir.") from None
-    return None if common is None else [option for option in _options(common) if option[0] != "--hub_token"]
+        raise ValueError(
+            f"{path} cannot be read ({error}). Move it away, or give another --output_dir."
+        ) from None
+    return (
+        None
+        if common is None
+        else [option for option in _options(common) if option[0] != "--hub_token"]
+    )
 
 
 def folder_name(row: Row) -> str:
     """`--method ctcl --kl_direction reverse` -> `ctcl-kl_direction-reverse`."""
-    name = re.sub(r"[^\w.]+", "-", row.arguments.replace("--method", "").replace("--", "")).strip("-")
+    name = re.sub(r"[^\w.]+", "-", row.arguments.replace("--method", "").replace("--", "")).strip(
+        "-"
+    )
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{_digest(row.arguments)}"
 
 
 def safe_name(text: str) -> str:
-    """A name for a file or folder that is no path: `a/b+c` -> `a-b+c-` and a hash, by which it differs from `a-b+c`."""
+    """A name for a file or folder that is no path: `a/b+c` -> `a-b+c-` and a hash, by which it
+    differs from `a-b+c`.
+    """
     name = re.sub(r"[^\w.+-]+", "-", text, flags=re.ASCII).strip("-.")
-    return name if name == text and len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{_digest(text)}"
+    return (
+        name
+        if name == text and len(name) <= LONGEST_NAME
+        else f"{name[:LONGEST_NAME]}-{_digest(text)}"
+    )
 
 
 def _digest(text: str) -> str:

@@ -1,17 +1,21 @@
 """The paper's tables as data: which runs each is made of, and what it printed.
 
-Zhu et al., ICCV 2023, Tables 1-9, and Tables 4 and 5 of its supplement (s4, s5). mIoU in percent on validation sets.
+Zhu et al., ICCV 2023, Tables 1-9, and Tables 4 and 5 of its supplement (s4, s5). mIoU in percent on
+validation sets.
 """
 
 import shlex
 from typing import NamedTuple
 
-# Short names of pairs -> what --students is given. Any "A+B" of names that --students knows is a pair as well.
+# Short names of pairs -> what --students is given. Any "A+B" of names that --students knows is a
+# pair as well.
 STUDENTS = {"mobilenetv2": "mobilenetv2_100", "maxvit": "maxvit_tiny_tf_512"}
 
 
 class Row(NamedTuple):
-    """One method of a table: what it is called there, and the arguments of its run, `--method NAME` and its options."""
+    """One method of a table: what it is called there, and the arguments of its run, `--method NAME`
+    and its options.
+    """
 
     title: str
     arguments: str
@@ -23,7 +27,9 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """scores: by pair, then by row title, of its first and second student; None where the paper prints no number."""
+    """scores: by pair, then by row title, of its first and second student; None where the paper
+    prints no number.
+    """
 
     caption: str
     dataset: str
@@ -42,7 +48,13 @@ ONLINE = (VANILLA, DML, KDCL, IFVD, CTCL)
 
 
 def _sweep(name: str, values: tuple[float, ...], others: str) -> tuple[Row, ...]:
-    return (VANILLA, *(Row(f"{name} {value:g}", f"--method ctcl {others} --{name} {value:g}") for value in values))
+    return (
+        VANILLA,
+        *(
+            Row(f"{name} {value:g}", f"--method ctcl {others} --{name} {value:g}")
+            for value in values
+        ),
+    )
 
 
 def _scores(rows: tuple[Row, ...], *scores: tuple[float, float]) -> dict[str, tuple[float, float]]:
@@ -75,10 +87,22 @@ TABLES: dict[str, Table] = {
         _METHODS,
         {
             _SMALL: _scores(
-                _METHODS, _VOC_SMALL, (67.40, 78.87), (67.43, 78.76), (67.41, 78.76), (67.70, 77.61), (69.57, 79.17)
+                _METHODS,
+                _VOC_SMALL,
+                (67.40, 78.87),
+                (67.43, 78.76),
+                (67.41, 78.76),
+                (67.70, 77.61),
+                (69.57, 79.17),
             ),
             _LARGE: _scores(
-                _METHODS, _VOC_LARGE, (76.77, 82.19), (76.51, 82.10), (76.46, 82.01), (76.52, 81.52), (76.99, 82.67)
+                _METHODS,
+                _VOC_LARGE,
+                (76.77, 82.19),
+                (76.51, 82.10),
+                (76.46, 82.01),
+                (76.52, 81.52),
+                (76.99, 82.67),
             ),
         },
     ),
@@ -88,10 +112,22 @@ TABLES: dict[str, Table] = {
         _METHODS,
         {
             _SMALL: _scores(
-                _METHODS, (73.23, 74.95), (74.11, 75.50), (73.68, 75.13), (73.41, 75.51), (73.13, 75.25), (74.42, 75.62)
+                _METHODS,
+                (73.23, 74.95),
+                (74.11, 75.50),
+                (73.68, 75.13),
+                (73.41, 75.51),
+                (73.13, 75.25),
+                (74.42, 75.62),
             ),
             _LARGE: _scores(
-                _METHODS, (76.83, 78.77), (77.68, 78.84), (77.22, 78.91), (77.94, 78.81), (77.57, 78.90), (78.03, 79.71)
+                _METHODS,
+                (76.83, 78.77),
+                (77.68, 78.84),
+                (77.22, 78.91),
+                (77.94, 78.81),
+                (77.57, 78.90),
+                (78.03, 79.71),
             ),
         },
     ),
@@ -101,10 +137,22 @@ TABLES: dict[str, Table] = {
         _METHODS,
         {
             _SMALL: _scores(
-                _METHODS, (71.28, 76.10), (69.48, 75.76), (70.73, 75.85), (71.96, 76.40), (71.08, 75.38), (73.09, 77.04)
+                _METHODS,
+                (71.28, 76.10),
+                (69.48, 75.76),
+                (70.73, 75.85),
+                (71.96, 76.40),
+                (71.08, 75.38),
+                (73.09, 77.04),
             ),
             _LARGE: _scores(
-                _METHODS, (73.97, 77.04), (71.90, 77.29), (73.75, 77.15), (73.19, 77.56), (74.22, 77.25), (75.26, 78.52)
+                _METHODS,
+                (73.97, 77.04),
+                (71.90, 77.29),
+                (73.75, 77.15),
+                (73.19, 77.56),
+                (74.22, 77.25),
+                (75.26, 78.52),
             ),
         },
     ),
@@ -135,7 +183,13 @@ TABLES: dict[str, Table] = {
         _ALPHA,
         {
             _SMALL: _scores(
-                _ALPHA, _VOC_SMALL, (68.14, 78.94), (68.76, 78.83), (69.19, 78.91), (69.47, 78.55), (70.69, 78.25)
+                _ALPHA,
+                _VOC_SMALL,
+                (68.14, 78.94),
+                (68.76, 78.83),
+                (69.19, 78.91),
+                (69.47, 78.55),
+                (70.69, 78.25),
             )
         },
         "Its alpha 1 is Table 5's row without HFD, so HFD is left out here.",
@@ -144,7 +198,11 @@ TABLES: dict[str, Table] = {
         "Sensitivity to beta on PASCAL VOC 2012",
         "voc",
         _BETA,
-        {_SMALL: _scores(_BETA, _VOC_SMALL, (67.60, 78.70), (67.89, 78.78), (67.76, 78.69), (67.44, 78.43))},
+        {
+            _SMALL: _scores(
+                _BETA, _VOC_SMALL, (67.60, 78.70), (67.89, 78.78), (67.76, 78.69), (67.44, 78.43)
+            )
+        },
         "Its beta 0.1 is Table 4's row of HFD alone, so BSD is left out here.",
     ),
     "9": Table(
@@ -153,10 +211,17 @@ TABLES: dict[str, Table] = {
         _GAMMA,
         {
             _SMALL: _scores(
-                _GAMMA, _VOC_SMALL, (68.57, 79.10), (68.92, 78.95), (69.03, 78.94), (69.08, 78.60), (70.12, 78.30)
+                _GAMMA,
+                _VOC_SMALL,
+                (68.57, 79.10),
+                (68.92, 78.95),
+                (69.03, 78.94),
+                (69.08, 78.60),
+                (70.12, 78.30),
             )
         },
-        "Its gamma 1 matches no other table, so what else was on is not known; here it is all of CTCL.",
+        "Its gamma 1 matches no other table, so what else was on is not known; here it is all of "
+        "CTCL.",
     ),
     "s4": Table(
         "Two ViTs on CamVid",
@@ -164,16 +229,31 @@ TABLES: dict[str, Table] = {
         ONLINE,
         {
             "mit-b1+mit-b2": _scores(
-                ONLINE, (76.26, 77.76), (75.84, 77.40), (76.61, 77.55), (76.43, 77.45), (77.89, 78.01)
+                ONLINE,
+                (76.26, 77.76),
+                (75.84, 77.40),
+                (76.61, 77.55),
+                (76.43, 77.45),
+                (77.89, 78.01),
             )
         },
-        "Its caption says MiT-B2 and MiT-B2, its header MiT-B1 and MiT-B2. It gives ADE20K too: table s4-ade20k.",
+        "Its caption says MiT-B2 and MiT-B2, its header MiT-B1 and MiT-B2. It gives ADE20K too: "
+        "table s4-ade20k.",
     ),
     "s4-ade20k": Table(
         "Comparison on ADE20K",
         "ade20k",
         ONLINE,
-        {_SMALL: _scores(ONLINE, (22.53, 40.07), (22.02, 40.12), (22.16, 41.62), (21.42, 40.64), (26.47, 42.28))},
+        {
+            _SMALL: _scores(
+                ONLINE,
+                (22.53, 40.07),
+                (22.02, 40.12),
+                (22.16, 41.62),
+                (21.42, 40.64),
+                (26.47, 42.28),
+            )
+        },
     ),
     "s5": Table(
         "A hybrid student on CamVid",
@@ -181,13 +261,24 @@ TABLES: dict[str, Table] = {
         ONLINE,
         {
             "resnet50+maxvit": _scores(
-                ONLINE, (58.12, 61.89), (59.07, 63.80), (58.64, 61.61), (59.69, 62.01), (62.13, 65.47)
+                ONLINE,
+                (58.12, 61.89),
+                (59.07, 63.80),
+                (58.64, 61.61),
+                (59.69, 62.01),
+                (62.13, 65.47),
             ),
             "mit-b2+maxvit": _scores(
-                ONLINE, (77.76, 61.89), (77.09, 60.61), (77.49, 63.26), (77.08, 63.10), (77.96, 67.14)
+                ONLINE,
+                (77.76, 61.89),
+                (77.09, 60.61),
+                (77.49, 63.26),
+                (77.08, 63.10),
+                (77.96, 67.14),
             ),
         },
-        "Its vanilla ResNet-50 is 58.12, where Table 3 has 73.97: other settings, which it does not name.",
+        "Its vanilla ResNet-50 is 58.12, where Table 3 has 73.97: other settings, which it does "
+        "not name.",
     ),
 }
 

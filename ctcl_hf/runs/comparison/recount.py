@@ -1,4 +1,6 @@
-"""The counts of a finished run that kept none, from its saved students: nothing is trained again."""
+"""The counts of a finished run that kept none, from its saved students: nothing is trained
+again.
+"""
 
 import json
 from collections.abc import Mapping
@@ -23,13 +25,15 @@ TOLERANCE = 0.002  # of mIoU, to what the run reported: another machine rounds o
 
 
 def recount(folder: Path) -> None:
-    """Scores the students of a finished run as it did, and writes what every image adds to counts.npz in its folder.
+    """Scores the students of a finished run as it did, and writes what every image adds to
+    counts.npz in its folder.
 
     Every process of a run may call it; they share the images.
 
     Raises:
         OSError: data or students are not there, or another run writes to the folder.
-        ValueError: the students do not score what the run reported: the data, the weights or the package are others.
+        ValueError: the students do not score what the run reported: the data, the weights or the
+            package are others.
     """
     facts = json.loads((folder / "results.json").read_text())
     training = facts["training"]
@@ -42,7 +46,9 @@ def recount(folder: Path) -> None:
     size = tuple(arguments.image_size or data.image_size)
     protocol = arguments.build_protocol(data.protocol, size, tuple(arguments.crop_size))
     if str(protocol) != facts["protocol"]:
-        raise ValueError(f"{folder} was scored by {facts['protocol']}, which is now called {protocol}.")
+        raise ValueError(
+            f"{folder} was scored by {facts['protocol']}, which is now called {protocol}."
+        )
     with lock_folder(folder) if accelerator.is_main_process else nullcontext():
         splits = {}
         for split, reported in _scored(facts).items():
@@ -56,10 +62,20 @@ def recount(folder: Path) -> None:
 
 
 def _count(
-    student: Path, split: str, protocol: Protocol, data: SegmentationData, accelerator: Accelerator, reported: float
+    student: Path,
+    split: str,
+    protocol: Protocol,
+    data: SegmentationData,
+    accelerator: Accelerator,
+    reported: float,
 ) -> np.ndarray:
-    """The counts of a saved student, uint32 (N, K, K). ValueError if its mIoU is not what was reported."""
-    scores, counts = Scorer(saved_students(str(student)), data, accelerator).score(split, protocol)[student.name]
+    """The counts of a saved student, uint32 (N, K, K).
+
+    ValueError if its mIoU is not what was reported.
+    """
+    scores, counts = Scorer(saved_students(str(student)), data, accelerator).score(split, protocol)[
+        student.name
+    ]
     if scores is None or abs(scores.mean_iou - reported) > TOLERANCE:
         scored = "nothing" if scores is None else f"{100 * scores.mean_iou:.2f} %"
         raise ValueError(
@@ -70,7 +86,9 @@ def _count(
 
 
 def _scored(facts: Mapping[str, Any]) -> dict[str, Evaluation]:
-    """The scores that a run reported at its end, by split; "eval" are those of the validation set while it trained."""
+    """The scores that a run reported at its end, by split; "eval" are those of the validation set
+    while it trained.
+    """
     scored = evaluations_from_json(facts["scores"])
     return {split: evaluation for split, evaluation in scored.items() if split != "eval"}
 

@@ -1,4 +1,6 @@
-"""What a grid has shown so far: tables in the paper's layout, curves, and predictions side by side."""
+"""What a grid has shown so far: tables in the paper's layout, curves, and predictions side by
+side.
+"""
 
 import csv
 import io
@@ -25,7 +27,8 @@ from .grid import Cell, Grid, safe_name
 from .paper import VANILLA, Row, Table
 from .recount import recount
 
-# The paper's set-up, where an argument says it: group in results.json, argument, what it is called, value.
+# The paper's set-up, where an argument says it: group in results.json, argument, what it is called,
+# value.
 PAPER_SETUP = (
     ("students", "from_scratch", "random weights instead of ImageNet's", False),
     ("students", "aspp_channels", "width of DeepLabV3+'s ASPP", 512),
@@ -51,12 +54,16 @@ class Score(NamedTuple):
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f}" if self.deviation is None else f"{self.mean:.2f} ± {self.deviation:.2f}"
+        return (
+            f"{self.mean:.2f}"
+            if self.deviation is None
+            else f"{self.mean:.2f} ± {self.deviation:.2f}"
+        )
 
 
 class Section(NamedTuple):
-    """A part of what is said of a pair: a title, how it goes on, and tables, each of rows of which the first names the
-    columns. split: whose gains the tables tell, if they do."""
+    """A part of what is said of a pair: a title, how it goes on, and tables, each of rows of which
+    the first names the columns. split: whose gains the tables tell, if they do."""
 
     title: str
     remark: str
@@ -77,9 +84,16 @@ class Line(NamedTuple):
 
 
 def _weights_of(facts: Mapping[str, Any]) -> str:
-    """Which weights the scores in a run's results.json are of. Older ones, which do not say, are of the last."""
+    """Which weights the scores in a run's results.json are of.
+
+    Older ones, which do not say, are of the last.
+    """
     chosen = [own["chosen"] for own in facts.get("weights", {}).values() if own["chosen"]]
-    return f"each student's best weights, chosen by {chosen[0]['by']} on validation" if chosen else "the last weights"
+    return (
+        f"each student's best weights, chosen by {chosen[0]['by']} on validation"
+        if chosen
+        else "the last weights"
+    )
 
 
 def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line]:
@@ -87,10 +101,15 @@ def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line
 
     Args:
         split: "validation" or "test".
-        best: of each run the best evaluation during training instead of the last weights; validation only.
+        best: of each run the best evaluation during training instead of the last weights;
+            validation only.
     """
     by_row: dict[Row, dict[int, tuple[float, float]]] = {}
-    cells = {(cell.row, cell.seed): cell for cell in grid.cells() if cell.pair == pair and cell.is_finished}
+    cells = {
+        (cell.row, cell.seed): cell
+        for cell in grid.cells()
+        if cell.pair == pair and cell.is_finished
+    }
     for (row, seed), cell in cells.items():
         names = cell.student_names()
         if best:
@@ -125,9 +144,15 @@ def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line
 
 
 def table_of(
-    grid: Grid, pair: str, split: str, students: Sequence[str], paper: Table | None, best: bool = False
+    grid: Grid,
+    pair: str,
+    split: str,
+    students: Sequence[str],
+    paper: Table | None,
+    best: bool = False,
 ) -> list[list[str]]:
-    """Rows of a pair: each student, the gain over vanilla in brackets, their sum, and the paper's row.
+    """Rows of a pair: each student, the gain over vanilla in brackets, their sum, and the paper's
+    row.
 
     students: what the two are called.
     """
@@ -146,18 +171,25 @@ def table_of(
             if theirs is None:
                 cells += ["-"] * 3
             else:
-                cells += [f"{theirs[0]:.2f}", f"{theirs[1]:.2f}", f"{sum(theirs) - sum(vanilla):+.2f}"]
+                cells += [
+                    f"{theirs[0]:.2f}",
+                    f"{theirs[1]:.2f}",
+                    f"{sum(theirs) - sum(vanilla):+.2f}",
+                ]
         rows.append(cells)
     return rows
 
 
 def sections_of(grid: Grid, pair: str, paper: Table | None, block_length: int) -> list[Section]:
-    """The tables of a pair: of each split, of the best evaluations, and at equal seconds, as far as they are known."""
+    """The tables of a pair: of each split, of the best evaluations, and at equal seconds, as far as
+    they are known.
+    """
     cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
     students, scores = cells[0].student_titles(), cells[0].evaluations()
     weights = _weights_of(cells[0].read("results.json"))
     sections = []
-    for split in [split for split in scores if split != "eval"]:  # the validation set's, of training
+    # the validation set's, of training
+    for split in [split for split in scores if split != "eval"]:
         tables = [table_of(grid, pair, split, students, paper if split == "validation" else None)]
         if found := evidence_of(grid, pair, split, block_length):
             tables += [gains_table(found, students, block_length), lost_table(found)]
@@ -166,22 +198,34 @@ def sections_of(grid: Grid, pair: str, paper: Table | None, block_length: int) -
     if any("eval_loss" in log for log in cells[0].read("trainer_state.json")["log_history"]):
         title = f"{pair}, validation"
         best = table_of(grid, pair, "validation", students, None, best=True)
-        sections.append(Section(title, ", the best evaluation of each student during training", [best]))
+        sections.append(
+            Section(title, ", the best evaluation of each student during training", [best])
+        )
         if seconds := seconds_table(evidence_of(grid, pair, "validation", block_length), students):
-            sections.append(Section(title, ", when the faster of each two runs had ended", [seconds]))
+            sections.append(
+                Section(title, ", when the faster of each two runs had ended", [seconds])
+            )
     return sections
 
 
 def setup_of(grid: Grid, pair: str, paper: Table | None) -> str:
     """What differs from the paper's set-up, and how the tables of a pair are to be read."""
     cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
-    steps, seeds = cells[0].read("trainer_state.json")["global_step"], len({cell.seed for cell in cells})
+    steps, seeds = (
+        cells[0].read("trainer_state.json")["global_step"],
+        len({cell.seed for cell in cells}),
+    )
     return (
         "What differs from the paper's set-up: "
         + "; ".join(differences(cells[0].read("results.json"), steps, seeds, paper))
         + ".\nΔ is the sum of both students' gains over vanilla of the same seed. "
-        + ("± is the standard deviation over seeds." if seeds > 1 else "With one seed, differences may be chance.")
-        + " A class is lost that vanilla of the same seed knows (IoU above 5 %) and the method less than half."
+        + (
+            "± is the standard deviation over seeds."
+            if seeds > 1
+            else "With one seed, differences may be chance."
+        )
+        + " A class is lost that vanilla of the same seed knows (IoU above 5 %) and the method "
+        "less than half."
     )
 
 
@@ -205,7 +249,10 @@ def differences(results: dict[str, Any], steps: int, seeds: int, paper: Table | 
     dataset = _dataset(results)
     if paper and paper.dataset != dataset:
         found.insert(0, f"data set: {dataset} (paper: {paper.dataset})")
-    batch = results["training"]["per_device_train_batch_size"] * results["training"]["gradient_accumulation_steps"]
+    batch = (
+        results["training"]["per_device_train_batch_size"]
+        * results["training"]["gradient_accumulation_steps"]
+    )
     trained = f"{steps} steps of {batch} images per process"
     found.append(f"{trained} (paper: 158,730 of 4 on VOC, not stated elsewhere)")
     found.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'} (paper: not stated)")
@@ -221,17 +268,23 @@ def _plain(value: Any) -> str:
         return "default"
     if isinstance(value, list):
         return " x ".join(map(str, value))
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    return (
+        {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    )
 
 
 def make_counts(grid: Grid) -> list[str]:
-    """Counts the images of finished cells that kept no counts, on all processes. Returns what failed, and why."""
+    """Counts the images of finished cells that kept no counts, on all processes.
+
+    Returns what failed, and why.
+    """
     problems = []
     for cell in grid.cells():
         if cell.is_finished and not (cell.folder / COUNTS_FILE).is_file():
             try:
                 recount(cell.folder)
-            except (OSError, ValueError, TypeError, KeyError) as error:  # of a run of an older version, too
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                # of a run of an older version, too
                 problems.append(f"The images of {cell.title} could not be counted: {error}")
     return problems
 
@@ -257,21 +310,34 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
     text = "\n\n".join(parts) + "\n"
     write_whole(grid.folder / "table.md", text)
     rows = io.StringIO()
-    writer = csv.DictWriter(rows, fieldnames=list(records[0]) if records else ["pair"], lineterminator="\n")
+    writer = csv.DictWriter(
+        rows, fieldnames=list(records[0]) if records else ["pair"], lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(records)
     write_whole(grid.folder / "table.csv", rows.getvalue())
     return text
 
 
-def _records(grid: Grid, pair: str, split: str, paper: Table | None, found: Sequence[Evidence]) -> list[dict[str, Any]]:
-    """The lines of a table for table.csv: a student's columns begin with first or second, which say its name."""
+def _records(
+    grid: Grid, pair: str, split: str, paper: Table | None, found: Sequence[Evidence]
+) -> list[dict[str, Any]]:
+    """The lines of a table for table.csv: a student's columns begin with first or second, which say
+    its name.
+    """
     records, by_row = [], {evidence.row: evidence for evidence in found}
     printed = paper.scores.get(pair, {}) if paper and split == "validation" else {}
-    students = next(cell for cell in grid.cells() if cell.pair == pair and cell.is_finished).student_titles()
+    students = next(
+        cell for cell in grid.cells() if cell.pair == pair and cell.is_finished
+    ).student_titles()
     for line in lines_of(grid, pair, split):
         theirs = printed.get(line.row.title, (None, None))
-        record = {"pair": pair, "split": split, "method": line.row.title, "arguments": line.row.arguments}
+        record = {
+            "pair": pair,
+            "split": split,
+            "method": line.row.title,
+            "arguments": line.row.arguments,
+        }
         record |= dict(zip(("first", "second"), students, strict=True))
         for i, which in enumerate(("first", "second")):
             gain = line.gains[i] if line.gains else None
@@ -286,7 +352,9 @@ def _records(grid: Grid, pair: str, split: str, paper: Table | None, found: Sequ
         evidence = by_row.get(line.row)
         for over in ("seeds", "images"):
             intervals = (evidence and getattr(evidence, f"over_{over}")) or (None,) * 3
-            for which, interval in zip(("first_gain", "second_gain", "sum_of_gains"), intervals, strict=True):
+            for which, interval in zip(
+                ("first_gain", "second_gain", "sum_of_gains"), intervals, strict=True
+            ):
                 record[f"{which}_low_over_{over}"] = interval and interval.low
                 record[f"{which}_high_over_{over}"] = interval and interval.high
         record["lost_classes"] = evidence and evidence.lost()
@@ -295,14 +363,18 @@ def _records(grid: Grid, pair: str, split: str, paper: Table | None, found: Sequ
 
 
 def write_curves(grid: Grid) -> list[Path]:
-    """Writes a PNG of curves for each pair: mIoU over steps, loss terms, and who teaches how much."""
+    """Writes a PNG of curves for each pair: mIoU over steps, loss terms, and who teaches how
+    much.
+    """
     written = []
     for pair in grid.pairs:
         cells = [cell for cell in grid.cells() if cell.is_finished and cell.pair == pair]
         if cells:
             histories = {}
             for cell in cells:
-                histories.setdefault(cell.row.title, []).append(cell.read("trainer_state.json")["log_history"])
+                histories.setdefault(cell.row.title, []).append(
+                    cell.read("trainer_state.json")["log_history"]
+                )
             written.append(grid.folder / f"curves-{safe_name(pair)}.png")
             methods = _methods_of(cells)
             titles = _titles_of(cells)
@@ -318,26 +390,43 @@ def logged_quantities(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _titles_of(cells: Sequence[Cell]) -> dict[str, str]:
-    """What finished cells log, by term, as the runs recorded it: a method of the user's own may not be at hand."""
+    """What finished cells log, by term, as the runs recorded it: a method of the user's own may not
+    be at hand.
+    """
     titles: dict[str, str] = {}
     for cell in cells:
-        recorded = cell.read(RECORD_FILE).get("titles") if (cell.folder / RECORD_FILE).is_file() else None
-        titles |= METHODS[cell.read("results.json")["method"]["method"]].titles() if recorded is None else recorded
+        recorded = (
+            cell.read(RECORD_FILE).get("titles") if (cell.folder / RECORD_FILE).is_file() else None
+        )
+        titles |= (
+            METHODS[cell.read("results.json")["method"]["method"]].titles()
+            if recorded is None
+            else recorded
+        )
     return titles
 
 
 def _methods_of(cells: Sequence[Cell]) -> list[type[Objective]]:
-    return [METHODS[name] for name in {cell.read("results.json")["method"]["method"]: None for cell in cells}]
+    return [
+        METHODS[name]
+        for name in {cell.read("results.json")["method"]["method"]: None for cell in cells}
+    ]
 
 
 def write_class_gains(grid: Grid, block_length: int) -> list[Path]:
-    """Writes a PNG for each pair: what each method adds to the IoU of each class, of both students, on each split."""
+    """Writes a PNG for each pair: what each method adds to the IoU of each class, of both students,
+    on each split.
+    """
     written = []
     for pair in grid.pairs:
         cells = [cell for cell in grid.cells() if cell.is_finished and cell.pair == pair]
         gains: dict[str, dict[str, np.ndarray]] = {}
         names: tuple[str, ...] = ()
-        for split in [split for split in cells[0].read("results.json")["scores"] if split != "eval"] if cells else []:
+        for split in (
+            [split for split in cells[0].read("results.json")["scores"] if split != "eval"]
+            if cells
+            else []
+        ):
             for evidence in evidence_of(grid, pair, split, block_length):
                 names = evidence.class_names
                 for i, student in enumerate(evidence.students):
@@ -350,16 +439,27 @@ def write_class_gains(grid: Grid, block_length: int) -> list[Path]:
 
 
 def write_predictions(grid: Grid) -> list[Path]:
-    """Writes a PNG for each pair as the paper's Figure 4: images, truth, and each method's prediction per student."""
+    """Writes a PNG for each pair as the paper's Figure 4: images, truth, and each method's
+    prediction per student.
+    """
     written = []
     for pair in grid.pairs:
-        cells = [cell for cell in grid.cells() if (cell.pair, cell.seed) == (pair, grid.seeds[0]) and cell.is_finished]
+        cells = [
+            cell
+            for cell in grid.cells()
+            if (cell.pair, cell.seed) == (pair, grid.seeds[0]) and cell.is_finished
+        ]
         if not cells:
             continue
         told = cells[0].read("results.json")["data"]
         data = DataArguments(**told).load()
         rows = data.splits["validation"]
-        chosen = np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows))).round().astype(int).tolist()
+        chosen = (
+            np.linspace(0, len(rows) - 1, min(FIGURE_IMAGES, len(rows)))
+            .round()
+            .astype(int)
+            .tolist()
+        )
         samples = data.samples("validation", transform=None)
         images, truths = zip(*(samples.read_picture(index) for index in chosen), strict=True)
         predictions: dict[str, dict[str, list[np.ndarray]]] = {}
@@ -370,5 +470,7 @@ def write_predictions(grid: Grid) -> list[Path]:
                 predictions.setdefault(cell.row.title, {})[name] = maps
         pixels = [np.asarray(image) for image in images]
         written.append(grid.folder / f"figure-{safe_name(pair)}.png")
-        save_figure(methods_figure(pixels, truths, predictions, data.class_names, data.palette), written[-1])
+        save_figure(
+            methods_figure(pixels, truths, predictions, data.class_names, data.palette), written[-1]
+        )
     return written

@@ -7,7 +7,8 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 360, 220  # of a chart's own coordinates: a phone shows them as pixels
 LEFT, RIGHT, TOP, BOTTOM = 48, 8, 10, 34  # around what is plotted
-DRAWN, HOVERED = 400, 40  # points of a line at most: those that it goes through, and those that tell their value
+# points of a line at most: those that it goes through, and those that tell their value
+DRAWN, HOVERED = 400, 40
 COLOURS = 8  # that `base.html` knows; from there on lines are dashed
 
 
@@ -77,7 +78,8 @@ def line_chart(
     """A chart of values by step.
 
     Args:
-        series: by name, (step, value); a name has the same colour in every chart that holds it at the same place.
+        series: by name, (step, value); a name has the same colour in every chart that holds it at
+            the same place.
         last_step: where the axis of steps ends, in all charts of a run alike.
         levels: by name of a series, a value to compare it with, which is drawn through all steps.
     """
@@ -91,7 +93,11 @@ def line_chart(
     for i, (name, points) in enumerate(series.items()):
         places = [(x_of(step), y_of(value)) for step, value in _thinned(points, DRAWN)]
         hovered = [
-            Point(round(x_of(step), 1), round(y_of(value), 1), f"{name}, step {step:g}: {number(value)}")
+            Point(
+                round(x_of(step), 1),
+                round(y_of(value), 1),
+                f"{name}, step {step:g}: {number(value)}",
+            )
             for step, value in _thinned(points, HOVERED)
         ]
         lines.append(Line(name, i % COLOURS, i >= COLOURS, _path(places), hovered))
@@ -107,10 +113,13 @@ def line_chart(
     )
 
 
-def interval_chart(title: str, intervals: Sequence[tuple[str, int, Sequence[float | None]]]) -> Intervals:
+def interval_chart(
+    title: str, intervals: Sequence[tuple[str, int, Sequence[float | None]]]
+) -> Intervals:
     """A chart of values with the ends of their intervals.
 
-    intervals: name, number of the colour, and value, low and high, of which the last two may be unknown.
+    intervals: name, number of the colour, and value, low and high, of which the last two may be
+        unknown.
     """
     ends = [end for _, _, interval in intervals for end in interval if end is not None]
     ticks = _ticks(min([0, *ends]), max([0, *ends]))
@@ -120,7 +129,12 @@ def interval_chart(title: str, intervals: Sequence[tuple[str, int, Sequence[floa
         text = f"{value:+.2f}" + ("" if low is None else f" [{low:+.2f}, {high:+.2f}]")
         places = [None if end is None else round(place(end), 2) for end in (value, low, high)]
         bars.append(Bar(name, colour % COLOURS, text, *places))
-    return Intervals(title, bars, [Tick(round(place(tick), 2), f"{tick:g}") for tick in ticks], round(place(0), 2))
+    return Intervals(
+        title,
+        bars,
+        [Tick(round(place(tick), 2), f"{tick:g}") for tick in ticks],
+        round(place(0), 2),
+    )
 
 
 def number(value: float) -> str:

@@ -17,7 +17,10 @@ from .render import picture, write_page
 
 
 class PairPart(NamedTuple):
-    """What the page says of a pair. sections: each with its tables and the intervals of its gains, by student."""
+    """What the page says of a pair.
+
+    sections: each with its tables and the intervals of its gains, by student.
+    """
 
     pair: str
     sections: Sequence[tuple[Section, Sequence[Intervals]]]
@@ -28,7 +31,8 @@ class PairPart(NamedTuple):
 
 
 def write_grid_page(grid: Grid, paper: Table | None, block_length: int) -> Path:
-    """Writes report.html into the folder of a comparison, of what is finished of it; returns the file.
+    """Writes report.html into the folder of a comparison, of what is finished of it; returns the
+    file.
 
     Arguments: as of `ctcl_hf.runs.comparison.report.write_tables`.
     """
@@ -38,19 +42,30 @@ def write_grid_page(grid: Grid, paper: Table | None, block_length: int) -> Path:
         grid.folder,
         "grid.html",
         live=False,
-        title=f"{len(grid.rows)} methods, {len(grid.seeds)} {'seed' if len(grid.seeds) == 1 else 'seeds'}: "
-        f"{', '.join(grid.pairs)}",
+        title=f"{len(grid.rows)} methods, {len(grid.seeds)} "
+        f"{'seed' if len(grid.seeds) == 1 else 'seeds'}: {', '.join(grid.pairs)}",
         finished=len(finished),
         cells=len(list(grid.cells())),
         caption=caption_of(grid, paper) if paper else None,
-        parts=[_part(grid, pair, cells, paper, block_length) for pair, cells in by_pair.items() if cells],
+        parts=[
+            _part(grid, pair, cells, paper, block_length)
+            for pair, cells in by_pair.items()
+            if cells
+        ],
         common=" ".join(grid.common),
     )
 
 
-def _part(grid: Grid, pair: str, cells: Sequence[Cell], paper: Table | None, block_length: int) -> PairPart:
+def _part(
+    grid: Grid, pair: str, cells: Sequence[Cell], paper: Table | None, block_length: int
+) -> PairPart:
     sections = [
-        (section, _intervals(evidence_of(grid, pair, section.split, block_length)) if section.split else [])
+        (
+            section,
+            _intervals(evidence_of(grid, pair, section.split, block_length))
+            if section.split
+            else [],
+        )
         for section in sections_of(grid, pair, paper, block_length)
     ]
     names = {"classes": "What each method adds to each class", "figure": "Predictions by method"}
@@ -59,9 +74,15 @@ def _part(grid: Grid, pair: str, cells: Sequence[Cell], paper: Table | None, blo
         sections,
         setup_of(grid, pair, paper),
         # Markdown, which says what each line is about in bold.
-        [line.removeprefix("- ").replace("**", "") for line in checklist(grid, cells, block_length).splitlines()],
+        [
+            line.removeprefix("- ").replace("**", "")
+            for line in checklist(grid, cells, block_length).splitlines()
+        ],
         _curves(cells),
-        {title: picture(grid.folder / f"{name}-{safe_name(pair)}.png") for name, title in names.items()},
+        {
+            title: picture(grid.folder / f"{name}-{safe_name(pair)}.png")
+            for name, title in names.items()
+        },
     )
 
 
@@ -70,22 +91,41 @@ def _intervals(found: Sequence[Evidence]) -> list[Intervals]:
     charts = []
     for i, title in enumerate((*found[0].students, "Δ, the sum of both")) if found else ():
         bars = []
-        for number, evidence in enumerate(found, 1):  # vanilla, which is not among them, has colour 0 in curves
+        # vanilla, which is not among them, has colour 0 in curves
+        for number, evidence in enumerate(found, 1):
             seeds = evidence.over_seeds[i]
-            bars.append((f"{evidence.row.title}, over {seeds.count} seed{'s' * (seeds.count > 1)}", number, seeds[:3]))
+            bars.append(
+                (
+                    f"{evidence.row.title}, over {seeds.count} seed{'s' * (seeds.count > 1)}",
+                    number,
+                    seeds[:3],
+                )
+            )
             if evidence.over_images is not None:
                 images = evidence.over_images[i]
-                bars.append((f"{evidence.row.title}, over {images.count} blocks of images", number, images[:3]))
+                bars.append(
+                    (
+                        f"{evidence.row.title}, over {images.count} blocks of images",
+                        number,
+                        images[:3],
+                    )
+                )
         charts.append(interval_chart(f"{title}: gain over vanilla in mIoU points", bars))
     return charts
 
 
 def _curves(cells: Sequence[Cell]) -> list[Chart]:
-    """Charts of each quantity that is logged, of each student: a line per method, the mean over its seeds."""
+    """Charts of each quantity that is logged, of each student: a line per method, the mean over its
+    seeds.
+    """
     histories: dict[str, list[Any]] = {}
     for cell in cells:
-        histories.setdefault(cell.row.title, []).append(cell.read("trainer_state.json")["log_history"])
-    last_step = max(log["step"] for runs in histories.values() for history in runs for log in history)
+        histories.setdefault(cell.row.title, []).append(
+            cell.read("trainer_state.json")["log_history"]
+        )
+    last_step = max(
+        log["step"] for runs in histories.values() for history in runs for log in history
+    )
     charts = []
     for key, title in logged_quantities(cells).items():
         factor, unit = (100, " (%)") if is_share(title) else (1, "")
@@ -93,7 +133,10 @@ def _curves(cells: Sequence[Cell]) -> list[Chart]:
             points = points_of(histories, key, [name])
             # Every method keeps its colour, whether it logs the quantity or not.
             series = {
-                method: [(step, factor * float(np.mean(values))) for step, values in sorted(points[method].items())]
+                method: [
+                    (step, factor * float(np.mean(values)))
+                    for step, values in sorted(points[method].items())
+                ]
                 if method in points
                 else []
                 for method in histories

@@ -12,10 +12,12 @@ logger = logging.get_logger(__name__)
 
 
 class LiveReport(TrainerCallback):
-    """Writes report.html into the output folder at the start, at each evaluation and at the end of the training.
+    """Writes report.html into the output folder at the start, at each evaluation and at the end of
+    the training.
 
-    It hands over Trainer's log history, which no file in the folder holds yet: a `trainer_state.json` there says that
-    the students beside it are trained. A full disk or an emptied folder ends no run.
+    It hands over Trainer's log history, which no file in the folder holds yet: a
+    `trainer_state.json` there says that the students beside it are trained. A full disk or an
+    emptied folder ends no run.
     """
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -32,7 +34,9 @@ class LiveReport(TrainerCallback):
             return
         try:
             write_run_page(
-                Path(args.output_dir), live, {"log_history": state.log_history, "max_steps": state.max_steps}
+                Path(args.output_dir),
+                live,
+                {"log_history": state.log_history, "max_steps": state.max_steps},
             )
         except (OSError, ValueError) as error:  # the latter of a folder that has been emptied
             logger.warning(f"{PAGE_FILE} could not be written ({error}). The training goes on.")

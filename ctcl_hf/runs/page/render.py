@@ -35,7 +35,9 @@ def percent(share: float | None, sign: str = "") -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FunctionLoader(lambda name: files(__package__).joinpath(name).read_text(encoding="utf-8")),
+        loader=FunctionLoader(
+            lambda name: files(__package__).joinpath(name).read_text(encoding="utf-8")
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...figures.curves import is_share, keys_of
-from ...metrics.scores import Evaluation, Scores, curve, evaluations_from_json, metric_name, of_class
+from ...metrics.scores import (
+    Evaluation,
+    Scores,
+    curve,
+    evaluations_from_json,
+    metric_name,
+    of_class,
+)
 from ...publishing.card import RECORD_FILE
 from ...publishing.rows import values_of_card, weights_text
 from ...scoring.image_counts import COUNTS_FILE, SplitCounts, load_counts
@@ -20,14 +27,21 @@ from ..files import DATA_FILE, EXTREMES_FILE, FIGURE_FILE, GROUPS_FILE, SAMPLES_
 from .charts import Chart, line_chart
 from .render import percent, picture, write_page
 
-SHARES = {"mIoU": "mean_iou", "pixel accuracy": "overall_accuracy", "mean accuracy": "mean_accuracy"}
-LARGEST_MATRIX = 40  # classes whose confusions are shown as a matrix; of more, the most frequent ones alone
+SHARES = {
+    "mIoU": "mean_iou",
+    "pixel accuracy": "overall_accuracy",
+    "mean accuracy": "mean_accuracy",
+}
+# classes whose confusions are shown as a matrix; of more, the most frequent ones alone
+LARGEST_MATRIX = 40
 CONFUSIONS = 8  # that are named
 EXTREME = 5  # best and worst images that are listed
 
 
 class Cell(NamedTuple):
-    """A student's score of a class or of all, with the control's; shares, None where the class does not occur."""
+    """A student's score of a class or of all, with the control's; shares, None where the class does
+    not occur.
+    """
 
     own: float | None
     control: float | None = None
@@ -38,7 +52,10 @@ class Cell(NamedTuple):
 
 
 class SplitTable(NamedTuple):
-    """Scores of a split. rows: title, note below it, a cell for each student; losses, of students."""
+    """Scores of a split.
+
+    rows: title, note below it, a cell for each student; losses, of students.
+    """
 
     title: str
     images: int
@@ -47,36 +64,46 @@ class SplitTable(NamedTuple):
 
 
 class Confusions(NamedTuple):
-    """What a student took classes for. matrix: (K, K) shares of each class's pixels, None if there are too many."""
+    """What a student took classes for.
+
+    matrix: (K, K) shares of each class's pixels, None if there are too many.
+    """
 
     split: str
     student: str
     matrix: list[list[float]] | None
-    worst: Sequence[tuple[str, str, float, float]]  # class, what it is taken for, share of the class, share of all
+    # class, what it is taken for, share of the class, share of all
+    worst: Sequence[tuple[str, str, float, float]]
 
 
 class Extremes(NamedTuple):
-    """The best and the worst images of a split, by the mean over students: name, and mIoU of each in percent."""
+    """The best and the worst images of a split, by the mean over students: name, and mIoU of each
+    in percent.
+    """
 
     split: str
     best: Sequence[tuple[str, Sequence[float]]]
     worst: Sequence[tuple[str, Sequence[float]]]
 
 
-def write_run_page(folder: Path, live: bool = False, state: Mapping[str, Any] | None = None) -> Path:
-    """Writes report.html into the folder of a run that has begun, from what lies there; returns the file.
+def write_run_page(
+    folder: Path, live: bool = False, state: Mapping[str, Any] | None = None
+) -> Path:
+    """Writes report.html into the folder of a run that has begun, from what lies there; returns the
+    file.
 
     Args:
         live: let the browser load it again now and then, while the run goes on.
-        state: "log_history" and "max_steps" as Trainer knows them now. Default: as a file in the folder holds them.
+        state: "log_history" and "max_steps" as Trainer knows them now. Default: as a file in the
+            folder holds them.
 
     Raises:
         ValueError: the folder holds no run, or one of an older version, which recorded less.
     """
     if not (folder / RECORD_FILE).is_file():
         raise ValueError(
-            f"{folder} holds no {RECORD_FILE}, from which the page of a run is written. Give the output folder of "
-            "`ctcl-hf train`, or of `ctcl-hf compare`."
+            f"{folder} holds no {RECORD_FILE}, from which the page of a run is written. Give the "
+            "output folder of `ctcl-hf train`, or of `ctcl-hf compare`."
         )
     record = json.loads((folder / RECORD_FILE).read_text())
     names = list(record["students"])
@@ -91,17 +118,23 @@ def write_run_page(folder: Path, live: bool = False, state: Mapping[str, Any] | 
         folder,
         "run.html",
         live=live,
-        title=f"{record['method']['name']} on {(record['dataset_title'] or 'data without a name').replace('`', '')}",
+        title=f"{record['method']['name']} on "
+        f"{(record['dataset_title'] or 'data without a name').replace('`', '')}",
         record=record,
         names=names,
         step=last_step,
         steps=state["max_steps"],
         is_final=is_final,
-        tables=[_table(split, of, control.get(split), record["data"]["classes"], data) for split, of in scores.items()],
+        tables=[
+            _table(split, of, control.get(split), record["data"]["classes"], data)
+            for split, of in scores.items()
+        ],
         curves=_curves(history, record, control.get("validation"), last_step),
         evaluations=_evaluations(history, names),
         confusions=[
-            _confusions(split, name, counts[split].students[name].sum(0, dtype=np.int64), class_names)
+            _confusions(
+                split, name, counts[split].students[name].sum(0, dtype=np.int64), class_names
+            )
             for split in counts
             for name in counts[split].students
         ],
@@ -112,7 +145,10 @@ def write_run_page(folder: Path, live: bool = False, state: Mapping[str, Any] | 
         data=data,
         settings={name: values_of_card(record, name)["training"] for name in names},
         has_control=bool(control),
-        weights={name: weights_text(record.get("weights", {}).get(name), record["steps"]) for name in names},
+        weights={
+            name: weights_text(record.get("weights", {}).get(name), record["steps"])
+            for name in names
+        },
         pictures={
             name: picture(folder / file)
             for name, file in {
@@ -127,41 +163,68 @@ def write_run_page(folder: Path, live: bool = False, state: Mapping[str, Any] | 
 
 def _state(folder: Path) -> dict[str, Any]:
     """Trainer's state as far as it was saved: at the run's end, or in its last checkpoint."""
-    files = [place / STATE_FILE for place in (folder, *checkpoints_of(folder)) if (place / STATE_FILE).is_file()]
+    files = [
+        place / STATE_FILE
+        for place in (folder, *checkpoints_of(folder))
+        if (place / STATE_FILE).is_file()
+    ]
     states = [json.loads(file.read_text()) for file in files]
-    return max(states, key=lambda state: state["global_step"], default={"log_history": [], "max_steps": 0})
+    return max(
+        states, key=lambda state: state["global_step"], default={"log_history": [], "max_steps": 0}
+    )
 
 
 def _scores(
     record: Mapping[str, Any], history: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> tuple[dict[str, Evaluation], bool]:
-    """By split, and whether they are of the run's end. While it trains, those of the last evaluation are all."""
+    """By split, and whether they are of the run's end.
+
+    While it trains, those of the last evaluation are all.
+    """
     found = evaluations_from_json(record["scores"])
     if final := {split: of for split, of in found.items() if split.split("_")[0] != "eval"}:
         return final, True
-    last = next((log for log in reversed(history) if metric_name("eval", names[0], "mean_iou") in log), None)
+    last = next(
+        (log for log in reversed(history) if metric_name("eval", names[0], "mean_iou") in log), None
+    )
     if last is None:
         return {}, False
     labels = record["data"]["classes"]
     students = {
         name: Scores(
             **{what: last[metric_name("eval", name, what)] for what in (*SHARES.values(), "loss")},
-            ious={label: last[key] for label in labels if (key := metric_name("eval", name, of_class(label))) in last},
+            ious={
+                label: last[key]
+                for label in labels
+                if (key := metric_name("eval", name, of_class(label))) in last
+            },
         )
         for name in names
     }
-    return {"validation": Evaluation((record["data"]["validation"] or {}).get("images", 0), students)}, False
+    return {
+        "validation": Evaluation((record["data"]["validation"] or {}).get("images", 0), students)
+    }, False
 
 
 def _table(
-    split: str, scores: Evaluation, control: Evaluation | None, labels: Sequence[str], data: Mapping | None
+    split: str,
+    scores: Evaluation,
+    control: Evaluation | None,
+    labels: Sequence[str],
+    data: Mapping | None,
 ) -> SplitTable:
     def cells(read: Callable[[Scores], float | None]) -> list[Cell]:
-        return [Cell(read(own), control and read(control.students[name])) for name, own in scores.students.items()]
+        return [
+            Cell(read(own), control and read(control.students[name]))
+            for name, own in scores.students.items()
+        ]
 
     notes = _notes_of_classes(data)
     rows = [(title, "", cells(attrgetter(what))) for title, what in SHARES.items()]
-    rows += [(label, notes.get(label, ""), cells(lambda of, label=label: of.ious.get(label))) for label in labels]
+    rows += [
+        (label, notes.get(label, ""), cells(lambda of, label=label: of.ious.get(label)))
+        for label in labels
+    ]
     return SplitTable(split, scores.images, rows, [of.loss for of in scores.students.values()])
 
 
@@ -173,23 +236,37 @@ def _notes_of_classes(data: Mapping | None) -> dict[str, str]:
     total = max(sum(train["pixels"]), 1)
     return {
         name: f"{100 * pixels / total:.2g} % of pixels, in {images} of {train['images']} images"
-        for name, pixels, images in zip(data["classes"], train["pixels"], train["images_with"], strict=True)
+        for name, pixels, images in zip(
+            data["classes"], train["pixels"], train["images_with"], strict=True
+        )
     }
 
 
 def _curves(
     history: Sequence[Mapping], record: Mapping, control: Evaluation | None, last_step: int
 ) -> dict[str, list[Chart]]:
-    """Charts by the heading that they stand under: scores, what is minimised, and what else is logged."""
+    """Charts by the heading that they stand under: scores, what is minimised, and what else is
+    logged.
+    """
     names = list(record["students"])
     weighted = {term: term for weights in record["method"]["weights"].values() for term in weights}
     levels = {name: 100 * of.mean_iou for name, of in control.students.items()} if control else {}
-    charts: dict[str, list[Chart]] = {"Scores": [], "Losses": [], "Who teaches whom, and what else is watched": []}
+    charts: dict[str, list[Chart]] = {
+        "Scores": [],
+        "Losses": [],
+        "Who teaches whom, and what else is watched": [],
+    }
     titles = record.get("titles", {})  # which older runs did not record
-    for key, title in keys_of(titles | {term: term for term in weighted if term not in titles}).items():
+    for key, title in keys_of(
+        titles | {term: term for term in weighted if term not in titles}
+    ).items():
         factor = 100 if is_share(title) else 1
         series = {
-            name: [(log["step"], factor * log[key.format(name)]) for log in history if key.format(name) in log]
+            name: [
+                (log["step"], factor * log[key.format(name)])
+                for log in history
+                if key.format(name) in log
+            ]
             for name in names
         }
         if not any(series.values()):
@@ -204,20 +281,32 @@ def _curves(
 def _evaluations(history: Sequence[Mapping], names: Sequence[str]) -> list[list[str]]:
     """Step, and each student's mIoU in percent, of every evaluation."""
     first, second = (curve(history, name) for name in names)
-    return [[str(step), percent(own), percent(other)] for (step, own), (_, other) in zip(first, second, strict=True)]
+    return [
+        [str(step), percent(own), percent(other)]
+        for (step, own), (_, other) in zip(first, second, strict=True)
+    ]
 
 
-def _confusions(split: str, student: str, counts: np.ndarray, class_names: Sequence[str]) -> Confusions:
+def _confusions(
+    split: str, student: str, counts: np.ndarray, class_names: Sequence[str]
+) -> Confusions:
     """Of summed counts (K, K): rows what the label says, columns what was predicted."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     mistakes = counts * (1 - np.eye(len(counts), dtype=np.int64))
     places = np.argsort(-mistakes, axis=None, kind="stable")[:CONFUSIONS]
     worst = [
-        (class_names[label], class_names[taken], shares[label, taken], mistakes[label, taken] / max(counts.sum(), 1))
+        (
+            class_names[label],
+            class_names[taken],
+            shares[label, taken],
+            mistakes[label, taken] / max(counts.sum(), 1),
+        )
         for label, taken in zip(*np.unravel_index(places, counts.shape), strict=True)
         if mistakes[label, taken]
     ]
-    return Confusions(split, student, shares.tolist() if len(counts) <= LARGEST_MATRIX else None, worst)
+    return Confusions(
+        split, student, shares.tolist() if len(counts) <= LARGEST_MATRIX else None, worst
+    )
 
 
 def _extremes(split: str, counts: SplitCounts) -> Extremes:

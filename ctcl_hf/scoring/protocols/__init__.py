@@ -1,4 +1,7 @@
-"""How models are scored on benchmarks. A protocol is one file, a subclass of `Framing`, and one line in `PROTOCOLS`."""
+"""How models are scored on benchmarks.
+
+A protocol is one file, a subclass of `Framing`, and one line in `PROTOCOLS`.
+"""
 
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -28,7 +31,8 @@ PROTOCOLS: "Registry[type[Framing]]" = Registry(
 
 _HOME = {"Framing": "framing", "Protocol": "protocol"}
 __all__ = ["PROTOCOLS", *_HOME]
-if TYPE_CHECKING:  # what type checkers and editors read instead of the table; "as" makes a name public
+# what type checkers and editors read instead of the table; "as" makes a name public
+if TYPE_CHECKING:
     from .framing import Framing as Framing
     from .protocol import Protocol as Protocol
 else:

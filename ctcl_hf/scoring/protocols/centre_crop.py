@@ -24,7 +24,12 @@ class CentreCrop(Framing):
     def transform(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         sides = image.shape[-2:]
         scale = max(wanted / side for wanted, side in zip(self.window, sides, strict=True))
-        height, width = (max(round(side * scale), wanted) for side, wanted in zip(sides, self.window, strict=True))
+        height, width = (
+            max(round(side * scale), wanted)
+            for side, wanted in zip(sides, self.window, strict=True)
+        )
         image = EvaluationTransform((height, width))(image, labels)[0]
         labels = F.interpolate(labels[None, None], size=(height, width), mode="nearest-exact")[0, 0]
-        return center_crop(image, list(self.window)), center_crop(labels[None], list(self.window))[0]
+        return center_crop(image, list(self.window)), center_crop(labels[None], list(self.window))[
+            0
+        ]

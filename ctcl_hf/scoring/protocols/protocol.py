@@ -1,4 +1,6 @@
-"""How a model is scored on a benchmark: what it sees of an image, at which sizes, and once or several times."""
+"""How a model is scored on a benchmark: what it sees of an image, at which sizes, and once or
+several times.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,11 +20,14 @@ class Protocol:
     """A way to score.
 
     Args:
-        name: one of `PROTOCOLS`: "whole", "centre_crop" (VOC), "sliding" (Cityscapes), or one of one's own.
+        name: one of `PROTOCOLS`: "whole", "centre_crop" (VOC), "sliding" (Cityscapes), or one of
+            one's own.
         image_size: (height, width) in pixels; None leaves images as they are.
         window: (height, width) in pixels of the sliding window or of the centre crop.
-        stride: (height, width) from one window to the next; None is two thirds of the window, rounded up.
-        scales: of the image; with several (or with `flip`) the probabilities are averaged, as mmsegmentation does.
+        stride: (height, width) from one window to the next; None is two thirds of the window,
+            rounded up.
+        scales: of the image; with several (or with `flip`) the probabilities are averaged, as
+            mmsegmentation does.
         flip: whether the mirrored image counts as well, at every scale.
     """
 
@@ -32,7 +37,8 @@ class Protocol:
     stride: tuple[int, int] | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
-    framing: Framing = field(init=False, repr=False, compare=False)  # what it says of images, by its name
+    # what it says of images, by its name
+    framing: Framing = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         if self.name not in PROTOCOLS:
@@ -40,7 +46,9 @@ class Protocol:
         kind = PROTOCOLS[self.name]
         if (self.window is None) == kind.takes("window"):
             windowed = ", ".join(name for name in PROTOCOLS if PROTOCOLS[name].takes("window"))
-            raise ValueError(f"protocol {self.name}: a window is for {windowed}, got {self.window}.")
+            raise ValueError(
+                f"protocol {self.name}: a window is for {windowed}, got {self.window}."
+            )
         if kind.takes("stride") and self.stride is None and self.window is not None:
             object.__setattr__(self, "stride", tuple(-(-2 * side // 3) for side in self.window))
         framing = kind(**{size: getattr(self, size) for size in SIZES if kind.takes(size)})
@@ -62,8 +70,8 @@ class Protocol:
     def logits(self, predict: Callable[[Tensor], Tensor], pixel_values: Tensor) -> Tensor:
         """Logits (B, K, h, w) of images (B, 3, H, W), of `predict`'s resolution or of the images'.
 
-        Of several views of an image they are the logarithm of the mean probability. In memory at once are one view (or
-        one window) and the sum.
+        Of several views of an image they are the logarithm of the mean probability. In memory at
+        once are one view (or one window) and the sum.
         """
         if self.scales == (1.0,) and not self.flip:
             return self.framing.logits(predict, pixel_values)
@@ -74,6 +82,8 @@ class Protocol:
             view = F.interpolate(pixel_values.float(), size=scaled, mode="bilinear", antialias=True)
             for mirrored in (False, True) if self.flip else (False,):
                 logits = self.framing.logits(predict, view.flip(-1) if mirrored else view)
-                probabilities = upsample(logits.flip(-1) if mirrored else logits, size).float().softmax(1)
+                probabilities = (
+                    upsample(logits.flip(-1) if mirrored else logits, size).float().softmax(1)
+                )
                 total, views = total + probabilities, views + 1
         return (total / views).clamp_min(torch.finfo(torch.float32).tiny).log()

@@ -13,8 +13,8 @@ from .framing import Framing, in_words
 class Sliding(Framing):
     """Overlapping windows of the image, resized to `image_size`, whose logits are averaged.
 
-    Labels keep their own size, and logits are upsampled to it. ValueError if a side of the stride is larger than the
-    window's.
+    Labels keep their own size, and logits are upsampled to it. ValueError if a side of the stride
+    is larger than the window's.
     """
 
     window: tuple[int, int]
@@ -23,11 +23,15 @@ class Sliding(Framing):
     def __post_init__(self):
         if any(not 1 <= step <= side for step, side in zip(self.stride, self.window, strict=True)):
             raise ValueError(
-                f"--stride {in_words(self.stride)}: each side must be in 1..{in_words(self.window)}, the window's."
+                f"--stride {in_words(self.stride)}: each side must be in "
+                f"1..{in_words(self.window)}, the window's."
             )
 
     def words(self) -> str:
-        return f"sliding window of {in_words(self.window)}, stride {in_words(self.stride)}, over {self.images}"
+        return (
+            f"sliding window of {in_words(self.window)}, stride {in_words(self.stride)}, over "
+            f"{self.images}"
+        )
 
     def logits(self, predict: Callable[[Tensor], Tensor], pixel_values: Tensor) -> Tensor:
         return sliding_window_logits(predict, pixel_values, self.window, self.stride)

@@ -1,1 +1,3 @@
-"""What must not end a run, or must end it in good order: signals, dead workers, failing trackers, bad gradients."""
+"""What must not end a run, or must end it in good order: signals, dead workers, failing trackers,
+bad gradients.
+"""

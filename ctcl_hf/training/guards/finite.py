@@ -1,4 +1,6 @@
-"""What to do about a gradient that is not finite: stop and tell all that is known, or skip the step."""
+"""What to do about a gradient that is not finite: stop and tell all that is known, or skip the
+step.
+"""
 
 import json
 import math
@@ -19,13 +21,14 @@ SKIPS_IN_A_ROW = 20  # after which skipping is given up: no step has trained any
 
 
 class FiniteGuard:
-    """Watches the norms of both students' gradients, and keeps a step that is left out from BatchNorm's statistics
-    and from what the method counts.
+    """Watches the norms of both students' gradients, and keeps a step that is left out from
+    BatchNorm's statistics and from what the method counts.
 
     Args:
         skip: leave out a step whose gradient is not finite, instead of raising.
-        scaled: the gradients are of a scaled loss, as with float16. The scaler then leaves out such steps itself, and
-            lowers its scale: one is nothing to speak of, but no scale mends many in a row.
+        scaled: the gradients are of a scaled loss, as with float16. The scaler then leaves out such
+            steps itself, and lowers its scale: one is nothing to speak of, but no scale mends many
+            in a row.
     """
 
     def __init__(self, pair: StudentPair, skip: bool, scaled: bool):
@@ -41,13 +44,18 @@ class FiniteGuard:
             self._statistics = {name: buffer.clone() for name, buffer in self._counted().items()}
 
     def check(self, norms: Mapping[str, Tensor], explanation: Callable[[], str]) -> None:
-        """Makes a step that is to be skipped leave no trace. FloatingPointError, explained, if it is not to be."""
+        """Makes a step that is to be skipped leave no trace.
+
+        FloatingPointError, explained, if it is not to be.
+        """
         if bool(torch.isfinite(torch.stack(list(norms.values()))).all()):
             self.skipped = 0
             return
         self.skipped += 1
         if self.skipped > SKIPS_IN_A_ROW:
-            raise FloatingPointError(f"{SKIPS_IN_A_ROW} steps in a row were skipped already. {explanation()}")
+            raise FloatingPointError(
+                f"{SKIPS_IN_A_ROW} steps in a row were skipped already. {explanation()}"
+            )
         if not self.scaled:
             if not self.skip:
                 raise FloatingPointError(explanation())
@@ -60,11 +68,18 @@ class FiniteGuard:
     def _counted(self) -> dict[str, Tensor]:
         """What a forward adds to: BatchNorm's statistics, and what the method counts."""
         buffers = dict(self.pair.named_buffers())
-        return {name: buffer for name, buffer in buffers.items() if not name.startswith("objective.teachers.")}
+        return {
+            name: buffer
+            for name, buffer in buffers.items()
+            if not name.startswith("objective.teachers.")
+        }
 
 
 def explain(
-    norms: Mapping[str, Tensor], terms: Sequence[Mapping[str, Tensor]], step: int, images: Sequence[str]
+    norms: Mapping[str, Tensor],
+    terms: Sequence[Mapping[str, Tensor]],
+    step: int,
+    images: Sequence[str],
 ) -> str:
     """Which student, which term, which step and which images, in a sentence or two.
 
@@ -75,15 +90,23 @@ def explain(
     students = [name for name, norm in norms.items() if not math.isfinite(float(norm))]
     values = [(term, float(value)) for of_batch in terms for term, value in of_batch.items()]
     bad = [f"{term} = {value}" for term, value in values if not math.isfinite(value)]
-    which = f"the loss terms {', '.join(bad)} are not" if bad else "every loss term is finite, its gradient is not"
+    which = (
+        f"the loss terms {', '.join(bad)} are not"
+        if bad
+        else "every loss term is finite, its gradient is not"
+    )
     return (
-        f"Step {step}: the gradient of {' and '.join(students)} is not finite; {which} (this process). "
-        f"Images: {', '.join(images)}."
+        f"Step {step}: the gradient of {' and '.join(students)} is not finite; {which} (this "
+        f"process). Images: {', '.join(images)}."
     )
 
 
-def dump(folder: Path, pair: StudentPair, batches: Sequence[Mapping[str, Tensor]], told: str) -> None:
-    """Writes what is needed to look into it: both students as they are, and the step's batches as they were fed."""
+def dump(
+    folder: Path, pair: StudentPair, batches: Sequence[Mapping[str, Tensor]], told: str
+) -> None:
+    """Writes what is needed to look into it: both students as they are, and the step's batches as
+    they were fed.
+    """
     for name, student in pair.students.items():
         student.save_pretrained(str(folder / name))
     named = {f"{key}.{i}": value for i, batch in enumerate(batches) for key, value in batch.items()}

@@ -1,4 +1,6 @@
-"""Ending a training between two steps when a signal asks for it, so that the same command goes on later."""
+"""Ending a training between two steps when a signal asks for it, so that the same command goes on
+later.
+"""
 
 import os
 import signal
@@ -13,24 +15,34 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 # Windows has no SIGUSR1.
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-INTERRUPTED = b"\nInterrupted: a checkpoint is saved after the present step. Once more, and the process ends at once.\n"
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+]
+INTERRUPTED = (
+    b"\nInterrupted: a checkpoint is saved after the present step. Once more, and the "
+    b"process ends at once.\n"
+)
 # Either is set only by a launcher: by accelerate's, by torchrun.
 LAUNCHED = ("ACCELERATE_DYNAMO_MODE", "TORCHELASTIC_RUN_ID")
 
 
 class EvaluationInterrupted(Exception):
-    """Raised within an evaluation that is to be left; it is made up for when the training goes on."""
+    """Raised within an evaluation that is to be left; it is made up for when the training goes
+    on.
+    """
 
 
 class Preemption(TrainerCallback):
-    """On Ctrl-C, SIGTERM or SIGUSR1, to any process of the run, saves a checkpoint after the present step and stops.
+    """On Ctrl-C, SIGTERM or SIGUSR1, to any process of the run, saves a checkpoint after the
+    present step and stops.
 
-    A second Ctrl-C ends the process at once, as the system does it; no file of a checkpoint is then half there.
+    A second Ctrl-C ends the process at once, as the system does it; no file of a checkpoint is then
+    half there.
 
-    So it does when the process's launcher has ended: `accelerate launch` of one process, and torchrun on a SIGUSR1,
-    die of a signal without passing it on. An evaluation that was due at that step is owed: the resumed run begins with
-    it; if a signal comes then, EvaluationInterrupted leaves the training.
+    So it does when the process's launcher has ended: `accelerate launch` of one process, and
+    torchrun on a SIGUSR1, die of a signal without passing it on. An evaluation that was due at that
+    step is owed: the resumed run begins with it; if a signal comes then, EvaluationInterrupted
+    leaves the training.
 
     Args:
         pay: evaluates, and saves again with the scores.
@@ -47,7 +59,10 @@ class Preemption(TrainerCallback):
         self.process: int | None = None  # that trains
 
     def check(self) -> None:
-        """EvaluationInterrupted if the evaluation is to be left. Several processes finish it: they could not agree."""
+        """EvaluationInterrupted if the evaluation is to be left.
+
+        Several processes finish it: they could not agree.
+        """
         if self._handlers and self.accelerator.num_processes == 1 and self._requested():
             raise EvaluationInterrupted
 
@@ -61,7 +76,8 @@ class Preemption(TrainerCallback):
         self.process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             heard = set(SIGNALS)
-            if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a job in the background: Ctrl-C is not for it
+            # a job in the background: Ctrl-C is not for it
+            if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
                 heard.remove(signal.SIGINT)
             self._handlers = {number: signal.signal(number, self._handle) for number in heard}
         if self.owes_evaluation:
@@ -93,7 +109,8 @@ class Preemption(TrainerCallback):
         self.signalled = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            if self.accelerator.is_main_process and os.getpid() == self.process:  # a fork of it has heard the same
+            # a fork of it has heard the same
+            if self.accelerator.is_main_process and os.getpid() == self.process:
                 os.write(2, INTERRUPTED)  # a print here may be within a print
 
     def _requested(self) -> bool:
@@ -102,14 +119,19 @@ class Preemption(TrainerCallback):
     def stop(self, control) -> None:
         """Saves and stops at the next opportunity, and says so."""
         if not self.stopped:
-            logger.warning("A signal came, or the launcher ended: a checkpoint is saved, and the training stops.")
+            logger.warning(
+                "A signal came, or the launcher ended: a checkpoint is saved, and the training "
+                "stops."
+            )
         self.stopped = True
         control.should_evaluate = False
         control.should_save = True
         control.should_training_stop = True
 
     def _agreed(self) -> bool:
-        """Whether a signal came to this process or to any other: all must stop after the same step."""
+        """Whether a signal came to this process or to any other: all must stop after the same
+        step.
+        """
         if self.accelerator.num_processes == 1:
             return self._requested()
         came = torch.tensor(float(self._requested()), device=self.accelerator.device)

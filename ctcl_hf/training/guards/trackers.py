@@ -1,4 +1,6 @@
-"""Experiment trackers must not end a training: what they raise is told once, and they are left out from then on."""
+"""Experiment trackers must not end a training: what they raise is told once, and they are left out
+from then on.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +36,8 @@ class GuardedTracker(TrainerCallback):
             return None
 
 
-# How the keys of scores begin in Trainer's logs -> under what trackers show them. All else is of the training.
+# How the keys of scores begin in Trainer's logs -> under what trackers show them. All else is of
+# the training.
 SPLITS = {"eval_": "validation/", "validation_": "validation/", "test_": "test/"}
 
 
@@ -49,7 +52,9 @@ def by_split(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _names_by_split() -> Iterator[None]:
-    """Those of transformers' trackers that group names would put the scores of a run's end under train/."""
+    """Those of transformers' trackers that group names would put the scores of a run's end under
+    train/.
+    """
     before = integration_utils.rewrite_logs
     integration_utils.rewrite_logs = by_split
     try:
@@ -69,6 +74,8 @@ for _name in [name for name in dir(TrainerCallback) if name.startswith("on_")]:
 def guard_trackers(handler: CallbackHandler) -> None:
     """Guards the callbacks that `--report_to` has added, and no other."""
     handler.callbacks = [
-        GuardedTracker(callback) if type(callback).__module__.startswith("transformers.integrations") else callback
+        GuardedTracker(callback)
+        if type(callback).__module__.startswith("transformers.integrations")
+        else callback
         for callback in handler.callbacks
     ]

@@ -13,9 +13,11 @@ from .preemption import SIGNALS
 
 
 def shield_workers(loader: DataLoader) -> DataLoader:
-    """The loader, whose workers will ignore the signals that stop a run, unless the main process sends them.
+    """The loader, whose workers will ignore the signals that stop a run, unless the main process
+    sends them.
 
-    Such a signal may come to all processes of a run, and the main one needs its workers until its step is saved.
+    Such a signal may come to all processes of a run, and the main one needs its workers until its
+    step is saved.
     """
     loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
     return loader
@@ -40,9 +42,11 @@ def _end_when_told() -> None:
 
 
 class WorkerDeaths:
-    """Lets the death of a worker be told only where a run can save itself: while it waits for a batch.
+    """Lets the death of a worker be told only where a run can save itself: while it waits for a
+    batch.
 
-    torch raises it from a handler of SIGCHLD, in whatever the main process is doing, in the middle of a step as well.
+    torch raises it from a handler of SIGCHLD, in whatever the main process is doing, in the middle
+    of a step as well.
     """
 
     def __init__(self):
@@ -70,7 +74,8 @@ class WorkerDeaths:
     def _take_over(self) -> None:
         if self._tell is not None or threading.current_thread() is not threading.main_thread():
             return
-        handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None  # Windows has none
+        # Windows has none
+        handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
         if getattr(handler, "__module__", None) == "torch.utils.data._utils.signal_handling":
             self._tell = handler
             signal.signal(signal.SIGCHLD, self._handle)
