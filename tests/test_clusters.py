@@ -1,4 +1,4 @@
-"""The job script of docs/clusters.md, with stand-ins for SLURM's commands: stopped, queued again, and finished."""
+"""The job script of docs/clusters.md, with stand-ins for SLURM's commands."""
 
 import os
 import re

@@ -3,6 +3,7 @@
 Every file keeps its path in the checkout, so that the links that work on GitHub work here too.
 """
 
+import dataclasses
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -11,6 +12,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import ctcl_hf
+from ctcl_hf.arguments.pair import OptimizationArguments, PublishingArguments, ReportArguments
+from ctcl_hf.methods import METHODS, options_of
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**/*.md")
@@ -21,9 +24,16 @@ FLAG = re.compile(r"(?<![\w-])--\w+")
 OF_ROOMS = (
     "losses",
     "methods.options",
+    "scoring.predict.load_for_inference",
     "scoring.protocols.Framing",
+    "students.as_student",
     "students.loading.image_processor",
 )
+# Classes whose arguments are fields, each with its help: by the class, the dataclasses of those.
+FIELDS = {
+    **{METHODS.data[name].partition(":")[2]: [options_of(name)] for name in METHODS},
+    "CTCLArguments": [OptimizationArguments, PublishingArguments, ReportArguments],
+}
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -44,13 +54,11 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         for link in LINK.findall(document.read_text(encoding="utf-8"))
     }
     for path in sorted(documents | {path for path in linked - documents if path.is_file()}):
-        files.append(
-            File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path))
-        )
+        place = path.relative_to(ROOT).as_posix()
+        files.append(File.generated(config, place, abs_src_path=str(path)))
     for name in api():
-        # The title is the heading that mkdocstrings writes.
-        text = f"::: ctcl_hf.{name}\n"
-        files.append(File.generated(config, page_of(name), content=text))
+        content = f"::: ctcl_hf.{name}\n{table_of_fields(name)}"
+        files.append(File.generated(config, page_of(name), content=content))
     files.append(File.generated(config, "api/index.md", content=index()))
 
 
@@ -68,6 +76,23 @@ def api() -> dict[str, str]:
 
 def page_of(name: str) -> str:
     return f"api/{name}.md"
+
+
+def table_of_fields(name: str) -> str:
+    """Markdown: what a class of `FIELDS` takes, which its docstring leaves to each field's help."""
+    fields = [field for of in FIELDS.get(name, ()) for field in dataclasses.fields(of)]
+    if not fields:
+        return ""
+    rows = [
+        f"| `{field.name}` | `{field.default!r}` | {cell(field.metadata['help'])} |"
+        for field in fields
+    ]
+    return "\n".join(["", "## Options", "", "| | default | |", "|---|---|---|", *rows, ""])
+
+
+def cell(text: str) -> str:
+    """A help text (of argparse, where a per cent sign is doubled) within a table."""
+    return text.replace("%%", "%").replace("|", "\\|").replace("*", "\\*")
 
 
 def index() -> str:
