@@ -35,7 +35,7 @@ bench: $(VENV)/installed
 
 # Builds the documents and the API of every public name into site/; a warning is an error. site/index.html is its first page.
 docs: $(VENV)/installed
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
