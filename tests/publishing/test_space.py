@@ -83,11 +83,11 @@ def test_an_example_is_segmented_by_both_students(page, tmp_path):
                 lambda b, shown=shown: b.execute_script("return arguments[0].naturalWidth", shown)
             )
         assert len(set(sizes.values())) == 1 and sizes["mask-0"] > 100
-        below = browser.find_element(By.ID, "share").location["y"]
-        assert abs(below - browser.find_element(By.ID, "mask-0").location["y"]) < 30
         legend = browser.find_element(By.ID, "legend")
-        assert "dot" in legend.text and legend.location["x"] > 800  # beside the pictures
-        wait.until(lambda b: "classes-cnn.png" in b.find_element(By.ID, "files").text)
+        pictures = browser.find_element(By.ID, "mask-0").rect
+        assert "dot" in legend.text and legend.rect["x"] + legend.rect["width"] <= pictures["x"]
+        assert legend.rect["y"] < pictures["y"] + pictures["height"]
+        wait.until(lambda b: "cnn-classes" in b.find_element(By.ID, "files").text)
         share = float(re.search(r"([\d.]+) %", browser.find_element(By.ID, "share").text)[1])
         assert 0 <= share <= 100
         assert "cnn" in browser.page_source and "vit" in browser.page_source
@@ -138,8 +138,8 @@ def test_what_the_space_offers_as_files_has_the_images_own_size(tmp_path):
     *shown, share, files = next(outputs)
     assert {drawn.size for drawn in shown} == {(1280, 82)}
     assert [Path(file).name for file in files] == [
-        f"wide-{what}.png"
-        for what in ("classes-cnn", "classes-vit", "overlay-cnn", "overlay-vit", "disagreement")
+        f"{what}-wide.png"
+        for what in ("cnn-classes", "vit-classes", "cnn-overlay", "vit-overlay", "disagreement")
     ]
     opened = [PIL.Image.open(file) for file in files]
     assert {drawn.size for drawn in opened} == {(1400, 90)}

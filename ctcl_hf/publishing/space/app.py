@@ -72,7 +72,7 @@ def demo(
             f"{students[0]} and {students[1]} know different classes: {labels[0]} and {labels[1]}."
         )
     title, names = named(students)
-    places = [f"{what}-{name}" for what in ("classes", "overlay") for name in names]
+    places = [f"{name}-{what}" for what in ("classes", "overlay") for name in names]
     places = [place.replace("/", "-") for place in [*places, "disagreement"]]
     class_names = [labels[0][i] for i in range(len(labels[0]))]
     colours = palette(loaded[0][0].config.to_dict().get("palette"), len(class_names))
@@ -94,7 +94,7 @@ def demo(
         with tempfile.TemporaryDirectory() as folder:  # gradio copies from it what it offers
             files = []
             for place, drawn in zip(places, pictures(image, maps, colours), strict=True):
-                files.append(str(Path(folder) / f"{Path(path).stem}-{place}.png"))
+                files.append(str(Path(folder) / f"{place}-{Path(path).stem}.png"))
                 drawn.save(files[-1])
             yield [*shown, share, files]
 
@@ -115,6 +115,9 @@ def demo(
                     [[str(path)] for path in sorted(examples.iterdir())], image, label="Examples"
                 )
         with gr.Row():
+            with gr.Column(scale=1, min_width=200):  # on a phone above the pictures
+                share = gr.Markdown(elem_id="share")
+                gr.HTML(legend(class_names, colours), elem_id="legend")
             with gr.Column(scale=5, min_width=300):
                 with gr.Row():
                     masks = [
@@ -126,10 +129,7 @@ def demo(
                         for i, name in enumerate(names)
                     ]
                 disagreement = picture("Where they disagree", "disagreement")
-            with gr.Column(scale=1, min_width=200):
-                share = gr.Markdown(elem_id="share")
-                gr.HTML(legend(class_names, colours), elem_id="legend")
-                files = gr.File(label="At the image's own size", elem_id="files", interactive=False)
+        files = gr.File(label="At the image's own size", elem_id="files", interactive=False)
         button.click(compare, image, [*masks, *overlays, disagreement, share, files])
     return page
 
