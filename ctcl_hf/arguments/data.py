@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..data import DATASETS
-from ..registry import is_reference
+from ..metrics import METRICS
+from ..registry import is_reference, origin_of
 from ..scoring.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
+    from ..metrics import Metric
     from ..scoring.protocols import Protocol
 
 
@@ -252,6 +254,14 @@ class ProtocolArguments:
     flip: bool = field(
         default=False, metadata={"help": "Average with the mirrored image's probabilities."}
     )
+    metrics: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "What is scored beside mean IoU and the accuracies, or one of your own, "
+            "FILE.py:NAME.",
+            "choices": METRICS,
+        },
+    )
 
     def __post_init__(self):
         _problems(self._protocol_checks())
@@ -265,6 +275,10 @@ class ProtocolArguments:
             (
                 not self.scales or min(self.scales) <= 0,
                 f"--scales {' '.join(map(str, self.scales))}: expected positive numbers.",
+            ),
+            *(
+                (name not in METRICS, f"--metrics {name}: {METRICS.refusal(name)}.")
+                for name in self.metrics
             ),
         ]
         for name in ("window", "stride"):
@@ -298,6 +312,15 @@ class ProtocolArguments:
         if self.stride is not None:
             own["stride"] = tuple(self.stride)
         return Protocol(name, image_size, scales=tuple(self.scales), flip=self.flip, **own)
+
+    def metric_kinds(self) -> list[type["Metric"]]:
+        """What is scored beside mean IoU and the accuracies."""
+        return [METRICS[name] for name in dict.fromkeys(self.metrics)]
+
+    def metrics_code(self) -> str | None:
+        """Which of them are of the user's own files, with their hashes."""
+        origins = filter(None, map(origin_of, self.metric_kinds()))
+        return "; ".join(origins) or None
 
 
 @dataclass

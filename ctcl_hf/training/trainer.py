@@ -2,6 +2,7 @@
 
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ..arguments.training import CTCLArguments
 from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
 from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
+from ..metrics import Metric
 from ..metrics.scores import Evaluation, curve
 from ..publishing.background import Publisher
 from ..publishing.card import write_cards
@@ -70,6 +72,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         callbacks: added to Trainer's own.
         facts: what the students' cards may say of this run beyond what the trainer knows.
         protocol: how the students are scored; its `transform` belongs into `eval_dataset`.
+        metrics: what is scored beside mean IoU and the accuracies.
     """
 
     model: StudentPair
@@ -84,6 +87,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         callbacks: list[TrainerCallback] | None = None,
         facts: RunFacts | None = None,
         protocol: Protocol | None = None,
+        metrics: Sequence[type[Metric]] = (),
         **of_trainer: Any,
     ):
         refuse("CTCLTrainer", of_trainer, CONSTRUCTOR)
@@ -96,6 +100,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         wait_for_all()  # for the first time, so that one process may work alone later
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
+        self.metrics = tuple(metrics)
         self.scores: dict[str, Evaluation] = {}  # by prefix, of the present weights
         self.chosen_steps = {}
         # by student, of this process's share of the last evaluation
@@ -395,7 +400,12 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         batches = map(self._prepare_inputs, dataloader)
         try:
             evaluation, self.image_counts = evaluate_pair(
-                self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
+                self.model,
+                batches,
+                self.protocol,
+                self.accelerator,
+                self._after_evaluation_batch,
+                self.metrics,
             )
         except NothingToScore:
             if self.is_in_train:

@@ -18,7 +18,7 @@ from helpers.commands import EXAMPLES, TINY
 from helpers.training import At, frozen_trainer, make_trainer, send
 
 from ctcl_hf import METHODS, EvaluationTransform, MeanIoU, load_student
-from ctcl_hf.metrics import confusion_counts
+from ctcl_hf.metrics import METRICS, confusion_counts
 from ctcl_hf.runs import run
 from ctcl_hf.scoring.predict import class_map
 from ctcl_hf.training.checkpoints import find_checkpoint
@@ -28,10 +28,12 @@ import json, sys
 import torch
 from helpers.training import make_trainer
 from conftest import make_data
+from ctcl_hf.metrics import METRICS
 
 trainer = make_trainer(
     sys.argv[1], data=make_data(9, 5), max_steps=2, per_device_train_batch_size=2
 )
+trainer.metrics = (METRICS["dice"],)
 own = []
 trainer.model.register_forward_hook(
     lambda module, inputs, output: own.append(output["terms"]["ce_cnn"])
@@ -338,6 +340,11 @@ def test_five_images_on_two_processes_score_as_on_one(two_processes):
         )
         assert facts["scores"][f"eval_{name}_overall_accuracy"] == pytest.approx(
             expected["overall_accuracy"], abs=1e-6
+        )
+        dice = METRICS["dice"](3, 255)
+        dice.sums = torch.stack(tables).sum(0)
+        assert facts["scores"][f"eval_{name}_mean_dice"] == pytest.approx(
+            dice.compute()["mean_dice"], abs=1e-6
         )
         # in the data's order: shares of three and of two images
         found = torch.tensor(facts["counts"][name])
