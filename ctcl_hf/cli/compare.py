@@ -183,7 +183,8 @@ def main() -> None:
 
     from ..arguments.recipes import parse_arguments
     from ..figures import costing
-    from ..runs.comparison import budget, report
+    from ..runs.comparison import budget, pictures, report
+    from ..runs.comparison.recount import make_counts
     from ..runs.page.grid import write_grid_page
     from ..training.record import versions
 
@@ -253,7 +254,7 @@ def main() -> None:
             run_side_by_side(grid, pending, options.jobs, progress, after_run)
         else:
             run_in_turn(pending, progress, after_run)
-    for problem in report.make_counts(grid):
+    for problem in make_counts(grid):
         print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
     if is_main_process:
         print(f"\n{write_report()}")
@@ -261,10 +262,10 @@ def main() -> None:
         for what, draw in (
             (
                 "The gains of single classes",
-                lambda: report.write_class_gains(grid, options.block_length),
+                lambda: pictures.write_class_gains(grid, options.block_length),
             ),
-            ("The curves", lambda: report.write_curves(grid)),
-            ("The picture of predictions", lambda: report.write_predictions(grid)),
+            ("The curves", lambda: pictures.write_curves(grid)),
+            ("The picture of predictions", lambda: pictures.write_predictions(grid)),
             (
                 "The page of the comparison",
                 lambda: [write_grid_page(grid, table, options.block_length)],

@@ -13,8 +13,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..arguments.data import DatasetArguments, ProtocolArguments
+from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
+from ..arguments.protocol import ProtocolArguments
 from .ending import fail, hide_bars_without_terminal, told
 
 # pixels of a side of the centre crop and the sliding window, unless told or larger than the image

@@ -22,7 +22,8 @@ from .images import content_of
 from .masks import IGNORE_INDEX, Colour, as_picture
 from .own.build import BENCHMARK_FILE
 from .own.classes import CLASSES_FILE, IGNORED, PALETTE_FILE
-from .segmentation import BadSample, SegmentationData, SegmentationSamples
+from .samples import BadSample, SegmentationSamples
+from .segmentation import SegmentationData
 
 SHARD_BYTES = 256 * 2**20
 ROW_GROUP = 64  # rows, in memory at once
