@@ -23,12 +23,8 @@ from ..publishing.rows import OWN_CODE
 from ..scoring.predict import load_whole_model
 from .best import best_steps, student_metric
 from .checkpoints import (
-    OBJECTIVE_FILE,
     STAGING,
     STATE_FILE,
-    check_checkpoint,
-    check_contents,
-    check_training_state,
     checkpoints_of,
     complete_checkpoint,
     delete_old_checkpoints,
@@ -43,6 +39,7 @@ from .guards.processes import lost_processes_told
 from .guards.workers import WorkerDeaths
 from .locks import lock_folder
 from .record import RunFacts, differences
+from .resumption import OBJECTIVE_FILE, check_checkpoint, check_contents, check_training_state
 
 logger = logging.get_logger(__name__)
 

@@ -27,9 +27,10 @@ from ..publishing.card import write_cards
 from ..scoring.evaluate import NothingToScore, evaluate_pair
 from ..scoring.image_counts import ImageCounts
 from ..scoring.protocols import Protocol
-from .best import EarlyStopping, student_metric
+from .best import student_metric
 from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
+from .early_stopping import EarlyStopping
 from .guards.finite import FiniteGuard, dump, explain
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import wait_for_all
