@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
@@ -40,6 +40,7 @@ from .guards.workers import WorkerDeaths
 from .locks import lock_folder
 from .record import RunFacts, differences
 from .resumption import OBJECTIVE_FILE, check_checkpoint, check_contents, check_training_state
+from .steps import LoggedMeans
 
 logger = logging.get_logger(__name__)
 
@@ -60,8 +61,7 @@ class PairCheckpoints:
 
     model: StudentPair
     facts: RunFacts
-    _term_sums: dict[str, Tensor]  # of what is logged as means, since the last log
-    _terms_seen: int
+    logged: LoggedMeans
     preemption: Preemption
     worker_deaths: WorkerDeaths
     # by student, whose best weights were loaded, the step that they are of
@@ -183,11 +183,7 @@ class PairCheckpoints:
             self._save_optimizer_and_scheduler(str(folder))
             self._save_scaler(str(folder))
             self._save_rng_state(str(folder))
-        own = {
-            "sums": {name: float(value) for name, value in self._term_sums.items()},
-            "seen": self._terms_seen,
-            "owes_evaluation": self.preemption.owes_evaluation,
-        }
+        own = self.logged.state() | {"owes_evaluation": self.preemption.owes_evaluation}
         write_whole(folder / PROGRESS_FILE.format(self.args.process_index), json.dumps(own) + "\n")
         if self.args.should_save:
             self._write_state(folder)
@@ -254,9 +250,7 @@ class PairCheckpoints:
         # All processes must agree on what is owed, those too that had no part in the checkpoint.
         self.preemption.owes_evaluation = json.loads(first.read_text())["owes_evaluation"]
         if own.is_file():  # not, if more processes resume than had saved
-            saved = json.loads(own.read_text())
-            self._term_sums.update(saved["sums"])
-            self._terms_seen = saved["seen"]
+            self.logged.load(json.loads(own.read_text()))
 
     def _finalize_training(self, *args, **kwargs) -> TrainOutput:
         # Trainer would delete the last checkpoint here if the limit is 1 and another is the best.

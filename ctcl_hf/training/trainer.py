@@ -1,7 +1,6 @@
 """The training loop: transformers' Trainer around a pair of students."""
 
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -49,6 +48,7 @@ from .record import RecordAtStart, RunFacts, record, record_of_inputs
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .samples import samples_for
 from .saving import PairCheckpoints
+from .steps import LoggedMeans, PresentStep
 from .unsupported import CARD, CONSTRUCTOR, check_kinds, refuse
 
 logger = logging.get_logger(__name__)
@@ -163,20 +163,14 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             greater = args.greater_is_better is not False
             self.add_callback(EarlyStopping(model.names, args.early_stopping, metric, greater))
         self.add_callback(RecordAtStart(self.record))
-        self._term_sums: dict[str, Tensor] = defaultdict(float)
-        self._terms_seen = 0
-        self._step_facts: dict[str, float] = {}
-        self._step_terms: list[dict[str, Tensor]] = []  # of the present step, by micro-batch
-        self._step_batches: list[dict[str, Tensor]] = []
-        # of all its micro-batches, if there are several
-        self._step_labels: list[Tensor] | None = None
+        self.present = PresentStep()
+        self.logged = LoggedMeans()
         self.finite_guard = FiniteGuard(
             model, skip=args.on_nonfinite == "skip", scaled=self.accelerator.scaler is not None
         )
         self.preemption = Preemption(self.accelerator, self._evaluate_and_save)
         self.add_callback(self.preemption)
         self.worker_deaths = WorkerDeaths()
-        self._place = (-1, 0)  # optimizer step and micro-batch within it
 
     # ---- optimisation ----
 
@@ -222,7 +216,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         return grad_norm
 
     def _record_gradient_norms(self, norms: dict[str, Tensor]) -> Tensor:
-        self._step_facts |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
+        self.logged.latest |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
         self._guard_step(norms)
         return torch.stack(list(norms.values())).norm()
 
@@ -231,12 +225,12 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         step = self.state.global_step + 1
         try:
             self.finite_guard.check(
-                norms, lambda: explain(norms, self._step_terms, step, self._images_of_step())
+                norms, lambda: explain(norms, self.present.terms, step, self._images_of_step())
             )
         except FloatingPointError as error:
             folder = Path(self.args.output_dir) / f"nonfinite-step-{step}"
             if self.is_world_process_zero():
-                dump(folder, self.model, self._step_batches, str(error))
+                dump(folder, self.model, self.present.batches, str(error))
             other = (
                 "train in --bf16"
                 if self.finite_guard.scaled
@@ -263,7 +257,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
                 raise
             raise self._save_before("training", error) from error
         # What each is divided by is counted in all of them.
-        self._step_labels = (
+        self.present.labels = (
             [batch["labels"].to(device) for batch in batches] if len(batches) > 1 else None
         )
         return batches, number
@@ -288,7 +282,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """
         samples = samples_for(self.model, self.train_dataset)
         return [
-            samples.name(index) for batch in self._step_batches for index in batch["index"].tolist()
+            samples.name(index)
+            for batch in self.present.batches
+            for index in batch["index"].tolist()
         ]
 
     def get_train_dataloader(self) -> DataLoader:
@@ -338,52 +334,38 @@ class CTCLTrainer(PairCheckpoints, Trainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         step = self.state.global_step
-        self._place = (step, self._place[1] + 1 if step == self._place[0] else 0)
-        if self._place[1] == 0:
-            self._step_terms.clear()
-            self._step_batches.clear()
+        if self.present.begin_micro_batch(step):
             self.finite_guard.begin_step()
         self.scores.clear()
         self.chosen_steps.clear()
         self.model.objective.set_progress(step / self.state.max_steps)
-        self.model.objective.micro_batch = self._place[1]
-        seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
+        micro_batch = self.present.micro_batch
+        self.model.objective.micro_batch = micro_batch
+        seed_micro_batch(self.args.seed, step, micro_batch, self.args.process_index)
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(
             pixel_values=inputs["pixel_values"],
             labels=inputs["labels"],
-            step_labels=self._step_labels,
+            step_labels=self.present.labels,
         )
-        self._step_terms.append(outputs["terms"])
-        self._step_batches.append(inputs)
-        for name, value in (outputs["terms"] | {"loss": outputs["loss"].detach()}).items():
-            self._term_sums[name] += value
-        self._terms_seen += 1
+        self.present.terms.append(outputs["terms"])
+        self.present.batches.append(inputs)
+        self.logged.add(outputs["terms"] | {"loss": outputs["loss"].detach()})
         # The rates that this step will use: by the time it is logged, the schedule has moved on.
-        self._step_facts |= {
+        self.logged.latest |= {
             f"lr_{name}": rate for name, rate in learning_rates(self.pair_optimizer).items()
         }
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         # Trainer's log of training steps, on every process alike
-        if "loss" in logs and self._terms_seen:
+        if "loss" in logs and self.logged.seen:
             # of the first student alone, under a name that hides it
             logs.pop("learning_rate", None)
-            names = list(self._term_sums)
-            sums = [
-                torch.as_tensor(self._term_sums[name], device=self.args.device) for name in names
-            ]
-            means = torch.stack(sums) / self._terms_seen
-            means = self.accelerator.reduce(means, "mean")
-            logs |= dict(
-                zip(names, means.tolist(), strict=True)
-            )  # the loss too, whose sum in Trainer no checkpoint keeps
-            logs |= {name: float(value) for name, value in self._step_facts.items()}
-            self._term_sums.clear()
-            self._terms_seen = 0
+            # the loss too, whose sum in Trainer no checkpoint keeps
+            logs |= self.logged.take(self.accelerator)
         super().log(logs, start_time)
 
     # ---- evaluation ----
