@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import CommitInfo
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from transformers import Trainer, TrainerCallback
@@ -22,7 +21,6 @@ from ..methods.pair import StudentPair
 from ..metrics import Metric
 from ..metrics.scores import Evaluation, curve
 from ..publishing.background import Publisher
-from ..publishing.card import write_cards
 from ..scoring.evaluate import NothingToScore, evaluate_pair
 from ..scoring.image_counts import ImageCounts
 from ..scoring.protocols import Protocol
@@ -44,17 +42,18 @@ from .optim import (
     settings_for,
 )
 from .progress import PairProgress
+from .publication import PairPublication
 from .record import RecordAtStart, RunFacts, record, record_of_inputs
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .samples import samples_for
 from .saving import PairCheckpoints
 from .steps import LoggedMeans, PresentStep
-from .unsupported import CARD, CONSTRUCTOR, check_kinds, refuse
+from .unsupported import CONSTRUCTOR, check_kinds, refuse
 
 logger = logging.get_logger(__name__)
 
 
-class CTCLTrainer(PairCheckpoints, Trainer):
+class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
     """Trains, evaluates and saves a `StudentPair`; all else is transformers' Trainer.
 
     What differs: one optimizer per student behind a composite; gradients measured (and clipped, if
@@ -434,7 +433,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             "and a trainer for each in a loop, or let `ctcl-hf compare` run a grid."
         )
 
-    # ---- recording and publishing ----
+    # ---- recording ----
 
     @cached_property
     def _inputs(self) -> dict[str, Any]:
@@ -461,68 +460,3 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             else {"step": self.state.global_step, "chosen": None}
             for name in names
         }
-
-    def create_model_card(self, folder: str | Path | None = None, **of_trainer: Any) -> None:
-        """Writes README.md into the folder of each student, within `folder` or the output
-        folder.
-        """
-        refuse("create_model_card", of_trainer, CARD)
-        folder = Path(folder or self.args.output_dir)
-        write_cards(folder, self.record(), self.publisher.repositories, self.facts.figure)
-
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Decides each student's repository, and makes sure that it can be written to.
-
-        OSError says what is missing.
-        """
-        if self.is_world_process_zero():
-            self.publisher.open(token, private)
-
-    def push_to_hub(
-        self,
-        commit_message: str = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **of_trainer: Any,
-    ) -> dict[str, CommitInfo] | None:
-        """Saves both students to the output folder and pushes each to its own repository, in one
-        commit each.
-
-        Returns the commits by student on the main process, None on others. PushError (an OSError)
-        if one failed: the other is pushed all the same, everything is in the output folder, and
-        `ctcl-hf push` finishes it.
-        """
-        refuse("push_to_hub", of_trainer, CARD)
-        if not blocking:
-            raise ValueError(
-                "push_to_hub(blocking=False): pushes in the background are those of --hub_strategy."
-            )
-        if not self.publisher.repositories:
-            self.init_hf_repo(token, private)
-        self.save_model(_internal_call=True)
-        return self.push_saved(commit_message, token, revision)
-
-    def push_saved(
-        self,
-        commit_message: str = "End of training",
-        token: str | None = None,
-        revision: str | None = None,
-    ) -> dict[str, CommitInfo] | None:
-        """As `push_to_hub`, what is saved in the output folder already, and of that what is not
-        pushed yet.
-        """
-        if not self.is_world_process_zero():
-            return None
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        return self.publisher.push(commit_message, token, revision)
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        if self.is_world_process_zero():
-            self.callback_handler.on_push_begin(self.args, self.state, self.control)
-            self.publisher.push_checkpoint(Path(checkpoint_folder), self.state.global_step)
-
-    def _finish_current_push(self) -> None:
-        self.publisher.wait()  # the main process's: an upload may take hours
-        wait_for_all()
