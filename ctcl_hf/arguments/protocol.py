@@ -98,7 +98,8 @@ class ProtocolArguments:
         name = self.protocol or usual
         if name not in PROTOCOLS:
             raise ValueError(f"The protocol of these data is {name!r}: {PROTOCOLS.refusal(name)}.")
-        own, framing = {}, PROTOCOLS[name]
+        own = {}
+        framing = PROTOCOLS[name]
         if framing.takes("window"):
             own["window"] = tuple(self.window or window)
         elif self.window is not None:

@@ -97,7 +97,8 @@ class SegmentationData:
 
         Reads every file. ValueError if nothing is left of a split.
         """
-        splits, told = dict(self.splits), []
+        splits = dict(self.splits)
+        told = []
         for split, rows in self.splits.items():
             samples = self.samples(split, transform=None)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -136,11 +137,14 @@ class SegmentationData:
         where there would be nothing to learn or to validate on. Warns of classes without a pixel,
         and of what may not be as it was meant: turned images, and images that are in two splits.
         """
-        problems, seen, told = [], {}, Told()
+        problems = []
+        seen = {}
+        told = Told()
         summary = DataSummary(self.class_names, {})
         for split, rows in self.splits.items():
             samples = self.samples(split, transform=None)
-            found, seen[split] = [], set()
+            found = []
+            seen[split] = set()
             counted = summary.splits[split] = SplitSummary(
                 len(self.class_names), "label" in rows.column_names
             )
@@ -174,7 +178,8 @@ class SegmentationData:
 
         ValueError if there are none such, as `check` does.
         """
-        samples, seen = self.samples("train", transform=None), set()
+        samples = self.samples("train", transform=None)
+        seen = set()
         for index in range(len(samples)):
             seen.update(samples.inspect(index).pixels)
             if self.problem_of_classes(seen) is None:

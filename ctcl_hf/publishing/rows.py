@@ -15,16 +15,12 @@ HUB_METRICS = {"mean_iou": ("mean_iou", "mIoU"), "overall_accuracy": ("accuracy"
 
 def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What the card of the student `name` says, by the names of its template."""
-    own, sibling = (
-        record["students"][name],
-        next(other for other in record["students"] if other != name),
-    )
+    own = record["students"][name]
+    sibling = next(other for other in record["students"] if other != name)
     data, dataset = record["data"], record["data"]["dataset"]
     # Scores during training are of the same images as the final ones, if those are known.
-    found, control = (
-        evaluations_from_json(record["scores"]),
-        evaluations_from_json(record["control"]),
-    )
+    found = evaluations_from_json(record["scores"])
+    control = evaluations_from_json(record["control"])
     scores = {split: of for split, of in found.items() if split.split("_")[0] != "eval"} or found
     height, width = own["image_size"]
     return {
@@ -124,11 +120,9 @@ def _score_rows(
 
 def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     """What was recorded of the training, as (what, value)."""
-    settings, training, train = (
-        record["optimization"][name],
-        record["training"],
-        record["data"]["train"] or {},
-    )
+    settings = record["optimization"][name]
+    training = record["training"]
+    train = record["data"]["train"] or {}
     kind = (
         "AdamW" if settings["momentum"] is None else f"SGD with momentum {settings['momentum']:g}"
     )

@@ -132,11 +132,9 @@ class PairCheckpoints:
         self.store_flos()
         folder = Path(self.args.output_dir)
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        staged, final, best = (
-            folder / STAGING / name,
-            folder / name,
-            self.state.best_model_checkpoint,
-        )
+        staged = folder / STAGING / name
+        final = folder / name
+        best = self.state.best_model_checkpoint
         if self.state.best_global_step:
             best_now = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
             if best_now == final or best_now.is_dir():

@@ -156,10 +156,8 @@ def _segnet_pairs(folder: Path) -> dict[str, tuple[dict[str, str], dict[str, str
 
 
 def _official_pairs(folder: Path) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
-    images, masks = (
-        image_files(folder / OFFICIAL_IMAGES),
-        image_files(folder / OFFICIAL_MASKS, "_L"),
-    )
+    images = image_files(folder / OFFICIAL_IMAGES)
+    masks = image_files(folder / OFFICIAL_MASKS, "_L")
     return {
         name: tuple(
             {frame: path for frame, path in files.items() if _split(frame) == name}

@@ -96,7 +96,8 @@ def build_own(
         OSError: a data set that cannot be had from the Hub.
     """
     folder = Path(name) if Path(name).is_dir() else None
-    found, told = {}, ""
+    found = {}
+    told = ""
     if folder is not None:
         parquet = [
             path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"

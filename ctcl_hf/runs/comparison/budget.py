@@ -50,7 +50,8 @@ def requirements(
     benchmark = published_of(DATASETS[table.dataset])
     steps = EPOCHS * (benchmark.train_images // BATCH)
     common = ("--dataset", table.dataset, *common)
-    lines, hours = [table.caption, table.remark] if table.remark else [table.caption], 0.0
+    lines = [table.caption, table.remark] if table.remark else [table.caption]
+    hours = 0.0
     for pair in table.scores:
         operations = step_flops(pair, benchmark.num_classes)
         of_run = operations * steps / (teraflops * 1e12) / 3600

@@ -21,7 +21,8 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
     Args:
         block_length: consecutive images that the intervals over images draw together.
     """
-    parts, records = [caption_of(grid, paper)] if paper else [], []
+    parts = [caption_of(grid, paper)] if paper else []
+    records = []
     for pair in grid.pairs:
         cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
         if not cells:
@@ -51,7 +52,8 @@ def _records(
     """The lines of a table for table.csv: a student's columns begin with first or second, which say
     its name.
     """
-    records, by_row = [], {evidence.row: evidence for evidence in found}
+    records = []
+    by_row = {evidence.row: evidence for evidence in found}
     printed = paper.scores.get(pair, {}) if paper and split == "validation" else {}
     students = next(
         cell for cell in grid.cells() if cell.pair == pair and cell.is_finished

@@ -23,10 +23,8 @@ PAPER_SETUP = (
 def setup_of(grid: Grid, pair: str, paper: Table | None) -> str:
     """What differs from the paper's set-up, and how the tables of a pair are to be read."""
     cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
-    steps, seeds = (
-        cells[0].read("trainer_state.json")["global_step"],
-        len({cell.seed for cell in cells}),
-    )
+    steps = cells[0].read("trainer_state.json")["global_step"]
+    seeds = len({cell.seed for cell in cells})
     return (
         "What differs from the paper's set-up: "
         + "; ".join(differences(cells[0].read("results.json"), steps, seeds, paper))
