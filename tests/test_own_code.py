@@ -177,11 +177,13 @@ def test_a_grid_takes_ones_own_method_and_refuses_results_of_it_before_it_was_ch
     before.
     """
     grid = ["--methods", "mine.py:Mutual --mutual 0.25", "--pair", "mine.py:PlainStudent+mit-b0"]
+    grid += ["--metrics=mine.py:Borders"]
     monkeypatch.setattr(sys, "argv", ["ctcl-hf compare", *grid, *TINY, "--output_dir", "grid"])
     compare.main()
     assert "mine.py:Mutual --mutual 0.25" in capsys.readouterr().out
     table = Path("grid/table.md").read_text()
     assert "code of method Mutual of mine.py, SHA-256 " in table
+    assert "validation**, accuracy at borders in percent of the last weights" in table
     (curves,) = Path("grid").glob("curves-*.png")
     assert curves.is_file()
     Path("mine.py").write_text(Path("mine.py").read_text() + "\n# changed\n")

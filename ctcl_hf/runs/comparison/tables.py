@@ -50,13 +50,16 @@ class Line(NamedTuple):
     resumed: bool
 
 
-def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line]:
-    """The lines of all methods of which a cell is finished.
+def lines_of(
+    grid: Grid, pair: str, split: str, best: bool = False, what: str = "mean_iou"
+) -> list[Line]:
+    """The lines of all methods of which a cell is finished, and has that score.
 
     Args:
         split: "validation" or "test".
         best: of each run the best evaluation during training instead of the last weights;
             validation only.
+        what: a score, by its name in the evaluations.
     """
     by_row: dict[Row, dict[int, tuple[float, float]]] = {}
     cells = {
@@ -72,9 +75,10 @@ def lines_of(grid: Grid, pair: str, split: str, best: bool = False) -> list[Line
             scores = tuple(100 * max(points, default=float("nan")) for points in curves)
         else:
             own = cell.evaluations().get(split)
-            if own is None:
+            found = {name: of.flat() for name, of in own.students.items()} if own else {}
+            if not all(what in found.get(name, {}) for name in names):
                 continue
-            scores = tuple(100 * own.students[name].mean_iou for name in names)
+            scores = tuple(100 * found[name][what] for name in names)
         by_row.setdefault(row, {})[seed] = scores
     lines = []
     for row in (row for row in grid.rows if row in by_row):
@@ -104,6 +108,7 @@ def table_of(
     students: Sequence[str],
     paper: Table | None,
     best: bool = False,
+    what: str = "mean_iou",
 ) -> list[list[str]]:
     """Rows of a pair: each student, the gain over vanilla in brackets, their sum, and the paper's
     row.
@@ -113,7 +118,7 @@ def table_of(
     printed = paper.scores.get(pair, {}) if paper else {}
     header = ["method", *students, "Δ", "seeds", "minutes a run"]
     rows = [header + ([*(f"paper: {name}" for name in students), "paper: Δ"] if printed else [])]
-    for line in lines_of(grid, pair, split, best):
+    for line in lines_of(grid, pair, split, best, what):
         cells = [line.row.title]
         for i, score in enumerate(line.scores):
             gain = f" ({line.gains[i].mean:+.2f})" if line.gains and line.row != VANILLA else ""
@@ -149,6 +154,10 @@ def sections_of(grid: Grid, pair: str, paper: Table | None, block_length: int) -
             tables += [gains_table(found, students, block_length), lost_table(found)]
         remark = f" ({scores[split].images} images), mIoU in percent of {weights}"
         sections.append(Section(f"{pair}, {split}", remark, tables, split))
+        for what, title in scores[split].titles.items():
+            table = table_of(grid, pair, split, students, None, what=what)
+            remark = f", {title} in percent of {weights}"
+            sections.append(Section(f"{pair}, {split}", remark, [table]))
     if any("eval_loss" in log for log in cells[0].read("trainer_state.json")["log_history"]):
         title = f"{pair}, validation"
         best = table_of(grid, pair, "validation", students, None, best=True)
