@@ -35,7 +35,8 @@ def run(script, *arguments, cwd=None) -> subprocess.CompletedProcess:
     """
     words = [str(EXAMPLES / script), *map(str, arguments)]
     printed, said = io.StringIO(), io.StringIO()
-    argv, folder, threads = sys.argv, Path.cwd(), torch.get_num_threads()
+    argv, folder = sys.argv, Path.cwd()
+    environment, threads = dict(os.environ), torch.get_num_threads()
     AcceleratorState._reset_state(reset_partial_state=True)  # as in a process that is started
     try:
         sys.argv = words
@@ -45,6 +46,8 @@ def run(script, *arguments, cwd=None) -> subprocess.CompletedProcess:
     finally:
         sys.argv = argv
         os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
         torch.set_num_threads(threads)
         AcceleratorState._reset_state(reset_partial_state=True)
     return subprocess.CompletedProcess(words, code, printed.getvalue(), said.getvalue())
