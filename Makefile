@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: demo test test-oldest browser bench lint clean
+.PHONY: demo test test-oldest browser bench docs lint clean
 
 # About five minutes on two CPU cores, on drawn street scenes: both students alone, then together, with the same steps. Ends
 # with a table of both and of the gain in each class, and a figure, in runs/demo.
@@ -32,6 +32,10 @@ browser:
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md $(BENCH)
+
+# Builds the documents and the API of every public name into site/; a warning is an error. site/index.html is its first page.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

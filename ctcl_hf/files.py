@@ -1,9 +1,12 @@
-"""Small files written whole or not at all, and without secrets."""
+"""Small files, written whole or not at all and without secrets, and named where they are broken."""
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .redaction import redacted
 
@@ -25,3 +28,28 @@ def write_whole(path: Path, text: str) -> None:
     """Writes a text file, UTF-8, whole or not at all; tokens and passwords in it are left out."""
     with whole(path) as staged:
         staged.write_text(redacted(text), encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file, UTF-8, holds. OSError if it cannot be opened, ValueError if damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, or no JSON file: {error}.") from error
+
+
+def problem_of_name(name: str) -> str | None:
+    """Why a name that the system gave is not of UTF-8, and how to mend it; None if it is.
+
+    Records, cards and other libraries (datasets, onnxruntime) know names in UTF-8 alone.
+    """
+    if name.isascii():
+        return None
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        return (
+            f"{name!a} cannot be read in the encoding of this locale, {encoding}. Set "
+            "PYTHONUTF8=1, or a locale of UTF-8 (LC_ALL=C.UTF-8)."
+        )
+    if any("\ud800" <= letter <= "\udfff" for letter in name):  # a byte that is no UTF-8
+        return f"The name {name!a} is not UTF-8: choose another."
+    return None

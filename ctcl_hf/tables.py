@@ -1,6 +1,7 @@
 """Tables as text."""
 
 from collections.abc import Sequence
+from typing import Any
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
@@ -21,3 +22,9 @@ def aligned(lines: Sequence[tuple[str, str]]) -> list[str]:
     """Lines of two columns, of which the second begins at one place."""
     width = max(len(first) for first, _ in lines)
     return [f"{first.ljust(width)}  {second}" for first, second in lines]
+
+
+def csv_cell(value: Any) -> Any:
+    """A value that spreadsheets show as it is: text that they would compute gets an apostrophe."""
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if is_formula else value

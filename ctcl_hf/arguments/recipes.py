@@ -1,6 +1,7 @@
 """Recipes set many arguments at once; what the command line gives replaces them."""
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..methods import METHODS, MethodOptions
 from ..redaction import shown_command
 from ..registry import is_reference, short_name
-from .data import DataArguments
+from .data import DataArguments, DatasetArguments
 from .method import MethodArguments, check_options, options_of_others, own_options
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments, StudentArguments
 from .parser import ArgumentsParser
@@ -119,6 +120,31 @@ def arguments_of(command: str) -> list[str]:
     --seed 1`).
     """
     return list(dropwhile(lambda word: not word.startswith("-"), shlex.split(command)))
+
+
+def data_of(command: str) -> DatasetArguments:
+    """The data that a run's recorded command line names. It is another's perhaps: none of its files
+    of code is run.
+
+    Raises:
+        ValueError: the data are built by such a file.
+    """
+    argv = arguments_of(command)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", default="paper")
+    first.add_argument("--dataset")
+    told = first.parse_known_args(argv)[0]
+    if told.dataset is not None and is_reference(told.dataset):
+        raise ValueError(
+            f"The run was made with data of {told.dataset}. If that is yours and may be run, say "
+            f"--dataset {told.dataset}"
+        )
+    names = {field.name for field in dataclasses.fields(DatasetArguments)}
+    parser = ArgumentsParser([DatasetArguments])
+    recipe = RECIPES.get(told.recipe, {})
+    parser.set_defaults(**{name: recipe[name] for name in names & recipe.keys()})
+    values = vars(parser.parse_known_args(argv)[0])
+    return DatasetArguments(**{name: values[name] for name in names})
 
 
 def parse_arguments(description: str, argv: list[str] | None = None) -> Arguments:

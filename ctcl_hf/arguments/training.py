@@ -118,6 +118,11 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
                 "after image pooling needs at least 2 images per process; "
                 "--gradient_accumulation_steps cannot stand in for them."
             )
+        if self.max_steps == 0 or (self.max_steps < 0 and self.num_train_epochs <= 0):
+            problems.append(
+                f"--max_steps {self.max_steps} and --num_train_epochs {self.num_train_epochs:g} "
+                "train no step: give at least 1, or part of an epoch."
+            )
         problems += self.optimization_problems()
         if self.remove_unused_columns:
             problems.append("--remove_unused_columns must stay off.")

@@ -2,12 +2,14 @@
 traceback.
 """
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from ..files import problem_of_name
 from ..redaction import redacted
 
 INTERRUPTED = 130  # as shells call a process that Ctrl-C has ended
@@ -32,9 +34,16 @@ def fail(error: Exception | str) -> NoReturn:
 
 @contextmanager
 def told(*errors: type[Exception]) -> Iterator[None]:
-    """These errors end the process with their message and exit code 1; Ctrl-C with a word, and
-    130.
+    """These errors end the process with their message and exit code 1; Ctrl-C with a word, and 130.
+
+    So do words of the command line that no file could hold. Whatever is printed within it can be
+    shown: letters that the terminal does not know are spelt out.
     """
+    for word in sys.argv:
+        if (problem := problem_of_name(word)) is not None:
+            fail(problem)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     except KeyboardInterrupt:

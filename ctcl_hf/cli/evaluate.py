@@ -1,21 +1,25 @@
 """Score a released or local model on a data set, by the benchmark's own protocol or another.
 
 Of the folder of a run both students are scored, and the pair: the mean of their probabilities.
+What a run has trained is scored on its own data, unless others are named.
 
-ctcl-hf evaluate runs/paper-ctcl --dataset camvid
-ctcl-hf evaluate runs/paper-ctcl/cnn --dataset camvid
+ctcl-hf evaluate runs/paper-ctcl
+ctcl-hf evaluate runs/paper-ctcl/cnn --split test
 ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir
 ADEChallengeData2016
 """
 
+import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
 from ..arguments.protocol import ProtocolArguments
+from ..arguments.recipes import data_of
 from .ending import fail, hide_bars_without_terminal, told
 
 # pixels of a side of the centre crop and the sliding window, unless told or larger than the image
@@ -79,11 +83,35 @@ def main() -> None:
     arguments, dataset, protocol, given = parser.parse(None)
     try:
         with told():
+            if not _names_data(sys.argv[1:]):
+                own = _data_of_run(Path(given.model))
+                if own is not None:
+                    skip_bad = own.skip_bad or dataset.skip_bad
+                    dataset = dataclasses.replace(own, skip_bad=skip_bad)
             evaluate(given.model, arguments, dataset, protocol)
     except (ValueError, OSError) as error:
         from ..data import reason_of
 
         fail(f"{reason_of(error)}.")
+
+
+def _names_data(argv: Sequence[str]) -> bool:
+    names = {field.name for field in dataclasses.fields(DatasetArguments)} - {"skip_bad"}
+    options = (word.partition("=")[0] for word in argv if word.startswith("--"))
+    return any(option[2:].replace("-", "_") in names for option in options)
+
+
+def _data_of_run(folder: Path) -> DatasetArguments | None:
+    """What the run was trained on, in whose folder, or the folder of one of whose students, this
+    is.
+    """
+    from ..publishing.card import RECORD_FILE
+
+    for record in (folder / RECORD_FILE, folder.parent / RECORD_FILE):
+        if folder.is_dir() and record.is_file():
+            command = json.loads(record.read_text("utf-8")).get("command")
+            return data_of(command) if command else None
+    return None
 
 
 def evaluate(

@@ -54,13 +54,28 @@ def main() -> None:
         "legend. overlay: the same without a legend. mask: class ids, with the classes' colours as "
         "palette. Default: figure.",
     )
+    parser.add_argument(
+        "--use_cpu", action="store_true", help="Even where there is an accelerator."
+    )
     arguments = parser.parse_args()
     with told(ValueError, OSError):
-        predict(arguments.images, arguments.model, arguments.output_dir, arguments.save)
+        predict(
+            arguments.images,
+            arguments.model,
+            arguments.output_dir,
+            arguments.save,
+            arguments.use_cpu,
+        )
 
 
-def predict(images: Sequence[str], model_name: str, output_dir: Path, kinds: Sequence[str]) -> None:
-    """Segments every image that is named, and saves it.
+def predict(
+    images: Sequence[str],
+    model_name: str,
+    output_dir: Path,
+    kinds: Sequence[str],
+    use_cpu: bool = False,
+) -> None:
+    """Segments every image that is named, on the accelerator if there is one, and saves it.
 
     ValueError names what is no image before the model is loaded; what cannot be read in full, once
     all others are done.
@@ -72,10 +87,13 @@ def predict(images: Sequence[str], model_name: str, output_dir: Path, kinds: Seq
     files = named_images(images)
     _check(files.values())
     # Imported once there is something to segment: it takes seconds.
+    from accelerate import PartialState
+
     from ..scoring.predict import load_for_inference, segment
 
     hide_bars_without_terminal()
     model, image_processor = load_for_inference(model_name)
+    model.to(PartialState(cpu=use_cpu).device)
     class_names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     palette = palette_of(model.config)
     unreadable = []

@@ -12,6 +12,8 @@ from pathlib import Path
 from ..extras import require
 from .ending import program, told
 
+EXAMPLES = "images"  # folder of the app's own, and of a Space's
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -32,6 +34,12 @@ def main() -> None:
         action="store_true",
         help="Let the Space run the code beside the weights, which a DeepLabV3+ needs.",
     )
+    parser.add_argument(
+        "--examples",
+        type=Path,
+        metavar="FOLDER",
+        help="Images to choose from, in place of three street scenes.",
+    )
     arguments = parser.parse_args()
     with (
         told(ValueError, OSError, ImportError),
@@ -39,50 +47,82 @@ def main() -> None:
     ):
         require("space", "gradio")
         push_space(
-            app, arguments.space, arguments.students, arguments.private, arguments.trust_remote_code
+            app,
+            arguments.space,
+            arguments.students,
+            arguments.private,
+            arguments.trust_remote_code,
+            arguments.examples or app / EXAMPLES,
         )
 
 
 def push_space(
-    app: Path, space: str, students: list[str], private: bool | None, trust_remote_code: bool
+    app: Path,
+    space: str,
+    students: list[str],
+    private: bool | None,
+    trust_remote_code: bool,
+    examples: Path,
 ) -> None:
-    """Commits the app of a folder, its settings and its card to a Space."""
+    """Commits the app of a folder, its settings, its card and a folder of examples to a Space."""
     import gradio
-    from huggingface_hub import CommitOperationAdd, HfApi, SpaceCard, SpaceCardData
+    from huggingface_hub import (
+        CommitOperationAdd,
+        CommitOperationDelete,
+        HfApi,
+        SpaceCard,
+        SpaceCardData,
+    )
 
     from ..data import images
     from ..hub_access import shown_endpoint
     from ..publishing.hub import Repository, check_access
+    from ..publishing.space.app import named
 
+    chosen = sorted(path for path in examples.iterdir() if path.is_file())
+    if not chosen:
+        raise ValueError(f"{examples} has no file: give a folder of images as --examples.")
+    for path in chosen:
+        images.read_image(path)
     check_access([Repository(space, private, kind="space")])
-    if missing := [student for student in students if not HfApi().repo_exists(student)]:
+    api = HfApi()
+    if missing := [student for student in students if not api.repo_exists(student)]:
         raise ValueError(
             f"{shown_endpoint()} has no model {' and no '.join(missing)}: publish the students "
             "first."
         )
     card = SpaceCard.from_template(
         SpaceCardData(
-            title=" and ".join(student.split("/")[-1] for student in students),
+            title=named(students)[0],
             sdk="gradio",
             sdk_version=gradio.__version__,
             app_file="app.py",
             models=students,
         ),
-        template_str=(app / "README.md").read_text(),
+        template_str=(app / "README.md").read_text(encoding="utf-8"),
         students=students,
     )
-    settings = {"students": students, "trust_remote_code": trust_remote_code}
+    settings = {
+        "students": students,
+        # What is shown, and whose code is run, stays what it is now.
+        "revisions": [api.model_info(student).sha for student in students],
+        "trust_remote_code": trust_remote_code,
+    }
+    added = {"images.py": images.__file__}
+    added |= {f"{EXAMPLES}/{path.name}": path for path in chosen}
+    added |= {path.name: path for path in app.iterdir() if path.suffix in (".py", ".txt")}
+    before = api.list_repo_files(space, repo_type="space")
     operations = [
         CommitOperationAdd("README.md", str(card).encode()),
-        CommitOperationAdd("images.py", images.__file__),
         CommitOperationAdd("settings.json", json.dumps(settings, indent=2).encode()),
+        *(CommitOperationAdd(place, path) for place, path in sorted(added.items())),
         *(
-            CommitOperationAdd(path.relative_to(app).as_posix(), path)
-            for path in sorted(app.rglob("*"))
-            if path.is_file() and path.name != "README.md" and "__pycache__" not in path.parts
+            CommitOperationDelete(place)
+            for place in before
+            if place.startswith(f"{EXAMPLES}/") and place not in added
         ),
     ]
-    commit = HfApi().create_commit(
+    commit = api.create_commit(
         space, operations, repo_type="space", commit_message="Show two students"
     )
     print(f"{Repository(space, kind='space').url} at commit {commit.oid[:12]}")

@@ -23,7 +23,7 @@ def _problem(builder: Any) -> str | None:
     )
 
 
-# name -> builder(data_dir), as "module:function" of this folder
+# As "module:function" of this folder.
 DATASETS: "Registry[Callable[..., SegmentationData]]" = Registry(
     __name__,
     {
@@ -36,6 +36,11 @@ DATASETS: "Registry[Callable[..., SegmentationData]]" = Registry(
     kind="data set",
     problem=_problem,
 )
+"""Data sets by the name that `--dataset` takes: builders, functions of `data_dir` that return a
+`SegmentationData`.
+
+One's own is registered by assignment: `DATASETS["mine"] = build_mine`.
+"""
 
 _HOME = {
     "BadSample": "samples",

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files import problem_of_name
+
 if TYPE_CHECKING:
     import datasets
 
@@ -59,8 +61,8 @@ def image_files(
             continue
         if not path.stem.endswith(ending):
             continue
-        if str(path).encode(errors="ignore").decode() != str(path):
-            raise ValueError(f"The name of {str(path)!a} is not UTF-8: rename the file.")
+        if (problem := problem_of_name(str(path))) is not None:
+            raise ValueError(problem)
         name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
         if name in found and unique:
             raise ValueError(f"{path} and {found[name]} have one name: which of them is meant?")

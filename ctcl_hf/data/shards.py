@@ -1,5 +1,6 @@
 """A data set written once as Parquet shards, every file checked: what `ctcl-hf prepare` does."""
 
+import glob
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
+from transformers.utils import logging
 
 from ..files import write_whole
 from ..tables import markdown_table
@@ -24,6 +26,8 @@ from .own.build import BENCHMARK_FILE
 from .own.classes import CLASSES_FILE, IGNORED, PALETTE_FILE
 from .samples import BadSample, SegmentationSamples
 from .segmentation import SegmentationData
+
+logger = logging.get_logger(__name__)
 
 SHARD_BYTES = 256 * 2**20
 ROW_GROUP = 64  # rows, in memory at once
@@ -106,6 +110,11 @@ def write_shards(
     if folder.exists():
         raise ValueError(f"{folder} exists already. Give a new folder, or delete it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if left := sorted(folder.parent.glob(f".{glob.escape(folder.name)}-{8 * '?'}")):
+        logger.warning(
+            f"{', '.join(map(str, left))}: of a `ctcl-hf prepare` of this folder that was killed, "
+            "or that is running. Of one that was killed, delete it."
+        )
     # A folder of its own: nobody else's is touched, and another `ctcl-hf prepare` may write to the
     # same name.
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

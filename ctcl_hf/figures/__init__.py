@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from transformers.utils import logging
 
 from ..files import whole
@@ -46,7 +48,7 @@ def save_figure(figure: Figure, path: str | Path, dpi: float = DPI) -> None:
     """Writes a PNG, whole or not at all, making its folder if need be."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as staged:
+    with whole(path) as staged, _words_as_written(figure):
         figure.savefig(staged, dpi=dpi, format="png")
 
 
@@ -54,5 +56,17 @@ def pixels_of(figure: Figure) -> np.ndarray:
     """RGB (H, W, 3) uint8 of a figure."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with _words_as_written(figure):
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@contextmanager
+def _words_as_written(figure: Figure) -> Iterator[None]:
+    r"""Within it no word is read as a formula: none of ours is one, and a class may be called
+    `tree $\foo$`.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    with rc_context({"text.parse_math": False}):  # of ticks that are made while it is drawn
+        yield

@@ -14,6 +14,7 @@ from ..data.palettes import Palette, ignored_colour
 
 DISAGREEMENT = (230, 30, 120)
 IGNORED = "ignored"  # what legends call pixels of no class
+TALLEST = 4  # times as high as wide, of a picture's panel: no figure may have 65,536 pixels a side
 GAP, TITLE, LINE = 0.06, 0.3, 0.2  # inches: between pictures, above them, and of a legend's line
 
 
@@ -45,7 +46,7 @@ def overlay_figure(
     The legend shows each class in its mean tint over the image.
     """
     height, width = labels.shape
-    figure = Figure(figsize=(8, 8 * height / width + 0.8), layout="constrained")
+    figure = Figure(figsize=(8, 8 * min(height / width, TALLEST) + 0.8), layout="constrained")
     axes = figure.subplots()
     mixed = overlay(image, labels, palette)
     axes.imshow(mixed)
@@ -210,7 +211,7 @@ def _sheet(
 
     Panels are `width` inches wide, and all gaps are the same. above: inches for titles.
     """
-    heights = [width * height / across for height, across in shapes]
+    heights = [width * min(height / across, TALLEST) for height, across in shapes]
     wide = columns * width + (columns + 1) * GAP
     below = LINE * -(-len(legend) // _columns(legend, wide)) + 2 * GAP
     high = above + sum(heights) + (len(heights) - 1) * GAP + below

@@ -28,8 +28,11 @@ class Check(NamedTuple):
 
 
 Weight = Annotated[float, Check(lambda value: value >= 0, "a weight must not be negative")]
+"""What a term counts in the loss: a number, not negative."""
 Share = Annotated[float, Check(lambda value: 0 <= value <= 1, "expected a share, 0 to 1")]
+"""A part of a whole, 0 to 1."""
 Positive = Annotated[float, Check(lambda value: value > 0, "must be positive")]
+"""A number above 0."""
 
 
 def option(default: Any, help: str) -> Any:

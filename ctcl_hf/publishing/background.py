@@ -13,7 +13,7 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
 from ..redaction import redacted
-from .destinations import note_commits, open_repositories, push_noting
+from .destinations import load_repositories, note_commits, open_repositories, push_noting
 from .hub import PushError, Repository, push_students
 
 logger = logging.get_logger(__name__)
@@ -53,9 +53,27 @@ class Publisher:
         self.private = private
         self.revision = revision
         self.strategy = strategy
-        # by student, once `open` has found them usable
+        # by student, once `open` has found them usable, or `recall` published
         self.repositories: dict[str, Repository] = {}
+        self.is_open = False  # whether the Hub was asked
         self._pusher = BackgroundPusher(keep_all or strategy == HubStrategy.ALL_CHECKPOINTS)
+
+    def recall(self) -> bool:
+        """Whether all that lies in the output folder has been pushed to the repositories that are
+        asked for, as is noted there. These are then known, and the Hub was not asked.
+        """
+        noted = load_repositories(self.folder)
+        asked = noted.keys() == self.ids.keys() and all(map(self._is_asked, noted, noted.values()))
+        if not asked or any(repo.commit is None for repo in noted.values()):
+            return False
+        self.repositories = noted
+        return True
+
+    def _is_asked(self, student: str, repo: Repository) -> bool:
+        """Whether a repository is the one that `open` would decide on for some user."""
+        wanted = self.ids[student] or f"{self.prefix}-{student}"
+        named = wanted in (repo.repo_id, repo.repo_id.split("/")[-1])
+        return named and repo.revision == self.revision
 
     def open(self, token: str | None = None, private: bool | None = None) -> None:
         """Decides each student's repository, and makes sure that it can be written to.
@@ -67,6 +85,7 @@ class Publisher:
         found = open_repositories(self.folder, self.ids, self.prefix, token, private, self.revision)
         shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)  # of a run that was killed
         self.repositories = found
+        self.is_open = True
 
     def push(
         self, message: str, token: str | None = None, revision: str | None = None

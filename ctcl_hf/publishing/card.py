@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.utils import logging
 
-from ..files import whole, write_whole
+from ..files import read_json, whole, write_whole
 from ..hub_access import shown_endpoint
 from ..methods.paper import Paper
 from .hub import Repository
@@ -72,7 +72,7 @@ def render(
     apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", "paper", *tables)
     return ModelCard.from_template(
         card_data,
-        template_str=files(__package__).joinpath("student.md").read_text(),
+        template_str=files(__package__).joinpath("student.md").read_text(encoding="utf-8"),
         title=title,
         model_id=own.repo_id if own else "PATH/TO/THIS/FOLDER",
         sibling_link=f"[{link}]({shown_endpoint()}/{sibling.repo_id})" if sibling else link,
@@ -137,7 +137,7 @@ def default_name(folder: Path) -> str:
     it recorded none.
     """
     path = folder / RECORD_FILE
-    record = json.loads(path.read_text()) if path.is_file() else None
+    record = read_json(path) if path.is_file() else None
     if record is None or record["data"]["dataset"] is None:
         return folder.resolve().name
     return f"{record['method']['name'].lower()}-{record['data']['dataset']}"
@@ -155,4 +155,4 @@ def rewrite_cards(folder: Path, repositories: Mapping[str, Repository]) -> None:
             f"{RECORD_FILE}."
         )
     if path.is_file():
-        write_cards(folder, json.loads(path.read_text()), repositories)
+        write_cards(folder, read_json(path), repositories)

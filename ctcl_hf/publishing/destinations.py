@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import CommitInfo
 
-from ..files import write_whole
+from ..files import read_json, write_whole
 from .hub import Repository, check_access, push_students, repositories
 
 REPOSITORIES_FILE = "hub.json"  # in a run's output folder: where its students go
@@ -67,7 +67,7 @@ def load_repositories(folder: Path) -> dict[str, Repository]:
     path = folder / REPOSITORIES_FILE
     if not path.is_file():
         return {}
-    return {name: Repository(**fields) for name, fields in json.loads(path.read_text()).items()}
+    return {name: Repository(**fields) for name, fields in read_json(path).items()}
 
 
 def note_commits(folder: Path, commits: Mapping[str, str | None]) -> None:

@@ -185,7 +185,12 @@ def _reason(error: Exception) -> str:
     proxy repeats.
     """
     text = redacted(getattr(error, "server_message", None) or str(error))
-    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    lines = (line.strip() for line in text.splitlines() if line.strip())
+    reason = next(lines, type(error).__name__)
+    if isinstance(error, HfHubHTTPError) and error.response.history:
+        host = error.response.url.netloc.decode()
+        return f"{reason} (It redirects to {host}, to which no token is sent.)"
+    return reason
 
 
 # ---- pushing ----

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..extras import require
+from ..files import whole
 from ..students import Student
 
 # Of the largest logit: rounding in float32 through about a hundred layers, whose sums run in
@@ -96,8 +97,7 @@ def export_onnx(
     given = "image" if with_preprocessing else "pixel_values"
     returned = "class_map" if argmax else "logits"
     output.parent.mkdir(parents=True, exist_ok=True)
-    unchecked = output.with_name(f"{output.name}.unchecked")
-    try:
+    with whole(output) as unchecked:
         report("tracing, which takes up to a few minutes")
         # Two images in the example: a dimension of one would be taken for a constant. Another
         # number in the check.
@@ -124,9 +124,6 @@ def export_onnx(
                 f"onnxruntime's result differs from PyTorch's by {difference:.1e} {what}, above "
                 f"{TOLERANCE}."
             )
-        unchecked.replace(output)
-    finally:
-        unchecked.unlink(missing_ok=True)
     return difference
 
 

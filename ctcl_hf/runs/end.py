@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.utils import logging
 
 from ..figures import blind_classes_figure, costing, history_figure, save_figure
-from ..files import write_whole
+from ..files import read_json, write_whole
 from ..metrics.scores import curve, evaluations_from_json
 from ..publishing.card import RECORD_FILE
 from ..publishing.hub import PushError
@@ -60,7 +60,7 @@ def missing_at_end(trainer: CTCLTrainer) -> list[str]:
 def _read(path: Path) -> dict[str, Any]:
     """What a JSON file holds; nothing if it is not there, or damaged."""
     try:
-        return json.loads(path.read_text())
+        return read_json(path)
     except (OSError, ValueError):
         return {}
 

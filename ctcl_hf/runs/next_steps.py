@@ -1,11 +1,11 @@
 """What can be done with a finished run, as commands."""
 
-import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..arguments.data import DatasetArguments
+from ..registry import is_reference
 from ..tables import aligned
 
 
@@ -21,9 +21,11 @@ def next_commands(
         is_published: whether its students are on the Hub already.
     """
     student = str(folder / names[0])
+    # which is not run for being recorded
+    own_code = ["--dataset", data.dataset] if is_reference(data.dataset) else []
     lines = [
         (["predict", "IMAGES", "--model", student], "segment images of your own"),
-        (["evaluate", str(folder), *_options(data)], "score both students, and the pair"),
+        (["evaluate", str(folder), *own_code], "score both students, and the pair"),
         (["export", student, "--output", f"{names[0]}.onnx"], "write an ONNX file"),
     ]
     if not is_published:
@@ -32,16 +34,3 @@ def next_commands(
         f"  {line}"
         for line in aligned([(shlex.join(["ctcl-hf", *words]), what) for words, what in lines])
     )
-
-
-def _options(data: DatasetArguments) -> list[str]:
-    """The options that name this data."""
-    words = []
-    for option in dataclasses.fields(DatasetArguments):
-        value = getattr(data, option.name)
-        if value == option.default and not (option.name == "dataset" and data.dataset_name is None):
-            continue
-        words.append(f"--{option.name}")
-        if not isinstance(value, bool):
-            words += map(str, value) if isinstance(value, list) else [str(value)]
-    return words

@@ -2,9 +2,10 @@
 images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from ..scoring.image_counts import SplitCounts
 from ..scoring.predict import segment
 from ..training.trainer import CTCLTrainer
 from .comparison.statistics import image_scores
-from .files import EXTREMES_FILE, FIGURE_FILE, SAMPLES_FILE
+from .files import EXTREMES_FILE, FIGURE_FILE
 
 SAMPLES = 8
 SPREAD = 4
@@ -24,21 +25,19 @@ EXTREMES = 2  # of the best images, and of the worst
 NAME = 24  # characters of an image's name beside it
 
 
-def write_samples(trainer: CTCLTrainer, data: SegmentationData, folder: Path) -> Path:
-    """The augmented images of the first steps with their masks.
-
-    OSError names a file that cannot be read.
-    """
+def read_samples(trainer: CTCLTrainer) -> list[dict[str, Any]]:
+    """What the first steps train on, augmented. OSError names a file that cannot be read."""
     try:
-        samples = [trainer.train_dataset[key] for key in islice(trainer.train_sampler, SAMPLES)]
+        return [trainer.train_dataset[key] for key in islice(trainer.train_sampler, SAMPLES)]
     except BadSample as error:
         raise OSError(f"The training data could not be read: {reason_of(error)}.") from error
+
+
+def write_samples(samples: Sequence[Mapping[str, Any]], data: SegmentationData, file: Path) -> None:
+    """Draws samples with their masks."""
     images = [sample["pixel_values"].permute(1, 2, 0).numpy() for sample in samples]
     labels = [sample["labels"].numpy() for sample in samples]
-    save_figure(
-        samples_figure(images, labels, data.class_names, data.palette), folder / SAMPLES_FILE
-    )
-    return folder / SAMPLES_FILE
+    save_figure(samples_figure(images, labels, data.class_names, data.palette), file)
 
 
 def spread_figure(pair: StudentPair, data: SegmentationData) -> Figure:

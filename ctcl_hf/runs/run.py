@@ -16,8 +16,8 @@ from ..arguments.training import CTCLArguments
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
 from ..data.summary import DataSummary
-from ..figures import pixels_of
-from ..files import write_whole
+from ..figures import costing, pixels_of
+from ..files import read_json, write_whole
 from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..metrics import titles_of
@@ -33,9 +33,9 @@ from ..training.pictures import PicturesForTrackers
 from ..training.record import RunFacts
 from ..training.trainer import CTCLTrainer
 from .end import finish, missing_at_end
-from .files import DATA_FILE
+from .files import DATA_FILE, SAMPLES_FILE
 from .page.live import LiveReport
-from .pictures import spread_figure, write_samples
+from .pictures import read_samples, spread_figure, write_samples
 
 
 class Run(NamedTuple):
@@ -138,6 +138,8 @@ def prepare(arguments: Arguments) -> Run:
         trainer.add_callback(LiveReport())
     # the main process's, which knows the Hub's part too
     missing = broadcast_object_list([missing_at_end(trainer)])[0]
+    if missing:
+        trainer.open_repositories()
     if checkpoint is not None:
         trainer.check_resumption(Path(checkpoint if "students" in missing else training.output_dir))
     for name, repository in trainer.publisher.unpushed.items():
@@ -264,10 +266,10 @@ def show_data(run: Run) -> None:
     if run.summary is not None:
         print(run.summary)
         write_whole(folder / DATA_FILE, json.dumps(run.summary.as_json(), indent=2) + "\n")
-    print(
-        "Augmented images with their masks, to be looked at: "
-        f"{write_samples(run.trainer, run.data, folder)}"
-    )
+    samples = read_samples(run.trainer)
+    with costing(f"The picture of augmented images in {folder / SAMPLES_FILE}"):
+        write_samples(samples, run.data, folder / SAMPLES_FILE)
+        print(f"Augmented images with their masks, to be looked at: {folder / SAMPLES_FILE}")
 
 
 def train(run: Run) -> bool:
@@ -292,7 +294,7 @@ def _control(folder: str, data: DataArguments) -> dict[str, Evaluation]:
         raise ValueError(
             f"--control {folder}: no results.json there. Give the output folder of a finished run."
         )
-    facts = json.loads(path.read_text())
+    facts = read_json(path)
     dataset, own = (
         told.get("dataset_name") or told["dataset"] for told in (facts["data"], vars(data))
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..files import write_whole
+from ..files import read_json, write_whole
 from .best import was_stopped_early
 
 logger = logging.get_logger(__name__)
@@ -123,12 +123,12 @@ def steps_behind(folder: Path) -> int:
     """The optimizer steps behind what a checkpoint, or an output folder with saved students,
     holds.
     """
-    return json.loads((folder / STATE_FILE).read_text())["global_step"]
+    return read_json(folder / STATE_FILE)["global_step"]
 
 
 def has_stopped_early(folder: Path) -> bool:
     """Whether early stopping has ended the training behind a checkpoint or an output folder."""
-    state = json.loads((folder / STATE_FILE).read_text())
+    state = read_json(folder / STATE_FILE)
     return was_stopped_early(state["log_history"], state["global_step"])
 
 
@@ -139,7 +139,7 @@ def trained_steps(folder: Path) -> int | None:
     Early stopping ends a training, too.
     """
     try:
-        state = json.loads((folder / STATE_FILE).read_text())
+        state = read_json(folder / STATE_FILE)
         step = state["global_step"]
         ended = 0 < state["max_steps"] <= step or was_stopped_early(state["log_history"], step)
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or none that could be read
@@ -170,7 +170,7 @@ def problem_of(checkpoint: Path, contents: bool = False) -> str | None:
 
 def manifest_of(checkpoint: Path) -> dict[str, dict[str, Any]]:
     """By file, its size, and maybe its hash. Before there were hashes, the size stood alone."""
-    facts = json.loads((checkpoint / MANIFEST_FILE).read_text())
+    facts = read_json(checkpoint / MANIFEST_FILE)
     return {file: {"size": fact} if isinstance(fact, int) else fact for file, fact in facts.items()}
 
 

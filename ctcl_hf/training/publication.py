@@ -29,10 +29,16 @@ class PairPublication:
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Decides each student's repository, and makes sure that it can be written to.
 
-        OSError says what is missing.
+        Where the output folder is published already, the Hub is asked only once there is more to
+        be: by `open_repositories`. OSError says what is missing.
         """
-        if self.is_world_process_zero():
+        if self.is_world_process_zero() and not self.publisher.recall():
             self.publisher.open(token, private)
+
+    def open_repositories(self) -> None:
+        """Makes sure, before anything is trained or made, that what is to be pushed can be."""
+        if self.args.push_to_hub and self.is_world_process_zero() and not self.publisher.is_open:
+            self.publisher.open()
 
     def push_to_hub(
         self,

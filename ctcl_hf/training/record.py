@@ -21,6 +21,7 @@ from ..arguments.training import CTCLArguments
 from ..data import SegmentationSamples, TrainingTransform
 from ..data.fingerprint import fingerprint
 from ..data.streaming import StreamedRows
+from ..files import read_json
 from ..methods.pair import StudentPair
 from ..metrics.scores import Evaluation
 from ..publishing.card import RECORD_FILE, RECORD_FORMAT, write_record
@@ -275,7 +276,7 @@ def differences(checkpoint: Path, now: Mapping[str, Any]) -> list[str]:
             "record what a run must not change, so that nothing can go on from it exactly. "
             f"{begin_anew}"
         )
-    before = json.loads(path.read_text())
+    before = read_json(path)
     if before.get("format") != RECORD_FORMAT:
         raise ValueError(
             f"{path} is of format {before.get('format')}, and this version of ctcl_hf reads format "

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
-from ..files import whole, write_whole
+from ..files import read_json, whole, write_whole
 from ..methods.pair import StudentPair
 from ..publishing.background import Publisher
 from ..publishing.rows import OWN_CODE
@@ -34,6 +34,7 @@ from .checkpoints import (
     step_of,
     steps_behind,
 )
+from .guards.disk import bytes_at_end, room_kept
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import lost_processes_told
 from .guards.workers import WorkerDeaths
@@ -49,6 +50,7 @@ DISK_ERRORS = (OSError, RuntimeError, SafetensorError)
 ARGUMENTS_FILE = "training_args.json"
 # in a checkpoint, by process: what is summed up for the next log, what is owed
 PROGRESS_FILE = "progress_{}.json"
+ROOM_FILE = ".room"  # in an output folder that is trained in: see `room_kept`
 GO_ON = "Checkpoints are complete: go on with --resume_from_checkpoint auto."
 
 
@@ -74,7 +76,12 @@ class PairCheckpoints:
         run has ended.
         """
         try:
-            with self.lost_processes_told(), self.holding_output_folder():
+            with (
+                self.lost_processes_told(),
+                self.holding_output_folder(),
+                self._room_for_end(),
+            ):
+                self.open_repositories()
                 return super().train(resume_from_checkpoint, **kwargs)
         except EvaluationInterrupted:  # before the first step, so that nothing is to be saved
             self.preemption.stop(self.control)
@@ -90,6 +97,11 @@ class PairCheckpoints:
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)
+
+    def _room_for_end(self) -> AbstractContextManager:
+        if not self.args.should_save:
+            return nullcontext()
+        return room_kept(Path(self.args.output_dir) / ROOM_FILE, bytes_at_end(self.model))
 
     @contextmanager
     def lost_processes_told(self) -> Iterator[None]:
@@ -246,9 +258,9 @@ class PairCheckpoints:
             Path(checkpoint, PROGRESS_FILE.format(i)) for i in (self.args.process_index, 0)
         )
         # All processes must agree on what is owed, those too that had no part in the checkpoint.
-        self.preemption.owes_evaluation = json.loads(first.read_text())["owes_evaluation"]
+        self.preemption.owes_evaluation = read_json(first)["owes_evaluation"]
         if own.is_file():  # not, if more processes resume than had saved
-            self.logged.load(json.loads(own.read_text()))
+            self.logged.load(read_json(own))
 
     def _finalize_training(self, *args, **kwargs) -> TrainOutput:
         # Trainer would delete the last checkpoint here if the limit is 1 and another is the best.

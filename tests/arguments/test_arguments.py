@@ -91,6 +91,8 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--temperature", "0"), "--temperature 0.0: must be positive"),
         (("--method", "vanilla", "--beta", "0.5"), "--beta has no effect on --method vanilla"),
         (("--per_device_train_batch_size", "1"), "needs at least 2 images per process"),
+        (("--max_steps", "0"), "--max_steps 0 and --num_train_epochs 60 train no step"),
+        (("--num_train_epochs", "0"), "--max_steps -1 and --num_train_epochs 0 train no step"),
         (
             ("--learning_rate", "0.1"),
             "--learning_rate 0.1 does not work for a pair of students; use --cnn_lr and",

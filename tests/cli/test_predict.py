@@ -5,7 +5,9 @@ import sys
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from conftest import make_vit
+from transformers import SegformerForSemanticSegmentation
 
 from ctcl_hf.cli import predict as command
 from ctcl_hf.cli.predict import named_images
@@ -87,3 +89,23 @@ def test_an_image_that_cannot_be_read_in_full_is_told_once_the_others_are_done(p
     with pytest.raises(SystemExit, match=r"photos/a_cut.png: .*truncated"):
         predict(monkeypatch, "photos", "--model", "vit", "--save", "mask")
     assert (photos / "predictions" / "mask" / "b.png").is_file()
+
+
+@pytest.mark.parametrize(("flags", "cpu"), [((), False), (("--use_cpu",), True)])
+def test_it_computes_on_the_accelerator_if_there_is_one_and_not_told_otherwise(
+    photos, monkeypatch, flags, cpu
+):
+    """It computed on the CPU, beside an idle GPU."""
+    asked, moved = [], []
+
+    class State:
+        def __init__(self, cpu):
+            asked.append(cpu)
+            self.device = torch.device("cpu")
+
+    monkeypatch.setattr("accelerate.PartialState", State)
+    monkeypatch.setattr(
+        SegformerForSemanticSegmentation, "to", lambda self, *args: moved.append(args) or self
+    )
+    predict(monkeypatch, "a.jpg", "--model", "vit", "--save", "mask", *flags)
+    assert asked == [cpu] and moved[-1] == (torch.device("cpu"),)

@@ -169,6 +169,17 @@ def test_of_two_on_one_output_the_second_keeps_what_it_wrote_apart(data, tmp_pat
     assert len(build_own(str(kept)).splits["train"]) == 5
 
 
+def test_what_a_kill_has_left_beside_the_folder_is_told_and_stays(data, tmp_path, caplog):
+    """Every kill left a hidden folder, as large as the data, of which nobody was told."""
+    left = tmp_path / ".shards-0a1b2c3d"
+    for folder in (left, tmp_path / ".shards-of-mine", tmp_path / ".other-0a1b2c3d"):
+        folder.mkdir()
+    write_shards(data, tmp_path / "shards")
+    assert f"{left}: of a `ctcl-hf prepare` of this folder that was killed" in caplog.text
+    assert "of-mine" not in caplog.text and "other" not in caplog.text.replace(str(tmp_path), "")
+    assert left.is_dir()
+
+
 def test_a_split_that_would_be_empty_is_refused(data, spoilt, tmp_path):
     for path in spoilt.glob("validation/masks/*"):
         path.write_bytes(b"")

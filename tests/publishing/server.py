@@ -90,6 +90,7 @@ class Hub:
         self.lfs: dict[str, bytes] = {}
         self.xet_hashes: dict[str, str] = {}  # by sha256; a real Hub learns them from its Xet store
         self.requests: list[tuple[str, str]] = []
+        self.tokens: list[str | None] = []  # of each request, the header that holds one
         self.faults: list[Fault] = []
         self.stalled = threading.Event()  # set while a request is held
         self.released = threading.Event()
@@ -114,7 +115,7 @@ class Hub:
 
         how: a status such as "503"; "drop": the connection ends without an answer; "lost": the
         request is carried out and then the connection ends; "truncate": half of the body is sent;
-        "stall": no answer until the server ends.
+        "stall": no answer until the server ends; an address: a redirect to it.
         """
         self.faults.append(Fault(method, pattern, how, nth - 1, times))
 
@@ -173,6 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.body = self.rfile.read(length) if length else self._chunks()
         self.how = None
         self.hub.requests.append((self.command, path))
+        self.hub.tokens.append(self.headers.get("Authorization"))
         self.how = self.hub.fault_of(self.command, path)
         if self.how == "drop":
             return self._hang_up()
@@ -180,6 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.stalled.set()
             self.hub.released.wait(600)
             return self._hang_up()
+        if self.how and self.how.startswith("http"):
+            return self._answer(307, b"", {"Location": self.how + self.path})
         if self.how and self.how.isdigit():
             return self._answer(int(self.how), {"error": f"made to fail with {self.how}"})
         for method, pattern, action in _ROUTES:
@@ -443,7 +447,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         headers = {"X-Repo-Commit": commit.oid, "Accept-Ranges": "bytes"}
         if (file := commit.files.get(path)) is None:
-            return self._error(404, "EntryNotFound", f"{path} does not exist")
+            told = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit.oid}
+            return self._answer(404, {"error": f"{path} does not exist"}, told)
         if file.content is not None:
             return self._answer(200, file.content, headers | {"ETag": f'"{file.oid}"'})
         headers |= {

@@ -48,15 +48,18 @@ def test_students_are_pushed_before_they_are_drawn_and_a_finished_run_is_not_pus
     assert hub.files("tester/run-vit")["figure.png"] == (folder / "vit" / "figure.png").read_bytes()
     assert all(commits_noted(folder).values())
 
-    before, pushed = files(folder), titles(hub)
+    before, pushed, asked = files(folder), titles(hub), len(hub.requests)
     capsys.readouterr()
     assert go(folder, *PUSH, *AGAIN)
     told = capsys.readouterr().out
     assert "it is left as it is" in told and "will be published" not in told
     assert titles(hub) == pushed
-    after = files(folder)
-    assert after.pop("hub.json")[0] == before.pop("hub.json")[0]  # written again, the same
-    assert after == before
+    assert len(hub.requests) == asked  # where nothing is left to do, no Hub is needed
+    assert files(folder) == before
+    (folder / "results.json").unlink()
+    hub.fail("GET", "whoami", "503", times=9)
+    with pytest.raises(ConnectionError, match="cannot be used at present"):
+        go(folder, *PUSH, *AGAIN)
 
 
 def test_what_could_not_be_pushed_costs_no_picture_and_is_pushed_by_the_same_command(

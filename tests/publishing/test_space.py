@@ -7,12 +7,16 @@ import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
+import torch
 import yaml
 from conftest import make_cnn, make_vit
 from data.files import GREY, png
@@ -48,13 +52,15 @@ def page(tmp_path_factory):
         cwd=folder,
     )
     address = f"http://127.0.0.1:{port}"
-    for _ in range(120):
+    for _ in range(600):  # on a machine that does much else
         assert app.poll() is None, log.read_text()
         try:
             urllib.request.urlopen(address, timeout=1)
             break
         except OSError:
             time.sleep(0.5)
+    else:
+        raise TimeoutError(f"{address} did not answer: {log.read_text()}")
     yield address
     app.kill()
 
@@ -81,7 +87,11 @@ def test_an_example_is_segmented_by_both_students(page, tmp_path):
                 lambda b, shown=shown: b.execute_script("return arguments[0].naturalWidth", shown)
             )
         assert len(set(sizes.values())) == 1 and sizes["mask-0"] > 100
-        assert "dot" in browser.find_element(By.ID, "legend").text
+        legend = browser.find_element(By.ID, "legend")
+        pictures = browser.find_element(By.ID, "mask-0").rect
+        assert "dot" in legend.text and legend.rect["x"] + legend.rect["width"] <= pictures["x"]
+        assert legend.rect["y"] < pictures["y"] + pictures["height"]
+        wait.until(lambda b: "cnn-classes" in b.find_element(By.ID, "files").text)
         share = float(re.search(r"([\d.]+) %", browser.find_element(By.ID, "share").text)[1])
         assert 0 <= share <= 100
         assert "cnn" in browser.page_source and "vit" in browser.page_source
@@ -95,33 +105,84 @@ def test_students_of_different_classes_are_refused(tmp_path):
     assert "know different classes" in done.stderr
 
 
-def test_the_space_refuses_an_image_that_it_would_not_see_as_it_is(tmp_path):
-    """gradio and Pillow clipped 16 bits to white, and every pixel got one class."""
+def build(folder):
+    """The app, its page for two tiny students, and what its button calls: path -> outputs."""
     app = runpy.run_path(str(APP))
     for student in (make_cnn(), make_vit()):
-        student.save_pretrained(str(tmp_path / student.family))
-    page = app["demo"]([str(tmp_path / "cnn"), str(tmp_path / "vit")])
-    component = next(block for block in page.blocks.values() if block.elem_id == "image")
+        student.config.palette = [[1, 2, 3], [40, 50, 60], [7, 8, 9]]
+        student.save_pretrained(str(folder / student.family))
+    page = app["demo"]([str(folder / "cnn"), str(folder / "vit")])
+    image = next(block for block in page.blocks.values() if block.elem_id == "image")
     compare = next(
         event.fn for event in page.fns.values() if event.fn and event.fn.__name__ == "compare"
     )
 
-    def upload(bits):
-        path = tmp_path / f"{bits}.png"
-        path.write_bytes(png(np.full((30, 40), 99), bits, GREY))
-        return compare(component.preprocess(ImageData(path=str(path), orig_name=path.name)))
+    def upload(path):
+        return compare(image.preprocess(ImageData(path=str(path), orig_name=path.name)))
 
-    assert "They disagree on" in upload(8)[-1]
+    return app, page, upload
+
+
+def test_the_space_refuses_an_image_that_it_would_not_see_as_it_is(tmp_path):
+    """gradio and Pillow clipped 16 bits to white, and every pixel got one class."""
+    app, _, upload = build(tmp_path)
+    for bits in (8, 16):
+        (tmp_path / f"{bits}.png").write_bytes(png(np.full((30, 40), 99), bits, GREY))
+    assert "They disagree on" in next(upload(tmp_path / "8.png"))[-2]
     with pytest.raises(app["gr"].Error, match=r"^'?16\.png: An image must have 8 bits per channel"):
-        upload(16)
+        next(upload(tmp_path / "16.png"))
+
+
+def test_what_the_space_offers_as_files_has_the_images_own_size(tmp_path):
+    """All was of at most 1280 pixels, and compressed again."""
+    _, _, upload = build(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 1400, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "wide.png")
+    outputs = upload(tmp_path / "wide.png")
+    *shown, share, files = next(outputs)
+    assert {drawn.size for drawn in shown} == {(1280, 82)}
+    assert [Path(file).name for file in files] == [
+        f"{what}-wide.png"
+        for what in ("cnn-classes", "vit-classes", "cnn-overlay", "vit-overlay", "disagreement")
+    ]
+    opened = [PIL.Image.open(file) for file in files]
+    assert {drawn.size for drawn in opened} == {(1400, 90)}
+    assert [drawn.mode for drawn in opened] == ["P", "P", "RGB", "RGB", "RGB"]
+    first, second = (np.asarray(drawn) for drawn in opened[:2])
+    assert set(np.unique(first)) <= {0, 1, 2}
+    assert opened[0].getpalette()[:9] == [1, 2, 3, 40, 50, 60, 7, 8, 9]
+    assert f"{100 * (first != second).mean():.1f} %" in share
+    assert not list(outputs) and not any(map(os.path.exists, files))  # gradio has its copies
+
+
+def test_class_by_class_a_pixel_gets_the_class_that_all_logits_at_once_give_it(tmp_path):
+    app = runpy.run_path(str(APP))
+    student = make_vit(num_labels=7)
+    image = PIL.Image.fromarray(
+        np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    )
+    ids = app["segment"](student.model.eval(), student.image_processor, image, (131, 77))
+    with torch.no_grad():
+        logits = student.model(**student.image_processor(images=image, return_tensors="pt")).logits
+    at_once = torch.nn.functional.interpolate(logits, size=(131, 77), mode="bilinear")[0].argmax(0)
+    assert ids.dtype == np.uint8 and np.array_equal(ids, at_once.numpy())
+
+
+@pytest.mark.parametrize(
+    ("students", "title", "names"),
+    [
+        (["me/ctcl-camvid-cnn", "me/ctcl-camvid-vit"], "ctcl-camvid: cnn and vit", ["cnn", "vit"]),
+        (["runs/street/cnn/", "runs/street/vit"], "street: cnn and vit", ["cnn", "vit"]),
+        (["a/one", "b/two"], "a/one and b/two", ["a/one", "b/two"]),
+        (["runs/cnn", "runs/cnn"], "runs/cnn and runs/cnn", ["runs/cnn", "runs/cnn"]),
+    ],
+)
+def test_the_title_is_what_two_students_share_and_what_tells_them_apart(students, title, names):
+    assert runpy.run_path(str(APP))["named"](students) == (title, names)
 
 
 def test_the_space_shows_classes_in_the_colours_that_a_student_keeps(tmp_path):
-    app = runpy.run_path(str(APP))
-    for student in (make_cnn(), make_vit()):
-        student.config.palette = [[1, 2, 3], [40, 50, 60], [7, 8, 9]]
-        student.save_pretrained(str(tmp_path / student.family))
-    page = app["demo"]([str(tmp_path / "cnn"), str(tmp_path / "vit")])
+    app, page, _ = build(tmp_path)
     legend = next(block for block in page.blocks.values() if block.elem_id == "legend")
     assert "rgb(40,50,60)" in legend.value
     assert len({tuple(colour) for colour in app["palette"](None, 3).tolist()}) == 3
@@ -140,16 +201,74 @@ def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
         assert f"{hub.url}/spaces/tester/run" in done.stdout
         files = hub.files("tester/run", kind="space")
         assert len(hub.commits("tester/run", kind="space")) == 1
+        (tmp_path / "own").mkdir()
+        PIL.Image.new("RGB", (8, 8)).save(tmp_path / "own" / "mine.png")
+        own = run(*command, "--examples", tmp_path / "own", env=environment(hub, tmp_path))
+        assert own.returncode == 0, own.stderr
+        replaced = hub.files("tester/run", kind="space")
+        (tmp_path / "own" / "notes.txt").write_text("no image")
+        no_image = run(*command, "--examples", tmp_path / "own", env=environment(hub, tmp_path))
         refused = run(*command, env=environment(hub, tmp_path, token="hf_reader"))
         missing = run(*command[:2], "tester/nosuch", *command[3:], env=environment(hub, tmp_path))
     assert missing.returncode == 1 and "has no model tester/nosuch: publish" in missing.stderr
     assert refused.returncode == 1 and "may not write" in refused.stderr
-    assert json.loads(files["settings.json"]) == {"students": students, "trust_remote_code": True}
+    assert json.loads(files["settings.json"]) == {
+        "students": students,
+        "revisions": [hub.repos["model", student].head("main").oid for student in students],
+        "trust_remote_code": True,
+    }
     reader = Path(__file__).parents[2] / "ctcl_hf" / "data" / "images.py"
     # which app.py imports where the package is not installed
     assert files["images.py"] == reader.read_bytes()
     assert files["app.py"] == APP.read_bytes()
     card = yaml.safe_load(files["README.md"].decode().split("---")[1])
     assert (card["sdk"], card["app_file"], card["models"]) == ("gradio", "app.py", students)
-    assert any(path.startswith("images/") for path in files)
+    assert card["title"] == "run: cnn and vit"
+    assert sum(path.startswith("images/") for path in files) == 3
+    assert [path for path in replaced if path.startswith("images/")] == ["images/mine.png"]
+    assert no_image.returncode == 1 and "notes.txt" in no_image.stderr
     assert Path("requirements.txt").name in files
+
+
+def test_a_space_runs_the_code_of_the_commit_that_it_was_made_of(monkeypatch):
+    """It ran whatever was pushed to the students later."""
+    app = runpy.run_path(str(APP))
+    asked = []
+
+    class Loader:
+        @classmethod
+        def from_pretrained(cls, name, **options):
+            asked.append((name, options))
+            return torch.nn.Identity()
+
+    for name in ("AutoModelForSemanticSegmentation", "AutoImageProcessor"):
+        monkeypatch.setitem(app["load"].__globals__, name, Loader)
+    app["load"]("me/cnn", True, "1234abcd")
+    assert asked == [("me/cnn", {"trust_remote_code": True, "revision": "1234abcd"})] * 2
+
+
+def test_a_space_takes_small_files_alone_and_shows_no_file_of_its_machine(page):
+    def post(name, content):
+        body = (
+            f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
+            "Content-Type: image/png\r\n\r\n"
+        ).encode()
+        request = urllib.request.Request(
+            f"{page}/gradio_api/upload",
+            body + content + b"\r\n--x--\r\n",
+            {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        try:
+            return json.loads(urllib.request.urlopen(request, timeout=120).read())[0]
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    picture = png(np.full((30, 40), 99), 8, GREY)
+    assert post("huge.png", bytes(21 * 2**20)) == 413
+    stored = Path(post("../../../evil.png", picture))
+    assert stored.name == "evil.png" and stored.is_file()
+    assert Path(tempfile.gettempdir()) in stored.resolve().parents
+    for path in ("/etc/hostname", f"{stored}/../../../../../etc/hostname", "../app.py"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{page}/gradio_api/file={path}", timeout=60)
+        assert caught.value.code in (403, 404)

@@ -121,6 +121,38 @@ def test_a_runs_folder_scores_both_students_and_the_mean_of_their_probabilities(
         assert scored[name].scores == alone.score("validation", protocol, batch_size=1)[name].scores
 
 
+@pytest.mark.parametrize(
+    ("recorded", "given", "named"),
+    [
+        ("--recipe demo", "", "drawn street scenes"),
+        ("--recipe demo --dataset_name shards --students a b", "", "shards"),
+        ("--recipe demo", "--dataset_name shards", "shards"),
+        ("--recipe demo", "--dataset-name=shards", "shards"),
+        ("--dataset fields.py:Fields", "", "say --dataset fields.py:Fields"),
+    ],
+)
+@pytest.mark.parametrize("part", ["", "cnn"])
+def test_what_a_run_has_trained_is_scored_on_its_own_data_unless_others_are_named(
+    run_folder, folder, tmp_path, monkeypatch, recorded, given, named, part
+):
+    """`ctcl-hf evaluate RUN` asked for CamVid, whatever the run had been trained on."""
+    asked = []
+
+    def load(self, names=()):
+        asked.append(self.dataset_name or {"synthetic": "drawn street scenes"}[self.dataset])
+        raise OSError("enough")
+
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    (run / "run.json").write_text(json.dumps({"command": f"ctcl-hf train {recorded} --seed 1"}))
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(command.DatasetArguments, "load", load)
+    argv = ["ctcl-hf", str(run / part), *given.split(), "--use_cpu"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert asked == [named] or (not asked and named in str(ended.value))
+
+
 def test_a_runs_folder_has_one_table_and_data_without_names_take_the_models(
     run_folder, data, tmp_path, monkeypatch, capsys
 ):

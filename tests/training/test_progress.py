@@ -106,13 +106,13 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_training(caplog):
     assert "Failing failed (RuntimeError: no font)" in caplog.text
 
 
-def test_the_next_commands_name_the_runs_own_data(tmp_path):
-    data = DatasetArguments(dataset_name="my photos", class_names=["a", "b"], reduce_labels=True)
+def test_the_next_commands_name_data_only_where_they_are_made_by_code_of_ones_own(tmp_path):
+    data = DatasetArguments(dataset_name="my photos", class_names=["a", "b"])
     said = next_commands(tmp_path, ("cnn", "vit"), data, is_published=False)
-    assert (
-        f"ctcl-hf evaluate {tmp_path} --dataset_name 'my photos' --class_names a b --reduce_labels "
-        " " in said
-    )
+    assert f"ctcl-hf evaluate {tmp_path}  " in said
     assert f"--model {tmp_path / 'cnn'}" in said and "ctcl-hf push" in said
-    said = next_commands(tmp_path, ("cnn", "vit"), DatasetArguments(), is_published=True)
-    assert f"ctcl-hf evaluate {tmp_path} --dataset camvid  " in said and "push" not in said
+    own = DatasetArguments()
+    own.dataset = "fields.py:Fields"
+    said = next_commands(tmp_path, ("cnn", "vit"), own, is_published=True)
+    assert f"ctcl-hf evaluate {tmp_path} --dataset fields.py:Fields  " in said
+    assert "push" not in said

@@ -164,15 +164,22 @@ def _chosen_columns(
 
 
 def file_beside(name: str, file: str) -> str | None:
-    """Path of a file that lies with the data, in its folder or on the Hub; None if there is
-    none.
+    """Path of a file that lies with the data, in its folder or on the Hub; None if there is none.
+
+    OSError if that cannot be known: without its classes or its protocol the data would be others.
     """
     if Path(name).is_dir():
         return str(Path(name, file)) if Path(name, file).is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
     try:
         return hf_hub_download(name, file, repo_type="dataset")
-    except (EntryNotFoundError, HfHubHTTPError, OSError):  # the data itself has been read by now
+    except RemoteEntryNotFoundError:
         return None
+    except (HfHubHTTPError, OSError) as error:
+        if try_to_load_from_cache(name, file, repo_type="dataset") is _CACHED_NO_EXIST:
+            return None
+        raise OSError(
+            f"--dataset_name {name}: whether {file} lies with it cannot be known ({error})."
+        ) from error

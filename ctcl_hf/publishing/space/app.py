@@ -11,6 +11,10 @@ import colorsys
 import contextlib
 import html
 import json
+import re
+import tempfile
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import gradio as gr
@@ -25,15 +29,19 @@ except ImportError:  # as a Space, beside which `ctcl-hf space` puts the reader
     from images import read_image
 
 HERE = Path(__file__).parent
+EXAMPLES = HERE / "images"
 # pixels; logits at the size of a camera's picture would fill the memory of a small machine
-LONGEST_SIDE = 1280
+SHOWN = 1280  # pixels of the longer side of what is shown; files have the image's own size
 OPACITY = 0.6
+LARGEST_FILE = 20 * gr.FileSize.MB  # of an upload
+WAITING = 64  # requests, at once
+DISAGREEMENT = (255, 0, 64)
 
 
 def main() -> None:
-    settings = HERE / "settings.json"
+    settings = HERE / "settings.json"  # of a Space
     if settings.is_file():
-        demo(**json.loads(settings.read_text())).launch()
+        serve(demo(**json.loads(settings.read_text(encoding="utf-8"))))
         return
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -46,46 +54,75 @@ def main() -> None:
     parser.add_argument(
         "--trust_remote_code", action="store_true", help="Run code that lies beside the weights."
     )
+    parser.add_argument(
+        "--examples", type=Path, default=EXAMPLES, help="Folder of images to choose from."
+    )
     parser.add_argument("--port", type=int, help="Default: the first free one from 7860 on.")
     arguments = parser.parse_args()
-    demo(arguments.students, arguments.trust_remote_code).launch(server_port=arguments.port)
+    page = demo(arguments.students, arguments.trust_remote_code, arguments.examples)
+    serve(page, arguments.port, arguments.examples)
 
 
-def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
-    """The page for two students."""
-    loaded = [load(name, trust_remote_code) for name in students]
+def serve(page: gr.Blocks, port: int | None = None, examples: Path = EXAMPLES) -> None:
+    """Answers one request at a time; those that come while many wait are told so at once."""
+    page.queue(max_size=WAITING).launch(
+        server_port=port, max_file_size=LARGEST_FILE, allowed_paths=[str(examples)]
+    )
+
+
+def demo(
+    students: list[str],
+    trust_remote_code: bool = False,
+    examples: Path = EXAMPLES,
+    revisions: list[str] | None = None,
+) -> gr.Blocks:
+    """The page for two students, with images of a folder to choose from.
+
+    revisions: the commits that are shown, and whose code is run; None: each one's last, or folders.
+    """
+    loaded = [
+        load(name, trust_remote_code, revision)
+        for name, revision in zip(students, revisions or [None, None], strict=True)
+    ]
     labels = [model.config.id2label for model, _ in loaded]
     if labels[0] != labels[1]:
         raise SystemExit(
             f"{students[0]} and {students[1]} know different classes: {labels[0]} and {labels[1]}."
         )
-    names = [name.rstrip("/").split("/")[-1] for name in students]
-    if names[0] == names[1]:
-        names = students
+    title, names = named(students)
+    places = [f"{name}-{what}" for what in ("classes", "overlay") for name in names]
+    places = [place.replace("/", "-") for place in [*places, "disagreement"]]
     class_names = [labels[0][i] for i in range(len(labels[0]))]
     colours = palette(loaded[0][0].config.to_dict().get("palette"), len(class_names))
 
-    def compare(path: str | None) -> list[np.ndarray]:
+    def compare(path: str | None) -> Iterator[list]:
         if path is None:
             raise gr.Error("Choose an image first.")
         try:
             image = read_image(path)
         except (ValueError, OSError) as error:
             raise gr.Error(str(error).replace(path, Path(path).name)) from error
-        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        maps = [segment(model, processor, image) for model, processor in loaded]
-        pixels = np.asarray(image)
-        masks = [colours[ids] for ids in maps]
-        overlays = [(OPACITY * mask + (1 - OPACITY) * pixels).astype(np.uint8) for mask in masks]
-        differ = (maps[0] != maps[1])[..., None]
-        disagreement = np.where(differ, (255, 0, 64), pixels // 3).astype(np.uint8)
-        share = f"They disagree on {100 * differ.mean():.1f} % of the pixels."
-        return [*masks, *overlays, disagreement, share]
+        small = image.copy()
+        small.thumbnail((SHOWN, SHOWN))
+        size = (image.height, image.width)
+        maps = [segment(model, processor, small, size) for model, processor in loaded]
+        share = f"They disagree on **{100 * (maps[0] != maps[1]).mean():.1f} %** of the pixels."
+        fitted = [np.asarray(Image.fromarray(ids).resize(small.size, 0)) for ids in maps]
+        shown = [drawn.convert("RGB") for drawn in pictures(small, fitted, colours)]
+        with tempfile.TemporaryDirectory() as folder:  # gradio copies from it what it offers
+            files = []
+            for place, drawn in zip(places, pictures(image, maps, colours), strict=True):
+                files.append(str(Path(folder) / f"{place}-{Path(path).stem}.png"))
+                drawn.save(files[-1])
+            yield [*shown, share, files]
 
-    with gr.Blocks(title=" and ".join(names), analytics_enabled=False) as page:
+    architectures = [
+        type(model).__name__.removesuffix("ForSemanticSegmentation") for model, _ in loaded
+    ]
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.Markdown(
-            f"# {names[0]} and {names[1]}\nTwo models trained together for semantic segmentation, "
-            "on one image."
+            f"# {title}\n{names[0]} ({architectures[0]}) and {names[1]} ({architectures[1]}), "
+            f"trained together to tell {len(class_names)} classes, on one image."
         )
         with gr.Row():
             # The file as it is: gradio would clip 16 bits to 8 without a word.
@@ -93,51 +130,91 @@ def demo(students: list[str], trust_remote_code: bool = False) -> gr.Blocks:
             with gr.Column():
                 button = gr.Button("Segment", variant="primary", elem_id="segment")
                 gr.Examples(
-                    [[str(path)] for path in sorted((HERE / "images").iterdir())],
-                    image,
-                    label="Examples",
+                    [[str(path)] for path in sorted(examples.iterdir())], image, label="Examples"
                 )
         with gr.Row():
-            masks = [
-                gr.Image(label=f"{name}: classes", elem_id=f"mask-{i}")
-                for i, name in enumerate(names)
-            ]
-        with gr.Row():
-            overlays = [
-                gr.Image(label=f"{name}: over the image", elem_id=f"overlay-{i}")
-                for i, name in enumerate(names)
-            ]
-        disagreement = gr.Image(label="Where they disagree", elem_id="disagreement")
-        share = gr.Markdown(elem_id="share")
-        gr.HTML(legend(class_names, colours), elem_id="legend")
-        button.click(compare, image, [*masks, *overlays, disagreement, share])
+            with gr.Column(scale=1, min_width=200):  # on a phone above the pictures
+                share = gr.Markdown(elem_id="share")
+                gr.HTML(legend(class_names, colours), elem_id="legend")
+            with gr.Column(scale=5, min_width=300):
+                with gr.Row():
+                    masks = [
+                        picture(f"{name}: classes", f"mask-{i}") for i, name in enumerate(names)
+                    ]
+                with gr.Row():
+                    overlays = [
+                        picture(f"{name}: over the image", f"overlay-{i}")
+                        for i, name in enumerate(names)
+                    ]
+                disagreement = picture("Where they disagree", "disagreement")
+        files = gr.File(label="At the image's own size", elem_id="files", interactive=False)
+        button.click(compare, image, [*masks, *overlays, disagreement, share, files])
     return page
 
 
-def load(name: str, trust_remote_code: bool) -> tuple[torch.nn.Module, object]:
-    """A model in evaluation mode and its image processor."""
+def named(students: list[str]) -> tuple[str, list[str]]:
+    """A title for two students, and what tells one from the other: "ctcl-camvid: cnn and vit" of
+    me/ctcl-camvid-cnn and me/ctcl-camvid-vit, or of runs/ctcl-camvid/cnn and runs/ctcl-camvid/vit.
+    """
+    students = [student.rstrip("/") for student in students]
+    parts = zip(*(re.split(r"(?<=[-/])", student) for student in students), strict=False)
+    same = "".join(first for first, second in takewhile(lambda pair: pair[0] == pair[1], parts))
+    names = [student[len(same) :] for student in students]
+    if names[0] == names[1]:
+        return " and ".join(students), students
+    shared = same.rstrip("-/").split("/")[-1]
+    return (f"{shared}: " if shared else "") + " and ".join(names), names
+
+
+def picture(label: str, elem_id: str) -> gr.Image:
+    """A place for a picture, which is not compressed again."""
+    return gr.Image(label=label, elem_id=elem_id, format="png", interactive=False)
+
+
+def pictures(image: Image.Image, maps: list[np.ndarray], colours: np.ndarray) -> list[Image.Image]:
+    """Of an image and both students' class ids of its size: the ids with their colours, these over
+    the image, and where they disagree.
+    """
+    pixels = np.asarray(image)
+    masks = [Image.fromarray(ids) for ids in maps]
+    for mask in masks:
+        mask.putpalette(colours.tobytes())
+    mixed = [OPACITY * colours[ids] + (1 - OPACITY) * pixels for ids in maps]
+    differ = (maps[0] != maps[1])[..., None]
+    mixed.append(np.where(differ, DISAGREEMENT, pixels // 3))
+    return [*masks, *(Image.fromarray(one.astype(np.uint8)) for one in mixed)]
+
+
+def load(
+    name: str, trust_remote_code: bool, revision: str | None = None
+) -> tuple[torch.nn.Module, object]:
+    """A model in evaluation mode and its image processor, of a commit."""
     # where it is installed, its models need no code from elsewhere
     with contextlib.suppress(ImportError):
         import ctcl_hf  # noqa: F401
-    model = AutoModelForSemanticSegmentation.from_pretrained(
-        name, trust_remote_code=trust_remote_code
-    ).eval()
-    return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+    options = {"trust_remote_code": trust_remote_code, "revision": revision}
+    model = AutoModelForSemanticSegmentation.from_pretrained(name, **options).eval()
+    return model, AutoImageProcessor.from_pretrained(name, **options)
 
 
 @torch.no_grad()
-def segment(model: torch.nn.Module, processor: object, image: Image.Image) -> np.ndarray:
-    """Class ids (height, width) of an image, at its own size."""
+def segment(
+    model: torch.nn.Module, processor: object, image: Image.Image, size: tuple[int, int]
+) -> np.ndarray:
+    """Class ids of an image, uint8 (height, width) of a size of one's own."""
     # Some processors would cut out the middle, or pad, and their logits not be of the whole image.
-    logits = model(
-        **processor(images=image, return_tensors="pt", do_center_crop=False, do_pad=False)
-    ).logits
-    size = (image.height, image.width)
-    return (
-        torch.nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0]
-        .argmax(0)
-        .numpy()
-    )
+    inputs = processor(images=image, return_tensors="pt", do_center_crop=False, do_pad=False)
+    logits = model(**inputs).logits[0]
+    # Class by class: all logits at the size of a camera's picture would fill a small machine.
+    ids = torch.zeros(size, dtype=torch.uint8)
+    best = torch.full(size, -torch.inf)
+    for i, own in enumerate(logits):
+        own = torch.nn.functional.interpolate(
+            own[None, None], size=size, mode="bilinear", align_corners=False
+        )[0, 0]
+        ids[own > best] = i
+        best = torch.maximum(best, own)
+    return ids.numpy()
 
 
 def palette(kept: list[list[int]] | None, count: int) -> np.ndarray:
@@ -155,15 +232,13 @@ def palette(kept: list[list[int]] | None, count: int) -> np.ndarray:
 
 
 def legend(class_names: list[str], colours: np.ndarray) -> str:
-    """A coloured square and the name of every class."""
-    entry = (
-        '<span style="white-space:nowrap;margin-right:1em"><span '
-        'style="color:rgb({},{},{})">&#9632;</span> {}</span> '
-    )
-    return "".join(
+    """A coloured square and the name of every class, in as many columns as there is room for."""
+    entry = '<div><span style="color:rgb({},{},{})">&#9632;</span> {}</div>'
+    entries = "".join(
         entry.format(*colour, html.escape(name))
         for name, colour in zip(class_names, colours, strict=True)
     )
+    return f'<div style="columns:9em auto">{entries}</div>'
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """How much each term of a method moves a student over a training, against its cross entropy."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ...arguments.recipes import arguments_of, parse_arguments
+from ...files import read_json
 from ...methods import StudentTerms
 from ...methods.pair import StudentPair
 from ...publishing.card import RECORD_FILE
@@ -54,7 +54,7 @@ def measure(
             f"{run} kept no checkpoints: train with --save_strategy epoch and a large "
             "--save_total_limit."
         )
-    argv = arguments_of(json.loads((run / "results.json").read_text())["command"])
+    argv = arguments_of(read_json(run / "results.json")["command"])
     # The folder may be another's: what it names is not run for that.
     trusted = {path.resolve() for path in own_code}
     for file in filter(None, map(file_in, argv)):
@@ -97,7 +97,7 @@ def _check_own_code(run: Path, now: Mapping[str, str]) -> None:
     """ValueError if what of a run's method and students is from files of the user's own has changed
     since.
     """
-    record = json.loads((run / RECORD_FILE).read_text()) if (run / RECORD_FILE).is_file() else {}
+    record = read_json(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
     was = record.get(OWN_CODE, {})
     if was != now:
         raise ValueError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...arguments.recipes import arguments_of
-from ...files import write_whole
+from ...files import read_json, write_whole
 from ...methods import METHODS, options_of
 from ...metrics.scores import Evaluation, evaluations_from_json
 from ...publishing.card import RECORD_FILE
@@ -80,7 +80,7 @@ class Cell:
 
     def read(self, file: str) -> Any:
         """A JSON file of the cell: results.json, trainer_state.json, cell.json."""
-        return json.loads((self.folder / file).read_text())
+        return read_json(self.folder / file)
 
     def evaluations(self) -> dict[str, Evaluation]:
         """What a finished cell's students scored, by split; "eval" is the validation set while it
@@ -285,7 +285,7 @@ def read_grid(folder: Path) -> tuple[Grid, dict[str, Any]]:
     "block_length", ...
     """
     # Grids did not always say both.
-    facts = {"table": None, "block_length": 10} | json.loads((folder / GRID_FILE).read_text())
+    facts = {"table": None, "block_length": 10} | read_json(folder / GRID_FILE)
     rows = tuple(Row(title, arguments) for title, arguments in facts["methods"].items())
     return Grid(
         folder, rows, tuple(facts["pairs"]), tuple(facts["seeds"]), tuple(facts[COMMON])
@@ -299,7 +299,7 @@ def _common_in(path: Path) -> list[tuple[str, ...]] | None:
     if not path.is_file():
         return None
     try:
-        common = json.loads(path.read_text()).get(COMMON)
+        common = read_json(path).get(COMMON)
     except (ValueError, AttributeError) as error:
         raise ValueError(
             f"{path} cannot be read ({error}). Move it away, or give another --output_dir."

@@ -2,7 +2,6 @@
 again.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +12,7 @@ from accelerate import Accelerator
 
 from ...arguments.data import DataArguments
 from ...data import SegmentationData
+from ...files import read_json
 from ...metrics.scores import Evaluation, evaluations_from_json
 from ...scoring.image_counts import COUNTS_FILE, SplitCounts, save_counts
 from ...scoring.protocols import Protocol
@@ -52,7 +52,7 @@ def recount(folder: Path) -> None:
         ValueError: the students do not score what the run reported: the data, the weights or the
             package are others.
     """
-    facts = json.loads((folder / "results.json").read_text())
+    facts = read_json(folder / "results.json")
     training = facts["training"]
     if training["cpu_threads"]:
         prepare_cpu(training["cpu_threads"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...files import write_whole
-from ...tables import markdown_table
+from ...tables import csv_cell, markdown_table
 from .checklist import checklist
 from .evidence import Evidence, evidence_of
 from .grid import Grid
@@ -41,7 +41,7 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
         rows, fieldnames=list(records[0]) if records else ["pair"], lineterminator="\n"
     )
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in records)
     write_whole(grid.folder / "table.csv", rows.getvalue())
     return text
 

@@ -1,6 +1,5 @@
 """The page of a run, from the files in its output folder and from nothing else."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...figures.curves import is_share, keys_of
+from ...files import read_json
 from ...metrics.scores import (
     Evaluation,
     Scores,
@@ -105,14 +105,14 @@ def write_run_page(
             f"{folder} holds no {RECORD_FILE}, from which the page of a run is written. Give the "
             "output folder of `ctcl-hf train`, or of `ctcl-hf compare`."
         )
-    record = json.loads((folder / RECORD_FILE).read_text())
+    record = read_json(folder / RECORD_FILE)
     names = list(record["students"])
     state = state or _state(folder)
     history = state["log_history"]
     last_step = max([log["step"] for log in history if "step" in log], default=0)
     scores, is_final = _scores(record, history, names)
     control = evaluations_from_json(record["control"])
-    data = json.loads((folder / DATA_FILE).read_text()) if (folder / DATA_FILE).is_file() else None
+    data = read_json(folder / DATA_FILE) if (folder / DATA_FILE).is_file() else None
     class_names, counts = load_counts(folder) if (folder / COUNTS_FILE).is_file() else ((), {})
     return write_page(
         folder,
@@ -168,7 +168,7 @@ def _state(folder: Path) -> dict[str, Any]:
         for place in (folder, *checkpoints_of(folder))
         if (place / STATE_FILE).is_file()
     ]
-    states = [json.loads(file.read_text()) for file in files]
+    states = [read_json(file) for file in files]
     return max(
         states, key=lambda state: state["global_step"], default={"log_history": [], "max_steps": 0}
     )
