@@ -7,13 +7,13 @@ import PIL.Image
 import pytest
 from conftest import make_cnn, make_vit
 from data.files import COLOUR, GREY, png, tiff
-from helpers.commands import TINY, run
+from helpers.commands import TINY, run, run_apart
 from transformers import pipeline
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run of three steps on drawn scenes, to its end."""
+    """A run of three steps on drawn scenes, to its end, in a process of its own."""
     folder = tmp_path_factory.mktemp("run") / "out"
     options = [
         "--max_steps",
@@ -25,7 +25,9 @@ def finished(tmp_path_factory):
         "--save_strategy",
         "steps",
     ]
-    done = run("run_ctcl.py", *TINY, *options, "--save_steps", "2", "--output_dir", str(folder))
+    done = run_apart(
+        "run_ctcl.py", *TINY, *options, "--save_steps", "2", "--output_dir", str(folder)
+    )
     assert done.returncode == 0, done.stderr
     return folder, done
 

@@ -60,8 +60,6 @@ def test_a_signal_to_the_launcher_alone_saves_and_stops_within_the_step(
         "no",
         "--eval_strategy",
         "no",
-        "--cpu_threads",
-        "1",
     ]
     command = [
         sys.executable,

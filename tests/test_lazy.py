@@ -54,13 +54,22 @@ except SystemExit as end:
     assert "--cnn-lr" not in shown and "[FROM_SCRATCH]" not in shown
 
 
-def test_a_mistyped_flag_is_answered_without_torch():
-    """It took twelve seconds: Trainer's arguments were imported first."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run_ctcl.py", "--epochs", "3"],
+        ["compare.py", "--epochs", "3", "--methods", "dml"],
+    ],
+)
+def test_a_mistyped_flag_is_answered_without_torch(words):
+    """It took twelve seconds: Trainer's arguments were imported first; and of a comparison, what
+    draws its pictures.
+    """
     code = f"""
 import runpy, sys
-sys.argv = ["run_ctcl.py", "--epochs", "3"]
+sys.argv = {words}
 try:
-    runpy.run_path({str(EXAMPLE)!r}, run_name="__main__")
+    runpy.run_path({str(EXAMPLE.with_name(words[0]))!r}, run_name="__main__")
 except SystemExit as end:
     print(end.code, [name for name in {SLOW} if name in sys.modules])
 """

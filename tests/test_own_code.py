@@ -1,5 +1,5 @@
-"""Methods, data sets, students and protocols of a user's own file, FILE.py:NAME: nothing of the
-package is edited.
+"""Methods, data sets, students, protocols and metrics of a user's own file, FILE.py:NAME: nothing
+of the package is edited.
 """
 
 import importlib
@@ -15,6 +15,7 @@ from ctcl_hf import DATASETS, METHODS, registry
 from ctcl_hf.arguments.data import DataArguments
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.cli import compare
+from ctcl_hf.metrics import METRICS
 from ctcl_hf.runs.comparison.gradients import measure
 from ctcl_hf.runs.run import complete, prepare
 from ctcl_hf.scoring.protocols import PROTOCOLS
@@ -46,6 +47,7 @@ TINY = (
 OWN = (
     *("--method", "mine.py:Mutual", "--mutual", "0.5", "--cnn", "mine.py:PlainStudent"),
     *("--protocol", "mine.py:Halves", "--eval_strategy", "no"),
+    *("--metrics", "dice", "mine.py:Borders"),
 )
 
 
@@ -58,7 +60,7 @@ def new_process(folder, monkeypatch) -> None:
             del sys.modules[name]
     importlib.invalidate_caches()
     monkeypatch.setattr(registry, "_FILES", {})
-    for entries in (METHODS, DATASETS, STUDENTS, PROTOCOLS):
+    for entries in (METHODS, DATASETS, STUDENTS, PROTOCOLS, METRICS):
         built_in = {
             name: entry for name, entry in entries.data.items() if not registry.is_reference(name)
         }
@@ -88,7 +90,7 @@ def refused(capsys, *argv) -> str:
 # ---- one run of them all ----
 
 
-def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_and_published(
+def test_a_run_of_ones_own_method_data_student_protocol_and_metric_is_recorded_and_published(
     folder, monkeypatch
 ):
     argv = [*TINY, *OWN, "--save_strategy", "steps", "--save_steps", "1", "--output_dir", "out"]
@@ -109,6 +111,16 @@ def test_a_run_of_ones_own_method_data_student_and_protocol_is_recorded_resumed_
     card = Path("out/vit/README.md").read_text()
     assert "by a method of its authors' own (Mutual of mine.py, SHA-256 " in card
     assert "| data's code | build_halves of mine.py, SHA-256 " in card
+    assert "| metrics' code | Borders of mine.py, SHA-256 " in card
+    assert "| mIoU | pixel accuracy | mean accuracy | mean Dice | accuracy at borders |" in card
+    scored = json.loads(Path("out/results.json").read_text())["scores"]["validation"]
+    assert scored["titles"] == {"mean_dice": "mean Dice", "border_accuracy": "accuracy at borders"}
+    for own in scored["students"].values():
+        assert own["others"].keys() == scored["titles"].keys()
+        assert f"| {100 * own['others']['border_accuracy']:.2f} |" in card
+    table = Path("out/results.md").read_text()
+    assert "| accuracy at borders |" in table and "| mean Dice " in table
+    assert "accuracy at borders" in Path("out/report.html").read_text()
 
     # A student needs no file that names it: of a known architecture none at all, of a new one the
     # model's alone.
@@ -165,11 +177,13 @@ def test_a_grid_takes_ones_own_method_and_refuses_results_of_it_before_it_was_ch
     before.
     """
     grid = ["--methods", "mine.py:Mutual --mutual 0.25", "--pair", "mine.py:PlainStudent+mit-b0"]
+    grid += ["--metrics=mine.py:Borders"]
     monkeypatch.setattr(sys, "argv", ["ctcl-hf compare", *grid, *TINY, "--output_dir", "grid"])
     compare.main()
     assert "mine.py:Mutual --mutual 0.25" in capsys.readouterr().out
     table = Path("grid/table.md").read_text()
     assert "code of method Mutual of mine.py, SHA-256 " in table
+    assert "validation**, accuracy at borders in percent of the last weights" in table
     (curves,) = Path("grid").glob("curves-*.png")
     assert curves.is_file()
     Path("mine.py").write_text(Path("mine.py").read_text() + "\n# changed\n")
@@ -185,6 +199,17 @@ OTHERS = {
     "two.parts.py": "Mutual = 1",
     "broken.py": "import ctcl_hf\n\nctcl_hf.Nothing\n",
     "names.py": "from ctcl_hf import Objective\n\n\nclass ctcl(Objective):\n    pass\n",
+    "metrics_of_mine.py": """
+from ctcl_hf.metrics import Metric
+
+
+class Unnamed(Metric):
+    def compute(self): ...
+
+
+class Again(Unnamed):
+    TITLES = {"mean_iou": "another mIoU"}
+""",
     "options.py": """
 from dataclasses import dataclass
 
@@ -271,6 +296,22 @@ class D(Objective):
         (
             ("--protocol", "mine.py:Mutual"),
             "Mutual is no protocol: expected a subclass of ctcl_hf.scoring.protocols",
+        ),
+        (
+            ("--metrics", "dice", "mine.py:Mutual"),
+            "Mutual is no metric: expected a subclass of ctcl_hf.metrics.Metric",
+        ),
+        (
+            ("--metrics", "metrics_of_mine.py:Unnamed"),
+            "Unnamed is no metric: it must name its scores: TITLES = {NAME: TITLE}",
+        ),
+        (
+            ("--metrics", "metrics_of_mine.py:Again"),
+            "Again is no metric: mean_iou is the name of a score that every run has",
+        ),
+        (
+            ("--metrics", "dise"),
+            "--metrics dise: expected one of dice, frequency_weighted_iou. Did you mean dice?",
         ),
         (
             ("--method", "mine.py:Mutual", "--alpha", "2"),

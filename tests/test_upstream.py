@@ -12,10 +12,7 @@ from types import ModuleType
 import pytest
 from transformers import Trainer
 
-import ctcl_hf.training.saving
-import ctcl_hf.training.trainer
 from ctcl_hf import CTCLTrainer
-from ctcl_hf.training.saving import PairCheckpoints
 
 PAGE = Path(__file__).parents[1] / "docs" / "upstream.md"
 SEAM = re.compile(r"^\| `([\w.]+)(?:\(([\w, ]*)\))?` \|", re.MULTILINE)
@@ -28,6 +25,9 @@ OF_TRAINER = {
     for name in SEAMS
     if name.startswith("transformers.Trainer.")
 }
+# the classes of ours that a trainer is made of, and what they define
+PARTS = CTCLTrainer.__mro__[: CTCLTrainer.__mro__.index(Trainer)]
+OWN = {name for kind in PARTS for name in vars(kind)}
 
 
 def upstream(name: str) -> object:
@@ -65,10 +65,9 @@ def test_what_is_relied_on_exists_upstream_and_takes_these_parameters(name):
 
 
 def test_every_method_of_trainer_that_is_overridden_is_listed():
-    own = {*vars(CTCLTrainer), *vars(PairCheckpoints)}
     overridden = {
         name
-        for name in own & {*vars(Trainer)}
+        for name in OWN & {*vars(Trainer)}
         if callable(getattr(Trainer, name)) and name[:2] != "__"
     }
     assert overridden - OF_TRAINER == set()
@@ -76,20 +75,17 @@ def test_every_method_of_trainer_that_is_overridden_is_listed():
 
 def test_every_private_name_of_trainer_that_is_used_is_listed():
     """`self._x` and `super()._x` where the package itself defines no `_x`."""
-    own = {*vars(CTCLTrainer), *vars(PairCheckpoints)}
     used, assigned = set(), set()
-    for module in (ctcl_hf.training.trainer, ctcl_hf.training.saving):
-        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+    for kind in PARTS:
+        for node in ast.walk(ast.parse(Path(inspect.getfile(kind)).read_text())):
             if isinstance(node, ast.Attribute) and re.fullmatch(
                 r"(self|super\(\))\._\w+", ast.unparse(node)
             ):
                 (assigned if isinstance(node.ctx, ast.Store) else used).add(node.attr)
-    assert used - assigned - own - OF_TRAINER - {"__init__"} == set()
+    assert used - assigned - OWN - OF_TRAINER - {"__init__"} == set()
 
 
-@pytest.mark.parametrize(
-    "name", sorted(OF_TRAINER & ({*vars(CTCLTrainer)} | {*vars(PairCheckpoints)}))
-)
+@pytest.mark.parametrize("name", sorted(OF_TRAINER & OWN))
 def test_an_override_takes_what_trainer_passes(name):
     """In the same order, by the same names, or as *args and **kwargs."""
     ours = inspect.signature(getattr(CTCLTrainer, name)).parameters

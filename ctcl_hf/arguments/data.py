@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING
 
 from ..data import DATASETS
 from ..registry import is_reference
-from ..scoring.protocols import PROTOCOLS
+from .problems import raise_problems
+from .protocol import ProtocolArguments
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
-    from ..scoring.protocols import Protocol
-
-
-def _problems(checks: list[tuple[bool, str]]) -> None:
-    if problems := [problem for is_wrong, problem in checks if is_wrong]:
-        raise ValueError("\n".join(problems))
 
 
 @dataclass
@@ -135,7 +130,7 @@ class DatasetArguments:
     )
 
     def __post_init__(self):
-        _problems(self._checks())
+        raise_problems(self._checks())
 
     def _checks(self) -> list[tuple[bool, str]]:
         checks = [
@@ -219,88 +214,6 @@ class DatasetArguments:
 
 
 @dataclass
-class ProtocolArguments:
-    """How a model is scored."""
-
-    protocol: str | None = field(
-        default=None,
-        metadata={
-            "help": "How images are scored: whole; the centre crop; a sliding window; or as one of "
-            "your own says, FILE.py:NAME. Default: the benchmark's, and whole for others.",
-            "choices": PROTOCOLS,
-        },
-    )
-    window: list[int] | None = field(
-        default=None,
-        metadata={
-            "help": "HEIGHT WIDTH in pixels of the centre crop or of the sliding window (one "
-            "number: a square)."
-        },
-    )
-    stride: list[int] | None = field(
-        default=None,
-        metadata={
-            "help": "HEIGHT WIDTH in pixels from window to window. Default: two thirds of it."
-        },
-    )
-    scales: list[float] = field(
-        default_factory=lambda: [1.0],
-        metadata={
-            "help": "Scales of the image whose probabilities are averaged, such as 0.75 1.0 1.25."
-        },
-    )
-    flip: bool = field(
-        default=False, metadata={"help": "Average with the mirrored image's probabilities."}
-    )
-
-    def __post_init__(self):
-        _problems(self._protocol_checks())
-
-    def _protocol_checks(self) -> list[tuple[bool, str]]:
-        checks = [
-            (
-                self.protocol is not None and self.protocol not in PROTOCOLS,
-                f"--protocol {self.protocol}: {PROTOCOLS.refusal(str(self.protocol))}.",
-            ),
-            (
-                not self.scales or min(self.scales) <= 0,
-                f"--scales {' '.join(map(str, self.scales))}: expected positive numbers.",
-            ),
-        ]
-        for name in ("window", "stride"):
-            sides = getattr(self, name)
-            if sides is not None and len(sides) == 1:
-                setattr(self, name, sides := sides * 2)
-            is_wrong = sides is not None and (len(sides) != 2 or min(sides) <= 0)
-            checks.append(
-                (is_wrong, f"--{name} {' '.join(map(str, sides or []))}: expected HEIGHT WIDTH.")
-            )
-        return checks
-
-    def build_protocol(
-        self, usual: str, image_size: tuple[int, int] | None, window: tuple[int, int]
-    ) -> "Protocol":
-        """The protocol, by name or the `usual` one, on images of a size; `window` is for those that
-        have one.
-        """
-        from ..scoring.protocols import Protocol
-
-        name = self.protocol or usual
-        if name not in PROTOCOLS:
-            raise ValueError(f"The protocol of these data is {name!r}: {PROTOCOLS.refusal(name)}.")
-        own, framing = {}, PROTOCOLS[name]
-        if framing.takes("window"):
-            own["window"] = tuple(self.window or window)
-        elif self.window is not None:
-            raise ValueError(f"--window has no effect on --protocol {name}.")
-        if self.stride is not None and not framing.takes("stride"):
-            raise ValueError(f"--stride has no effect on --protocol {name}.")
-        if self.stride is not None:
-            own["stride"] = tuple(self.stride)
-        return Protocol(name, image_size, scales=tuple(self.scales), flip=self.flip, **own)
-
-
-@dataclass
 class DataArguments(ProtocolArguments, DatasetArguments):
     """Which data, how it is augmented, and how it is scored."""
 
@@ -344,7 +257,7 @@ class DataArguments(ProtocolArguments, DatasetArguments):
     def __post_init__(self):
         if len(self.crop_size) == 1:
             self.crop_size = self.crop_size * 2
-        _problems(
+        raise_problems(
             [
                 *self._checks(),
                 *self._protocol_checks(),

@@ -11,6 +11,7 @@ from transformers.hf_argparser import string_to_bool
 
 from ..data import DATASETS
 from ..methods import METHODS, MethodOptions
+from ..metrics import METRICS
 from ..redaction import redacted
 from ..registry import Registry, is_reference
 from ..scoring.protocols import PROTOCOLS
@@ -52,6 +53,7 @@ class ArgumentsParser(HfArgumentParser):
         "method": METHODS,
         "dataset": DATASETS,
         "protocol": PROTOCOLS,
+        "metrics": METRICS,
         **dict.fromkeys(("cnn", "vit", "students"), STUDENTS),
     }
 

@@ -187,10 +187,8 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
 
     # First without Trainer's arguments, whose import takes seconds: help and most mistakes are told
     # at once.
-    of_training, of_trainer = (
-        (OptimizationArguments, PublishingArguments, ReportArguments),
-        names_of_trainer(),
-    )
+    of_training = (OptimizationArguments, PublishingArguments, ReportArguments)
+    of_trainer = names_of_trainer()
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
     read(*of_training, TrainerArguments, others=of_trainer, synonyms=SYNONYMS)
     from .training import CTCLArguments

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..arguments.recipes import parse_arguments
 from ..methods import METHODS
 from ..redaction import redacted_words
 from ..registry import is_reference
@@ -179,19 +180,12 @@ def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqd
 def main() -> None:
     """Runs what is missing of the grid that the command line says, and reports on all of it."""
     options, common = parse()
-    from transformers.utils import logging
-
-    from ..arguments.recipes import parse_arguments
-    from ..figures import costing
-    from ..runs.comparison import budget, report
-    from ..runs.page.grid import write_grid_page
-    from ..training.record import versions
-
-    logging.disable_progress_bar()  # of files read and written, which would break the grid's
     named = options.table or options.paper_table
     folder = options.output_dir or Path(f"runs/table-{named}" if named else "runs/compare")
     seeds = tuple(range(options.seed, options.seed + options.seeds))
     if options.paper_table:
+        from ..runs.comparison import budget
+
         table = TABLES[options.paper_table]
         print(budget.requirements(table, folder, tuple(common), seeds, options.sustained_tflops))
         return
@@ -217,6 +211,16 @@ def main() -> None:
         # a mistyped argument of the last method should not wait for the others
         for row in grid.rows:
             parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
+        # Imported here, so that a mistyped argument is answered at once.
+        from transformers.utils import logging
+
+        from ..figures import costing
+        from ..runs.comparison import pictures, report
+        from ..runs.comparison.recount import make_counts
+        from ..runs.page.grid import write_grid_page
+        from ..training.record import versions
+
+        logging.disable_progress_bar()  # of files read and written, which would break the grid's
         cells = list(grid.cells())
         if options.report_only and not any(cell.is_finished for cell in cells):
             raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
@@ -253,7 +257,7 @@ def main() -> None:
             run_side_by_side(grid, pending, options.jobs, progress, after_run)
         else:
             run_in_turn(pending, progress, after_run)
-    for problem in report.make_counts(grid):
+    for problem in make_counts(grid):
         print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
     if is_main_process:
         print(f"\n{write_report()}")
@@ -261,10 +265,10 @@ def main() -> None:
         for what, draw in (
             (
                 "The gains of single classes",
-                lambda: report.write_class_gains(grid, options.block_length),
+                lambda: pictures.write_class_gains(grid, options.block_length),
             ),
-            ("The curves", lambda: report.write_curves(grid)),
-            ("The picture of predictions", lambda: report.write_predictions(grid)),
+            ("The curves", lambda: pictures.write_curves(grid)),
+            ("The picture of predictions", lambda: pictures.write_predictions(grid)),
             (
                 "The page of the comparison",
                 lambda: [write_grid_page(grid, table, options.block_length)],

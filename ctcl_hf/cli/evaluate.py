@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..arguments.data import DatasetArguments, ProtocolArguments
+from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
+from ..arguments.protocol import ProtocolArguments
 from ..arguments.recipes import data_of
 from .ending import fail, hide_bars_without_terminal, told
 
@@ -123,6 +124,7 @@ def evaluate(
 
     from ..figures import save_figure
     from ..files import write_whole
+    from ..metrics import titles_of
     from ..publishing.rows import PRECISIONS
     from ..redaction import shown_command
     from ..scoring.scorer import Scorer, saved_students
@@ -144,10 +146,11 @@ def evaluate(
     protocol = protocol_arguments.build_protocol(data.protocol, image_size, window)
     if arguments.predictions and not protocol.framing.KEEPS_IMAGES:
         raise ValueError("--predictions wants whole images, not parts of them: --protocol whole.")
+    metrics = protocol_arguments.metric_kinds()
     accelerator.print(f"{data}\nScored: {protocol}. Classes {scorer.class_note}.")
     predictions = Path(arguments.predictions) if arguments.predictions else None
     scored = scorer.score(
-        arguments.split, protocol, arguments.batch_size, arguments.workers, predictions
+        arguments.split, protocol, arguments.batch_size, arguments.workers, predictions, metrics
     )
     if not accelerator.is_main_process:
         return
@@ -163,6 +166,7 @@ def evaluate(
         "images": len(images),
         "labelled_pixels": images.labelled_pixels,
         "protocol": str(protocol),
+        "metrics_code": protocol_arguments.metrics_code(),
         "classes": scorer.class_note,
         "precision": PRECISIONS[accelerator.mixed_precision],
         "scores": flat,
@@ -175,6 +179,7 @@ def evaluate(
         ("mIoU", "mean_iou"),
         ("pixel accuracy", "overall_accuracy"),
         ("mean accuracy", "mean_accuracy"),
+        *((title, key) for key, title in titles_of(metrics).items()),
     ]
     rows += [(name, f"iou_{name}") for name in data.class_names]
     lines = [[f"{arguments.split} (%)", *(scored if scorer.mean_name else [model])]]

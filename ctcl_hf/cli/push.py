@@ -41,13 +41,11 @@ def main() -> None:
 
 def push(arguments: argparse.Namespace) -> None:
     from ..publishing.card import default_name, rewrite_cards
-    from ..publishing.hub import (
-        check_access,
+    from ..publishing.destinations import (
         load_repositories,
         note_commits,
-        push_students,
-        repositories,
-        save_repositories,
+        open_repositories,
+        push_noting,
     )
 
     folder = arguments.folder
@@ -72,22 +70,19 @@ def push(arguments: argparse.Namespace) -> None:
         for name in students
     }
     first = next(iter(wanted.values()), None)
-    private, revision = arguments.private, arguments.revision
+    private = arguments.private
+    revision = arguments.revision
     if first is not None:
-        private, revision = (
-            first.private if private is None else private,
-            revision or first.revision,
-        )
-    repos = repositories(ids, default_name(folder), private=private, revision=revision)
-    check_access(repos.values())
-    save_repositories(folder, repos)
+        private = first.private if private is None else private
+        revision = revision or first.revision
+    repos = open_repositories(folder, ids, default_name(folder), private=private, revision=revision)
     rewrite_cards(folder, repos)
+    note_commits(folder, dict.fromkeys(repos))  # what was pushed had other cards
 
     def report(name, repo, commit):
-        note_commits(folder, {name: commit.oid})
         print(f"{name:8} {repo.url} at commit {commit.oid[:12]}")
 
-    push_students(repos, folder, arguments.message, report=report)
+    push_noting(repos, folder, arguments.message, report=report)
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.push`

@@ -43,12 +43,12 @@ One's own is registered by assignment: `DATASETS["mine"] = build_mine`.
 """
 
 _HOME = {
-    "BadSample": "segmentation",
+    "BadSample": "samples",
     "EvaluationTransform": "transforms",
     "IGNORE_INDEX": "masks",
     "MaskReader": "masks",
     "SegmentationData": "segmentation",
-    "SegmentationSamples": "segmentation",
+    "SegmentationSamples": "samples",
     "TrainingTransform": "transforms",
     "as_picture": "masks",
     "build_ade20k": "benchmarks.ade20k",
@@ -57,11 +57,11 @@ _HOME = {
     "build_own": "own.build",
     "build_synthetic": "benchmarks.synthetic",
     "build_voc": "benchmarks.voc",
-    "collate_for_evaluation": "segmentation",
+    "collate_for_evaluation": "samples",
     "palette_for": "palettes",
     "palette_of": "palettes",
     "read_image": "images",
-    "reason_of": "segmentation",
+    "reason_of": "samples",
 }
 __all__ = ["DATASETS", *_HOME]
 # what type checkers and editors read instead of the table; "as" makes a name public
@@ -78,11 +78,11 @@ if TYPE_CHECKING:
     from .own.build import build_own as build_own
     from .palettes import palette_for as palette_for
     from .palettes import palette_of as palette_of
-    from .segmentation import BadSample as BadSample
+    from .samples import BadSample as BadSample
+    from .samples import SegmentationSamples as SegmentationSamples
+    from .samples import collate_for_evaluation as collate_for_evaluation
+    from .samples import reason_of as reason_of
     from .segmentation import SegmentationData as SegmentationData
-    from .segmentation import SegmentationSamples as SegmentationSamples
-    from .segmentation import collate_for_evaluation as collate_for_evaluation
-    from .segmentation import reason_of as reason_of
     from .transforms import EvaluationTransform as EvaluationTransform
     from .transforms import TrainingTransform as TrainingTransform
 else:

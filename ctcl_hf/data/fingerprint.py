@@ -12,7 +12,7 @@ from .streaming import StreamedRows
 if TYPE_CHECKING:
     import datasets
 
-    from .segmentation import SegmentationSamples
+    from .samples import SegmentationSamples
 
 AT_ONCE = 1000  # rows
 MASKS_READ = 64

@@ -260,11 +260,9 @@ def _what_tiff(file: Any) -> str | None:
             tags = TiffImagePlugin.ImageFileDirectory_v2(header)
             file.seek(tags.next)
             tags.load(file)
-            bands, bits, kind = (
-                tags.get(SAMPLES, 1),
-                tags.get(BITS, (1,)),
-                tags.get(SAMPLE_FORMAT, (1,)),
-            )
+            bands = tags.get(SAMPLES, 1)
+            bits = tags.get(BITS, (1,))
+            kind = tags.get(SAMPLE_FORMAT, (1,))
             compression = tags.get(COMPRESSION, 1)
     except Exception:  # the tags may be what is broken
         return None

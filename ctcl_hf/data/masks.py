@@ -204,10 +204,8 @@ class MaskReader:
         def name(class_id: int) -> str:
             return "what is not scored" if class_id == IGNORE_INDEX else f"class {class_id}"
 
-        by_id, by_colour = (
-            self._by_id[np.array([value])][0],
-            self._by_colour[np.array([_code(colour)])][0],
-        )
+        by_id = self._by_id[np.array([value])][0]
+        by_colour = self._by_colour[np.array([_code(colour)])][0]
         return (
             f"{value} in this mask could be the id of {name(by_id)}, or its colour "
             f"{tuple(colour.tolist())} that of {name(by_colour)}. If masks hold ids, take the "

@@ -5,20 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .benchmarks.camvid import CAMVID_CLASSES, CAMVID_PALETTE
-from .benchmarks.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
-from .benchmarks.voc import VOC_CLASSES, VOC_PALETTE
+from . import DATASETS
+from .benchmarks.published import published_of
 from .masks import Colour
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 Palette = Sequence[Colour]
-KNOWN = (
-    dict(zip(CAMVID_CLASSES, CAMVID_PALETTE, strict=True)),
-    dict(zip(CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, strict=True)),
-    dict(zip(VOC_CLASSES, VOC_PALETTE, strict=True)),
-)
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 ALIKE = 20  # CIELAB distance below which two colours in a picture can be mistaken for each other
 
@@ -27,7 +21,11 @@ def palette_for(class_names: Sequence[str]) -> Palette:
     """The colours of the benchmark that names most of these classes; for others, each as far from
     all as can be.
     """
-    known = max(KNOWN, key=lambda colours: sum(name in colours for name in class_names))
+    published = filter(None, map(published_of, DATASETS.values()))
+    known = max(
+        (benchmark.colours for benchmark in published),
+        key=lambda colours: sum(name in colours for name in class_names),
+    )
     taken = [known[name] for name in class_names if name in known]
     drawn = iter(_distinct_colours(len(class_names) - len(taken), taken))
     return [known[name] if name in known else next(drawn) for name in class_names]

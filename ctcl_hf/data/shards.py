@@ -24,7 +24,8 @@ from .images import content_of
 from .masks import IGNORE_INDEX, Colour, as_picture
 from .own.build import BENCHMARK_FILE
 from .own.classes import CLASSES_FILE, IGNORED, PALETTE_FILE
-from .segmentation import BadSample, SegmentationData, SegmentationSamples
+from .samples import BadSample, SegmentationSamples
+from .segmentation import SegmentationData
 
 logger = logging.get_logger(__name__)
 
@@ -162,8 +163,12 @@ def _write_split(
     is_labelled = "label" in samples.rows.column_names
     columns = ("image", "label") if is_labelled else ("image",)
     schema = datasets.Features({column: datasets.Image() for column in columns}).arrow_schema
-    report.written[split], report.bad[split], report.seen[split] = 0, [], set()
-    writer, size_so_far, rows = None, 0, []
+    report.written[split] = 0
+    report.bad[split] = []
+    report.seen[split] = set()
+    writer = None
+    size_so_far = 0
+    rows = []
 
     def flush() -> None:
         nonlocal writer, size_so_far
@@ -178,7 +183,8 @@ def _write_split(
         rows.clear()
         if size_so_far > SHARD_BYTES:
             writer.close()
-            writer, size_so_far = None, 0
+            writer = None
+            size_so_far = 0
 
     converted = _in_order(samples, size, data.palette if is_labelled else None)
     progress = tqdm(

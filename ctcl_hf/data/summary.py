@@ -97,7 +97,8 @@ class DataSummary(NamedTuple):
         """What of the classes may decide how well they can be learnt, or be scored: a sentence
         each.
         """
-        train, told = self.splits["train"], []
+        train = self.splits["train"]
+        told = []
         shares, held = 100 * train.shares, np.flatnonzero(train.pixels)
         if rare := self.rare("train"):
             named = [

@@ -8,6 +8,7 @@ blocks for methods of one's own.
 
 from .channel import channel_distillation
 from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
+from .fused.strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
 from .groups import ClassGroups, Groups, groups_of, merged_log_probabilities, place_of_classes
 from .hfd import as_constant, hfd
 from .means import Mean, masked_mean, mean_of, over_step
@@ -22,7 +23,6 @@ from .region import (
     spread,
     teaching_directions,
 )
-from .strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
 from .variation import intra_class_variation
 
 __all__ = [

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .fused.phases import PhasedUpsampling
+from .fused.strips import cross_entropy_loss, with_phases
 from .means import summed_over_processes
-from .phases import PhasedUpsampling
 from .precision import in_full_precision
-from .strips import cross_entropy_loss, with_phases
 
 INTERVALS = 20  # of the shares at whose ends the slope of the cross entropy is taken
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -13,6 +13,8 @@ class Scores:
     loss: mean over the images of their cross entropy, in nats per labelled pixel.
     ious: by class, in the data's order; a class that neither labels nor predictions hold is not
         there.
+    others: of the run's other `METRICS`, by the names of their scores; one that cannot be told is
+        not there.
     """
 
     mean_iou: float
@@ -20,32 +22,39 @@ class Scores:
     overall_accuracy: float
     loss: float
     ious: Mapping[str, float]
+    others: Mapping[str, float] = field(default_factory=dict)
 
     def flat(self) -> dict[str, float]:
         """The same by name, a class as iou_CLASS."""
         named = asdict(self)
-        return named | {of_class(label): iou for label, iou in named.pop("ious").items()}
+        of_classes = {of_class(label): iou for label, iou in named.pop("ious").items()}
+        return named | named.pop("others") | of_classes
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the models of an evaluation did, by name, on so many images."""
+    """How the models of an evaluation did, by name, on so many images.
+
+    titles: of the scores of other metrics than mean IoU and the accuracies, by name.
+    """
 
     images: int
     students: Mapping[str, Scores]
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """What Trainer logs: PREFIX_STUDENT_mean_iou, ..., and PREFIX_mean_iou and PREFIX_loss, the
-        students' means.
+        """What Trainer logs: PREFIX_STUDENT_mean_iou, ..., and the students' means of what a run
+        may be judged by: PREFIX_mean_iou, PREFIX_loss, and other metrics.
         """
         flat = {
             metric_name(prefix, name, what): value
             for name, scores in self.students.items()
             for what, value in scores.flat().items()
         }
-        for what in ("mean_iou", "loss"):
-            values = [getattr(scores, what) for scores in self.students.values()]
-            flat[f"{prefix}_{what}"] = sum(values) / len(values)
+        for what in ("mean_iou", "loss", *self.titles):
+            names = [metric_name(prefix, name, what) for name in self.students]
+            if all(name in flat for name in names):
+                flat[f"{prefix}_{what}"] = sum(flat[name] for name in names) / len(names)
         return flat
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +65,8 @@ class Evaluation:
     def from_json(cls, told: Mapping[str, Any]) -> "Evaluation":
         """What `to_json` wrote, or an older version in flat names."""
         by_name = told["students"] if "students" in told else _from_flat(told)
-        return cls(told["images"], {name: Scores(**scores) for name, scores in by_name.items()})
+        students = {name: Scores(**scores) for name, scores in by_name.items()}
+        return cls(told["images"], students, told.get("titles", {}))  # older ones have none
 
 
 def evaluations_from_json(told: Mapping[str, Any]) -> dict[str, Evaluation]:
@@ -67,6 +77,11 @@ def evaluations_from_json(told: Mapping[str, Any]) -> dict[str, Evaluation]:
 def metric_name(prefix: str, student: str, what: str) -> str:
     """The name of a student's score in Trainer's logs, such as eval_cnn_mean_iou."""
     return f"{prefix}_{student}_{what}"
+
+
+def is_taken(name: str) -> bool:
+    """Whether a score that every run has is of this name, so that no other metric's can be."""
+    return name in {field.name for field in fields(Scores)} or name.startswith(of_class(""))
 
 
 def of_class(label: str) -> str:

@@ -13,16 +13,8 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
 from ..redaction import redacted
-from .hub import (
-    PushError,
-    Repository,
-    check_access,
-    load_repositories,
-    note_commits,
-    push_students,
-    repositories,
-    save_repositories,
-)
+from .destinations import load_repositories, note_commits, open_repositories, push_noting
+from .hub import PushError, Repository, push_students
 
 logger = logging.get_logger(__name__)
 
@@ -90,13 +82,7 @@ class Publisher:
         """
         token = token or self.token
         private = self.private if private is None else private
-        found = repositories(self.ids, self.prefix, token, private, self.revision)
-        check_access(found.values(), token)
-        for name, noted in load_repositories(self.folder).items():
-            own = found.get(name)
-            if own is not None and (own.repo_id, own.revision) == (noted.repo_id, noted.revision):
-                found[name] = replace(own, commit=noted.commit)
-        save_repositories(self.folder, found)
+        found = open_repositories(self.folder, self.ids, self.prefix, token, private, self.revision)
         shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)  # of a run that was killed
         self.repositories = found
         self.is_open = True
@@ -115,13 +101,7 @@ class Publisher:
             for name, repo in self.unpushed.items()
         }
         try:
-            return push_students(
-                own,
-                self.folder,
-                message,
-                token or self.token,
-                report=lambda name, repo, commit: self._note({name: commit.oid}),
-            )
+            return push_noting(own, self.folder, message, token or self.token, self._remember)
         except PushError as error:
             raise PushError(
                 f"{error}\nBoth students are in {self.folder}; `ctcl-hf push {self.folder}` goes "
@@ -137,13 +117,12 @@ class Publisher:
 
     def forget_commits(self) -> None:
         """Notes that what lies in the output folder is not what was pushed."""
-        self._note(dict.fromkeys(self.ids))
+        note_commits(self.folder, dict.fromkeys(self.ids))
+        for name, repo in self.repositories.items():
+            self.repositories[name] = replace(repo, commit=None)
 
-    def _note(self, commits: Mapping[str, str | None]) -> None:
-        note_commits(self.folder, commits)
-        for name, commit in commits.items():
-            if name in self.repositories:
-                self.repositories[name] = replace(self.repositories[name], commit=commit)
+    def _remember(self, name: str, repo: Repository, commit: CommitInfo) -> None:
+        self.repositories[name] = replace(self.repositories[name], commit=commit.oid)
 
     def push_checkpoint(self, checkpoint: Path, step: int) -> None:
         """Pushes a checkpoint's students in the background, as the strategy says; returns at

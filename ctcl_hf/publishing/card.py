@@ -64,6 +64,7 @@ def render(
     )
     tables = {
         "scores": [[_cell(text) for text in row] for row in recorded["scores"]],
+        "other_metrics": [_cell(title) for title in recorded["other_metrics"]],
         "splits": [_cell(split) for split in recorded["splits"]],
         "per_class": [[_cell(text) for text in row] for row in recorded["per_class"]],
         "training": [[_cell(text) for text in row] for row in recorded["training"]],

@@ -1,8 +1,7 @@
 """Each student as a model of its own on the Hugging Face Hub."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
@@ -10,13 +9,11 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import get_session, validate_repo_id
 from transformers.utils import logging
 
-from ..files import read_json, write_whole
 from ..hub_access import shown_endpoint
 from ..redaction import redacted
 
 logger = logging.get_logger(__name__)
 
-REPOSITORIES_FILE = "hub.json"  # in a run's output folder: where its students go
 # How long one request may wait for an answer, before training and while pushing. The client alone
 # would wait for ever.
 CHECK_SECONDS, PUSH_SECONDS = 30, 300
@@ -93,34 +90,6 @@ def repositories(
                 f"The Hub does not allow the name {repo_id!r} for student {student}: {error}"
             ) from error
     return {student: Repository(repo_id, private, revision) for student, repo_id in named.items()}
-
-
-def save_repositories(folder: Path, repos: dict[str, Repository]) -> None:
-    """Notes in a run's folder where its students go, for a push that has to be finished later."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({name: asdict(repo) for name, repo in repos.items()}, indent=2)
-    write_whole(folder / REPOSITORIES_FILE, text + "\n")
-
-
-def load_repositories(folder: Path) -> dict[str, Repository]:
-    """What `save_repositories` noted; empty if nothing was."""
-    path = folder / REPOSITORIES_FILE
-    if not path.is_file():
-        return {}
-    return {name: Repository(**fields) for name, fields in read_json(path).items()}
-
-
-def note_commits(folder: Path, commits: Mapping[str, str | None]) -> None:
-    """Notes in a run's folder, by student, the commit that holds what the folder does; None if
-    there is none (yet).
-    """
-    repos = load_repositories(folder)
-    if noted := {
-        name: replace(repos[name], commit=commit)
-        for name, commit in commits.items()
-        if name in repos
-    }:
-        save_repositories(folder, repos | noted)
 
 
 # ---- before the first step ----

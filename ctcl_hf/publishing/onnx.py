@@ -94,10 +94,8 @@ def export_onnx(
     expected = [_run(graph, images, student) for images in examples]
     rows, columns = (1, 2) if with_preprocessing else (2, 3)
     free = {0: "batch"} | ({rows: "height", columns: "width"} if dynamic else {})
-    given, returned = (
-        "image" if with_preprocessing else "pixel_values",
-        "class_map" if argmax else "logits",
-    )
+    given = "image" if with_preprocessing else "pixel_values"
+    returned = "class_map" if argmax else "logits"
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole(output) as unchecked:
         report("tracing, which takes up to a few minutes")

@@ -9,22 +9,18 @@ from ..metrics.scores import Evaluation, evaluations_from_json
 PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}
 # in a record: what of its method and students is from the user's own files, with their hashes
 OWN_CODE = "own_code"
-# Scores of an evaluation -> the Hub's names of metrics.
-METRICS = {"mean_iou": ("mean_iou", "mIoU"), "overall_accuracy": ("accuracy", "pixel accuracy")}
+# Scores of an evaluation that every run has -> the Hub's names of metrics.
+HUB_METRICS = {"mean_iou": ("mean_iou", "mIoU"), "overall_accuracy": ("accuracy", "pixel accuracy")}
 
 
 def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What the card of the student `name` says, by the names of its template."""
-    own, sibling = (
-        record["students"][name],
-        next(other for other in record["students"] if other != name),
-    )
+    own = record["students"][name]
+    sibling = next(other for other in record["students"] if other != name)
     data, dataset = record["data"], record["data"]["dataset"]
     # Scores during training are of the same images as the final ones, if those are known.
-    found, control = (
-        evaluations_from_json(record["scores"]),
-        evaluations_from_json(record["control"]),
-    )
+    found = evaluations_from_json(record["scores"])
+    control = evaluations_from_json(record["control"])
     scores = {split: of for split, of in found.items() if split.split("_")[0] != "eval"} or found
     height, width = own["image_size"]
     return {
@@ -53,11 +49,12 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
                 "split": _split_name(split),
                 "metric": metric,
                 "title": title,
-                "value": getattr(of.students[name], key),
+                "value": value,
             }
             for split, of in scores.items()
-            for key, (metric, title) in METRICS.items()
+            for metric, title, value in _results(of, name)
         ],
+        "other_metrics": list(_titles(scores).values()),
         "scores": _score_rows(name, sibling, scores, control),
         "splits": [_split_name(split) for split in scores],
         "per_class": [
@@ -86,11 +83,24 @@ def _percent(share: float | None) -> str:
     return "does not occur" if share is None else f"{100 * share:.2f}"
 
 
+def _results(evaluation: Evaluation, name: str) -> list[tuple[str, str, float]]:
+    """The Hub's name, title and value of each score of a student that a card's metadata hold."""
+    found = evaluation.students[name].flat()
+    metrics = HUB_METRICS | {key: (key, title) for key, title in evaluation.titles.items()}
+    return [(metric, title, found[key]) for key, (metric, title) in metrics.items() if key in found]
+
+
+def _titles(scores: Mapping[str, Evaluation]) -> dict[str, str]:
+    """Of metrics beside mIoU and the accuracies, of all splits."""
+    return {key: title for of in scores.values() for key, title in of.titles.items()}
+
+
 def _score_rows(
     name: str, sibling: str, scores: Mapping[str, Evaluation], control: Mapping[str, Evaluation]
 ) -> list[list[str]]:
-    """Rows of what, images, mIoU, pixel accuracy and mean accuracy."""
+    """Rows of what, images, mIoU, pixel accuracy, mean accuracy and other metrics."""
     rows = []
+    others = _titles(scores)
     for split, of in scores.items():
         sources = [
             (f"**{name}**", of.students[name]),
@@ -101,21 +111,18 @@ def _score_rows(
                 (f"{own} trained alone", control[split].students[own]) for own in (name, sibling)
             ]
         for what, found in sources:
-            shown = [
-                _percent(share)
-                for share in (found.mean_iou, found.overall_accuracy, found.mean_accuracy)
-            ]
+            shares = (found.mean_iou, found.overall_accuracy, found.mean_accuracy)
+            shown = [*map(_percent, shares)]
+            shown += [_percent(found.others[key]) if key in found.others else "-" for key in others]
             rows.append([f"{what}, {_split_name(split)}", str(of.images), *shown])
     return rows
 
 
 def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     """What was recorded of the training, as (what, value)."""
-    settings, training, train = (
-        record["optimization"][name],
-        record["training"],
-        record["data"]["train"] or {},
-    )
+    settings = record["optimization"][name]
+    training = record["training"]
+    train = record["data"]["train"] or {}
     kind = (
         "AdamW" if settings["momentum"] is None else f"SGD with momentum {settings['momentum']:g}"
     )
@@ -149,6 +156,7 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         "learning rate": f"{settings['lr']:g}{head}, to decay to 0 with power "
         f"{settings['power']:g} after {settings['warmup_steps']} steps of warm-up",
         "data's code": record.get("dataset_code"),
+        "metrics' code": record.get("metrics_code"),
         "data": _listed(train.get("augmentation", {})),
         "recipe": record["recipe"],
         "seed": str(training["seed"]),
@@ -170,7 +178,7 @@ def weights_text(weights: Mapping[str, Any] | None, steps: int) -> str | None:
     chosen = weights["chosen"]
     if chosen is None:
         return f"of the last step, {weights['step']}"
-    title = METRICS.get(chosen["by"], (None, chosen["by"]))[1]
+    title = HUB_METRICS.get(chosen["by"], (None, chosen["by"]))[1]
     return (
         f"of step {weights['step']} of {steps}, chosen by {title} on validation as the best of "
         f"{chosen['evaluations']} evaluations, so that its score there flatters it"

@@ -20,6 +20,7 @@ from ..figures import costing, pixels_of
 from ..files import read_json, write_whole
 from ..methods import METHODS
 from ..methods.pair import StudentPair
+from ..metrics import titles_of
 from ..metrics.scores import Evaluation, evaluations_from_json
 from ..registry import origin_of, short_name
 from ..scoring.predict import load_for_inference
@@ -67,6 +68,8 @@ def prepare(arguments: Arguments) -> Run:
     protocol = data_arguments.build_protocol(
         data.protocol, image_size, tuple(data_arguments.crop_size)
     )
+    metrics = data_arguments.metric_kinds()
+    titles_of(metrics)  # two of one name would be told at the first evaluation
     if training.process_index == 0:
         crop, whole = ("x".join(map(str, size)) for size in (data_arguments.crop_size, image_size))
         print(
@@ -121,6 +124,7 @@ def prepare(arguments: Arguments) -> Run:
             dataset_code=origin_of(DATASETS[data_arguments.dataset])
             if data_arguments.dataset_name is None
             else None,
+            metrics_code=data_arguments.metrics_code(),
             recipe=arguments.recipe,
             command=command,
             control=control,
@@ -128,6 +132,7 @@ def prepare(arguments: Arguments) -> Run:
             protocol=str(protocol),
         ),
         protocol=protocol,
+        metrics=metrics,
     )
     if training.live_report:
         trainer.add_callback(LiveReport())

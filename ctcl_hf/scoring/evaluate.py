@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +13,7 @@ from transformers.utils import logging
 from ..data import BadSample
 from ..losses import cross_entropy_loss, upsample
 from ..methods.pair import StudentPair
-from ..metrics import MeanIoU, confusion_counts
+from ..metrics import MeanIoU, Metric, confusion_counts, titles_of
 from ..metrics.scores import Evaluation, Scores
 from .image_counts import ImageCounts
 from .predict import class_map
@@ -39,14 +40,15 @@ def evaluate_predictors(
     after_batch: Callable[[], None] = lambda: None,
     after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
     mean_name: str | None = None,
+    metrics: Sequence[type[Metric]] = (),
 ) -> tuple[Evaluation, dict[str, ImageCounts]]:
     """The scores of all processes' images, and the counts by predictor of each image that this
     process has scored.
 
     NothingToScore if no pixel has a label.
 
-    Every process counts its own share of the batches; the counts, K x K per model, are summed once
-    at the end.
+    Every process counts its own share of the batches; the counts, K x K per model, and the sums of
+    other metrics are added up once at the end.
 
     Args:
         predictors: by name, pixels (B, 3, H, W) RGB in 0..255 -> logits (B, K, any, any), in
@@ -57,10 +59,13 @@ def evaluate_predictors(
             image by image.
         mean_name: what the mean of all predictors' probabilities is called, if it is to be scored
             as well.
+        metrics: what is scored beside mean IoU and the accuracies.
     """
+    titles = titles_of(metrics)
     ids_counted = max(len(class_names), ignore_index + 1)
     names = [*predictors, *([mean_name] if mean_name else [])]
-    metrics = {name: MeanIoU() for name in names}
+    mean_ious = {name: MeanIoU() for name in names}
+    others = {name: [kind(len(class_names), ignore_index) for kind in metrics] for name in names}
     image_counts = {name: ImageCounts(len(class_names)) for name in names}
     loss_sums = dict.fromkeys(names, 0.0)
     images = 0
@@ -70,8 +75,10 @@ def evaluate_predictors(
         loss_sums[name] += cross_entropy_loss(logits, labels[None], ignore_index).value.item()
         ids = class_map(logits, labels.shape)
         counts = confusion_counts(ids[0], labels, ids_counted).cpu()
-        metrics[name].merge(counts)
+        mean_ious[name].merge(counts)
         image_counts[name].add(counts)
+        for metric in others[name]:
+            metric.add(ids[0], labels, counts[: len(class_names), : len(class_names)])
         after_image(name, ids[0], labels)
 
     for batch in batches:
@@ -100,11 +107,12 @@ def evaluate_predictors(
     for name, loss_total in zip(names, loss_totals, strict=True):
         loss = loss_total / max(images, 1)
         try:
-            scores[name] = _scores(metrics[name], loss, class_names, ignore_index, accelerator)
+            found = _scores(mean_ious[name], loss, class_names, ignore_index, accelerator)
         except NothingToScore as nothing:
             nothing.counts = image_counts
             raise
-    return Evaluation(images, scores), image_counts
+        scores[name] = replace(found, others=_other_scores(others[name], accelerator))
+    return Evaluation(images, scores, titles), image_counts
 
 
 def evaluate_pair(
@@ -113,6 +121,7 @@ def evaluate_pair(
     protocol: Protocol,
     accelerator: Accelerator,
     after_batch: Callable[[], None],
+    metrics: Sequence[type[Metric]] = (),
 ) -> tuple[Evaluation, dict[str, ImageCounts]]:
     """`evaluate_predictors` for both students of a pair, which must know the same classes."""
     pair.eval()
@@ -126,6 +135,7 @@ def evaluate_pair(
         protocol,
         accelerator,
         after_batch,
+        metrics=metrics,
     )
 
 
@@ -162,6 +172,16 @@ def _scores(
         loss=loss,
         ious={name: float(iou) for name, iou in ious if not math.isnan(iou)},
     )
+
+
+def _other_scores(metrics: Iterable[Metric], accelerator: Accelerator) -> dict[str, float]:
+    """What other metrics say of a model, by name, over what all processes have summed up."""
+    scores: dict[str, float] = {}
+    for metric in metrics:
+        if accelerator.num_processes > 1:  # Apple's GPUs, which know no float64, are always alone
+            metric.sums = accelerator.reduce(metric.sums.to(accelerator.device), "sum").cpu()
+        scores |= metric.compute()
+    return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
 def _share_batchnorm_statistics(module: nn.Module, accelerator: Accelerator) -> None:

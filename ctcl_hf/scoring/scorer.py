@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
 from ..figures import mistakes_figure
 from ..losses import upsample
+from ..metrics import Metric
 from ..metrics.scores import Scores
 from ..students import Student, as_student
 from .evaluate import NothingToScore, evaluate_predictors
@@ -113,6 +114,7 @@ class Scorer:
         batch_size: int = 4,
         workers: int = 0,
         predictions: Path | None = None,
+        metrics: Sequence[type[Metric]] = (),
     ) -> dict[str, Scored]:
         """What each student, and the mean of two, has reached.
 
@@ -120,6 +122,7 @@ class Scorer:
             predictions: folder for a PNG of every image's prediction, in the benchmark's own ids;
                 of several predictors with a folder for each. ValueError if two images have one
                 name.
+            metrics: what is scored beside mean IoU and the accuracies.
         """
         samples = self.data.samples(split, protocol.transform)
         accelerator = self.accelerator
@@ -156,6 +159,7 @@ class Scorer:
                 accelerator,
                 after_image=after_image,
                 mean_name=self.mean_name,
+                metrics=metrics,
             )
         except NothingToScore as nothing:
             # a benchmark's images without labels, whose predictions are wanted

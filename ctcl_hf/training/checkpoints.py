@@ -1,6 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, which one to resume from, and whether it fits a
-pair.
-"""
+"""Checkpoints on disk: written whole or not at all, found, and which one to resume from."""
 
 import json
 import os
@@ -10,35 +8,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from transformers import AutoConfig
 from transformers.utils import logging
 
 from ..files import read_json, write_whole
-from ..methods.pair import StudentPair
 from .best import was_stopped_early
 
 logger = logging.get_logger(__name__)
 
-OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's `training_state`
 # in a checkpoint: its files, their sizes, and hashes of TENSORS; written last
 MANIFEST_FILE = "manifest.json"
 TENSORS = {".safetensors", ".pt", ".pth"}  # names end so
 # Trainer's, in a checkpoint; in an output folder since its students are saved
 STATE_FILE = "trainer_state.json"
 STAGING = ".saving"  # in an output folder: what is being saved
-
-# What may differ between the configuration of a checkpoint and that of the student it is loaded
-# into.
-NOT_ARCHITECTURE = {
-    "architectures",
-    "auto_map",
-    "dtype",
-    "torch_dtype",
-    "transformers_version",
-    "_name_or_path",
-    "palette",
-}
 
 
 # ---- writing ----
@@ -172,27 +154,27 @@ def problem_of(checkpoint: Path, contents: bool = False) -> str | None:
     if not checkpoint.is_dir():
         return "no such folder"
     try:
-        manifest = _manifest(checkpoint)
+        manifest = manifest_of(checkpoint)
         for file, fact in manifest.items():
             found = checkpoint / file
             if not found.is_file():
                 return f"{file} is missing"
             if found.stat().st_size != fact["size"]:
                 return f"{file} has {found.stat().st_size} bytes instead of {fact['size']}"
-        return _changed(checkpoint, manifest) if contents else None
+        return changed_file(checkpoint, manifest) if contents else None
     except FileNotFoundError:
         return f"{MANIFEST_FILE}, which a checkpoint of this package ends with, is missing"
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         return f"{MANIFEST_FILE} cannot be read: {error}"
 
 
-def _manifest(checkpoint: Path) -> dict[str, dict[str, Any]]:
+def manifest_of(checkpoint: Path) -> dict[str, dict[str, Any]]:
     """By file, its size, and maybe its hash. Before there were hashes, the size stood alone."""
     facts = read_json(checkpoint / MANIFEST_FILE)
     return {file: {"size": fact} if isinstance(fact, int) else fact for file, fact in facts.items()}
 
 
-def _changed(checkpoint: Path, manifest: Mapping[str, Mapping[str, Any]]) -> str | None:
+def changed_file(checkpoint: Path, manifest: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Which file does not hold what was saved, or None.
 
     Files that are not there are not looked at.
@@ -205,16 +187,6 @@ def _changed(checkpoint: Path, manifest: Mapping[str, Mapping[str, Any]]) -> str
         ):
             return f"{file} is damaged: its bytes are not those that were saved"
     return None
-
-
-def check_contents(checkpoint: Path) -> None:
-    """ValueError if weights, or states of optimizers, are not those that were saved, as far as a
-    manifest says.
-    """
-    if (checkpoint / MANIFEST_FILE).is_file() and (
-        changed := _changed(checkpoint, _manifest(checkpoint))
-    ):
-        raise ValueError(f"{checkpoint}: {changed}. Go on from an earlier checkpoint.")
 
 
 def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
@@ -265,59 +237,3 @@ def _complete_from_last(folder: Path, warn: bool) -> Iterator[Path]:
             yield path
         elif warn:
             logger.warning(f"{path} is skipped, since it is no complete checkpoint: {problem}.")
-
-
-def check_training_state(checkpoint: Path) -> None:
-    """ValueError without the state of optimizers and schedules: Trainer would start those afresh,
-    and not say so.
-    """
-    missing = [
-        file for file in ("optimizer.pt", "scheduler.pt") if not (checkpoint / file).is_file()
-    ]
-    if missing:
-        raise ValueError(
-            f"{checkpoint} holds weights alone (no {', no '.join(missing)}), as with "
-            "--save_only_model: nothing can go on from it. Start another one from its students: "
-            "--students A B, with their folders."
-        )
-
-
-def check_checkpoint(folder: Path, pair: StudentPair) -> None:
-    """ValueError unless the folder holds both students of this pair, and the state of its
-    method.
-    """
-    mend = (
-        "Resume with the arguments of the run that wrote it, or start afresh in another "
-        "--output_dir."
-    )
-    for name, student in pair.students.items():
-        if not (folder / name / "config.json").is_file():
-            found = (
-                ", ".join(sorted(path.parent.name for path in folder.glob("*/config.json")))
-                or "none"
-            )
-            raise ValueError(
-                f"{folder} is no checkpoint of this pair: student folder {name!r} is missing "
-                f"(found: {found})."
-            )
-        saved = AutoConfig.from_pretrained(folder / name, trust_remote_code=False).to_dict()
-        for key, own in (
-            {"model_type": student.config.model_type} | student.config.to_dict()
-        ).items():
-            if key not in NOT_ARCHITECTURE and saved.get(key) != own:
-                raise ValueError(
-                    f"{folder / name} holds another student: its {key} is {saved.get(key)!r}, this "
-                    f"run's is {own!r}. {mend}"
-                )
-    expected, file = set(pair.objective.training_state()), folder / OBJECTIVE_FILE
-    held: set[str] = set()
-    if file.is_file():
-        with safe_open(file, "pt") as tensors:
-            held = set(tensors.keys())
-    if expected != held:
-        raise ValueError(
-            f"{folder} was written by another method, or with other parts of it: beside the "
-            f"students it holds {', '.join(sorted(held)) or 'nothing'}, and "
-            f"{type(pair.objective).__name__} needs {', '.join(sorted(expected)) or 'nothing'}. "
-            f"{mend}"
-        )

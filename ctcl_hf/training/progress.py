@@ -1,7 +1,7 @@
 """Metrics as text: what is printed while training, and the table at its end."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tqdm.auto import tqdm
 from transformers.trainer_callback import ProgressCallback, TrainerState
@@ -12,20 +12,22 @@ from ..tables import markdown_table
 
 
 def metrics_table(evaluation: Evaluation, title: str, control: Evaluation | None = None) -> str:
-    """A Markdown table of an evaluation: a column per student; mIoU, accuracies and IoU of classes
-    that occur, in %.
+    """A Markdown table of an evaluation: a column per student; in % mIoU, accuracies, other
+    metrics, and IoU of classes that occur.
 
     control: of the same students, trained alone; shown beside, with the gain.
     """
     labels = list(
         dict.fromkeys(label for scores in evaluation.students.values() for label in scores.ious)
     )
-    columns = [[f"{title} (%)", "mIoU", "pixel accuracy", "mean accuracy", *labels]]
+    others = evaluation.titles
+    first = ["mIoU", "pixel accuracy", "mean accuracy", *others.values()]
+    columns = [[f"{title} (%)", *first, *labels]]
     for name, scores in evaluation.students.items():
-        own = _shares(scores, labels)
+        own = _shares(scores, others, labels)
         columns.append([name, *map(_percent, own)])
         if control is not None:
-            alone = _shares(control.students[name], labels)
+            alone = _shares(control.students[name], others, labels)
             gains = [
                 None if x is None or y is None else x - y for x, y in zip(own, alone, strict=True)
             ]
@@ -34,11 +36,12 @@ def metrics_table(evaluation: Evaluation, title: str, control: Evaluation | None
     return markdown_table(list(zip(*columns, strict=True)))
 
 
-def _shares(scores: Scores, labels: Sequence[str]) -> list[float | None]:
+def _shares(scores: Scores, others: Iterable[str], labels: Sequence[str]) -> list[float | None]:
     return [
         scores.mean_iou,
         scores.overall_accuracy,
         scores.mean_accuracy,
+        *map(scores.others.get, others),
         *map(scores.ious.get, labels),
     ]
 

@@ -48,6 +48,7 @@ class RunFacts:
         `CTCLTrainer.scores`.
     license: an identifier of the Hub's; "unknown" where the publisher has not chosen one.
     dataset_code: the builder of the user's own that read it, and a hash of its file.
+    metrics_code: metrics of the user's own that it is scored by, and hashes of their files.
     figure: file of a picture that each card shows.
     protocol: how the scores were taken, in words.
     """
@@ -56,6 +57,7 @@ class RunFacts:
     dataset_title: str | None = None
     dataset_id: str | None = None
     dataset_code: str | None = None
+    metrics_code: str | None = None
     recipe: str | None = None
     command: str | None = None
     control: Mapping[str, Evaluation] | None = None
@@ -124,6 +126,7 @@ def record(
         "dataset_title": facts.dataset_title or facts.dataset,
         "dataset_id": facts.dataset_id,
         "dataset_code": facts.dataset_code,
+        "metrics_code": facts.metrics_code,
         "recipe": facts.recipe,
         "command": facts.command,
         "license": facts.license,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
@@ -23,12 +23,8 @@ from ..publishing.rows import OWN_CODE
 from ..scoring.predict import load_whole_model
 from .best import best_steps, student_metric
 from .checkpoints import (
-    OBJECTIVE_FILE,
     STAGING,
     STATE_FILE,
-    check_checkpoint,
-    check_contents,
-    check_training_state,
     checkpoints_of,
     complete_checkpoint,
     delete_old_checkpoints,
@@ -44,6 +40,8 @@ from .guards.processes import lost_processes_told
 from .guards.workers import WorkerDeaths
 from .locks import lock_folder
 from .record import RunFacts, differences
+from .resumption import OBJECTIVE_FILE, check_checkpoint, check_contents, check_training_state
+from .steps import LoggedMeans
 
 logger = logging.get_logger(__name__)
 
@@ -65,8 +63,7 @@ class PairCheckpoints:
 
     model: StudentPair
     facts: RunFacts
-    _term_sums: dict[str, Tensor]  # of what is logged as means, since the last log
-    _terms_seen: int
+    logged: LoggedMeans
     preemption: Preemption
     worker_deaths: WorkerDeaths
     # by student, whose best weights were loaded, the step that they are of
@@ -147,11 +144,9 @@ class PairCheckpoints:
         self.store_flos()
         folder = Path(self.args.output_dir)
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        staged, final, best = (
-            folder / STAGING / name,
-            folder / name,
-            self.state.best_model_checkpoint,
-        )
+        staged = folder / STAGING / name
+        final = folder / name
+        best = self.state.best_model_checkpoint
         if self.state.best_global_step:
             best_now = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
             if best_now == final or best_now.is_dir():
@@ -198,11 +193,7 @@ class PairCheckpoints:
             self._save_optimizer_and_scheduler(str(folder))
             self._save_scaler(str(folder))
             self._save_rng_state(str(folder))
-        own = {
-            "sums": {name: float(value) for name, value in self._term_sums.items()},
-            "seen": self._terms_seen,
-            "owes_evaluation": self.preemption.owes_evaluation,
-        }
+        own = self.logged.state() | {"owes_evaluation": self.preemption.owes_evaluation}
         write_whole(folder / PROGRESS_FILE.format(self.args.process_index), json.dumps(own) + "\n")
         if self.args.should_save:
             self._write_state(folder)
@@ -269,9 +260,7 @@ class PairCheckpoints:
         # All processes must agree on what is owed, those too that had no part in the checkpoint.
         self.preemption.owes_evaluation = read_json(first)["owes_evaluation"]
         if own.is_file():  # not, if more processes resume than had saved
-            saved = read_json(own)
-            self._term_sums.update(saved["sums"])
-            self._terms_seen = saved["seen"]
+            self.logged.load(read_json(own))
 
     def _finalize_training(self, *args, **kwargs) -> TrainOutput:
         # Trainer would delete the last checkpoint here if the limit is 1 and another is the best.

@@ -1,13 +1,12 @@
 """The training loop: transformers' Trainer around a pair of students."""
 
 import sys
-from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import CommitInfo
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from transformers import Trainer, TrainerCallback
@@ -19,15 +18,16 @@ from ..arguments.training import CTCLArguments
 from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
 from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
+from ..metrics import Metric
 from ..metrics.scores import Evaluation, curve
 from ..publishing.background import Publisher
-from ..publishing.card import write_cards
 from ..scoring.evaluate import NothingToScore, evaluate_pair
 from ..scoring.image_counts import ImageCounts
 from ..scoring.protocols import Protocol
-from .best import EarlyStopping, student_metric
+from .best import student_metric
 from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
+from .early_stopping import EarlyStopping
 from .guards.finite import FiniteGuard, dump, explain
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import wait_for_all
@@ -42,16 +42,18 @@ from .optim import (
     settings_for,
 )
 from .progress import PairProgress
+from .publication import PairPublication
 from .record import RecordAtStart, RunFacts, record, record_of_inputs
 from .reproducibility import EpochCallback, EpochSampler, seed_micro_batch
 from .samples import samples_for
 from .saving import PairCheckpoints
-from .unsupported import CARD, CONSTRUCTOR, check_kinds, refuse
+from .steps import LoggedMeans, PresentStep
+from .unsupported import CONSTRUCTOR, check_kinds, refuse
 
 logger = logging.get_logger(__name__)
 
 
-class CTCLTrainer(PairCheckpoints, Trainer):
+class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
     """Trains, evaluates and saves a `StudentPair`; all else is transformers' Trainer.
 
     What differs: one optimizer per student behind a composite; gradients measured (and clipped, if
@@ -70,6 +72,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         callbacks: added to Trainer's own.
         facts: what the students' cards may say of this run beyond what the trainer knows.
         protocol: how the students are scored; its `transform` belongs into `eval_dataset`.
+        metrics: what is scored beside mean IoU and the accuracies.
     """
 
     model: StudentPair
@@ -84,6 +87,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         callbacks: list[TrainerCallback] | None = None,
         facts: RunFacts | None = None,
         protocol: Protocol | None = None,
+        metrics: Sequence[type[Metric]] = (),
         **of_trainer: Any,
     ):
         refuse("CTCLTrainer", of_trainer, CONSTRUCTOR)
@@ -96,6 +100,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         wait_for_all()  # for the first time, so that one process may work alone later
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
+        self.metrics = tuple(metrics)
         self.scores: dict[str, Evaluation] = {}  # by prefix, of the present weights
         self.chosen_steps = {}
         # by student, of this process's share of the last evaluation
@@ -157,20 +162,14 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             greater = args.greater_is_better is not False
             self.add_callback(EarlyStopping(model.names, args.early_stopping, metric, greater))
         self.add_callback(RecordAtStart(self.record))
-        self._term_sums: dict[str, Tensor] = defaultdict(float)
-        self._terms_seen = 0
-        self._step_facts: dict[str, float] = {}
-        self._step_terms: list[dict[str, Tensor]] = []  # of the present step, by micro-batch
-        self._step_batches: list[dict[str, Tensor]] = []
-        # of all its micro-batches, if there are several
-        self._step_labels: list[Tensor] | None = None
+        self.present = PresentStep()
+        self.logged = LoggedMeans()
         self.finite_guard = FiniteGuard(
             model, skip=args.on_nonfinite == "skip", scaled=self.accelerator.scaler is not None
         )
         self.preemption = Preemption(self.accelerator, self._evaluate_and_save)
         self.add_callback(self.preemption)
         self.worker_deaths = WorkerDeaths()
-        self._place = (-1, 0)  # optimizer step and micro-batch within it
 
     # ---- optimisation ----
 
@@ -216,7 +215,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         return grad_norm
 
     def _record_gradient_norms(self, norms: dict[str, Tensor]) -> Tensor:
-        self._step_facts |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
+        self.logged.latest |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
         self._guard_step(norms)
         return torch.stack(list(norms.values())).norm()
 
@@ -225,12 +224,12 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         step = self.state.global_step + 1
         try:
             self.finite_guard.check(
-                norms, lambda: explain(norms, self._step_terms, step, self._images_of_step())
+                norms, lambda: explain(norms, self.present.terms, step, self._images_of_step())
             )
         except FloatingPointError as error:
             folder = Path(self.args.output_dir) / f"nonfinite-step-{step}"
             if self.is_world_process_zero():
-                dump(folder, self.model, self._step_batches, str(error))
+                dump(folder, self.model, self.present.batches, str(error))
             other = (
                 "train in --bf16"
                 if self.finite_guard.scaled
@@ -257,7 +256,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
                 raise
             raise self._save_before("training", error) from error
         # What each is divided by is counted in all of them.
-        self._step_labels = (
+        self.present.labels = (
             [batch["labels"].to(device) for batch in batches] if len(batches) > 1 else None
         )
         return batches, number
@@ -282,7 +281,9 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         """
         samples = samples_for(self.model, self.train_dataset)
         return [
-            samples.name(index) for batch in self._step_batches for index in batch["index"].tolist()
+            samples.name(index)
+            for batch in self.present.batches
+            for index in batch["index"].tolist()
         ]
 
     def get_train_dataloader(self) -> DataLoader:
@@ -332,52 +333,38 @@ class CTCLTrainer(PairCheckpoints, Trainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         step = self.state.global_step
-        self._place = (step, self._place[1] + 1 if step == self._place[0] else 0)
-        if self._place[1] == 0:
-            self._step_terms.clear()
-            self._step_batches.clear()
+        if self.present.begin_micro_batch(step):
             self.finite_guard.begin_step()
         self.scores.clear()
         self.chosen_steps.clear()
         self.model.objective.set_progress(step / self.state.max_steps)
-        self.model.objective.micro_batch = self._place[1]
-        seed_micro_batch(self.args.seed, *self._place, self.args.process_index)
+        micro_batch = self.present.micro_batch
+        self.model.objective.micro_batch = micro_batch
+        seed_micro_batch(self.args.seed, step, micro_batch, self.args.process_index)
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(
             pixel_values=inputs["pixel_values"],
             labels=inputs["labels"],
-            step_labels=self._step_labels,
+            step_labels=self.present.labels,
         )
-        self._step_terms.append(outputs["terms"])
-        self._step_batches.append(inputs)
-        for name, value in (outputs["terms"] | {"loss": outputs["loss"].detach()}).items():
-            self._term_sums[name] += value
-        self._terms_seen += 1
+        self.present.terms.append(outputs["terms"])
+        self.present.batches.append(inputs)
+        self.logged.add(outputs["terms"] | {"loss": outputs["loss"].detach()})
         # The rates that this step will use: by the time it is logged, the schedule has moved on.
-        self._step_facts |= {
+        self.logged.latest |= {
             f"lr_{name}": rate for name, rate in learning_rates(self.pair_optimizer).items()
         }
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         # Trainer's log of training steps, on every process alike
-        if "loss" in logs and self._terms_seen:
+        if "loss" in logs and self.logged.seen:
             # of the first student alone, under a name that hides it
             logs.pop("learning_rate", None)
-            names = list(self._term_sums)
-            sums = [
-                torch.as_tensor(self._term_sums[name], device=self.args.device) for name in names
-            ]
-            means = torch.stack(sums) / self._terms_seen
-            means = self.accelerator.reduce(means, "mean")
-            logs |= dict(
-                zip(names, means.tolist(), strict=True)
-            )  # the loss too, whose sum in Trainer no checkpoint keeps
-            logs |= {name: float(value) for name, value in self._step_facts.items()}
-            self._term_sums.clear()
-            self._terms_seen = 0
+            # the loss too, whose sum in Trainer no checkpoint keeps
+            logs |= self.logged.take(self.accelerator)
         super().log(logs, start_time)
 
     # ---- evaluation ----
@@ -395,7 +382,12 @@ class CTCLTrainer(PairCheckpoints, Trainer):
         batches = map(self._prepare_inputs, dataloader)
         try:
             evaluation, self.image_counts = evaluate_pair(
-                self.model, batches, self.protocol, self.accelerator, self._after_evaluation_batch
+                self.model,
+                batches,
+                self.protocol,
+                self.accelerator,
+                self._after_evaluation_batch,
+                self.metrics,
             )
         except NothingToScore:
             if self.is_in_train:
@@ -441,7 +433,7 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             "and a trainer for each in a loop, or let `ctcl-hf compare` run a grid."
         )
 
-    # ---- recording and publishing ----
+    # ---- recording ----
 
     @cached_property
     def _inputs(self) -> dict[str, Any]:
@@ -468,74 +460,3 @@ class CTCLTrainer(PairCheckpoints, Trainer):
             else {"step": self.state.global_step, "chosen": None}
             for name in names
         }
-
-    def create_model_card(self, folder: str | Path | None = None, **of_trainer: Any) -> None:
-        """Writes README.md into the folder of each student, within `folder` or the output
-        folder.
-        """
-        refuse("create_model_card", of_trainer, CARD)
-        folder = Path(folder or self.args.output_dir)
-        write_cards(folder, self.record(), self.publisher.repositories, self.facts.figure)
-
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Decides each student's repository, and makes sure that it can be written to.
-
-        Where the output folder is published already, the Hub is asked only once there is more to
-        be: by `open_repositories`. OSError says what is missing.
-        """
-        if self.is_world_process_zero() and not self.publisher.recall():
-            self.publisher.open(token, private)
-
-    def open_repositories(self) -> None:
-        """Makes sure, before anything is trained or made, that what is to be pushed can be."""
-        if self.args.push_to_hub and self.is_world_process_zero() and not self.publisher.is_open:
-            self.publisher.open()
-
-    def push_to_hub(
-        self,
-        commit_message: str = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **of_trainer: Any,
-    ) -> dict[str, CommitInfo] | None:
-        """Saves both students to the output folder and pushes each to its own repository, in one
-        commit each.
-
-        Returns the commits by student on the main process, None on others. PushError (an OSError)
-        if one failed: the other is pushed all the same, everything is in the output folder, and
-        `ctcl-hf push` finishes it.
-        """
-        refuse("push_to_hub", of_trainer, CARD)
-        if not blocking:
-            raise ValueError(
-                "push_to_hub(blocking=False): pushes in the background are those of --hub_strategy."
-            )
-        if not self.publisher.repositories:
-            self.init_hf_repo(token, private)
-        self.save_model(_internal_call=True)
-        return self.push_saved(commit_message, token, revision)
-
-    def push_saved(
-        self,
-        commit_message: str = "End of training",
-        token: str | None = None,
-        revision: str | None = None,
-    ) -> dict[str, CommitInfo] | None:
-        """As `push_to_hub`, what is saved in the output folder already, and of that what is not
-        pushed yet.
-        """
-        if not self.is_world_process_zero():
-            return None
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        return self.publisher.push(commit_message, token, revision)
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        if self.is_world_process_zero():
-            self.callback_handler.on_push_begin(self.args, self.state, self.control)
-            self.publisher.push_checkpoint(Path(checkpoint_folder), self.state.global_step)
-
-    def _finish_current_push(self) -> None:
-        self.publisher.wait()  # the main process's: an upload may take hours
-        wait_for_all()

@@ -24,6 +24,7 @@ FLAG = re.compile(r"(?<![\w-])--\w+")
 OF_ROOMS = (
     "losses",
     "methods.options",
+    "metrics.Metric",
     "scoring.predict.load_for_inference",
     "scoring.protocols.Framing",
     "students.as_student",
@@ -99,6 +100,6 @@ def index() -> str:
     """The API's first page."""
     lines = ["# API", "", "What `from ctcl_hf import ...` gives:", ""]
     lines += [f"- [`{name}`]({name}.md)" for name in sorted(ctcl_hf._HOME)]
-    lines += ["", "Beside it, for methods, protocols and students of one's own:", ""]
+    lines += ["", "Beside it, for methods, protocols, metrics and students of one's own:", ""]
     lines += [f"- [`ctcl_hf.{name}`]({name}.md)" for name in OF_ROOMS]
     return "\n".join(lines) + "\n"

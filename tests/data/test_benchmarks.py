@@ -16,10 +16,12 @@ from ctcl_hf.data import (
     build_camvid,
     build_cityscapes,
     build_voc,
+    palette_for,
 )
 from ctcl_hf.data.benchmarks import camvid
 from ctcl_hf.data.benchmarks.camvid import OFFICIAL_CLASSES, OFFICIAL_COLOURS
 from ctcl_hf.data.benchmarks.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
+from ctcl_hf.data.benchmarks.published import published_of
 from ctcl_hf.scoring.protocols import PROTOCOLS
 
 
@@ -251,7 +253,13 @@ def test_a_registered_data_set_holds_what_a_run_reads_of_it(tmp_path, name):
     for split in ("train", "validation"):
         assert ids_of(data, split) - {255} <= set(range(len(data.class_names)))
         assert ids_of(data, split) - {255}
-    if told is not None:
+    known = published_of(DATASETS[name])
+    assert known.num_classes == len(data.class_names)
+    if known.colours:  # else its classes are named beside the data
+        assert tuple(palette_for(data.class_names)) == data.palette
+    if told is None:
+        assert known.train_images == len(data.splits["train"])
+    else:
         with pytest.raises(ValueError, match="nowhere"):
             DATASETS[name](str(tmp_path / "nowhere"))
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import PIL.Image
 import pytest
+from helpers.commands import run
 
 from ctcl_hf.data import build_own
 from ctcl_hf.data.shards import write_shards
@@ -217,15 +218,17 @@ def test_what_is_to_be_looked_at_is_in_the_report(tmp_path):
     assert "hold ground alone, of 3 classes" in told and "--label_map 255:1" in told
 
 
-def prepare(*arguments):
-    command = [sys.executable, str(ROOT / "examples" / "prepare.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def test_the_example_writes_shards_with_a_report(tmp_path):
     folder = make_folder(tmp_path / "photos")
-    done = prepare(
-        folder, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards"
+    done = run(
+        "prepare.py",
+        folder,
+        "--class_names",
+        *NAMES,
+        "--label_map",
+        "7:255",
+        "--out",
+        tmp_path / "shards",
     )
     assert done.returncode == 0, done.stderr
     assert "| train      |      5 |   0 |" in done.stdout
@@ -237,8 +240,15 @@ def test_the_example_writes_shards_with_a_report(tmp_path):
 
 
 def test_the_example_ends_in_one_sentence_if_files_are_bad(spoilt, tmp_path):
-    done = prepare(
-        spoilt, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards"
+    done = run(
+        "prepare.py",
+        spoilt,
+        "--class_names",
+        *NAMES,
+        "--label_map",
+        "7:255",
+        "--out",
+        tmp_path / "shards",
     )
     assert done.returncode == 1
     assert all(name in done.stdout for name in BAD)

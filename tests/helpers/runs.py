@@ -19,8 +19,6 @@ SHORT = (
         "ground",
         "tree",
         "water",
-        "--cpu_threads",
-        "1",
     ),
     *(
         "--disable_tqdm",

@@ -12,11 +12,10 @@ from ctcl_hf.losses import (
     kl_map,
     masked_mean,
     minimum_target,
-    phases,
-    strips,
     teaching_directions,
     upsample,
 )
+from ctcl_hf.losses.fused import phases, strips
 
 IGNORE = 255
 UPSTREAM = (2.0, -0.5, 3.0, 0.7)

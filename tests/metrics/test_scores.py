@@ -3,6 +3,7 @@ Trainer alone.
 """
 
 import json
+from dataclasses import replace
 
 from ctcl_hf.metrics.scores import Evaluation, Scores, curve
 
@@ -32,6 +33,15 @@ def test_trainer_logs_each_score_under_a_flat_name_and_the_students_means():
 def test_an_evaluation_comes_back_from_json_equal():
     evaluation = Evaluation(7, {"cnn": CNN, "vit": VIT})
     assert Evaluation.from_json(json.loads(json.dumps(evaluation.to_json()))) == evaluation
+    scored = replace(CNN, others={"mean_dice": 0.25})
+    other = Evaluation(7, {"cnn": scored, "vit": scored}, {"mean_dice": "mean Dice"})
+    assert Evaluation.from_json(json.loads(json.dumps(other.to_json()))) == other
+
+
+def test_an_evaluation_of_before_there_were_other_metrics_is_read():
+    told = Evaluation(7, {"cnn": CNN}).to_json()
+    del told["titles"], told["students"]["cnn"]["others"]
+    assert Evaluation.from_json(told) == Evaluation(7, {"cnn": CNN})
 
 
 def test_flat_names_of_an_older_version_are_read_and_a_class_is_taken_for_no_student():

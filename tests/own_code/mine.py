@@ -1,5 +1,5 @@
-"""A method, a data set, a family of students and a protocol of one's own, each as small as it can
-be.
+"""A method, a data set, a family of students, a protocol and a metric of one's own, each as small
+as it can be.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from plain_net import PlainNet, PlainNetConfig
 from ctcl_hf import Objective, SegmentationData, Student, StudentOutput, StudentTerms
 from ctcl_hf.losses import kl_map, masked_mean, upsample
 from ctcl_hf.methods.options import DistillationOptions, Weight, option
+from ctcl_hf.metrics import Metric
 from ctcl_hf.scoring.protocols import Framing
 from ctcl_hf.students.loading import image_processor
 
@@ -100,3 +101,23 @@ class Halves(Framing):
     def logits(self, predict, pixel_values):
         halves = pixel_values.chunk(2, dim=-1)
         return torch.cat([upsample(predict(half), half.shape[-2:]) for half in halves], dim=-1)
+
+
+class Borders(Metric):
+    """Share of right pixels among those whose right neighbour is of another class."""
+
+    TITLES = {"border_accuracy": "accuracy at borders"}  # noqa: RUF012
+
+    def __init__(self, num_classes, ignore_index):
+        super().__init__(num_classes, ignore_index)
+        self.sums = torch.zeros(2, dtype=torch.int64)  # right ones, and all
+
+    def add(self, predicted, labels, counts):
+        own, neighbour = labels[:, :-1], labels[:, 1:]
+        border = (own != neighbour) & (own != self.ignore_index) & (neighbour != self.ignore_index)
+        right = border & (predicted[:, :-1] == own)
+        self.sums += torch.tensor([right.sum(), border.sum()])
+
+    def compute(self):
+        right, border = self.sums.tolist()
+        return {"border_accuracy": right / border if border else float("nan")}

@@ -32,23 +32,26 @@ TINY = (
     ),
     *("--eval_strategy", "no", "--push_to_hub"),
 )
-# Prints the class of every pixel as pipeline's masks give it; arguments: student, how, image.
+# Saves the class of every pixel as pipeline's masks give it. Arguments: image, and of each pull the
+# student and how; what is said meanwhile ends with a line of its own.
 PULL = """
 import sys
-student, how, image = sys.argv[1:]
-if how == "package":
+image, *pulls = sys.argv[1:]
+if "package" in pulls:
     import ctcl_hf
 else:
     sys.modules["ctcl_hf"] = None  # as where it is not installed
 import numpy as np
 from transformers import pipeline
-options = {"trust_remote_code": True} if how == "remote code" else {}
-segment = pipeline("image-segmentation", model=student, **options)
-found = segment(image)
-ids = np.full(found[0]["mask"].size[::-1], -1)
-for part in found:
-    ids[np.asarray(part["mask"]) > 0] = segment.model.config.label2id[part["label"]]
-np.save("ids.npy", ids)
+for student, how in zip(pulls[::2], pulls[1::2]):
+    options = {"trust_remote_code": True} if how == "remote code" else {}
+    segment = pipeline("image-segmentation", model=f"tester/ctcl-synthetic-{student}", **options)
+    found = segment(image)
+    ids = np.full(found[0]["mask"].size[::-1], -1)
+    for part in found:
+        ids[np.asarray(part["mask"]) > 0] = segment.model.config.label2id[part["label"]]
+    np.save(f"{student}.npy", ids)
+    print("PULLED", file=sys.stderr, flush=True)
 """
 
 
@@ -89,30 +92,39 @@ def image(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def pulled(published, image, tmp_path_factory):
+    """By student and how it was pulled, its classes of the image, and what was said: with the
+    package in one process, and without it in another.
+    """
+    hub, _, xet = published
+    found = {}
+    for pulls in (
+        [("vit", "package"), ("cnn", "package")],
+        [("vit", "stock"), ("cnn", "remote code")],
+    ):
+        folder = tmp_path_factory.mktemp("elsewhere")
+        words = [word for pull in pulls for word in pull]
+        done = run("-c", PULL, image, *words, cwd=folder, env=environment(hub, folder, xet))
+        assert done.returncode == 0, done.stderr
+        for (student, how), said in zip(pulls, done.stderr.split("PULLED"), strict=False):
+            found[student, how] = np.load(folder / f"{student}.npy"), said
+    return found
+
+
 @pytest.mark.parametrize(
     ("student", "how"),
     [("vit", "stock"), ("vit", "package"), ("cnn", "package"), ("cnn", "remote code")],
 )
 def test_a_pushed_student_runs_elsewhere_with_the_same_masks(
-    published, image, tmp_path, student, how
+    published, pulled, image, student, how
 ):
     hub, out, xet = published
-    done = run(
-        "-c",
-        PULL,
-        f"tester/ctcl-synthetic-{student}",
-        how,
-        image,
-        cwd=tmp_path,
-        env=environment(hub, tmp_path, xet),
-    )
-    assert done.returncode == 0, done.stderr
+    ids, said = pulled[student, how]
     expected = segment(*load_for_inference(str(out / student)), PIL.Image.open(image))
-    assert np.array_equal(np.load(tmp_path / "ids.npy"), expected)
+    assert np.array_equal(ids, expected)
     if how != "remote code":  # of which transformers warns, as it should
-        assert not re.search("warn|not supported|trust_remote_code", done.stderr, re.IGNORECASE), (
-            done.stderr
-        )
+        assert not re.search("warn|not supported|trust_remote_code", said, re.IGNORECASE), said
     if xet:
         assert any("xet-read-token" in path for _, path in hub.requests)
 
@@ -122,9 +134,9 @@ def test_code_from_the_hub_runs_on_the_users_flag_alone(published, image, tmp_pa
     done = run(
         "-c",
         PULL,
-        "tester/ctcl-synthetic-cnn",
-        "stock",
         image,
+        "cnn",
+        "stock",
         cwd=tmp_path,
         env=environment(hub, tmp_path, xet),
     )

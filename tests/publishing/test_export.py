@@ -1,7 +1,6 @@
 """Students as ONNX files."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import PIL.Image
 import pytest
 import torch
 from conftest import CLASSES
+from helpers.commands import run
 from transformers import DPTConfig, DPTForSemanticSegmentation
 
 from ctcl_hf import __version__
@@ -119,13 +119,9 @@ def test_what_is_missing_is_told_before_the_model_is_loaded(monkeypatch):
 
 
 def test_the_example_names_what_it_cannot_load(tmp_path):
-    script = Path(__file__).parents[2] / "examples" / "export.py"
-    command = [sys.executable, script, tmp_path / "nothing", "--output", tmp_path / "x.onnx"]
-    run = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-    )
-    assert run.returncode == 1
-    assert "nothing is neither a student's folder nor a model on the Hub" in run.stderr
+    done = run("export.py", tmp_path / "nothing", "--output", tmp_path / "x.onnx")
+    assert done.returncode == 1
+    assert "nothing is neither a student's folder nor a model on the Hub" in done.stderr
 
 
 def test_transformers_exporter_takes_any_batch_and_size(cnn):

@@ -10,14 +10,13 @@ from publishing.server import File
 
 from ctcl_hf.publishing import hub as hub_module
 from ctcl_hf.publishing.background import BackgroundPusher, Publisher, Snapshot
+from ctcl_hf.publishing.destinations import load_repositories, save_repositories
 from ctcl_hf.publishing.hub import (
     PushError,
     Repository,
     check_access,
-    load_repositories,
     push_students,
     repositories,
-    save_repositories,
 )
 
 REPOS = {"cnn": Repository("tester/run-cnn"), "vit": Repository("tester/run-vit")}

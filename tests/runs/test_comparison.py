@@ -7,7 +7,6 @@ import json
 import runpy
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import PIL.Image
 import pytest
 import torch
 from conftest import make_cnn, make_vit
-from helpers.commands import EXAMPLES, SMALL, TINY, run
+from helpers.commands import EXAMPLES, SMALL, TINY, run, run_apart
 
 from ctcl_hf import METHODS
 from ctcl_hf.arguments.method import MethodArguments
@@ -32,8 +31,6 @@ TWO_STEPS = (
     "steps",
     "--eval_steps",
     "2",
-    "--cpu_threads",
-    "1",
 )
 SHORT = (*SMALL, *TWO_STEPS)  # without students, which a grid names by --pair
 
@@ -140,7 +137,7 @@ def test_a_grid_without_a_control_or_with_one_method_twice_is_refused(tmp_path, 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """Vanilla, DML, offline KD and CTCL for two steps, one seed."""
+    """Vanilla, DML, offline KD and CTCL for two steps, one seed, in a process of their own."""
     folder = tmp_path_factory.mktemp("grid")
     options = [
         "--methods",
@@ -151,7 +148,7 @@ def compared(tmp_path_factory):
         "mobilenetv2_035+mit-b0",
     ]
     command = [*options, *SHORT, "--output_dir", str(folder)]
-    done = run("compare.py", *command)
+    done = run_apart("compare.py", *command)
     assert done.returncode == 0, done.stderr
     return folder, command, done
 
@@ -230,7 +227,7 @@ def test_a_cell_is_the_run_that_its_command_says(compared, tmp_path):
     cell = folder / "mobilenetv2_035+mit-b0/seed-42/ctcl-kl_direction-reverse"
     command = shlex.split(json.loads((cell / "cell.json").read_text())["command"])
     assert command[:2] == ["ctcl-hf", "train"]
-    done = run("run_ctcl.py", *command[2:-1], str(tmp_path / "alone"))
+    done = run_apart("run_ctcl.py", *command[2:-1], str(tmp_path / "alone"))
     assert done.returncode == 0, done.stderr
     assert logs_of(tmp_path / "alone") == logs_of(cell)
     for name in ("cnn", "vit"):
@@ -323,12 +320,7 @@ def test_a_mistake_is_told_before_anything_runs(arguments, message, tmp_path, mo
 
 
 def test_what_a_table_takes_at_full_scale_is_printed_and_not_run(tmp_path):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "compare.py", "--paper_table", "6", "--seeds", "2"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = run("compare.py", "--paper_table", "6", "--seeds", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     commands = [line for line in done.stdout.splitlines() if line.startswith("ctcl-hf train ")]
     assert len(commands) == 2 * 2 * 2

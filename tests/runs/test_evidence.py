@@ -16,7 +16,7 @@ from ctcl_hf.data.fingerprint import fingerprint
 from ctcl_hf.figures import class_gains_figure
 from ctcl_hf.metrics import scores_from_counts
 from ctcl_hf.metrics.scores import Evaluation, Scores
-from ctcl_hf.runs.comparison import report
+from ctcl_hf.runs.comparison import pictures, report
 from ctcl_hf.runs.comparison.checklist import checklist
 from ctcl_hf.runs.comparison.evidence import evidence_of, gains_table, lost_table, seconds_table
 from ctcl_hf.runs.comparison.grid import Grid, read_grid
@@ -228,7 +228,7 @@ def test_tables_and_the_chart_of_classes_are_written_into_the_grids_folder(grid)
         < text.index("lost classes")
         < text.index("Check list, a+b")
     )
-    (path,) = report.write_class_gains(grid, 2)
+    (path,) = pictures.write_class_gains(grid, 2)
     assert path == grid.folder / "classes-a+b.png" and PIL.Image.open(path).size[0] > 400
     assert sorted(path.name for path in grid.folder.iterdir()) == [
         "a+b",
@@ -240,7 +240,7 @@ def test_tables_and_the_chart_of_classes_are_written_into_the_grids_folder(grid)
 
 def test_the_page_of_a_comparison_holds_every_cell_of_its_tables_and_every_interval(grid):
     grid.save(versions={}, block_length=2)
-    report.write_class_gains(grid, 2)
+    pictures.write_class_gains(grid, 2)
     path = write(grid.folder)
     text = text_of(path)
     lines = [

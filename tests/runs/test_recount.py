@@ -29,8 +29,6 @@ def finished(tmp_path_factory):
         "1",
         "--eval_strategy",
         "no",
-        "--cpu_threads",
-        "1",
         "--output_dir",
         str(folder),
     ]

@@ -15,6 +15,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from conftest import CLASSES, make_cnn, make_data, make_other, make_vit
+from helpers.commands import run
 
 from ctcl_hf.cli import evaluate as command
 from ctcl_hf.data.shards import write_shards
@@ -41,13 +42,9 @@ def folder(tmp_path_factory, data):
     return root
 
 
-def evaluate(*arguments):
-    command = [sys.executable, str(ROOT / "examples" / "score.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def test_it_prints_and_writes_what_was_evaluated_and_how(folder, tmp_path):
-    done = evaluate(
+    done = run(
+        "score.py",
         folder / "vit",
         "--dataset_name",
         folder / "shards",
@@ -183,7 +180,8 @@ def test_a_runs_folder_has_one_table_and_data_without_names_take_the_models(
 
 
 def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_path):
-    done = evaluate(
+    done = run(
+        "score.py",
         folder / "cnn",
         "--dataset_name",
         folder / "shards",

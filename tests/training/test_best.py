@@ -10,8 +10,9 @@ from transformers import TrainerControl
 
 from ctcl_hf import CTCLArguments
 from ctcl_hf.publishing.rows import weights_text
-from ctcl_hf.training.best import EarlyStopping, best_steps
+from ctcl_hf.training.best import best_steps
 from ctcl_hf.training.checkpoints import checkpoints_of
+from ctcl_hf.training.early_stopping import EarlyStopping
 
 EVERY_STEP = {
     "save_strategy": "steps",

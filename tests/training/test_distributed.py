@@ -18,7 +18,7 @@ from helpers.commands import EXAMPLES, TINY
 from helpers.training import At, frozen_trainer, make_trainer, send
 
 from ctcl_hf import METHODS, EvaluationTransform, MeanIoU, load_student
-from ctcl_hf.metrics import confusion_counts
+from ctcl_hf.metrics import METRICS, confusion_counts
 from ctcl_hf.runs import run
 from ctcl_hf.scoring.predict import class_map
 from ctcl_hf.training.checkpoints import find_checkpoint
@@ -28,10 +28,12 @@ import json, sys
 import torch
 from helpers.training import make_trainer
 from conftest import make_data
+from ctcl_hf.metrics import METRICS
 
 trainer = make_trainer(
     sys.argv[1], data=make_data(9, 5), max_steps=2, per_device_train_batch_size=2
 )
+trainer.metrics = (METRICS["dice"],)
 own = []
 trainer.model.register_forward_hook(
     lambda module, inputs, output: own.append(output["terms"]["ce_cnn"])
@@ -59,12 +61,16 @@ import json, sys
 import torch
 from helpers.training import frozen_trainer
 
-method, accumulation, options = json.loads(sys.argv[2])
-trainer = frozen_trainer(sys.argv[1], method, 2, options, gradient_accumulation_steps=accumulation)
-trainer.train()
+logs = []
+for number, (method, accumulation, options) in enumerate(json.loads(sys.argv[2])):
+    folder = f"{sys.argv[1]}/{number}"
+    trainer = frozen_trainer(folder, method, 2, options, gradient_accumulation_steps=accumulation)
+    trainer.train()
+    logs.append([log for log in trainer.state.log_history if "ce_cnn" in log])
+    if trainer.is_world_process_zero():
+        torch.save(trainer.model.state_dict(), f"{folder}/end.pt")
 if trainer.is_world_process_zero():
-    torch.save(trainer.model.state_dict(), sys.argv[1] + "/end.pt")
-    print("FACTS" + json.dumps([log for log in trainer.state.log_history if "ce_cnn" in log]))
+    print("FACTS" + json.dumps(logs))
 trainer.accelerator.wait_for_everyone()
 trainer.accelerator.end_training()
 """
@@ -105,20 +111,25 @@ def two_processes(tmp_path_factory):
 # Where a student is taught is known after each forward alone; what is divided by labels is exact
 # over accumulation too.
 BY_LABELS = {"region_divisor": "labelled"}
+EQUAL_CASES = [
+    ("ctcl", 1, {}),
+    ("kdcl", 1, {"kdcl_target": "linear"}),
+    ("ifvd", 1, {}),
+    ("ctcl", 2, BY_LABELS),
+]
+
+
+@pytest.fixture(scope="module")
+def trained_by_two(tmp_path_factory):
+    return torchrun(tmp_path_factory.mktemp("equal"), EQUAL, json.dumps(EQUAL_CASES))
 
 
 @pytest.mark.parametrize(
-    ("method", "accumulation", "options"),
-    [
-        ("ctcl", 1, {}),
-        ("kdcl", 1, {"kdcl_target": "linear"}),
-        ("ifvd", 1, {}),
-        ("ctcl", 2, BY_LABELS),
-    ],
-    ids=lambda value: str(value).replace("/", "") or "defaults",
+    "number", range(len(EQUAL_CASES)), ids=["ctcl", "kdcl", "ifvd", "accumulated"]
 )
-def test_two_processes_train_as_one_with_the_large_batch(method, accumulation, options, tmp_path):
-    folder, logs = torchrun(tmp_path, EQUAL, json.dumps([method, accumulation, options]))
+def test_two_processes_train_as_one_with_the_large_batch(number, trained_by_two, tmp_path):
+    method, accumulation, options = EQUAL_CASES[number]
+    folder, logs = trained_by_two[0] / str(number), trained_by_two[1][number]
     alone = frozen_trainer(tmp_path / "one", method, 4 * accumulation, options)
     alone.train()
     assert_trained_alike(torch.load(folder / "end.pt", weights_only=True), logs, alone)
@@ -338,6 +349,11 @@ def test_five_images_on_two_processes_score_as_on_one(two_processes):
         )
         assert facts["scores"][f"eval_{name}_overall_accuracy"] == pytest.approx(
             expected["overall_accuracy"], abs=1e-6
+        )
+        dice = METRICS["dice"](3, 255)
+        dice.sums = torch.stack(tables).sum(0)
+        assert facts["scores"][f"eval_{name}_mean_dice"] == pytest.approx(
+            dice.compute()["mean_dice"], abs=1e-6
         )
         # in the data's order: shares of three and of two images
         found = torch.tensor(facts["counts"][name])

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,33 @@ from ctcl_hf.training.checkpoints import (
 SAVES = {"save_strategy": "steps", "save_steps": 1}
 
 
+@pytest.fixture(scope="module")
+def saved_twice(tmp_path_factory):
+    """The folder of a run with two checkpoints, to be copied."""
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    make_trainer(folder, max_steps=2, **SAVES).train()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Trainers that have trained to their end, by their arguments: what others, to which something
+    happens, are compared with.
+    """
+    trained = {}
+
+    def get(objective=CTCL, images=None, **options):
+        key = (objective, images, *sorted(options.items()))
+        if key not in trained:
+            data = images and make_data(*images)
+            folder = tmp_path_factory.mktemp("undisturbed")
+            trained[key] = make_trainer(folder, objective, data=data, **options)
+            trained[key].train()
+        return trained[key]
+
+    return get
+
+
 # ---- checkpoints ----
 
 
@@ -77,9 +105,9 @@ def damage(checkpoint, how):
     "how", ["truncated", "missing", "half-written", "manifest truncated", "foreign"]
 )
 def test_a_checkpoint_that_is_not_complete_is_skipped_with_a_warning_and_the_last_good_one_is_used(
-    how, tmp_path, caplog
+    how, saved_twice, tmp_path, caplog
 ):
-    make_trainer(tmp_path, max_steps=2, **SAVES).train()
+    shutil.copytree(saved_twice, tmp_path, dirs_exist_ok=True)
     assert [path.name for path in checkpoints_of(tmp_path)] == ["checkpoint-1", "checkpoint-2"]
     assert find_checkpoint(str(tmp_path), "auto") == str(tmp_path / "checkpoint-2")
     damage(tmp_path / "checkpoint-2", how)
@@ -251,9 +279,9 @@ class Evil:
 
 
 @pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_a_pickle_with_code_in_it_is_not_run(file, tmp_path, monkeypatch):
+def test_a_pickle_with_code_in_it_is_not_run(file, saved_twice, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make_trainer(tmp_path, max_steps=1, **SAVES).train()
+    shutil.copytree(saved_twice / "checkpoint-1", tmp_path / "checkpoint-1")
     (tmp_path / "checkpoint-1" / file).write_bytes(pickle.dumps(Evil()))
     (tmp_path / "checkpoint-1" / MANIFEST_FILE).unlink()  # whose hashes would have refused it
     with pytest.raises((pickle.UnpicklingError, RuntimeError, ValueError)):
@@ -274,8 +302,6 @@ def test_two_runs_do_not_share_an_output_folder(tmp_path):
 
 @pytest.mark.parametrize("what", ["deleted", "not a folder"])
 def test_an_output_folder_that_goes_away_does_not_end_the_training(what, tmp_path, caplog):
-    import shutil
-
     folder = tmp_path / "out"
 
     def spoil():
@@ -398,29 +424,28 @@ def hears_ctrl_c():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("objective", [CTCL, general_kdcl])
 def test_a_signal_saves_and_stops_after_the_step_and_the_run_goes_on_as_if_nothing_had_happened(
-    number, objective, tmp_path, hears_ctrl_c
+    number, objective, undisturbed, tmp_path, hears_ctrl_c
 ):
     options = {"max_steps": 6, "logging_steps": 4, "eval_strategy": "epoch", "cnn_lr": 0.05}
-    undisturbed = make_trainer(tmp_path / "one", objective, **options)
-    undisturbed.train()
+    expected = undisturbed(objective, **options)
     stopped = make_trainer(
-        tmp_path / "two", objective, callbacks=[At("on_step_begin", 1, send(number))], **options
+        tmp_path, objective, callbacks=[At("on_step_begin", 1, send(number))], **options
     )
     before = signal.getsignal(number)
     stopped.train()
     assert stopped.state.global_step == 2 and stopped.preemption.stopped
     assert signal.getsignal(number) is before
-    checkpoint = find_checkpoint(str(tmp_path / "two"), "auto")
+    checkpoint = find_checkpoint(str(tmp_path), "auto")
     assert checkpoint.endswith("checkpoint-2")
-    resumed = make_trainer(tmp_path / "two", objective, **options)
+    resumed = make_trainer(tmp_path, objective, **options)
     resumed.train(resume_from_checkpoint=checkpoint)
     assert not resumed.preemption.stopped
-    assert comparable(resumed) == comparable(undisturbed)
-    assert_equal_weights(weights(resumed), weights(undisturbed))
+    assert comparable(resumed) == comparable(expected)
+    assert_equal_weights(weights(resumed), weights(expected))
 
 
 @pytest.mark.parametrize("when", ["in the evaluation", "before it", "at the end of an epoch"])
-def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(when, tmp_path):
+def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(when, undisturbed, tmp_path):
     options = {
         "max_steps": 5,
         "logging_steps": 1,
@@ -428,12 +453,13 @@ def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(when, tmp_path):
         "eval_steps": 2,
         "cnn_lr": 0.05,
     }
-    step = 1
+    step, images = 1, None
     if when == "at the end of an epoch":
-        options |= {"eval_strategy": "epoch", "data": make_data(12, 5)}
+        options |= {"eval_strategy": "epoch"}
+        images = (12, 5)
         step = 2  # the epoch's third and last step comes after it
-    undisturbed = make_trainer(tmp_path / "one", **options)
-    undisturbed.train()
+    expected = undisturbed(images=images, **options)
+    options["data"] = images and make_data(*images)
     event = At("on_prediction_step", 2, send(signal.SIGTERM))
     if when != "in the evaluation":
         event = At("on_step_begin", step, send(signal.SIGTERM))
@@ -454,8 +480,8 @@ def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(when, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
     resumed = make_trainer(tmp_path / "two", **options)
     resumed.train(resume_from_checkpoint=checkpoint)
-    assert comparable(resumed) == comparable(undisturbed)
-    assert_equal_weights(weights(resumed), weights(undisturbed))
+    assert comparable(resumed) == comparable(expected)
+    assert_equal_weights(weights(resumed), weights(expected))
 
 
 def test_a_signal_in_the_evaluation_before_the_first_step_stops_the_run(tmp_path):
@@ -520,15 +546,13 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_stops_with_workers_too(tmp
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_evaluation_image_that_cannot_be_read_loses_no_step(workers, tmp_path):
+def test_an_evaluation_image_that_cannot_be_read_loses_no_step(workers, undisturbed, tmp_path):
     data, flag = make_data(12, 3), tmp_path / "broken"
-    options = {"data": data, "max_steps": 5, "dataloader_num_workers": workers, "logging_steps": 2}
-    options |= {"eval_strategy": "steps", "eval_steps": 2}
-    undisturbed = make_trainer(tmp_path / "one", **options)
-    undisturbed.train()
+    options = {"max_steps": 5, "logging_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
+    expected = undisturbed(images=(12, 3), **options)
 
     def trainer():
-        made = make_trainer(tmp_path / "two", **options)
+        made = make_trainer(tmp_path / "two", data=data, dataloader_num_workers=workers, **options)
         made.eval_dataset = Failing(
             data.splits["validation"], 3, EvaluationTransform(SIZE), 1, flag
         )
@@ -546,8 +570,8 @@ def test_an_evaluation_image_that_cannot_be_read_loses_no_step(workers, tmp_path
     flag.unlink()
     resumed = trainer()
     resumed.train(resume_from_checkpoint=find_checkpoint(str(tmp_path / "two"), "auto"))
-    assert comparable(resumed) == comparable(undisturbed)
-    assert_equal_weights(weights(resumed), weights(undisturbed))
+    assert comparable(resumed) == comparable(expected)
+    assert_equal_weights(weights(resumed), weights(expected))
 
 
 def test_a_worker_that_is_killed_while_a_step_is_computed_loses_no_step(tmp_path):
@@ -764,24 +788,17 @@ class Failing(SegmentationSamples):
 
 
 @pytest.mark.parametrize(("workers", "kill"), [(0, False), (1, False), (1, True)])
-def test_training_data_that_cannot_be_read_loses_no_step(workers, kill, tmp_path):
+def test_training_data_that_cannot_be_read_loses_no_step(workers, kill, undisturbed, tmp_path):
     data = make_data(12, 3)
-    options = {
-        "data": data,
-        "max_steps": 5,
-        "dataloader_num_workers": workers,
-        "cnn_lr": 0.05,
-        "logging_steps": 2,
-    }
-    undisturbed = make_trainer(tmp_path / "one", **options)
-    undisturbed.train()
-    order = [index for _, _, index in undisturbed.train_sampler]  # of the second epoch
+    options = {"max_steps": 5, "cnn_lr": 0.05, "logging_steps": 2}
+    expected = undisturbed(images=(12, 3), **options)
+    order = [index for _, _, index in expected.train_sampler]  # of the second epoch
 
     flag = tmp_path / "broken"
     flag.touch()
 
     def trainer():
-        made = make_trainer(tmp_path / "two", **options)
+        made = make_trainer(tmp_path / "two", data=data, dataloader_num_workers=workers, **options)
         transform = TrainingTransform(SIZE, (64, 64))
         made.train_dataset = Failing(data.splits["train"], 3, transform, order[5], flag, kill)
         made.train_sampler.epoch = 0
@@ -805,8 +822,8 @@ def test_training_data_that_cannot_be_read_loses_no_step(workers, kill, tmp_path
     assert int(checkpoint.rpartition("-")[2]) == failing.state.global_step >= 3
     resumed = trainer()
     resumed.train(resume_from_checkpoint=checkpoint)
-    assert comparable(resumed) == comparable(undisturbed)
-    assert_equal_weights(weights(resumed), weights(undisturbed))
+    assert comparable(resumed) == comparable(expected)
+    assert_equal_weights(weights(resumed), weights(expected))
 
 
 def test_logged_losses_are_trainers_own(tmp_path):

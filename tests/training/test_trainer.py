@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -438,6 +439,14 @@ def test_bfloat16_trains(tmp_path):
     assert all(parameter.dtype == torch.float32 for parameter in trainer.model.parameters())
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A run's last checkpoint, which nothing here changes."""
+    folder = tmp_path_factory.mktemp("saved")
+    make_trainer(folder, save_strategy="steps", save_steps=2, max_steps=2).train()
+    return folder / "checkpoint-2"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -456,9 +465,8 @@ def test_bfloat16_trains(tmp_path):
         ),
     ],
 )
-def test_a_checkpoint_of_other_students_is_refused(tmp_path, change, message):
-    trainer = make_trainer(tmp_path, save_strategy="steps", save_steps=2, max_steps=2)
-    trainer.train()
+def test_a_checkpoint_of_other_students_is_refused(saved, tmp_path, change, message):
+    shutil.copytree(saved, tmp_path / "checkpoint-2")
     change(tmp_path / "checkpoint-2")
     with pytest.raises(ValueError, match=message):
         make_trainer(tmp_path / "again").train(
@@ -486,12 +494,11 @@ def _edit(folder, key, value):
         ),
     ],
 )
-def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(tmp_path, other, message):
-    make_trainer(tmp_path, save_strategy="steps", save_steps=2, max_steps=2).train()
+def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(
+    saved, tmp_path, other, message
+):
     with pytest.raises(ValueError, match=message):
-        make_trainer(tmp_path / "again", max_steps=2, **other).train(
-            resume_from_checkpoint=str(tmp_path / "checkpoint-2")
-        )
+        make_trainer(tmp_path, max_steps=2, **other).train(resume_from_checkpoint=str(saved))
 
 
 def test_a_warmup_that_takes_much_of_the_training_is_told(tmp_path, caplog):
@@ -506,14 +513,11 @@ def test_a_warmup_that_takes_much_of_the_training_is_told(tmp_path, caplog):
     assert not caplog.text
 
 
-def test_a_checkpoint_with_projections_is_refused_by_a_method_without(tmp_path):
-    make_trainer(tmp_path, save_strategy="steps", save_steps=1, max_steps=1).train()
+def test_a_checkpoint_with_projections_is_refused_by_a_method_without(saved, tmp_path):
     with pytest.raises(
         ValueError, match=r"it holds class_groups.*projections.*Vanilla needs nothing"
     ):
-        make_trainer(tmp_path / "again", Vanilla).train(
-            resume_from_checkpoint=str(tmp_path / "checkpoint-1")
-        )
+        make_trainer(tmp_path, Vanilla).train(resume_from_checkpoint=str(saved))
 
 
 def _rename(old, new):

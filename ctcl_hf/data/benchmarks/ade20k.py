@@ -5,6 +5,7 @@ from pathlib import Path
 from ..masks import IGNORE_INDEX
 from ..pairs import existing_folder, image_files, paired_rows
 from ..segmentation import SegmentationData
+from .published import published
 from .voc import colour_map
 
 NUM_CLASSES = 150
@@ -13,6 +14,7 @@ NUM_CLASSES = 150
 LABEL_MAP = {0: IGNORE_INDEX} | {i + 1: i for i in range(NUM_CLASSES)}
 
 
+@published(20_210, NUM_CLASSES)
 def build_ade20k(data_dir: str | None = None) -> SegmentationData:
     """ADE20K from ADEChallengeData2016: images/, annotations/ (training and validation) and
     objectInfo150.txt.

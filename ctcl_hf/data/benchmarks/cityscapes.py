@@ -7,6 +7,7 @@ from pathlib import Path
 from ..masks import IGNORE_INDEX, UNKNOWN
 from ..pairs import existing_folder, image_files, lazy_rows, paired_rows
 from ..segmentation import SegmentationData
+from .published import published
 
 # name -> (id in labelIds, colour), in the order of the train ids
 _CLASSES = {
@@ -42,6 +43,7 @@ LABEL_IDS = (
 )
 
 
+@published(2_975, len(_CLASSES), {name: colour for name, (_, colour) in _CLASSES.items()})
 def build_cityscapes(data_dir: str | None = None) -> SegmentationData:
     """Cityscapes from its folders leftImg8bit and gtFine.
 

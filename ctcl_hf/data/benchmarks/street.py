@@ -278,7 +278,8 @@ def draw_pole(canvas: Canvas, x: float, z: float) -> None:
         canvas.blob(centre, (radius, canvas.between(0.25, 0.6)), canvas.vary(SIGNS), IGNORE_INDEX)
         canvas.blob(centre, (radius / 2, 0.15), PLATE, IGNORE_INDEX)
     else:
-        top, arm = 2.2 * top, x - 1.7 if x > 0 else x + 1.7
+        top *= 2.2
+        arm = x - 1.7 if x > 0 else x + 1.7
         canvas.stroke((x, top, z), (arm, top + 0.3, z), thick, paint, POLE)
         canvas.blob((arm, top + 0.25, z), (0.4, 0.12), canvas.vary(STONES), POLE)
     canvas.stroke((x, 0, z), (x, top, z), thick, paint, POLE)

@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 from ..masks import IGNORE_INDEX
 from ..segmentation import SegmentationData
 from .canvas import Canvas, smooth_noise
+from .published import published
 from .street import POLE, SCENE_CLASSES, SKY, draw_sky, draw_street
 
 SCENE_PALETTE: tuple[tuple[int, int, int], ...] = (
@@ -22,6 +23,7 @@ SCENE_PALETTE: tuple[tuple[int, int, int], ...] = (
     (64, 0, 128),
     (64, 64, 0),
 )
+NUM_TRAIN = 240  # images, unless told otherwise
 MIN_SIZE = 64  # pixels; in a smaller picture poles and pedestrians vanish
 
 
@@ -72,10 +74,11 @@ def draw_scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarr
     return develop(canvas, label), ignore_borders(canvas.rng, label)
 
 
+@published(NUM_TRAIN, len(SCENE_CLASSES), dict(zip(SCENE_CLASSES, SCENE_PALETTE, strict=True)))
 def build_synthetic(
     data_dir: str | None = None,
     *,
-    num_train: int = 240,
+    num_train: int = NUM_TRAIN,
     num_validation: int = 60,
     height: int = 96,
     width: int = 128,

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..masks import IGNORE_INDEX, Colour
 from ..pairs import existing_folder, image_files, listed, paired_rows
 from ..segmentation import SegmentationData
+from .published import published
 
 VOC_CLASSES = (
     "background",
@@ -59,6 +60,7 @@ VOC_COLOURS = {colour: i for i, colour in enumerate(VOC_PALETTE)} | {
 }
 
 
+@published(10_582, len(VOC_CLASSES), dict(zip(VOC_CLASSES, VOC_PALETTE, strict=True)))
 def build_voc(data_dir: str | None = None) -> SegmentationData:
     """VOC 2012 from VOCdevkit/VOC2012, with the training masks that lie beside VOC's own.
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..images import open_stored
 from ..masks import IGNORE_INDEX, Colour, colours_of_ids
 from ..pairs import LeftOut, files_in
-from ..segmentation import BadSample, SegmentationData, SegmentationSamples
+from ..samples import BadSample, SegmentationSamples
+from ..segmentation import SegmentationData
 from ..streaming import StreamedRows
 from .class_lists import LIST_FILES
 from .classes import (
@@ -95,7 +96,8 @@ def build_own(
         OSError: a data set that cannot be had from the Hub.
     """
     folder = Path(name) if Path(name).is_dir() else None
-    found, told = {}, ""
+    found = {}
+    told = ""
     if folder is not None:
         parquet = [
             path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"

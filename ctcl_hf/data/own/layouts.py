@@ -183,10 +183,8 @@ class Layout:
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith("."):
                 by_kind[path.suffix.lower() == ".png"][path.stem] = str(path)
-        shared, either = (
-            by_kind[True].keys() & by_kind[False],
-            by_kind[True].keys() | by_kind[False],
-        )
+        shared = by_kind[True].keys() & by_kind[False]
+        either = by_kind[True].keys() | by_kind[False]
         is_layout = shared == either if self.unpaired is None else 2 * len(shared) > len(either)
         return (by_kind[False], by_kind[True]) if shared and is_layout else None
 

@@ -7,17 +7,15 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ...data import DATASETS
+from ...data.benchmarks.published import published_of
 from ...losses import cross_entropy_loss
 from ...students.loading import load_student
 from .grid import Grid
 from .paper import Table, students_of
 
 BATCH, CROP = 4, 512
-# Training images and classes of the data sets, and epochs: the paper's of VOC, and the recipe's
-# where it names none.
-IMAGES = {"voc": 10_582, "cityscapes": 2_975, "camvid": 367, "ade20k": 20_210}
-CLASSES = {"voc": 21, "cityscapes": 19, "camvid": 11, "ade20k": 150}
-EPOCHS = 60
+EPOCHS = 60  # the paper's of VOC, and the recipe's where it names none
 
 
 def step_flops(pair: str, num_classes: int) -> float:
@@ -49,11 +47,13 @@ def requirements(
     """Every command of a table at the paper's scale, its steps, and GPU hours at so many sustained
     TFLOP/s.
     """
-    steps = EPOCHS * (IMAGES[table.dataset] // BATCH)
+    benchmark = published_of(DATASETS[table.dataset])
+    steps = EPOCHS * (benchmark.train_images // BATCH)
     common = ("--dataset", table.dataset, *common)
-    lines, hours = [table.caption, table.remark] if table.remark else [table.caption], 0.0
+    lines = [table.caption, table.remark] if table.remark else [table.caption]
+    hours = 0.0
     for pair in table.scores:
-        operations = step_flops(pair, CLASSES[table.dataset])
+        operations = step_flops(pair, benchmark.num_classes)
         of_run = operations * steps / (teraflops * 1e12) / 3600
         grid = Grid(folder, table.rows, (pair,), seeds, common)
         cells = list(grid.cells())

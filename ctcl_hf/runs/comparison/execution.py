@@ -67,7 +67,8 @@ def run_apart(
         why not, by cell, of those that are not finished.
     """
     threads = max((os.cpu_count() or 1) // jobs, 1)
-    waiting, failures = list(cells), {}
+    waiting = list(cells)
+    failures = {}
     running: dict[Future, Process] = {}
     with ThreadPoolExecutor(jobs) as pool:  # which waits for the processes, and does nothing else
         try:

@@ -14,14 +14,31 @@ from ...arguments.data import DataArguments
 from ...data import SegmentationData
 from ...files import read_json
 from ...metrics.scores import Evaluation, evaluations_from_json
-from ...scoring.image_counts import SplitCounts, save_counts
+from ...scoring.image_counts import COUNTS_FILE, SplitCounts, save_counts
 from ...scoring.protocols import Protocol
 from ...scoring.scorer import Scorer, saved_students
 from ...training.cpu import prepare_cpu
 from ...training.guards.processes import wait_for_all
 from ...training.locks import lock_folder
+from .grid import Grid
 
 TOLERANCE = 0.002  # of mIoU, to what the run reported: another machine rounds otherwise
+
+
+def make_counts(grid: Grid) -> list[str]:
+    """Counts the images of finished cells that kept no counts, on all processes.
+
+    Returns what failed, and why.
+    """
+    problems = []
+    for cell in grid.cells():
+        if cell.is_finished and not (cell.folder / COUNTS_FILE).is_file():
+            try:
+                recount(cell.folder)
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                # of a run of an older version, too
+                problems.append(f"The images of {cell.title} could not be counted: {error}")
+    return problems
 
 
 def recount(folder: Path) -> None:

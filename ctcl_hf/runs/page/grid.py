@@ -11,7 +11,9 @@ from ..comparison.checklist import checklist
 from ..comparison.evidence import Evidence, evidence_of
 from ..comparison.grid import Cell, Grid, safe_name
 from ..comparison.paper import Table
-from ..comparison.report import Section, caption_of, logged_quantities, sections_of, setup_of
+from ..comparison.pictures import logged_quantities
+from ..comparison.setup import caption_of, setup_of
+from ..comparison.tables import Section, sections_of
 from .charts import Chart, Intervals, interval_chart, line_chart
 from .render import picture, write_page
 

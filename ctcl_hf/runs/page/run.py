@@ -222,6 +222,10 @@ def _table(
     notes = _notes_of_classes(data)
     rows = [(title, "", cells(attrgetter(what))) for title, what in SHARES.items()]
     rows += [
+        (title, "", cells(lambda of, what=what: of.others.get(what)))
+        for what, title in scores.titles.items()
+    ]
+    rows += [
         (label, notes.get(label, ""), cells(lambda of, label=label: of.ious.get(label)))
         for label in labels
     ]

@@ -75,7 +75,8 @@ class Protocol:
         """
         if self.scales == (1.0,) and not self.flip:
             return self.framing.logits(predict, pixel_values)
-        size, views = pixel_values.shape[-2:], 0
+        size = pixel_values.shape[-2:]
+        views = 0
         total = torch.zeros((), device=pixel_values.device)
         for scale in self.scales:
             scaled = [max(round(side * scale), 1) for side in size]

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..choices import Divisor, KLDirection
-from .groups import Groups, merged_log_probabilities, place_of_classes
-from .means import Mean
+from ...choices import Divisor, KLDirection
+from ..groups import Groups, merged_log_probabilities, place_of_classes
+from ..means import Mean
+from ..pixel import upsample
+from ..precision import in_full_precision, widened
+from ..region import teaching_directions
 from .phases import PhasedUpsampling
-from .pixel import upsample
-from .precision import in_full_precision, widened
-from .region import teaching_directions
 
 CE, TAUGHT = 0, 1  # the terms whose gradients are collected
 # An accelerator has memory for logits at full resolution, and waits for launches: at a factor of 4

@@ -1,0 +1,83 @@
+"""What of a grid's set-up is not the paper's, in words."""
+
+from typing import Any
+
+from .grid import Grid
+from .paper import Table
+
+# The paper's set-up, where an argument says it: group in results.json, argument, what it is called,
+# value.
+PAPER_SETUP = (
+    ("students", "from_scratch", "random weights instead of ImageNet's", False),
+    ("students", "aspp_channels", "width of DeepLabV3+'s ASPP", 512),
+    ("students", "output_stride", "stride of DeepLabV3+'s encoder (default: the paper's)", None),
+    ("data", "image_size", "image size (default: the data set's own)", None),
+    ("data", "crop_size", "crop", [512, 512]),
+    ("data", "scale_range", "scale of training images", [0.5, 2.0]),
+    ("training", "per_device_train_batch_size", "images per process and step", 4),
+    ("training", "cnn_lr", "learning rate, SGD", 0.0025),
+    ("training", "vit_lr", "learning rate, AdamW", 6e-5),
+)
+
+
+def setup_of(grid: Grid, pair: str, paper: Table | None) -> str:
+    """What differs from the paper's set-up, and how the tables of a pair are to be read."""
+    cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
+    steps = cells[0].read("trainer_state.json")["global_step"]
+    seeds = len({cell.seed for cell in cells})
+    return (
+        "What differs from the paper's set-up: "
+        + "; ".join(differences(cells[0].read("results.json"), steps, seeds, paper))
+        + ".\nΔ is the sum of both students' gains over vanilla of the same seed. "
+        + (
+            "± is the standard deviation over seeds."
+            if seeds > 1
+            else "With one seed, differences may be chance."
+        )
+        + " A class is lost that vanilla of the same seed knows (IoU above 5 %) and the method "
+        "less than half."
+    )
+
+
+def caption_of(grid: Grid, paper: Table) -> str:
+    """Which of the paper's tables it is, and of what data."""
+    finished = (cell for cell in grid.cells() if cell.is_finished)
+    own = next((_dataset(cell.read("results.json")) for cell in finished), paper.dataset)
+    caption = f"{paper.caption}, with the paper's numbers beside ours."
+    if own != paper.dataset:
+        caption = f"On {own}; the paper's numbers beside ours are of other data ({paper.caption})."
+    return f"{caption} {paper.remark}".rstrip()
+
+
+def differences(results: dict[str, Any], steps: int, seeds: int, paper: Table | None) -> list[str]:
+    """What of a run's set-up is not the paper's, a sentence each."""
+    found = [
+        f"{title}: {_plain(results[group][name])} (paper: {_plain(value)})"
+        for group, name, title, value in PAPER_SETUP
+        if results[group][name] != value
+    ]
+    dataset = _dataset(results)
+    if paper and paper.dataset != dataset:
+        found.insert(0, f"data set: {dataset} (paper: {paper.dataset})")
+    batch = (
+        results["training"]["per_device_train_batch_size"]
+        * results["training"]["gradient_accumulation_steps"]
+    )
+    trained = f"{steps} steps of {batch} images per process"
+    found.append(f"{trained} (paper: 158,730 of 4 on VOC, not stated elsewhere)")
+    found.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'} (paper: not stated)")
+    return found
+
+
+def _dataset(results: dict[str, Any]) -> str:
+    return results["data"]["dataset_name"] or results["data"]["dataset"]
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "default"
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return (
+        {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    )
