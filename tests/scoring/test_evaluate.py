@@ -34,6 +34,7 @@ def data():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, data):
     """Two students, one of which numbers its classes otherwise, and the data as shards."""
+    torch.manual_seed(0)  # before a test's own seed: made for the module
     root = tmp_path_factory.mktemp("evaluate")
     make_cnn(size=SIZE).save_pretrained(str(root / "cnn"))
     make_vit(size=SIZE).save_pretrained(str(root / "vit"))
