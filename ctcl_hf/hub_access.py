@@ -1,13 +1,16 @@
-"""Whether the Hugging Face Hub answers: asked once and quickly, where its client would try for a
-minute.
+"""Whether the Hugging Face Hub is to be asked, and whether it answers: asked once and quickly,
+where its client would try for a minute.
 """
 
+import difflib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from huggingface_hub import constants
-from huggingface_hub.utils import get_session
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import get_session, validate_repo_id
 
 from .redaction import redacted
 
@@ -17,6 +20,24 @@ PROBE_SECONDS = 3
 def shown_endpoint() -> str:
     """The Hub's address, without a user and password that HF_ENDPOINT may hold."""
     return redacted(constants.ENDPOINT)
+
+
+def near_folder(name: str) -> str:
+    """A question whether a folder was meant that is called nearly so and lies there; "" if none."""
+    parent = Path(name).parent
+    beside = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    near = difflib.get_close_matches(Path(name).name, beside, n=1)
+    return f" Did you mean {parent / near[0]}?" if near else ""
+
+
+def refuse_missing_folder(name: str) -> None:
+    """FileNotFoundError for what is no folder, and cannot be the name of anything on the Hub."""
+    if Path(name).is_dir():
+        return
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise FileNotFoundError(f"{name}: there is no such folder.{near_folder(name)}") from None
 
 
 def hub_answers() -> bool:

@@ -7,7 +7,14 @@ import pytest
 from huggingface_hub import constants
 
 from ctcl_hf import hub_access, load_student
-from ctcl_hf.hub_access import from_cache_unless_hub_answers, hub_answers
+from ctcl_hf.data import build_own
+from ctcl_hf.hub_access import (
+    from_cache_unless_hub_answers,
+    hub_answers,
+    near_folder,
+    refuse_missing_folder,
+)
+from ctcl_hf.scoring.predict import load_whole_model
 
 
 @pytest.fixture(params=["silent", "refused"])
@@ -55,3 +62,25 @@ def test_who_told_the_client_to_stay_offline_is_not_asked_for(monkeypatch):
         from_cache_unless_hub_answers(),
     ):
         raise OSError("no such file")
+
+
+def test_a_folder_that_is_not_there_is_no_question_for_the_hub(tmp_path, monkeypatch):
+    """`--dataset_name ./photoss` ended in "Couldn't reach './photoss' on the Hub"."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "runs" / "one" / "checkpoint-6").mkdir(parents=True)
+    for name, meant in [
+        ("./photoss", " Did you mean photos?"),
+        ("runs/one/checkpoint-3", " Did you mean runs/one/checkpoint-6?"),
+        ("/nowhere/at/all", ""),
+    ]:
+        with pytest.raises(FileNotFoundError) as refused:
+            refuse_missing_folder(name)
+        assert str(refused.value) == f"{name}: there is no such folder.{meant}"
+    for name in ("photos", "user/name", "name"):
+        refuse_missing_folder(name)
+    assert near_folder("fotos") == " Did you mean photos?" and near_folder("zebra") == ""
+    with pytest.raises(OSError, match=r"\./photoss: there is no such folder\. Did you mean photos"):
+        build_own("./photoss", class_names=["a", "b"])
+    with pytest.raises(OSError, match=r"runs/one/cnn/x: there is no such folder"):
+        load_whole_model("runs/one/cnn/x")

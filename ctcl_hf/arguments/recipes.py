@@ -50,7 +50,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "logging_steps": 10,
         "use_cpu": True,
     },
-    # About three minutes on two cores, on drawn street scenes.
+    # About three minutes on two cores for a pair, on drawn street scenes.
     "demo": {
         "dataset": "synthetic",
         "from_scratch": True,
@@ -79,7 +79,7 @@ RECIPE_HELP = (
     "What is set together, and replaced by what else is told (--recipe NAME --help shows it). "
     "paper: the published recipe on ImageNet weights, 60 epochs. cpu: a quarter of the pixels and "
     "of the width, from random weights, 16 epochs, half an hour on two cores. demo: drawn street "
-    "scenes and smaller students, four minutes."
+    "scenes and smaller students, three minutes."
 )
 TRAINER_ARGUMENTS = """\
 Every other argument of transformers' TrainingArguments is taken as well; they are listed at

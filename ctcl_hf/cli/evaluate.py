@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
@@ -83,11 +84,13 @@ def main() -> None:
     arguments, dataset, protocol, given = parser.parse(None)
     try:
         with told():
-            if not _names_data(sys.argv[1:]):
-                own = _data_of_run(Path(given.model))
-                if own is not None:
-                    skip_bad = own.skip_bad or dataset.skip_bad
-                    dataset = dataclasses.replace(own, skip_bad=skip_bad)
+            record = _record_of_run(Path(given.model))
+            if record.get("command") and not _names_data(sys.argv[1:]):
+                own = data_of(record["command"])
+                skip_bad = own.skip_bad or dataset.skip_bad
+                dataset = dataclasses.replace(own, skip_bad=skip_bad)
+                if any(word.startswith("--max_eval_samples") for word in record["command"].split()):
+                    print("The run scored a part of the images (--max_eval_samples), this is all.")
             evaluate(given.model, arguments, dataset, protocol)
     except (ValueError, OSError) as error:
         from ..data import reason_of
@@ -101,17 +104,16 @@ def _names_data(argv: Sequence[str]) -> bool:
     return any(option[2:].replace("-", "_") in names for option in options)
 
 
-def _data_of_run(folder: Path) -> DatasetArguments | None:
-    """What the run was trained on, in whose folder, or the folder of one of whose students, this
-    is.
+def _record_of_run(folder: Path) -> dict[str, Any]:
+    """What is known of the run in whose folder, or the folder of one of whose students, this is;
+    nothing of others.
     """
+    from ..files import read_json
     from ..publishing.card import RECORD_FILE
 
-    for record in (folder / RECORD_FILE, folder.parent / RECORD_FILE):
-        if folder.is_dir() and record.is_file():
-            command = json.loads(record.read_text("utf-8")).get("command")
-            return data_of(command) if command else None
-    return None
+    records = (folder / RECORD_FILE, folder.parent / RECORD_FILE)
+    found = next((path for path in records if folder.is_dir() and path.is_file()), None)
+    return read_json(found) if found else {}
 
 
 def evaluate(

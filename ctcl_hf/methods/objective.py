@@ -180,8 +180,17 @@ class Objective(nn.Module):
         return {term: term for weights in self.weights for term in weights} | self.titles()
 
     def loss(self, student: int, losses: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of a student's terms at this point of the training."""
+        """The weighted sum of a student's terms at this point of the training.
+
+        ValueError where a method gives a term no weight.
+        """
         weights = self.weights[student]
+        if unweighted := losses.keys() - weights.keys():
+            term = min(unweighted)
+            raise ValueError(
+                f"{type(self).__name__} returns the term {term!r} and gives it no weight: its "
+                f"__init__ must set self.weights[{student}][{term!r}]."
+            )
         if not any(True for _ in self.projections[student].parameters()):
             # 0 times a gradient still costs a backward, and adds up in another order. With
             # projections it is kept: distributed training wants every parameter in every step's

@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, P
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.images import as_rgb
-from ..hub_access import from_cache_unless_hub_answers
+from ..hub_access import from_cache_unless_hub_answers, refuse_missing_folder
 from ..losses import upsample
 
 # Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of
@@ -64,6 +64,7 @@ def load_whole_model(name: str) -> PreTrainedModel:
     Raises:
         OSError: no such model, or not the whole of it.
     """
+    refuse_missing_folder(name)
     try:
         with _asked(name):
             model, told = AutoModelForSemanticSegmentation.from_pretrained(

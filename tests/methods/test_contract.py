@@ -121,3 +121,11 @@ def test_a_term_without_a_title_has_a_curve_under_its_own_name():
     """
     logged = Untitled(make_cnn(), make_vit()).logged()
     assert logged["mutual"] == "mutual" and logged["ce"] == "cross entropy (nats)"
+
+
+def test_a_term_without_a_weight_is_told_by_name():
+    """It ended in KeyError: 'mine'."""
+    pair = make_pair("vanilla")
+    terms = {"ce": torch.ones(()), "mine": torch.ones(())}
+    with pytest.raises(ValueError, match=r"Vanilla returns the term 'mine' and gives it no weight"):
+        pair.objective.loss(0, terms)

@@ -154,6 +154,18 @@ def test_what_a_run_has_trained_is_scored_on_its_own_data_unless_others_are_name
     assert asked == [named] or (not asked and named in str(ended.value))
 
 
+def test_it_is_said_where_the_run_had_scored_a_part_of_the_images(
+    run_folder, tmp_path, monkeypatch, capsys
+):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    command_line = "ctcl-hf train --recipe demo --max_eval_samples 12"
+    (run / "run.json").write_text(json.dumps({"command": command_line}))
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf", str(run), "--use_cpu", "--split", "none"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "The run scored a part of the images (--max_eval_samples)" in capsys.readouterr().out
+
+
 def test_a_runs_folder_has_one_table_and_data_without_names_take_the_models(
     run_folder, data, tmp_path, monkeypatch, capsys
 ):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...hub_access import near_folder, refuse_missing_folder
 from ..streaming import StreamedRows
 
 if TYPE_CHECKING:
@@ -97,13 +98,14 @@ def _explained(name: str) -> Iterator[None]:
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError
 
+    refuse_missing_folder(name)
     try:
         yield
     except (DatasetNotFoundError, GatedRepoError) as error:
         raise OSError(
             f"--dataset_name {name}: no such folder, and no data set on the Hub that you can read "
             f"({error}). If it is gated or private, ask for access on its page and log in: hf auth "
-            "login."
+            f"login.{near_folder(name)}"
         ) from error
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
@@ -114,8 +116,12 @@ def _explained(name: str) -> Iterator[None]:
             "masks."
         ) from error
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        where = "" if Path(name).is_dir() else "no such folder here, and "
-        raise OSError(f"--dataset_name {name}: {where}it cannot be loaded: {error}") from error
+        if Path(name).is_dir():
+            raise OSError(f"--dataset_name {name}: it cannot be loaded: {error}") from error
+        raise OSError(
+            f"--dataset_name {name}: no such folder here, and it cannot be loaded: {error}."
+            f"{near_folder(name)}"
+        ) from error
 
 
 def _two_columns(

@@ -239,7 +239,8 @@ def _notes_of_classes(data: Mapping | None) -> dict[str, str]:
     train = data["splits"]["train"]
     total = max(sum(train["pixels"]), 1)
     return {
-        name: f"{100 * pixels / total:.2g} % of pixels, in {images} of {train['images']} images"
+        name: f"in training {100 * pixels / total:.2g} % of the pixels, and in {images} of "
+        f"{train['images']} images"
         for name, pixels, images in zip(
             data["classes"], train["pixels"], train["images_with"], strict=True
         )
