@@ -326,6 +326,7 @@ def test_every_flag_in_the_documents_is_one():
     known = {option for action in parser._actions for option in action.option_strings}
     known |= {"--recipe", "--no-deps"}  # the last of pip
     known |= {"--config_file", "--shutdown-timeout", "--signals-to-handle"}  # of launchers
+    known |= {"--logdir"}  # of TensorBoard
     known |= {"--mutual", "--flag"}  # of methods of a reader's own
     for script in (
         *root.glob("ctcl_hf/cli/*.py"),

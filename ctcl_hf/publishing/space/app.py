@@ -192,9 +192,13 @@ def load(
     # where it is installed, its models need no code from elsewhere
     with contextlib.suppress(ImportError):
         import ctcl_hf  # noqa: F401
-    options = {"trust_remote_code": trust_remote_code, "revision": revision}
-    model = AutoModelForSemanticSegmentation.from_pretrained(name, **options).eval()
-    return model, AutoImageProcessor.from_pretrained(name, **options)
+    model = AutoModelForSemanticSegmentation.from_pretrained(
+        name, trust_remote_code=trust_remote_code, revision=revision
+    )
+    processor = AutoImageProcessor.from_pretrained(
+        name, trust_remote_code=trust_remote_code, revision=revision
+    )
+    return model.eval(), processor
 
 
 @torch.no_grad()
