@@ -327,6 +327,7 @@ def test_every_flag_in_the_documents_is_one():
     known |= {"--recipe", "--no-deps"}  # the last of pip
     known |= {"--config_file", "--shutdown-timeout", "--signals-to-handle"}  # of launchers
     known |= {"--logdir"}  # of TensorBoard
+    known |= {"--array", "--gpus-per-node", "--nodes", "--ntasks-per-node", "--signal"}  # of Slurm
     known |= {"--mutual", "--flag"}  # of methods of a reader's own
     for script in (
         *root.glob("ctcl_hf/cli/*.py"),
@@ -339,5 +340,6 @@ def test_every_flag_in_the_documents_is_one():
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 known.add(node.value)
     for document in (root / "README.md", *root.glob("docs/*.md")):
-        told = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", document.read_text()))
+        text = re.sub("^#SBATCH .*$", "", document.read_text(), flags=re.MULTILINE)  # Slurm's
+        told = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
         assert told <= known, f"{document.name}: {sorted(told - known)}"
