@@ -50,9 +50,9 @@ def main() -> None:
         nargs="+",
         choices=KINDS,
         default=["figure"],
-        help="Each at the image's own size. figure: the segmentation over the image, with a "
-        "legend. overlay: the same without a legend. mask: class ids, with the classes' colours as "
-        "palette. Default: figure.",
+        help="figure: the segmentation over the image, with a legend, at least of screen size. "
+        "overlay: the same at the image's own size, without a legend. mask: class ids of the "
+        "image's own size, with the classes' colours as palette. Default: figure.",
     )
     parser.add_argument(
         "--use_cpu", action="store_true", help="Even where there is an accelerator."
