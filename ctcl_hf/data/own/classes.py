@@ -84,7 +84,8 @@ def read_class_names(
     if not names:
         raise ValueError(
             f"What are the classes of {name}? Give --class_names road car ..., in the order of "
-            f"their ids, or a file with them; or put {CLASSES_FILE} beside the data."
+            f"their ids, or a file with them; or put {CLASSES_FILE} beside the data. Where masks "
+            "are of colours, what these mean names the classes: --palette."
         )
     if blank := [i for i, title in enumerate(names) if not title.strip()]:
         raise ValueError(f"--class_names: class {blank[0]} has no name.")
