@@ -59,7 +59,7 @@ def test_a_run_ends_with_a_table_a_figure_and_the_students_folders(finished):
     assert facts["training"]["seed"] == 42
     assert "torch" in facts["versions"]
     assert "step 3/3  validation mIoU  cnn " in done.stdout
-    assert f"ctcl-hf evaluate {folder} --dataset synthetic " in done.stdout
+    assert f"ctcl-hf evaluate {folder}  " in done.stdout
     assert "%|" not in done.stderr, "a bar, without a terminal"
     for name in ("cnn", "vit"):
         found = pipeline("image-segmentation", model=str(folder / name))(
@@ -187,7 +187,7 @@ def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
         str(tmp_path / "x"),
     )
     assert refused.returncode == 1
-    assert "neither a student's folder nor a model on the Hub" in refused.stderr
+    assert f"{tmp_path / 'vit'}: there is no such folder." in refused.stderr
 
 
 def test_cards_show_the_control_beside_the_run(finished, tmp_path):

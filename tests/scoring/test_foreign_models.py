@@ -80,7 +80,8 @@ def test_the_space_shows_a_model_the_whole_image_too(mobilevit):
     image = PIL.Image.fromarray(
         np.random.default_rng(0).integers(0, 255, (64, 192, 3), dtype=np.uint8)
     )
-    assert np.array_equal(app.segment(*mobilevit, image), segment(*mobilevit, image))
+    shown = app.segment(*mobilevit, image, (64, 192))
+    assert np.array_equal(shown, segment(*mobilevit, image))
 
 
 def test_an_export_asks_for_the_size_that_a_processor_does_not_say(mobilevit, tmp_path):
