@@ -121,7 +121,7 @@ def test_what_is_missing_is_told_before_the_model_is_loaded(monkeypatch):
 def test_the_example_names_what_it_cannot_load(tmp_path):
     done = run("export.py", tmp_path / "nothing", "--output", tmp_path / "x.onnx")
     assert done.returncode == 1
-    assert "nothing is neither a student's folder nor a model on the Hub" in done.stderr
+    assert "nothing: there is no such folder." in done.stderr
 
 
 def test_transformers_exporter_takes_any_batch_and_size(cnn):
