@@ -70,6 +70,7 @@ def train(folder: str, steps: int, workers: int, kill_at: int | None, place: str
         trainer._save_rng_state = lambda to: (kill(), save_rng(to))
     if place == "push":
         trainer.args.push_to_hub = True
+        trainer.open_repositories = lambda: None
         trainer._push_from_checkpoint = lambda checkpoint: kill()
     trainer.train(resume_from_checkpoint=find_checkpoint(folder, "auto"))
     torch.save(trainer.model.state_dict(), Path(folder, "end.pt"))
