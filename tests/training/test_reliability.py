@@ -51,6 +51,7 @@ from ctcl_hf.training.checkpoints import (
     find_checkpoint,
     problem_of,
 )
+from ctcl_hf.training.guards.workers import WorkerDeaths
 
 SAVES = {"save_strategy": "steps", "save_steps": 1}
 
@@ -874,3 +875,13 @@ def test_a_callback_of_ones_own_may_end_the_training(tmp_path):
 
     with pytest.raises(ConnectionError, match="mine"):
         make_trainer(tmp_path, max_steps=3, callbacks=[At("on_step_end", 1, fail)]).train()
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), EOFError()])
+def test_a_worker_that_dies_while_it_hands_over_a_batch_is_a_worker_that_died(error):
+    """It ended the run in `ConnectionResetError`, and what was trained was not saved."""
+    with (
+        pytest.raises(RuntimeError, match="DataLoader worker exited unexpectedly"),
+        WorkerDeaths().told_here(),
+    ):
+        raise error

@@ -62,6 +62,8 @@ class WorkerDeaths:
             if self._tell is not None:
                 self._tell(signal.SIGCHLD, None)
             yield
+        except (ConnectionError, EOFError) as error:  # it died while it handed over a batch
+            raise RuntimeError(f"DataLoader worker exited unexpectedly: {error}") from error
         finally:
             self._waiting = False
 
