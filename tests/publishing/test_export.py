@@ -12,7 +12,8 @@ import pytest
 import torch
 from conftest import CLASSES
 from helpers.commands import run
-from transformers import DPTConfig, DPTForSemanticSegmentation
+from helpers.foreign import small_dpt_config
+from transformers import DPTForSemanticSegmentation
 
 from ctcl_hf import __version__
 from ctcl_hf.cli import export as command
@@ -89,19 +90,7 @@ def test_a_file_that_fails_the_check_is_not_left_behind(cnn, tmp_path, monkeypat
 
 def test_a_size_that_the_model_cannot_take_is_refused_before_anything_is_traced(tmp_path):
     """The tracer's own error was a page long."""
-    config = DPTConfig(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=32,
-        patch_size=16,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        num_labels=3,
-        use_auxiliary_head=False,
-    )
+    config = small_dpt_config()
     student = as_student(DPTForSemanticSegmentation(config), image_processor((32, 32)))
     with pytest.raises(ValueError, match="DPT cannot take images of 32x48 pixels"):
         export_onnx(student, (32, 48), tmp_path / "student.onnx")

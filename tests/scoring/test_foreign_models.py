@@ -12,9 +12,9 @@ import PIL.Image
 import pytest
 import torch
 from conftest import CLASSES, make_cnn, make_vit
+from helpers.foreign import small_dpt_config
 from safetensors.torch import load_file, save_file
 from transformers import (
-    DPTConfig,
     DPTForSemanticSegmentation,
     MobileViTConfig,
     MobileViTForSemanticSegmentation,
@@ -160,19 +160,7 @@ def test_truncated_weights_are_told_in_a_sentence(vit, tmp_path):
 
 def test_weights_that_no_logit_depends_on_may_be_missing(tmp_path):
     """As they are in the published DPT: its first fusion layer has no other feature to refine."""
-    config = DPTConfig(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=32,
-        patch_size=16,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        num_labels=3,
-        use_auxiliary_head=False,
-    )
+    config = small_dpt_config()
     model = DPTForSemanticSegmentation(config).eval()
     model.save_pretrained(tmp_path)
     unused = "neck.fusion_stage.layers.0.residual_layer1.convolution1.weight"
