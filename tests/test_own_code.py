@@ -311,7 +311,7 @@ class D(Objective):
         ),
         (
             ("--metrics", "dise"),
-            "--metrics dise: expected one of dice, frequency_weighted_iou. Did you mean dice?",
+            "--metrics dise: expected one of dice, ",
         ),
         (
             ("--method", "mine.py:Mutual", "--alpha", "2"),

@@ -12,7 +12,11 @@ from types import ModuleType
 import pytest
 from transformers import Trainer
 
-from ctcl_hf import CTCLTrainer
+import ctcl_hf
+from ctcl_hf import CTCLTrainer, DeepLabV3PlusConfig, DeepLabV3PlusForSemanticSegmentation, MeanIoU
+from ctcl_hf.arguments.parser import ArgumentsParser
+from ctcl_hf.arguments.training import CTCLArguments
+from ctcl_hf.training.progress import PairProgress
 
 PAGE = Path(__file__).parents[1] / "docs" / "upstream.md"
 SEAM = re.compile(r"^\| `([\w.]+)(?:\(([\w, ]*)\))?` \|", re.MULTILINE)
@@ -71,6 +75,46 @@ def test_every_method_of_trainer_that_is_overridden_is_listed():
         if callable(getattr(Trainer, name)) and name[:2] != "__"
     }
     assert overridden - OF_TRAINER == set()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ArgumentsParser,
+        CTCLArguments,
+        PairProgress,
+        DeepLabV3PlusConfig,
+        DeepLabV3PlusForSemanticSegmentation,
+        MeanIoU,
+    ],
+)
+def test_every_method_of_a_class_of_other_libraries_that_is_overridden_is_listed(kind):
+    """Only Trainer's were: a metric's, a parser's and a model's could move without a word."""
+    own = [base for base in kind.__mro__ if base.__module__.startswith("ctcl_hf.")]
+    foreign = [base for base in kind.__mro__ if base not in own]
+    overridden = {
+        name
+        for base in own
+        for name, value in vars(base).items()
+        if name[:2] != "__"
+        and inspect.isroutine(value)
+        and any(inspect.isroutine(vars(upper).get(name)) for upper in foreign)
+    }
+    # `forward` is what every Module of torch's is meant to define
+    assert overridden - {name.rpartition(".")[2] for name in SEAMS} - {"forward"} == set()
+
+
+def test_every_private_name_that_is_imported_is_listed():
+    files = Path(ctcl_hf.__file__).parent.rglob("*.py")
+    imported = {
+        f"{node.module}.{alias.name}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module != "__future__"
+        for alias in node.names
+        if any(part.startswith("_") for part in [*node.module.split("."), alias.name])
+    }
+    assert imported <= SEAMS.keys()
 
 
 def test_every_private_name_of_trainer_that_is_used_is_listed():

@@ -1,5 +1,7 @@
 """What happens to an image and its labels between the data set and the students."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,13 +11,15 @@ from .masks import IGNORE_INDEX
 
 # Padding in the ImageNet mean colour is 0 after normalisation.
 MEAN_COLOUR = (124, 116, 104)
+PHOTOMETRIC = v2.RandomPhotometricDistort()
 
 
+@dataclass(frozen=True)
 class TrainingTransform:
     """Scale jitter, random crop, padding, horizontal flip and, if asked for, photometric jitter.
 
     Only what the crop keeps is resized. What comes out is drawn from torch's global random state
-    alone.
+    alone. Its fields are what a run records of it, and a resumed one must share.
 
     Args:
         image_size: (height, width) in pixels that scale 1 means: images are fitted into it, their
@@ -23,19 +27,13 @@ class TrainingTransform:
         crop_size: (height, width) of what comes out. Where the scaled image is smaller it is
             padded, at random sides; the padding is ignored in the labels.
         scale_range: smallest and largest scale.
+        photometric: whether brightness, contrast, saturation and hue are jittered.
     """
 
-    def __init__(
-        self,
-        image_size: tuple[int, int],
-        crop_size: tuple[int, int],
-        scale_range: tuple[float, float] = (0.5, 2.0),
-        photometric: bool = False,
-    ):
-        self.image_size = image_size
-        self.crop_size = crop_size
-        self.scale_range = scale_range
-        self.photometric = v2.RandomPhotometricDistort() if photometric else None
+    image_size: tuple[int, int]
+    crop_size: tuple[int, int]
+    scale_range: tuple[float, float] = (0.5, 2.0)
+    photometric: bool = False
 
     def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 image (3, H, W) and labels (H, W) -> the same at the crop's size."""
@@ -66,8 +64,8 @@ class TrainingTransform:
             ignored = torch.full((1, *self.crop_size), IGNORE_INDEX, dtype=labels.dtype)
             ignored[:, places[0], places[1]] = labels
             image, labels = padded, ignored
-        if self.photometric is not None:
-            image = self.photometric(image)
+        if self.photometric:
+            image = PHOTOMETRIC(image)
         return image, labels[0]
 
 

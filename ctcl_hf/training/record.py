@@ -238,12 +238,8 @@ def _samples(dataset: Any, with_transform: bool) -> dict[str, Any]:
 def _augmentation(transform: Any) -> dict[str, Any]:
     if not isinstance(transform, TrainingTransform):
         return {"kind": type(transform).__name__}
-    return {
-        "image_size": list(transform.image_size),
-        "crop_size": list(transform.crop_size),
-        "scale_range": list(transform.scale_range),
-        "photometric": transform.photometric is not None,
-    }
+    values = asdict(transform)
+    return {name: list(of) if isinstance(of, tuple) else of for name, of in values.items()}
 
 
 class RecordAtStart(TrainerCallback):

@@ -254,6 +254,7 @@ def test_a_registered_data_set_holds_what_a_run_reads_of_it(tmp_path, name):
         assert ids_of(data, split) - {255} <= set(range(len(data.class_names)))
         assert ids_of(data, split) - {255}
     known = published_of(DATASETS[name])
+    assert known is not None, "its builder lacks @published"
     assert known.num_classes == len(data.class_names)
     if known.colours:  # else its classes are named beside the data
         assert tuple(palette_for(data.class_names)) == data.palette

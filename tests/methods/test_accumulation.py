@@ -4,13 +4,11 @@ labelled.
 
 import pytest
 import torch
-from helpers.accumulation import batch, frozen_pair, step
+from helpers.accumulation import BY_LABELS, batch, frozen_pair, step
 
 from ctcl_hf import METHODS
 
 IGNORE = 255
-# What divides by where a student is taught, which only each forward knows, is not in these.
-BY_LABELS = {"ctcl": {"region_divisor": "labelled"}}
 BY_FORWARD = [
     ("ctcl", {}),
     ("ctcl", {"as_printed": True}),

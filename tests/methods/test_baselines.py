@@ -43,7 +43,7 @@ def make_teachers():
 def make_pair(name="dml", kinds=("cnn", "vit"), **options):
     torch.manual_seed(0)
     a, b = (MAKERS[kind]().double() for kind in kinds)
-    if name == "offline_kd":
+    if METHODS[name].Options.TEACHERS == "needed":
         options.setdefault("teachers", make_teachers())
     if "other" in kinds:
         options |= ON_LOGITS.get(name, {})
@@ -99,7 +99,7 @@ def test_swapping_the_students_swaps_their_terms(name):
     images, labels = batch()
     options = {"pixel_classes": "all"} if name == "ctcl" else {}
     pair = make_pair(name, **options).eval()
-    if name == "offline_kd":
+    if METHODS[name].Options.TEACHERS == "needed":
         options["teachers"] = tuple(pair.objective.teachers)[::-1]
     swapped = METHODS[name](*reversed(pair.students.values()), **options).double()
     for i in (0, 1):

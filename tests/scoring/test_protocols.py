@@ -280,7 +280,7 @@ def test_each_registered_protocol_is_told_in_words_of_its_own():
     ("wrong", "message"),
     [
         ({"name": "middle"}, "expected one of whole, centre_crop, sliding"),
-        ({"name": "sliding"}, "a window is for centre_crop, sliding, got None"),
+        ({"name": "sliding"}, "a window is for centre_crop, sliding"),
         ({"name": "whole", "window": (8, 8)}, "a window is for"),
         (
             {"name": "sliding", "window": (32, 32), "stride": (40, 32)},
