@@ -145,6 +145,8 @@ def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
     for cell in cells:
         if not cell.is_finished:  # by another grid, meanwhile
             progress.set_description(cell.title)
+            if progress.disable:  # without a terminal, or in another than the main process
+                print(f"grid: {cell.title}", file=sys.stderr, flush=True)
             with told(ValueError, OSError, FloatingPointError, ImportError):
                 if not run_here(cell):
                     sys.exit(0)
@@ -160,9 +162,10 @@ def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqd
     """
 
     def on_change(running: Sequence[Cell], ended: Cell | None) -> None:
-        progress.set_description(
-            f"running {'; '.join(cell.title for cell in running)}" if running else "grid"
-        )
+        text = f"running {'; '.join(cell.title for cell in running)}" if running else "grid"
+        progress.set_description(text)
+        if progress.disable and running:  # without a terminal
+            print(f"grid: {text}", file=sys.stderr, flush=True)
         if ended is not None:
             progress.update(ended.is_finished)
             report()
