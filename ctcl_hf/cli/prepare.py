@@ -56,6 +56,7 @@ def main() -> None:
 
 
 def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
+    from ..data.segmentation import BAD_SHOWN
     from ..data.shards import write_shards
 
     folder = Path(arguments.out)
@@ -63,7 +64,7 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     print(data)
     size = tuple(arguments.resize) if arguments.resize else None
     report = write_shards(data, folder, size, dataset.skip_bad)
-    print(f"\n{report}")
+    print(f"\n{report.text(BAD_SHOWN)}")
     if report.problems and not dataset.skip_bad:
         raise ValueError(
             f"{len(report.problems)} bad files, listed above: nothing was written. Mend them, or "
