@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..data import IGNORE_INDEX
 from ..data.masks import Colour
-from ..data.palettes import Palette, ignored_colour
+from ..data.palettes import WHITE, Palette, black_classes, ignored_colour
 
 DISAGREEMENT = (230, 30, 120)
 IGNORED = "ignored"  # what legends call pixels of no class
@@ -29,12 +29,32 @@ def colourize(labels: np.ndarray, palette: Palette) -> np.ndarray:
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: Palette, opacity: float = 0.55
 ) -> np.ndarray:
-    """The segmentation over its image: (H, W, 3) uint8 and (H, W) ids -> (H, W, 3) uint8."""
+    """The segmentation over its image: (H, W, 3) uint8 and (H, W) ids -> (H, W, 3) uint8.
+
+    Black over an image is but a shade of it: classes of that colour have a white outline.
+    """
     # Pillow mixes bytes: numbers of 64 bits would take a gigabyte of 12 megapixels.
     mixed = np.asarray(
         Image.blend(Image.fromarray(image), Image.fromarray(colourize(labels, palette)), opacity)
     )
-    return np.where((labels == IGNORE_INDEX)[..., None], image, mixed)
+    mixed = np.where((labels == IGNORE_INDEX)[..., None], image, mixed)
+    is_black = np.append(black_classes(palette), np.zeros(256 - len(palette), dtype=bool))[labels]
+    if is_black.any():
+        mixed[_outline(is_black)] = WHITE
+    return mixed
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask (H, W) that lie beside others, in lines that can be seen at any size of
+    the image.
+    """
+    width = max(min(mask.shape) // 200, 1)
+    outline = np.zeros_like(mask)
+    # of both axes; what is assigned to the one view stands in the other
+    for inner, line in ((mask, outline), (mask.T, outline.T)):
+        line[width:] |= inner[width:] & ~inner[:-width]
+        line[:-width] |= inner[:-width] & ~inner[width:]
+    return outline
 
 
 def overlay_figure(

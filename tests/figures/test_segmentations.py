@@ -10,6 +10,7 @@ from ctcl_hf.figures import (
     comparison_figure,
     methods_figure,
     mistakes_figure,
+    overlay,
     overlay_figure,
     samples_figure,
 )
@@ -71,6 +72,19 @@ def test_an_overlay_and_its_legend_are_of_one_tint():
     (picture,) = shown(figure)
     tints = {text.split()[0]: colour for text, colour in legend_of(figure).items()}
     assert tints == {"sky": tuple(picture[0, 0].tolist()), "road": tuple(picture[20, 0].tolist())}
+
+
+def test_a_black_class_is_outlined_in_an_overlay():
+    """CVAT's background, black, looked like a part of the image that is in shadow."""
+    labels = np.zeros((30, 40), np.uint8)
+    labels[10:20, 10:20] = 1
+    drawn = overlay(IMAGE, labels, ((0, 0, 0), (128, 0, 0)))
+    beside = [drawn[9, 15], drawn[20, 15], drawn[15, 9], drawn[15, 20]]
+    assert all(pixel.tolist() == [255] * 3 for pixel in beside)
+    assert drawn[0, 0].tolist() == [90] * 3, "a shade of the image, and no line at its rim"
+    assert drawn[10, 10].tolist() == [160, 90, 90], "the other class is as it was"
+    plain = overlay(IMAGE, labels, PALETTE[:2])
+    assert not (plain == 255).any(), "classes that can be told from the image have none"
 
 
 def test_image_and_truth_are_shown_once_beside_all_methods():
