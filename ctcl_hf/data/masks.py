@@ -176,7 +176,7 @@ class MaskReader:
                 for code in np.unique(codes[unknown]).tolist()
             ]
             raise BadValues(
-                "The mask holds colours without a meaning: {}. Add them to the palette.", bad
+                "The mask holds colours without a meaning: [{}]. Add them to the palette.", bad
             )
         return labels
 
@@ -207,7 +207,7 @@ class MaskReader:
             return by_id
         bad = zip(used[~has_colour].tolist(), colours[~has_colour].tolist(), strict=True)
         raise BadValues(
-            "The mask holds ids in colours without a meaning: {}. Add them to the palette. If "
+            "The mask holds ids in colours without a meaning: [{}]. Add them to the palette. If "
             "masks hold ids, whatever colours they are shown in, leave the palette out.",
             [f"{value} in {tuple(colour)}" for value, colour in bad],
         )
@@ -246,7 +246,7 @@ class MaskReader:
         if (unknown := labels == UNKNOWN).any():
             bad = np.unique(values[unknown]).tolist()
             legal = f"0..{self.num_classes - 1} or {IGNORE_INDEX} (ignored)"
-            raise BadValues(f"Masks must hold class ids {legal}, got {{}}.", bad)
+            raise BadValues(f"Masks must hold class ids {legal}, got [{{}}].", bad)
         return labels
 
 
@@ -370,4 +370,4 @@ def with_values(sentence: str, values: Sequence) -> str:
     """The sentence with the first of the values in place of {}, if it has any."""
     shown = ", ".join(map(str, values[:VALUES_SHOWN]))
     more = f", ... {len(values)} in all" if len(values) > VALUES_SHOWN else ""
-    return sentence.replace("{}", f"[{shown}{more}]") if values else sentence
+    return sentence.replace("{}", f"{shown}{more}") if values else sentence

@@ -177,7 +177,7 @@ class SegmentationSamples(Dataset):
                 "Bad mask of",
                 index,
                 self.paths(index),
-                f"A mask must have its image's size (width x height): got {{}}.{turned}",
+                f"A mask must have its image's size: got {{}} (width x height).{turned}",
                 (f"mask {mask_width}x{mask_height} and image {width}x{height}",),
             )
         return pixels, labels, is_turned
