@@ -25,7 +25,7 @@ from ..redaction import redacted_words
 from ..registry import is_reference
 from ..runs.comparison.execution import run_apart, run_here
 from ..runs.comparison.grid import Cell, Grid
-from ..runs.comparison.paper import TABLES, VANILLA, Row, students_of
+from ..runs.comparison.paper import TABLES, VANILLA, Row, rows_of, students_of
 from ..students import STUDENTS
 from .ending import fail, program, told
 
@@ -194,10 +194,8 @@ def main() -> None:
         return
 
     table = TABLES.get(options.table)
-    rows = [
-        *(table.rows if table else (VANILLA,)),
-        *(Row(given, f"--method {given}") for given in options.methods),
-    ]
+    rows = list(table.rows if table else (VANILLA,))
+    rows += rows_of(options.methods, rows)
     rows = [
         rows[0],
         *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments),

@@ -1,5 +1,6 @@
 """Pictures of segmentations, each with a legend of the classes that it shows."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..data.palettes import WHITE, Palette, black_classes, ignored_colour
 DISAGREEMENT = (230, 30, 120)
 IGNORED = "ignored"  # what legends call pixels of no class
 TALLEST = 4  # times as high as wide, of a picture's panel: no figure may have 65,536 pixels a side
+METHOD_LINE = 30  # letters that stand above a panel of a comparison
 GAP, TITLE, LINE = 0.06, 0.3, 0.2  # inches: between pictures, above them, and of a legend's line
 
 
@@ -203,8 +205,14 @@ def methods_figure(
         for ids in of_student
     ]
     shapes = [truth.shape for truth in truths for _ in range(2)]
+    titles = ["\n".join(textwrap.wrap(method, METHOD_LINE)) for method in predictions]
+    lines = max(title.count("\n") + 1 for title in titles)
     figure, grid = _sheet(
-        shapes, 1 + len(predictions), 2.4, _present([*truths, *maps], class_names, palette)
+        shapes,
+        1 + len(predictions),
+        2.4,
+        _present([*truths, *maps], class_names, palette),
+        above=TITLE + (lines - 1) * LINE,
     )
     for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
         given = ((image, "image", first), (colourize(truth, palette), "ground truth", second))
@@ -214,8 +222,8 @@ def methods_figure(
             for axis, by_student in zip(axes[1:], predictions.values(), strict=True):
                 _show(axis, colourize(by_student[name][i], palette))
                 _note(axis, name)
-    for axis, title in zip(grid[0][1:], predictions, strict=True):
-        axis.set_title(title, fontsize=10)
+    for axis, title in zip(grid[0][1:], titles, strict=True):
+        axis.set_title(title, fontsize=9)
     return figure
 
 

@@ -108,6 +108,21 @@ def test_image_and_truth_are_shown_once_beside_all_methods():
     ]
 
 
+def test_a_long_method_is_named_in_full_above_its_panel():
+    """Its name was cut by its neighbours' and by the rim."""
+    long = ["ctcl, pixel_classes known, no_region_bsd, no_hfd", "a" * 70]
+    predictions = {method: {"cnn": [LABELS], "vit": [LABELS]} for method in long}
+    figure = methods_figure([IMAGE], [LABELS], predictions, NAMES, PALETTE)
+    figure.draw_without_rendering()
+    titles = [axes.title for axes in figure.axes if axes.get_title()]
+    assert ["".join(title.get_text().split()) for title in titles] == [
+        name.replace(" ", "") for name in long
+    ]
+    boxes = [title.get_window_extent() for title in titles]
+    assert boxes[0].x1 < boxes[1].x0 and boxes[1].x1 < figure.bbox.x1
+    assert max(box.y1 for box in boxes) <= figure.bbox.y1
+
+
 def test_images_of_several_sizes_stand_at_even_gaps():
     """Rows were as high as the highest image."""
     small, large = LABELS, np.zeros((90, 60), np.uint8)

@@ -13,6 +13,7 @@ from ...publishing.card import OLDER_RECORD_FILE, RECORD_FILE
 from ...publishing.rows import OWN_CODE
 from ...tables import listed
 from .grid import Cell, Grid
+from .statistics import LEAST_BLOCKS
 
 
 @lru_cache
@@ -62,8 +63,9 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
         "intervals": "95 %. Over seeds: Student's t of differences paired by seed; covers weights, "
         "order and augmentation, on these images. Over images: bootstrap over blocks of "
         f"{block_length} consecutive images, mIoU from summed counts, methods paired on the same "
-        "blocks and seeds; covers the choice of images, for these students. Neither covers other "
-        "data, nor that the best of several methods was picked",
+        "blocks and seeds; covers the choice of images, for these students; none of fewer than "
+        f"{LEAST_BLOCKS} blocks. Neither covers other data, nor that the best of several methods "
+        "was picked",
         "equal seconds": "both runs of a seed at their last validation within the shorter one's "
         "training time; against the slower run, whose learning rate has not decayed to its end "
         "there",
