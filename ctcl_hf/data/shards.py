@@ -52,11 +52,14 @@ class Report:
         return [problem for problems in self.bad.values() for problem in problems]
 
     def __str__(self) -> str:
-        """Markdown: counts by split, sizes, share of pixels by class, and every bad file."""
-        return self.text()
+        """Markdown: what data it is, and all that was found in it."""
+        return f"{self.data}\n\n{self.found()}"
 
-    def text(self, most: int | None = None) -> str:
-        """The same with the first `most` bad files of a cause."""
+    def found(self, most: int | None = None) -> str:
+        """Markdown: counts by split, sizes, share of pixels by class, and every bad file.
+
+        most: of the causes for which files are bad, and of the files of each.
+        """
         lines = [["split", "images", "bad"]]
         lines += [
             [split, str(count), str(len(self.bad[split]))] for split, count in self.written.items()
@@ -68,7 +71,6 @@ class Report:
         sizes = ", ".join(f"{h}x{w} ({count})" for (h, w), count in self.sizes.most_common(5))
         more = f" and {len(self.sizes) - 5} more" if len(self.sizes) > 5 else ""
         parts = [
-            str(self.data),
             markdown_table(lines),
             f"Sizes: {sizes}{more}.",
             markdown_table(classes),
