@@ -44,7 +44,7 @@ def by_cause(bad: Mapping[str, Sequence[Problem]], most: int | None = None) -> l
     ordered = sorted(groups.values(), key=len, reverse=True)
     told = [_of_one_cause(own, most) for own in ordered[:most]]
     if rest := sum(map(len, ordered[len(told) :])):
-        told.append(f"{rest} more cannot be used, each for another cause.")
+        told.append(f"{rest} more cannot be used, for other causes.")
     return told
 
 

@@ -176,7 +176,9 @@ class MaskReader:
                 for code in np.unique(codes[unknown]).tolist()
             ]
             raise BadValues(
-                "The mask holds colours without a meaning: [{}]. Add them to the palette.", bad
+                "The mask holds colours without a meaning: [{}]. Add them to the palette, to a "
+                'class or as "ignored".',
+                bad,
             )
         return labels
 

@@ -64,17 +64,23 @@ class Report:
         lines += [
             [split, str(count), str(len(self.bad[split]))] for split, count in self.written.items()
         ]
+        parts = [markdown_table(lines)]
+        if self.sizes:  # something could be read
+            parts += self._held()
+        if self.problems:
+            told = by_cause(self.bad, most)
+            parts.append("\n".join(["Bad files:", *(f"- {sentence}" for sentence in told)]))
+        return "\n\n".join(parts) + "\n"
+
+    def _held(self) -> list[str]:
+        """What the files that could be read hold."""
         total = max(int(self.pixels.sum()), 1)
         classes = [["class", "share of pixels (%)"]]
         shares = [*enumerate(self.data.class_names), (IGNORE_INDEX, "ignored")]
         classes += [[f"{i} {name}", f"{100 * self.pixels[i] / total:.3f}"] for i, name in shares]
         sizes = ", ".join(f"{h}x{w} ({count})" for (h, w), count in self.sizes.most_common(5))
         more = f" and {len(self.sizes) - 5} more" if len(self.sizes) > 5 else ""
-        parts = [
-            markdown_table(lines),
-            f"Sizes: {sizes}{more}.",
-            markdown_table(classes),
-        ]
+        parts = [f"Sizes: {sizes}{more}.", markdown_table(classes)]
         absent = [name for i, name in enumerate(self.data.class_names) if not self.pixels[i]]
         if absent and self.pixels.any():
             parts.append(f"Classes without a pixel: {', '.join(absent)}.")
@@ -83,10 +89,7 @@ class Report:
             notes.append(problem)
         if notes:
             parts.append("\n".join(["To be looked at:", *(f"- {note}" for note in notes)]))
-        if self.problems:
-            told = by_cause(self.bad, most)
-            parts.append("\n".join(["Bad files:", *(f"- {sentence}" for sentence in told)]))
-        return "\n\n".join(parts) + "\n"
+        return parts
 
 
 def write_shards(
