@@ -65,7 +65,7 @@ def overlay_figure(
     """The segmentation over its image, with a legend of the classes that occur and their share of
     the pixels.
 
-    The legend shows each class in its mean tint over the image.
+    The legend shows each class in its mean tint over the image, and names those that are outlined.
     """
     height, width = labels.shape
     figure = Figure(figsize=(8, 8 * min(height / width, TALLEST) + 0.8), layout="constrained")
@@ -74,10 +74,10 @@ def overlay_figure(
     axes.imshow(mixed)
     axes.set_axis_off()
     ids, counts = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
+    is_black = black_classes(palette)
     legend = {
-        f"{class_names[ids[i]]} {100 * counts[i] / labels.size:.1f} %": tuple(
-            mixed[labels == ids[i]].mean(0)
-        )
+        f"{class_names[ids[i]]} {100 * counts[i] / labels.size:.1f} %"
+        f"{', outlined' if is_black[ids[i]] else ''}": tuple(mixed[labels == ids[i]].mean(0))
         for i in np.argsort(-counts)
     }
     _legend(figure, legend, loc="outside lower center")

@@ -83,6 +83,8 @@ def test_a_black_class_is_outlined_in_an_overlay():
     assert all(pixel.tolist() == [255] * 3 for pixel in beside)
     assert drawn[0, 0].tolist() == [90] * 3, "a shade of the image, and no line at its rim"
     assert drawn[10, 10].tolist() == [160, 90, 90], "the other class is as it was"
+    legend = legend_of(overlay_figure(IMAGE, labels, NAMES[:2], ((0, 0, 0), (128, 0, 0))))
+    assert list(legend) == ["sky 91.7 %, outlined", "road 8.3 %"]
     plain = overlay(IMAGE, labels, PALETTE[:2])
     assert not (plain == 255).any(), "classes that can be told from the image have none"
 

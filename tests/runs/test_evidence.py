@@ -231,7 +231,7 @@ def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(
         "the last of 4 steps; nothing is selected by validation or test",
         "**seeds**: Vanilla: 1, 2, 3; DML: 1, 2, 3; Loses: 1, 2",
         "blocks of 2 consecutive images",
-        "Vanilla 1.7, DML 2.5, Loses 1.7 minutes a run",
+        "Vanilla 1.7; DML 2.5; Loses 1.7 minutes a run",
         "bfloat16",
         "- **DML** ran `--method dml`: cnn ce 1, kl 1; vit ce 1, kl 1; options: alpha 1",
     ):

@@ -76,7 +76,7 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
         if training["fp16"]
         else "float32",
         "versions": _of_all(cells, lambda cell: listed(cell.read("results.json")["versions"])),
-        "time": ", ".join(
+        "time": "; ".join(
             f"{row.title} {sum(cell.facts()['minutes'] for cell in own) / len(own):.1f}"
             for row, own in rows.items()
         )
