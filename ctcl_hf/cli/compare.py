@@ -140,13 +140,17 @@ def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
                 raise ValueError(f"{option} {name}: {error}") from error
 
 
+def _is_main_process() -> bool:
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
     """Runs cells in this process, one after the other."""
     for cell in cells:
         if not cell.is_finished:  # by another grid, meanwhile
             progress.set_description(cell.title)
-            if progress.disable:  # without a terminal, or in another than the main process
-                print(f"grid: {cell.title}", file=sys.stderr, flush=True)
+            if progress.disable and _is_main_process():  # without a terminal
+                print(f"grid: {cell.title}", flush=True)
             with told(ValueError, OSError, FloatingPointError, ImportError):
                 if not run_here(cell):
                     sys.exit(0)
@@ -165,7 +169,7 @@ def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqd
         text = f"running {'; '.join(cell.title for cell in running)}" if running else "grid"
         progress.set_description(text)
         if progress.disable and running:  # without a terminal
-            print(f"grid: {text}", file=sys.stderr, flush=True)
+            print(f"grid: {text}", flush=True)
         if ended is not None:
             progress.update(ended.is_finished)
             report()
@@ -205,7 +209,7 @@ def main() -> None:
         argument.partition("=")[0] for argument in common
     }:
         common = ["--dataset", table.dataset, *common]
-    is_main_process = int(os.environ.get("RANK", 0)) == 0
+    is_main_process = _is_main_process()
     try:
         run_own_code(rows, pairs)
         grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
