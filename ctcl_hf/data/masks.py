@@ -14,8 +14,8 @@ UNKNOWN = 254  # what an id or a colour that no mask may hold becomes when a mas
 EXACT_FORMATS = ("PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", None)  # None: an image made in memory
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp", "tiff_sgilog", "tiff_sgilog24")
 PHOTOMETRIC = 262  # TIFF's tag: 0 says that 0 is white
-VALUES_SHOWN = 12  # in a message
 SIGNED = 2  # of TIFF's sample formats; 1 is unsigned
+VALUES_SHOWN = 12  # in a message
 
 Colour = tuple[int, int, int]
 
