@@ -1,6 +1,6 @@
 """Tables as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -22,6 +22,25 @@ def aligned(lines: Sequence[tuple[str, str]]) -> list[str]:
     """Lines of two columns, of which the second begins at one place."""
     width = max(len(first) for first, _ in lines)
     return [f"{first.ljust(width)}  {second}" for first, second in lines]
+
+
+def listed(values: Mapping[str, Any]) -> str:
+    """`alpha 0.5, hfd off, sides 3 4`: values by name in one line, as text that is no code."""
+    return ", ".join(f"{name} {_plain(value)}" for name, value in values.items())
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return f"({listed(value)})"
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_plain, value))
+    return str(value)
 
 
 def csv_cell(value: Any) -> Any:

@@ -182,6 +182,7 @@ def test_a_grid_takes_ones_own_method_and_refuses_results_of_it_before_it_was_ch
     compare.main()
     assert "mine.py:Mutual --mutual 0.25" in capsys.readouterr().out
     table = Path("grid/table.md").read_text()
+    assert "| Mutual, mutual 0.25 " in table
     assert "code of method Mutual of mine.py, SHA-256 " in table
     assert "validation**, accuracy at borders in percent of the last weights" in table
     (curves,) = Path("grid").glob("curves-*.png")

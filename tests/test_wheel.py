@@ -106,7 +106,7 @@ def test_the_wheels_command_trains_predicts_evaluates_and_exports_away_from_the_
     )
     assert (
         "| mIoU " in scored
-        and (folder / "evaluation" / "run-cnn-synthetic-validation" / "results.json").is_file()
+        and (folder / "run" / "evaluation" / "cnn-synthetic-validation" / "results.json").is_file()
     )
     run("ctcl-hf", "export", "run/vit", "--output", "vit.onnx", "--size", 64, 64)
     session = onnxruntime.InferenceSession(folder / "vit.onnx", providers=["CPUExecutionProvider"])

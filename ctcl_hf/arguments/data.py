@@ -74,9 +74,10 @@ class DatasetArguments:
     class_names: list[str] | None = field(
         default=None,
         metadata={
+            "metavar": "NAME",
             "help": "Names of the classes in the order of their ids, or one file with them "
             "(id2label.json, a text with a line for each, or a tool's list). Default: such a file "
-            "beside the data, or the palette's."
+            "beside the data, or the palette's.",
         },
     )
     palette: str | None = field(
@@ -90,7 +91,8 @@ class DatasetArguments:
     label_map: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Ids in the masks that stand for others, such as 3:0 4:255 (255: not scored)."
+            "metavar": "OLD:NEW",
+            "help": "Ids in the masks that stand for others, such as 3:0 4:255 (255: not scored).",
         },
     )
     ignore_index: int | None = field(
@@ -222,20 +224,25 @@ class DataArguments(ProtocolArguments, DatasetArguments):
     image_size: list[int] | None = field(
         default=None,
         metadata={
+            "metavar": ("HEIGHT", "WIDTH"),
             "help": "HEIGHT WIDTH in pixels to which images are resized (scale 1). Default: the "
-            "data set's own."
+            "data set's own.",
         },
     )
     crop_size: list[int] = field(
         default_factory=lambda: [512, 512],
         metadata={
+            "metavar": ("HEIGHT", "WIDTH"),
             "help": "HEIGHT WIDTH in pixels of a training crop, multiples of 32 (one number: a "
-            "square)."
+            "square).",
         },
     )
     scale_range: list[float] = field(
         default_factory=lambda: [0.5, 2.0],
-        metadata={"help": "Smallest and largest scale of training images."},
+        metadata={
+            "metavar": ("LOWEST", "HIGHEST"),
+            "help": "Smallest and largest scale of training images.",
+        },
     )
     photometric: bool = field(
         default=False, metadata={"help": "Jitter brightness, contrast, saturation and hue."}

@@ -48,24 +48,30 @@ class OptimizationArguments:
     optimizers: list[str] | None = field(
         default=None,
         metadata={
+            "metavar": ("A", "B"),
             "help": "Optimizer of each student: sgd, with the --cnn_* settings, or adamw, with the "
-            "--vit_* settings. Default: sgd for CNNs, adamw for all others."
+            "--vit_* settings. Default: sgd for CNNs, adamw for all others.",
         },
     )
     learning_rates: list[float] | None = field(
         default=None,
-        metadata={"help": "Peak learning rate of each student, in place of --cnn_lr and --vit_lr."},
+        metadata={
+            "metavar": ("A", "B"),
+            "help": "Peak learning rate of each student, in place of --cnn_lr and --vit_lr.",
+        },
     )
     warmups: list[int] | None = field(
         default=None,
         metadata={
-            "help": "Warm-up steps of each student, in place of --cnn_ and --vit_warmup_steps."
+            "metavar": ("A", "B"),
+            "help": "Warm-up steps of each student, in place of --cnn_ and --vit_warmup_steps.",
         },
     )
     powers: list[float] | None = field(
         default=None,
         metadata={
-            "help": "Power of each student's decay, in place of --cnn_power and --vit_power."
+            "metavar": ("A", "B"),
+            "help": "Power of each student's decay, in place of --cnn_power and --vit_power.",
         },
     )
 
@@ -181,8 +187,9 @@ class StudentArguments:
     students: list[str] | None = field(
         default=None,
         metadata={
+            "metavar": ("A", "B"),
             "help": "Any two students in place of --cnn and --vit, named after their families: "
-            "cnn, vit and hybrid, or cnn_1 and cnn_2 of one family."
+            "cnn, vit and hybrid, or cnn_1 and cnn_2 of one family.",
         },
     )
     from_scratch: bool = field(
@@ -191,9 +198,10 @@ class StudentArguments:
     encoder_weights: list[str] | None = field(
         default=None,
         metadata={
+            "metavar": "FILE",
             "help": "Local file (.pth, .safetensors) with the ImageNet weights of the timm "
             "encoder, where the Hub cannot be reached; of two timm encoders, one each. "
-            "--from_scratch then draws the other student alone."
+            "--from_scratch then draws the other student alone.",
         },
     )
     aspp_channels: int = field(

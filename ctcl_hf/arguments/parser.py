@@ -29,6 +29,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         name = action.option_strings[0]  # the others write it with hyphens
         if action.nargs in (0, "?"):  # a switch
             return name
+        if isinstance(action.metavar, tuple):  # a word for each value
+            return f"{name} {' '.join(action.metavar)}"
         return f"{name} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
 
     def _get_help_string(self, action: argparse.Action) -> str:

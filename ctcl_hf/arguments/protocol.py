@@ -31,20 +31,23 @@ class ProtocolArguments:
     window: list[int] | None = field(
         default=None,
         metadata={
+            "metavar": ("HEIGHT", "WIDTH"),
             "help": "HEIGHT WIDTH in pixels of the centre crop or of the sliding window (one "
-            "number: a square)."
+            "number: a square).",
         },
     )
     stride: list[int] | None = field(
         default=None,
         metadata={
-            "help": "HEIGHT WIDTH in pixels from window to window. Default: two thirds of it."
+            "metavar": ("HEIGHT", "WIDTH"),
+            "help": "HEIGHT WIDTH in pixels from window to window. Default: two thirds of it.",
         },
     )
     scales: list[float] = field(
         default_factory=lambda: [1.0],
         metadata={
-            "help": "Scales of the image whose probabilities are averaged, such as 0.75 1.0 1.25."
+            "metavar": "SCALE",
+            "help": "Scales of the image whose probabilities are averaged, such as 0.75 1.0 1.25.",
         },
     )
     flip: bool = field(

@@ -25,7 +25,7 @@ from ..redaction import redacted_words
 from ..registry import is_reference
 from ..runs.comparison.execution import run_apart, run_here
 from ..runs.comparison.grid import Cell, Grid
-from ..runs.comparison.paper import TABLES, VANILLA, Row, students_of
+from ..runs.comparison.paper import TABLES, VANILLA, Row, rows_of, students_of
 from ..students import STUDENTS
 from .ending import fail, program, told
 
@@ -140,11 +140,17 @@ def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
                 raise ValueError(f"{option} {name}: {error}") from error
 
 
+def _is_main_process() -> bool:
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
     """Runs cells in this process, one after the other."""
     for cell in cells:
         if not cell.is_finished:  # by another grid, meanwhile
             progress.set_description(cell.title)
+            if progress.disable and _is_main_process():  # without a terminal
+                print(f"grid: {cell.title}", flush=True)
             with told(ValueError, OSError, FloatingPointError, ImportError):
                 if not run_here(cell):
                     sys.exit(0)
@@ -160,9 +166,10 @@ def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqd
     """
 
     def on_change(running: Sequence[Cell], ended: Cell | None) -> None:
-        progress.set_description(
-            f"running {'; '.join(cell.title for cell in running)}" if running else "grid"
-        )
+        text = f"running {'; '.join(cell.title for cell in running)}" if running else "grid"
+        progress.set_description(text)
+        if progress.disable and running:  # without a terminal
+            print(f"grid: {text}", flush=True)
         if ended is not None:
             progress.update(ended.is_finished)
             report()
@@ -191,10 +198,8 @@ def main() -> None:
         return
 
     table = TABLES.get(options.table)
-    rows = [
-        *(table.rows if table else (VANILLA,)),
-        *(Row(given, f"--method {given}") for given in options.methods),
-    ]
+    rows = list(table.rows if table else (VANILLA,))
+    rows += rows_of(options.methods, rows)
     rows = [
         rows[0],
         *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments),
@@ -204,7 +209,7 @@ def main() -> None:
         argument.partition("=")[0] for argument in common
     }:
         common = ["--dataset", table.dataset, *common]
-    is_main_process = int(os.environ.get("RANK", 0)) == 0
+    is_main_process = _is_main_process()
     try:
         run_own_code(rows, pairs)
         grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))

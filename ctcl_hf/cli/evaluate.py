@@ -22,6 +22,7 @@ from ..arguments.parser import ArgumentsParser
 from ..arguments.protocol import ProtocolArguments
 from ..arguments.recipes import data_of
 from .ending import fail, hide_bars_without_terminal, told
+from .students import refuse_without_students
 
 # pixels of a side of the centre crop and the sliding window, unless told or larger than the image
 WINDOW = 512
@@ -33,8 +34,9 @@ class EvaluationArguments:
     image_size: list[int] | None = field(
         default=None,
         metadata={
+            "metavar": ("HEIGHT", "WIDTH"),
             "help": "HEIGHT WIDTH in pixels to which images are resized. Default: what the model's "
-            "own processor does."
+            "own processor does.",
         },
     )
     batch_size: int = field(default=4, metadata={"help": "Images at a time."})
@@ -55,7 +57,8 @@ class EvaluationArguments:
         default=None,
         metadata={
             "help": "Where results.json, results.md and worst*.png go. Default: "
-            "evaluation/MODEL-DATA-SPLIT."
+            "evaluation/ in the folder of the run that is scored, or whose student is; of other "
+            "models, evaluation/MODEL-DATA-SPLIT."
         },
     )
 
@@ -116,6 +119,20 @@ def _record_of_run(folder: Path) -> dict[str, Any]:
     return read_json(found) if found else {}
 
 
+def _default_folder(model: str, data: str, split: str) -> Path:
+    """Where the scores of a model go: beside the run that it is, or is of; not into a checkpoint,
+    which is deleted, or a student, which is published.
+    """
+    from ..publishing.card import RECORD_FILE
+
+    path = run = Path(model)
+    while run.name and (run.parent / RECORD_FILE).is_file():
+        run = run.parent
+    if path.is_dir() and ((run / RECORD_FILE).is_file() or any(path.glob("*/config.json"))):
+        return run / "evaluation" / "-".join([*path.relative_to(run).parts, data, split])
+    return Path("evaluation") / "-".join([*path.parts[-2:], data, split])
+
+
 def evaluate(
     model: str,
     arguments: EvaluationArguments,
@@ -133,6 +150,7 @@ def evaluate(
     from ..tables import markdown_table
     from ..training.record import machine, versions
 
+    refuse_without_students(model)
     accelerator = Accelerator(
         cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None
     )
@@ -151,6 +169,8 @@ def evaluate(
     metrics = protocol_arguments.metric_kinds()
     accelerator.print(f"{data}\nScored: {protocol}. Classes {scorer.class_note}.")
     predictions = Path(arguments.predictions) if arguments.predictions else None
+    folder = Path(arguments.output_dir or _default_folder(model, data.name, arguments.split))
+    folder.mkdir(parents=True, exist_ok=True)  # before the scores, which take long
     scored = scorer.score(
         arguments.split, protocol, arguments.batch_size, arguments.workers, predictions, metrics
     )
@@ -158,9 +178,6 @@ def evaluate(
         return
     images = next(iter(scored.values())).images
     flat = {predictor: own.scores.flat() if own.scores else {} for predictor, own in scored.items()}
-    name = "-".join([*Path(model).parts[-2:], data.name, arguments.split])
-    folder = Path(arguments.output_dir or Path("evaluation") / name)
-    folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "model": model,
         "data": str(data),
@@ -188,13 +205,14 @@ def evaluate(
     for title, key in rows:
         values = [own.get(key) for own in flat.values()]
         lines.append([title, *("-" if value is None else f"{100 * value:.2f}" for value in values)])
-    text = (
-        f"{facts['data']}. {arguments.split}: {facts['images']} images, {facts['labelled_pixels']} "
-        f"labelled pixels. Scored: {protocol}, in {facts['precision']}. Classes "
-        f"{scorer.class_note}.\n\n{markdown_table(lines)}\n"
+    counts = f"{facts['images']} images, {facts['labelled_pixels']} labelled pixels"
+    table = markdown_table(lines)
+    write_whole(
+        folder / "results.md",
+        f"{facts['data']}. {arguments.split}: {counts}. Scored: {protocol}, in "
+        f"{facts['precision']}. Classes {scorer.class_note}.\n\n{table}\n",
     )
-    write_whole(folder / "results.md", text)
-    print(f"\n{text}")
+    print(f"\n{arguments.split}: {counts}, in {facts['precision']}.\n\n{table}\n")
     written = ["results.json", "results.md"]
     for predictor, own in scored.items():
         if worst := own.images.worst(arguments.worst):

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from .ending import hide_bars_without_terminal, program, told
+from .students import refuse_without_students
 
 
 def main() -> None:
@@ -54,6 +55,7 @@ def export(arguments: argparse.Namespace) -> None:
     from ..scoring.predict import input_size, load_for_inference
     from ..students import as_student
 
+    refuse_without_students(arguments.model)
     check_exporter()
     hide_bars_without_terminal()
     student = as_student(*load_for_inference(arguments.model))
@@ -79,6 +81,8 @@ def export(arguments: argparse.Namespace) -> None:
         given = f"image (batch, {sides}, 3), RGB bytes"
     returned = f"class_map (batch, {sides}), bytes" if arguments.argmax else "logits"
     print(f"{arguments.output}: {given} -> {returned}")
+    if arguments.with_preprocessing and arguments.argmax:
+        print(f"To try it: python -m ctcl_hf.publishing.run_onnx {arguments.output} IMAGE")
     if arguments.argmax:
         print(
             f"onnxruntime's class maps differ from PyTorch's in {100 * difference:.3f} % of the "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .ending import hide_bars_without_terminal, program, told
+from .students import refuse_without_students
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +87,7 @@ def predict(
 
     files = named_images(images)
     _check(files.values())
+    refuse_without_students(model_name)
     # Imported once there is something to segment: it takes seconds.
     from accelerate import PartialState
 

@@ -23,7 +23,10 @@ class PreparationArguments:
     out: str = field(metadata={"help": "The folder to write, a new one."})
     resize: list[int] | None = field(
         default=None,
-        metadata={"help": "HEIGHT WIDTH in pixels of what is written. Default: as it is."},
+        metadata={
+            "metavar": ("HEIGHT", "WIDTH"),
+            "help": "HEIGHT WIDTH in pixels of what is written. Default: as it is.",
+        },
     )
     push_to_hub: str | None = field(
         default=None, metadata={"help": "USER/NAME of a data set to push the folder to."}
@@ -56,6 +59,7 @@ def main() -> None:
 
 
 def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
+    from ..data.segmentation import BAD_SHOWN
     from ..data.shards import write_shards
 
     folder = Path(arguments.out)
@@ -63,7 +67,7 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     print(data)
     size = tuple(arguments.resize) if arguments.resize else None
     report = write_shards(data, folder, size, dataset.skip_bad)
-    print(f"\n{report}")
+    print(f"\n{report.found(BAD_SHOWN)}")
     if report.problems and not dataset.skip_bad:
         raise ValueError(
             f"{len(report.problems)} bad files, listed above: nothing was written. Mend them, or "

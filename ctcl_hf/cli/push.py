@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .ending import program, told
+from .students import refuse_without_students
 
 
 def main() -> None:
@@ -49,6 +50,7 @@ def push(arguments: argparse.Namespace) -> None:
     )
 
     folder = arguments.folder
+    refuse_without_students(str(folder))
     students = sorted(path.parent.name for path in folder.glob("*/config.json"))
     if not students:
         raise ValueError(

@@ -8,9 +8,14 @@ import json
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..extras import require
 from .ending import program, told
+from .students import refuse_without_students
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 EXAMPLES = "images"  # folder of the app's own, and of a Space's
 
@@ -86,10 +91,12 @@ def push_space(
         images.read_image(path)
     check_access([Repository(space, private, kind="space")])
     api = HfApi()
-    if missing := [student for student in students if not api.repo_exists(student)]:
+    if missing := [student for student in students if not _is_published(api, student)]:
+        for student in missing:
+            refuse_without_students(student)
         raise ValueError(
             f"{shown_endpoint()} has no model {' and no '.join(missing)}: publish the students "
-            "first."
+            "of a run first (ctcl-hf push FOLDER), and give their names on the Hub."
         )
     card = SpaceCard.from_template(
         SpaceCardData(
@@ -126,6 +133,15 @@ def push_space(
         space, operations, repo_type="space", commit_message="Show two students"
     )
     print(f"{Repository(space, kind='space').url} at commit {commit.oid[:12]}")
+
+
+def _is_published(api: "HfApi", student: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return api.repo_exists(student)
+    except HFValidationError:  # the path of a folder, say
+        return False
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.space`

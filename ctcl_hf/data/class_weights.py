@@ -4,8 +4,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from ..heartbeat import watched
 from .own.classes import read_json
 from .segmentation import SegmentationData
 
@@ -54,12 +54,8 @@ def _balanced(data: SegmentationData) -> tuple[float, ...]:
         return np.bincount(samples.decode(index)[1].ravel(), minlength=256)[:classes]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        counted = tqdm(
-            pool.map(pixels_of, range(len(samples))),
-            "Counting classes",
-            len(samples),
-            leave=False,
-            disable=None,
+        counted = watched(
+            pool.map(pixels_of, range(len(samples))), "Counting classes", len(samples)
         )
         pixels = sum(counted, np.zeros(classes, dtype=np.int64))
     occurs = pixels > 0

@@ -2,21 +2,69 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from .masks import Colour
+from .masks import Colour, with_values
 
 NONE: Mapping = MappingProxyType({})
+
+
+class Problem(NamedTuple):
+    """Why a sample cannot be used; as text, in one sentence.
+
+    what: is to be said before "sample".
+    cause: a sentence that other samples may share, with {} for the values of this one.
+    """
+
+    what: str
+    index: int
+    paths: str
+    cause: str
+    values: tuple = ()
+
+    def __str__(self) -> str:
+        told = with_values(self.cause, self.values)
+        return f"{self.what} sample {self.index} ({self.paths}): {told}"
+
+
+def by_cause(bad: Mapping[str, Sequence[Problem]], most: int | None = None) -> list[str]:
+    """A sentence for each cause, those of most samples first, with how many of each split it keeps
+    from being used.
+
+    most: of the causes, and of the files that each is of; None for all of them.
+    """
+    groups: dict[tuple[str, str], list[tuple[str, Problem]]] = {}
+    for split, problems in bad.items():
+        for problem in problems:
+            groups.setdefault((problem.what, problem.cause), []).append((split, problem))
+    ordered = sorted(groups.values(), key=len, reverse=True)
+    told = [_of_one_cause(own, most) for own in ordered[:most]]
+    if rest := sum(map(len, ordered[len(told) :])):
+        told.append(f"{rest} more cannot be used, for other causes.")
+    return told
+
+
+def _of_one_cause(own: Sequence[tuple[str, Problem]], most: int | None) -> str:
+    _, first = own[0]
+    if len(own) == 1:
+        return str(first)
+    counts = Counter(split for split, _ in own)
+    splits = " and ".join(f"{count} of {split}" for split, count in counts.items())
+    paths = [problem.paths for _, problem in own[:most]]
+    shown = ", ".join([*paths, *(["..."] if len(paths) < len(own) else [])])
+    values = list(dict.fromkeys(value for _, problem in own for value in problem.values))
+    told = with_values(first.cause, values)
+    return f"{first.what} {len(own)} samples, {splits} ({shown}): {told}"
 
 
 class Finding(NamedTuple):
     """What there is to be said of a sample."""
 
-    problem: str | None  # why it cannot be used; then nothing else is known
+    problem: Problem | None  # why it cannot be used; then nothing else is known
     pixels: Mapping[int, int] = NONE  # of its labels, by id
     size: tuple[int, int] = (0, 0)  # height and width of its image
     is_turned: bool = False  # by its image's EXIF tag

@@ -2,7 +2,7 @@
 them, or colours.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -15,8 +15,20 @@ EXACT_FORMATS = ("PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", None)  # None: an i
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp", "tiff_sgilog", "tiff_sgilog24")
 PHOTOMETRIC = 262  # TIFF's tag: 0 says that 0 is white
 SIGNED = 2  # of TIFF's sample formats; 1 is unsigned
+VALUES_SHOWN = 12  # in a message
 
 Colour = tuple[int, int, int]
+
+
+class BadValues(ValueError):
+    """A mask holds values that mean nothing.
+
+    sentence: the same for all such masks of a data set, with {} for the values of one of them.
+    """
+
+    def __init__(self, sentence: str, values: Sequence):
+        super().__init__(with_values(sentence, values))
+        self.sentence, self.values = sentence, tuple(values)
 
 
 class MaskReader:
@@ -163,8 +175,10 @@ class MaskReader:
                 (code >> 16, code >> 8 & 255, code & 255)
                 for code in np.unique(codes[unknown]).tolist()
             ]
-            raise ValueError(
-                f"The mask holds colours without a meaning: {_some(bad)}. Add them to the palette."
+            raise BadValues(
+                "The mask holds colours without a meaning: [{}]. Add them to the palette, to a "
+                'class or as "ignored".',
+                bad,
             )
         return labels
 
@@ -193,11 +207,11 @@ class MaskReader:
         # If all others are of their ids' colours, the odd one is the id that is not scored.
         if shows_colours and not differ.any() and (has_colour | (by_id == IGNORE_INDEX)).all():
             return by_id
-        bad = [tuple(colour) for colour in colours[~has_colour].tolist()]
-        raise ValueError(
-            f"The mask holds {_some(used[~has_colour].tolist())} in colours without a meaning: "
-            f"{_some(bad)}. Add them to the palette. If masks hold ids, whatever colours they are "
-            "shown in, leave the palette out."
+        bad = zip(used[~has_colour].tolist(), colours[~has_colour].tolist(), strict=True)
+        raise BadValues(
+            "The mask holds ids in colours without a meaning: [{}]. Add them to the palette. If "
+            "masks hold ids, whatever colours they are shown in, leave the palette out.",
+            [f"{value} in {tuple(colour)}" for value, colour in bad],
         )
 
     def _ambiguous(self, value: int, colour: np.ndarray) -> str:
@@ -234,7 +248,7 @@ class MaskReader:
         if (unknown := labels == UNKNOWN).any():
             bad = np.unique(values[unknown]).tolist()
             legal = f"0..{self.num_classes - 1} or {IGNORE_INDEX} (ignored)"
-            raise ValueError(f"Masks must hold class ids {legal}, got {_some(bad)}.")
+            raise BadValues(f"Masks must hold class ids {legal}, got [{{}}].", bad)
         return labels
 
 
@@ -354,10 +368,8 @@ def _code(colour):
     return (red << 16) + (green << 8) + blue
 
 
-def _some(items: Iterable) -> str:
-    items = list(items)
-    return (
-        str(items)
-        if len(items) <= 12
-        else f"[{', '.join(map(str, items[:12]))}, ... {len(items)} in all]"
-    )
+def with_values(sentence: str, values: Sequence) -> str:
+    """The sentence with the first of the values in place of {}, if it has any."""
+    shown = ", ".join(map(str, values[:VALUES_SHOWN]))
+    more = f", ... {len(values)} in all" if len(values) > VALUES_SHOWN else ""
+    return sentence.replace("{}", f"{shown}{more}") if values else sentence

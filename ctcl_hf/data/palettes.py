@@ -35,7 +35,12 @@ def ignored_colour(palette: Palette) -> Colour:
     """What pixels of no class are drawn in: black, as most benchmarks do, or white where a class is
     black itself.
     """
-    return WHITE if (_distances(np.array(palette), BLACK) < ALIKE).any() else BLACK
+    return WHITE if black_classes(palette).any() else BLACK
+
+
+def black_classes(palette: Palette) -> np.ndarray:
+    """Which classes are black, or nearly so: bool (K,)."""
+    return _distances(np.array(palette), BLACK) < ALIKE
 
 
 def _distinct_colours(count: int, taken: Palette) -> list[Colour]:

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from .findings import Finding, digest_of, pixels_by_id
+from .findings import Finding, Problem, digest_of, pixels_by_id
 from .images import content_of, open_stored, read_pixels, shown_size
-from .masks import IGNORE_INDEX, Colour, MaskReader, shown_colours
+from .masks import IGNORE_INDEX, BadValues, Colour, MaskReader, shown_colours
 from .streaming import StreamedRows
 
 if TYPE_CHECKING:
@@ -100,25 +100,22 @@ class SegmentationSamples(Dataset):
         try:
             return shown_size(open_stored(self.stored(index)["image"]))
         except Exception as error:
-            raise BadSample(
-                f"Cannot read sample {index} ({self.paths(index, 'image')}): {_told(error)}"
-            ) from error
+            raise BadSample(str(self._problem("Cannot read", index, "image", error))) from error
 
     def inspect(self, index: int) -> Finding:
         """What there is to be said of a sample: what is wrong with it, or what it holds."""
-        try:
-            _, labels, is_turned = self.decode(index)
-            digest = digest_of(content_of(self.stored(index)["image"]))
-            return Finding(
-                None,
-                pixels_by_id(labels),
-                labels.shape,
-                is_turned,
-                digest,
-                self.shown_colours(index),
-            )
-        except BadSample as error:
-            return Finding(str(error))
+        read = self.examine(index)
+        if isinstance(read, Problem):
+            return Finding(read)
+        _, labels, is_turned = read
+        return Finding(
+            None,
+            pixels_by_id(labels),
+            labels.shape,
+            is_turned,
+            digest_of(content_of(self.stored(index)["image"])),
+            self.shown_colours(index),
+        )
 
     def name(self, index: int) -> str:
         """The image file's name without its suffix; the sample's number if it is embedded without
@@ -148,23 +145,25 @@ class SegmentationSamples(Dataset):
 
         BadSample if none.
         """
+        read = self.examine(index)
+        if isinstance(read, Problem):
+            raise BadSample(str(read))
+        return read
+
+    def examine(self, index: int) -> tuple[np.ndarray, np.ndarray, bool] | Problem:
+        """As `decode`, or why the sample cannot be used."""
         try:
             files = self.stored(index)
-            image = open_stored(files["image"])
-            pixels, is_turned = read_pixels(image)
+            pixels, is_turned = read_pixels(open_stored(files["image"]))
         except Exception as error:
             # whatever keeps one row from being read becomes one sentence that names it
-            raise BadSample(
-                f"Cannot read sample {index} ({self.paths(index, 'image')}): {_told(error)}"
-            ) from error
+            return self._problem("Cannot read", index, "image", error)
         if "label" not in files:
             return pixels, np.full(pixels.shape[:2], IGNORE_INDEX, dtype=np.uint8), is_turned
         try:
             labels = self.read_mask(open_stored(files["label"]))
         except Exception as error:
-            raise BadSample(
-                f"Bad mask of sample {index} ({self.paths(index, 'label')}): {_told(error)}"
-            ) from error
+            return self._problem("Bad mask of", index, "label", error)
         if labels.shape != pixels.shape[:2]:
             turned = ""
             if is_turned and labels.shape == pixels.shape[1::-1]:
@@ -174,11 +173,21 @@ class SegmentationSamples(Dataset):
                     "mask as well, or remove the tag."
                 )
             (height, width), (mask_height, mask_width) = pixels.shape[:2], labels.shape
-            raise BadSample(
-                f"A mask must have its image's size: got mask {mask_width}x{mask_height} and image "
-                f"{width}x{height} (width x height) in {self.paths(index)}.{turned}"
+            return Problem(
+                "Bad mask of",
+                index,
+                self.paths(index),
+                f"A mask must have its image's size: got {{}} (width x height).{turned}",
+                (f"mask {mask_width}x{mask_height} and image {width}x{height}",),
             )
         return pixels, labels, is_turned
+
+    def _problem(self, what: str, index: int, column: str, error: Exception) -> Problem:
+        cause: str = str(error) or type(error).__name__
+        values: tuple = ()
+        if isinstance(error, BadValues):
+            cause, values = error.sentence, error.values
+        return Problem(what, index, self.paths(index, column), cause, values)
 
     def paths(self, index: int, *columns: str) -> str:
         """The sample's files, or those of some columns, for messages."""
@@ -222,10 +231,6 @@ def undecoded(rows: "datasets.Dataset | StreamedRows") -> "datasets.Dataset | St
         if column in rows.column_names:
             rows = rows.cast_column(column, datasets.Image(decode=False))
     return rows
-
-
-def _told(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _seed_of(*key: int) -> int:

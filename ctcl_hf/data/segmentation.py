@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from .findings import Told
+from ..heartbeat import watched
+from .findings import Problem, Told, by_cause
 from .masks import IGNORE_INDEX, Colour
 from .samples import SegmentationSamples
 from .streaming import StreamedRows
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import datasets
 
 logger = logging.get_logger(__name__)
+BAD_SHOWN = 5  # causes that keep files from being used, and files of each, on a terminal
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,7 @@ class SegmentationData:
             samples = self.samples(split, transform=None)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 findings = pool.map(samples.inspect, range(len(rows)))
-                reading = tqdm(
-                    findings, f"Reading {self.name} {split}", len(rows), leave=False, disable=None
-                )
+                reading = watched(findings, f"Reading {self.name} {split}", len(rows))
                 problems = {
                     index: finding.problem
                     for index, finding in enumerate(reading)
@@ -113,7 +112,7 @@ class SegmentationData:
                 }
             if not problems:
                 continue
-            first = next(iter(problems.values()))
+            first = str(next(iter(problems.values())))
             if len(problems) == len(rows):
                 raise ValueError(
                     f"No image of {split} of {self.name} can be used. The first: {first}"
@@ -133,41 +132,33 @@ class SegmentationData:
     def check(self) -> DataSummary:
         """Reads every image and mask once, and returns what they hold.
 
-        ValueError names each split's first bad file and counts the others. It is raised as well
-        where there would be nothing to learn or to validate on. Warns of classes without a pixel,
-        and of what may not be as it was meant: turned images, and images that are in two splits.
+        ValueError says each cause that keeps files from being used once, with their number and the
+        first of them. It is raised as well where there would be nothing to learn or to validate
+        on. Warns of classes without a pixel, and of what may not be as it was meant: turned images,
+        and images that are in two splits.
         """
-        problems = []
-        seen = {}
+        bad: dict[str, list[Problem]] = {split: [] for split in self.splits}
+        seen: dict[str, set[int]] = {}
         told = Told()
         summary = DataSummary(self.class_names, {})
         for split, rows in self.splits.items():
             samples = self.samples(split, transform=None)
-            found = []
             seen[split] = set()
             counted = summary.splits[split] = SplitSummary(
                 len(self.class_names), "label" in rows.column_names
             )
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                checks = tqdm(
-                    pool.map(samples.inspect, range(len(rows))),
-                    f"Checking {self.name} {split}",
-                    len(rows),
-                    leave=False,
-                    disable=None,
-                )
+                findings = pool.map(samples.inspect, range(len(rows)))
+                checks = watched(findings, f"Checking {self.name} {split}", len(rows))
                 for index, finding in enumerate(checks):
                     if finding.problem:
-                        found.append(finding.problem)
+                        bad[split].append(finding.problem)
                         continue
                     seen[split].update(finding.pixels)
                     counted.add(finding)
                     told.add(split, index, finding)
-            if found:
-                more = f" (and {len(found) - 1} more in {split})" if len(found) > 1 else ""
-                problems.append(found[0] + more)
-        if problems:
-            raise ValueError("\n".join(problems))
+        if causes := by_cause(bad, BAD_SHOWN):
+            raise ValueError("\n".join(causes))
         for sentence in told.sentences():
             logger.warning(f"{self.name}: {sentence}")
         self._check_classes(seen)

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from ..files import write_whole
+from ..heartbeat import watched
 from ..tables import markdown_table
-from .findings import Finding, Told, digest_of, pixels_by_id
+from .findings import Finding, Problem, Told, by_cause, digest_of, pixels_by_id
 from .images import content_of
 from .masks import IGNORE_INDEX, Colour, as_picture
 from .own.build import BENCHMARK_FILE
 from .own.classes import CLASSES_FILE, IGNORED, PALETTE_FILE
-from .samples import BadSample, SegmentationSamples
+from .samples import SegmentationSamples
 from .segmentation import SegmentationData
 
 logger = logging.get_logger(__name__)
@@ -40,7 +40,7 @@ class Report:
 
     data: SegmentationData
     written: dict[str, int] = field(default_factory=dict)  # images by split
-    bad: dict[str, list[str]] = field(default_factory=dict)  # problems by split
+    bad: dict[str, list[Problem]] = field(default_factory=dict)  # problems by split
     sizes: Counter = field(default_factory=Counter)  # images by (height, width)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))  # by class id
     shards: list[str] = field(default_factory=list)
@@ -48,27 +48,39 @@ class Report:
     told: Told = field(default_factory=Told)
 
     @property
-    def problems(self) -> list[str]:
+    def problems(self) -> list[Problem]:
         return [problem for problems in self.bad.values() for problem in problems]
 
     def __str__(self) -> str:
-        """Markdown: counts by split, sizes, share of pixels by class, and every bad file."""
+        """Markdown: what data it is, and all that was found in it."""
+        return f"{self.data}\n\n{self.found()}"
+
+    def found(self, most: int | None = None) -> str:
+        """Markdown: counts by split, sizes, share of pixels by class, and every bad file.
+
+        most: of the causes for which files are bad, and of the files of each.
+        """
         lines = [["split", "images", "bad"]]
         lines += [
             [split, str(count), str(len(self.bad[split]))] for split, count in self.written.items()
         ]
+        parts = [markdown_table(lines)]
+        if self.sizes:  # something could be read
+            parts += self._held()
+        if self.problems:
+            told = by_cause(self.bad, most)
+            parts.append("\n".join(["Bad files:", *(f"- {sentence}" for sentence in told)]))
+        return "\n\n".join(parts) + "\n"
+
+    def _held(self) -> list[str]:
+        """What the files that could be read hold."""
         total = max(int(self.pixels.sum()), 1)
         classes = [["class", "share of pixels (%)"]]
         shares = [*enumerate(self.data.class_names), (IGNORE_INDEX, "ignored")]
         classes += [[f"{i} {name}", f"{100 * self.pixels[i] / total:.3f}"] for i, name in shares]
         sizes = ", ".join(f"{h}x{w} ({count})" for (h, w), count in self.sizes.most_common(5))
         more = f" and {len(self.sizes) - 5} more" if len(self.sizes) > 5 else ""
-        parts = [
-            str(self.data),
-            markdown_table(lines),
-            f"Sizes: {sizes}{more}.",
-            markdown_table(classes),
-        ]
+        parts = [f"Sizes: {sizes}{more}.", markdown_table(classes)]
         absent = [name for i, name in enumerate(self.data.class_names) if not self.pixels[i]]
         if absent and self.pixels.any():
             parts.append(f"Classes without a pixel: {', '.join(absent)}.")
@@ -77,9 +89,7 @@ class Report:
             notes.append(problem)
         if notes:
             parts.append("\n".join(["To be looked at:", *(f"- {note}" for note in notes)]))
-        if self.problems:
-            parts.append("\n".join(["Bad files:", *(f"- {problem}" for problem in self.problems)]))
-        return "\n\n".join(parts) + "\n"
+        return parts
 
 
 def write_shards(
@@ -128,7 +138,7 @@ def write_shards(
         if empty := [split for split, count in report.written.items() if not count]:
             raise ValueError(
                 f"No image of {' and '.join(empty)} can be used. The first: "
-                f"{report.bad[empty[0]][:1]}"
+                f"{next(iter(report.bad[empty[0]]), 'there is none')}"
             )
         _write_facts(data, staged, size, report)
         staged.chmod(0o777 & ~_umask())  # mkdtemp makes it for this user alone
@@ -187,11 +197,9 @@ def _write_split(
             size_so_far = 0
 
     converted = _in_order(samples, size, data.palette if is_labelled else None)
-    progress = tqdm(
-        converted, f"Writing {data.name} {split}", len(samples), unit="image", disable=None
-    )
+    progress = watched(converted, f"Writing {data.name} {split}", len(samples))
     for index, made in enumerate(progress):
-        if isinstance(made, str):
+        if isinstance(made, Problem):
             report.bad[split].append(made)
             continue
         row, sides, counts, finding = made
@@ -227,16 +235,16 @@ def _convert(
     index: int,
     size: tuple[int, int] | None,
     palette: tuple[Colour, ...] | None,
-) -> tuple[dict, tuple[int, int], np.ndarray, Finding] | str:
+) -> tuple[dict, tuple[int, int], np.ndarray, Finding] | Problem:
     """A row, its image's (height, width), pixels by class id and what there is to be said; or what
     is wrong with it.
 
     Without a palette there are no masks.
     """
-    try:
-        pixels, ids, is_turned = samples.decode(index)
-    except BadSample as error:
-        return str(error)
+    read = samples.examine(index)
+    if isinstance(read, Problem):
+        return read
+    pixels, ids, is_turned = read
     stored = samples.stored(index)["image"]
     name = Path(stored["path"]).name if stored["path"] else None
     encoded = content_of(stored)

@@ -18,6 +18,7 @@ from ..metrics.scores import metric_name
 SCORE = {metric_name("eval", "{}", "mean_iou"): "mIoU on validation"}
 SHARES = ("mIoU", "share")  # what the titles of shares begin with, which are drawn in percent
 FEW = 20  # points of a curve that are marked
+LETTER, SAMPLE = 0.1, 0.6  # inches of a legend: a letter, and a line's sample with its gaps
 
 
 def keys_of(titles: Mapping[str, str]) -> dict[str, str]:
@@ -153,9 +154,15 @@ def _scale(
 
 def _names_below(figure: Figure, names: Collection[str]) -> None:
     """A legend of the lines of all panels, in the order of their colours."""
-    handles = [Line2D([], [], color=f"C{i}", label=name) for i, name in enumerate(names)]
+    labels = ["\n".join(textwrap.wrap(name, 48)) for name in names]
+    handles = [Line2D([], [], color=f"C{i}", label=label) for i, label in enumerate(labels)]
+    longest = max(len(line) for label in labels for line in label.splitlines())
+    room = int(figure.get_figwidth() / (LETTER * longest + SAMPLE))
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False
+        handles=handles,
+        loc="outside lower center",
+        ncols=max(min(len(handles), 6, room), 1),
+        frameon=False,
     )
 
 

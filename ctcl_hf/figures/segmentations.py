@@ -1,5 +1,6 @@
 """Pictures of segmentations, each with a legend of the classes that it shows."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,11 +11,12 @@ from PIL import Image
 
 from ..data import IGNORE_INDEX
 from ..data.masks import Colour
-from ..data.palettes import Palette, ignored_colour
+from ..data.palettes import WHITE, Palette, black_classes, ignored_colour
 
 DISAGREEMENT = (230, 30, 120)
 IGNORED = "ignored"  # what legends call pixels of no class
 TALLEST = 4  # times as high as wide, of a picture's panel: no figure may have 65,536 pixels a side
+METHOD_LINE = 30  # letters that stand above a panel of a comparison
 GAP, TITLE, LINE = 0.06, 0.3, 0.2  # inches: between pictures, above them, and of a legend's line
 
 
@@ -29,12 +31,32 @@ def colourize(labels: np.ndarray, palette: Palette) -> np.ndarray:
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: Palette, opacity: float = 0.55
 ) -> np.ndarray:
-    """The segmentation over its image: (H, W, 3) uint8 and (H, W) ids -> (H, W, 3) uint8."""
+    """The segmentation over its image: (H, W, 3) uint8 and (H, W) ids -> (H, W, 3) uint8.
+
+    Black over an image is but a shade of it: classes of that colour have a white outline.
+    """
     # Pillow mixes bytes: numbers of 64 bits would take a gigabyte of 12 megapixels.
     mixed = np.asarray(
         Image.blend(Image.fromarray(image), Image.fromarray(colourize(labels, palette)), opacity)
     )
-    return np.where((labels == IGNORE_INDEX)[..., None], image, mixed)
+    mixed = np.where((labels == IGNORE_INDEX)[..., None], image, mixed)
+    is_black = np.append(black_classes(palette), np.zeros(256 - len(palette), dtype=bool))[labels]
+    if is_black.any():
+        mixed[_outline(is_black)] = WHITE
+    return mixed
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask (H, W) that lie beside others, in lines that can be seen at any size of
+    the image.
+    """
+    width = max(min(mask.shape) // 200, 1)
+    outline = np.zeros_like(mask)
+    # of both axes; what is assigned to the one view stands in the other
+    for inner, line in ((mask, outline), (mask.T, outline.T)):
+        line[width:] |= inner[width:] & ~inner[:-width]
+        line[:-width] |= inner[:-width] & ~inner[width:]
+    return outline
 
 
 def overlay_figure(
@@ -43,7 +65,7 @@ def overlay_figure(
     """The segmentation over its image, with a legend of the classes that occur and their share of
     the pixels.
 
-    The legend shows each class in its mean tint over the image.
+    The legend shows each class in its mean tint over the image, and names those that are outlined.
     """
     height, width = labels.shape
     figure = Figure(figsize=(8, 8 * min(height / width, TALLEST) + 0.8), layout="constrained")
@@ -52,10 +74,10 @@ def overlay_figure(
     axes.imshow(mixed)
     axes.set_axis_off()
     ids, counts = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
+    is_black = black_classes(palette)
     legend = {
-        f"{class_names[ids[i]]} {100 * counts[i] / labels.size:.1f} %": tuple(
-            mixed[labels == ids[i]].mean(0)
-        )
+        f"{class_names[ids[i]]} {100 * counts[i] / labels.size:.1f} %"
+        f"{', outlined' if is_black[ids[i]] else ''}": tuple(mixed[labels == ids[i]].mean(0))
         for i in np.argsort(-counts)
     }
     _legend(figure, legend, loc="outside lower center")
@@ -183,8 +205,14 @@ def methods_figure(
         for ids in of_student
     ]
     shapes = [truth.shape for truth in truths for _ in range(2)]
+    titles = ["\n".join(textwrap.wrap(method, METHOD_LINE)) for method in predictions]
+    lines = max(title.count("\n") + 1 for title in titles)
     figure, grid = _sheet(
-        shapes, 1 + len(predictions), 2.4, _present([*truths, *maps], class_names, palette)
+        shapes,
+        1 + len(predictions),
+        2.4,
+        _present([*truths, *maps], class_names, palette),
+        above=TITLE + (lines - 1) * LINE,
     )
     for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
         given = ((image, "image", first), (colourize(truth, palette), "ground truth", second))
@@ -194,8 +222,8 @@ def methods_figure(
             for axis, by_student in zip(axes[1:], predictions.values(), strict=True):
                 _show(axis, colourize(by_student[name][i], palette))
                 _note(axis, name)
-    for axis, title in zip(grid[0][1:], predictions, strict=True):
-        axis.set_title(title, fontsize=10)
+    for axis, title in zip(grid[0][1:], titles, strict=True):
+        axis.set_title(title, fontsize=9)
     return figure
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..metrics.scores import Evaluation, evaluations_from_json
+from ..tables import listed
 
 # by accelerate's names
 PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}
@@ -136,8 +137,8 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     steps, code = record["steps"], record.get(OWN_CODE, {})
     rows = {
         "method": code.get("method", record["method"]["name"]),
-        "loss, by term and weight": _listed(record["method"]["weights"][name]),
-        "class weights of the cross entropy": _listed(
+        "loss, by term and weight": listed(record["method"]["weights"][name]),
+        "class weights of the cross entropy": listed(
             dict(
                 zip(
                     record["data"]["classes"],
@@ -146,26 +147,53 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
                 )
             )
         ),
-        "options of the method": _listed(record["method"]["options"]),
+        "options of the method": listed(record["method"]["options"]),
         "started from": record["students"][name]["origin"],
         "student's code": code.get(name),
         "training images": str(train["images"]) if train else None,
-        "steps": f"{steps} of {images} images" if steps else None,
+        "steps": f"{steps}, each of {images} {'image' if images == 1 else 'images'}"
+        if steps
+        else None,
         "weights": weights_text(record.get("weights", {}).get(name), steps),
         "optimizer": f"{kind}, weight decay {settings['weight_decay']:g}",
-        "learning rate": f"{settings['lr']:g}{head}, to decay to 0 with power "
-        f"{settings['power']:g} after {settings['warmup_steps']} steps of warm-up",
+        "learning rate": f"{settings['lr']:g}{head}, decaying to 0 with power "
+        f"{settings['power']:g}{_warm_up(settings['warmup_steps'], steps)}",
         "data's code": record.get("dataset_code"),
         "metrics' code": record.get("metrics_code"),
-        "data": _listed(train.get("augmentation", {})),
+        "augmentation": _augmentation(train.get("augmentation", {})),
         "recipe": record["recipe"],
         "seed": str(training["seed"]),
         "precision": PRECISIONS[training["precision"]],
         "hardware": record["machine"],
-        "versions": _listed(record["versions"]),
+        "versions": listed(record["versions"]),
         "command": f"`{record['command']}`" if record["command"] else None,
     }
     return [(key, value) for key, value in rows.items() if value]
+
+
+def _warm_up(warmup: int, steps: int) -> str:
+    """What is to be said of so many steps of linear warm-up in a run of `steps`, 0 if unknown."""
+    if not warmup:
+        return ""
+    if 0 < steps <= warmup:
+        return (
+            f"; the run ended in step {steps} of a linear warm-up of {warmup}, before the rate had "
+            "risen to that"
+        )
+    return f", after a linear warm-up of {warmup} {'step' if warmup == 1 else 'steps'}"
+
+
+def _augmentation(told: Mapping[str, Any]) -> str:
+    """What happened to training images, as `ctcl_hf.training.record` wrote it down."""
+    if told.keys() != {"image_size", "crop_size", "scale_range", "photometric"}:
+        return listed(told)
+    size, crop = ("x".join(map(str, told[name])) for name in ("image_size", "crop_size"))
+    lowest, highest = told["scale_range"]
+    jitter = ", colours distorted" if told["photometric"] else ""
+    return (
+        f"fitted into {size} pixels (height x width), times {lowest:g} to {highest:g}, a crop of "
+        f"{crop}, flipped sideways or not{jitter}"
+    )
 
 
 def weights_text(weights: Mapping[str, Any] | None, steps: int) -> str | None:
@@ -183,11 +211,3 @@ def weights_text(weights: Mapping[str, Any] | None, steps: int) -> str | None:
         f"of step {weights['step']} of {steps}, chosen by {title} on validation as the best of "
         f"{chosen['evaluations']} evaluations, so that its score there flatters it"
     )
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    texts = {
-        key: f"{value:g}" if isinstance(value, float) else str(value)
-        for key, value in values.items()
-    }
-    return ", ".join(f"{key} {text}" for key, text in texts.items())

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
-from tqdm.auto import tqdm
 
 from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
 from ..figures import mistakes_figure
+from ..heartbeat import watched
 from ..losses import upsample
 from ..metrics import Metric
 from ..metrics.scores import Scores
@@ -147,8 +147,7 @@ class Scorer:
                 written.add(path)
                 write_prediction(ids.cpu().numpy().astype(np.uint8), self.data, path)
 
-        is_shown = None if accelerator.is_local_main_process else True  # None: on a terminal
-        batches = tqdm(loader, f"Scoring {split}", disable=is_shown)
+        batches = watched(loader, f"Scoring {split}", len(loader), unit="batch")
         try:
             evaluation, counts = evaluate_predictors(
                 self.predictors,

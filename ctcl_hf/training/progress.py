@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tqdm.auto import tqdm
 from transformers.trainer_callback import ProgressCallback, TrainerState
 
+from ..heartbeat import Heartbeat
 from ..methods.pair import StudentPair
 from ..metrics.scores import Evaluation, Scores
 from ..tables import markdown_table
@@ -62,13 +63,19 @@ def parameter_table(pair: StudentPair) -> str:
     return markdown_table(lines)
 
 
+def _place(state: TrainerState) -> str:
+    """`step   4/120`."""
+    return f"step {state.global_step:{len(str(state.max_steps))}}/{state.max_steps}"
+
+
 class PairProgress(ProgressCallback):
     """A short line for each log of a training, beside Trainer's bars on a terminal and alone
     elsewhere.
 
     A line has the losses that the students have in common with any other method, or the mIoU. All
     terms are in the log history, in curves and in trackers, and the scores of single classes in the
-    table at the end.
+    table at the end. Without a terminal a line says that it goes on where there was none for a
+    while.
 
     Args:
         names: of the students.
@@ -82,19 +89,39 @@ class PairProgress(ProgressCallback):
         self.bars = bars
         self.scores = scores
         self._began: tuple[float, int] | None = None  # when the training did, and at which step
+        self._heart = Heartbeat()
+        self._scored = 0  # batches of the present evaluation
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._began = (time.monotonic(), state.global_step)
         if self.bars:
             super().on_train_begin(args, state, control, **kwargs)
+        elif state.is_world_process_zero:
+            print(
+                f"{_place(state)}  training {'goes on' if state.global_step else 'begins'}",
+                flush=True,
+            )
+            self._heart = Heartbeat()
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.bars:
             super().on_step_end(args, state, control, **kwargs)
+        elif state.is_world_process_zero and self._heart.is_due():
+            print(f"{_place(state)}{self._time_left(state)}", flush=True)
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
         if self.bars:
             super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
+            return
+        self._scored += 1
+        if state.is_world_process_zero and self._heart.is_due():
+            print(
+                f"{_place(state)}  scoring, batch {self._scored}/{len(eval_dataloader)}", flush=True
+            )
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self._scored = 0
+        super().on_evaluate(args, state, control, **kwargs)
 
     def on_train_end(self, args, state, control, **kwargs):
         self._began = None
@@ -104,16 +131,16 @@ class PairProgress(ProgressCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self._began is None or not logs or not state.is_world_process_zero:
             return
-        place = f"step {state.global_step:{len(str(state.max_steps))}}/{state.max_steps}"
         lines = [self.training_line(logs) + self._time_left(state)] if "loss" in logs else []
         for prefix, evaluation in self.scores.items():
             if f"{prefix}_loss" in logs:
                 lines.append(self.evaluation_line(prefix, evaluation))
         for line in lines:
             if self.training_bar is None:
-                print(f"{place}  {line}", flush=True)
+                print(f"{_place(state)}  {line}", flush=True)
             else:
-                self.training_bar.write(f"{place}  {line}")
+                self.training_bar.write(f"{_place(state)}  {line}")
+        self._heart.told()
 
     def training_line(self, logs: Mapping[str, float]) -> str:
         """`loss 3.412  ce cnn 1.234 vit 1.345`: what was summed up, and each student's cross

@@ -76,10 +76,10 @@ def machine(device: torch.device, processes: int) -> str:
     """What so many processes run on."""
     if device.type == "cuda":
         return f"{processes} x {torch.cuda.get_device_name(device)}"
-    return (
-        f"{processes} x {torch.get_num_threads()} threads of a {platform.machine()} "
-        f"{device.type.upper()}"
-    )
+    threads = torch.get_num_threads()
+    each = f"{threads} {'thread' if threads == 1 else 'threads'}"
+    what = each if processes == 1 else f"{processes} processes of {each} each"
+    return f"{what}, {platform.machine()} {device.type.upper()}"
 
 
 # ---- what is recorded ----

@@ -107,6 +107,18 @@ def test_an_export_like_vocs_is_split_by_its_lists_and_read_by_its_colours(
     assert ("1 in no list (JPEGImages/f5.jpg)" in str(data)) == ("val" in lists)
 
 
+def test_a_class_called_ignored_in_a_tools_list_is_left_out(tmp_path):
+    """As docs/data.md says of CVAT's background."""
+    table = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], dtype=np.uint8)
+    for split in ("train", "val"):
+        picture(tmp_path / split / "images" / "a.jpg", 0)
+        save(tmp_path / split / "masks" / "a.png", table[ids(0, 1, 2)])
+    (tmp_path / "labelmap.txt").write_text("ignored:0,0,0::\ndisc:255,0,0::\nbar:0,0,255::\n")
+    data = build_own(str(tmp_path))
+    assert data.class_names == ("disc", "bar")
+    assert labels(data) == {0, 1, 255}
+
+
 def test_names_of_splits_and_folders_may_be_in_any_case(tmp_path):
     for split in ("Train", "Validation"):
         pair(tmp_path / split / "Images" / "a.png", tmp_path / split / "Masks" / "a.png")

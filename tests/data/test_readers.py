@@ -359,7 +359,7 @@ def test_a_palettes_odd_colour_is_what_is_not_scored_if_the_others_are_their_ids
         [0, 1, 255]
     ]
     with pytest.raises(
-        ValueError, match=r"holds \[2\] in colours without a meaning: \[\(9, 9, 9\)\]"
+        ValueError, match=r"holds ids in colours without a meaning: \[2 in \(9, 9, 9\)\]"
     ):
         read(png([[0, 1, 2]], 8, PALETTE, palette), 3, colours=colours)
 

@@ -63,7 +63,7 @@ def test_palette_masks_are_read_as_class_ids_and_grey_images_as_rgb(tmp_path):
 @pytest.mark.parametrize(
     ("image", "mask", "message"),
     [
-        (GREY, ZEROS[:, :9], r"mask 9x8 and image 10x8 .*a-image.png and .*a-label.png"),
+        (GREY, ZEROS[:, :9], r"a-image.png and .*a-label.png\): .*mask 9x8 and image 10x8"),
         (GREY, ZEROS + 5, r"a-label.png\): .*class ids 0\.\.2 or 255 .* got \[5\]"),
         (GREY, GREY, r"a-label.png\): .*mode RGB.* --palette"),
         (b"\x89PNG\r\n\x1a\n truncated", ZEROS, r"Cannot read sample 0 \(.*a-image.png"),
@@ -85,27 +85,48 @@ def test_a_truncated_jpeg_is_named(tmp_path):
         samples_of(files | {"image": str(path)})[0]
 
 
-def test_check_names_the_first_bad_file_of_every_split_and_counts_the_rest(tmp_path):
-    good, *bad = (
-        write(tmp_path, GREY, ZEROS + value, name)
-        for value, name in ((0, "good"), (5, "bad"), (6, "worse"))
-    )
+def checked(splits):
+    """What `check` says of files by split, which are (image, mask) of three classes."""
     rows = {
         split: Dataset.from_dict(
             {key: [f[key] for f in files] for key in ("image", "label")}, features=FEATURES
         )
-        for split, files in {"train": [good, *bad], "validation": [good], "test": [bad[1]]}.items()
+        for split, files in splits.items()
     }
     data = SegmentationData(
         "made up", DatasetDict(rows), ("a", "b", "c"), ((0, 0, 0),) * 3, (8, 10)
     )
     with pytest.raises(ValueError) as raised:
         data.check()
-    first, second = str(raised.value).splitlines()
-    assert "bad-label.png" in first
-    assert first.endswith("(and 1 more in train)")
-    assert "worse-label.png" in second
-    assert "more in" not in second
+    return str(raised.value).splitlines()
+
+
+def test_check_says_a_cause_once_with_its_files_and_all_that_they_hold(tmp_path):
+    """Of masks of colours each split had the same sentence, and `prepare` each file."""
+    good, bad, worse, small = (
+        write(tmp_path, GREY, mask, name)
+        for mask, name in (
+            (ZEROS, "good"),
+            (ZEROS + 5, "bad"),
+            (ZEROS + 6, "worse"),
+            (ZEROS[:, :9], "small"),
+        )
+    )
+    first, second = checked(
+        {"train": [good, bad, worse, small], "validation": [good], "test": [worse]}
+    )
+    assert "Bad mask of 3 samples, 2 of train and 1 of test (" in first
+    assert first.index("bad-label.png") < first.index("worse-label.png")
+    assert first.endswith("): Masks must hold class ids 0..2 or 255 (ignored), got [5, 6].")
+    assert "Bad mask of sample 3 (" in second and "small-label.png" in second
+
+
+def test_check_names_some_files_of_a_cause_and_counts_them_all(tmp_path):
+    bad = [write(tmp_path, GREY, GREY, f"rgb{i}") for i in range(12)]
+    (told,) = checked({"train": bad})
+    assert told.startswith("Bad mask of 12 samples, 12 of train (")
+    assert told.count("-label.png") == 5 and ", ...)" in told
+    assert told.count("--palette") == 1
 
 
 def test_augmentation_depends_on_seed_epoch_and_index_alone(halves):

@@ -116,10 +116,22 @@ def test_every_bad_file_is_named_and_nothing_is_written(spoilt, tmp_path):
     report = write_shards(
         build_own(str(spoilt), class_names=NAMES, label_map={7: 255}), tmp_path / "shards"
     )
-    assert all(any(name in problem for problem in report.problems) for name in BAD)
+    assert all(any(name in str(problem) for problem in report.problems) for name in BAD)
     assert len(report.problems) == len(BAD)
     assert not (tmp_path / "shards").exists()
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_where_nothing_can_be_read_the_report_says_why_and_nothing_else(tmp_path):
+    """Tables of zeros followed, and that masks without a palette hold no class."""
+    root = make_folder(tmp_path / "coloured")
+    masks = list(root.glob("*/masks/*.png"))
+    for path in masks:
+        PIL.Image.new("RGB", SIZE[::-1]).save(path)
+    found = write_shards(build_own(str(root), class_names=NAMES), tmp_path / "shards").found(2)
+    assert "Sizes" not in found and "share of pixels" not in found
+    (told,) = (line for line in found.splitlines() if line.startswith("- "))
+    assert told.startswith(f"- Bad mask of {len(masks)} samples, ") and told.count(".png") == 2
 
 
 def test_bad_files_are_left_out_if_asked_and_still_named(spoilt, tmp_path):

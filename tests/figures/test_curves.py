@@ -92,3 +92,15 @@ def test_a_term_has_one_colour_in_the_panels_of_both_students():
     panels = np.reshape(figure.axes, (2, 2))
     assert [line.get_color() for line in panels[0, 0].lines] == ["C0", "C1"]
     assert [line.get_color() for line in panels[0, 1].lines] == ["C1"]
+
+
+def test_long_names_of_methods_fit_into_the_legend_below_the_curves():
+    """Six of them stood in one line, wider than the figure."""
+    names = [f"ctcl, pixel_classes known, no_region_bsd, alpha {i}" for i in range(6)] + ["a" * 70]
+    figure = grid_curves_figure(
+        {name: [history()] for name in names}, ["cnn", "vit"], TITLES, {"ce"}
+    )
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1

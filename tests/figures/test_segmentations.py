@@ -10,6 +10,7 @@ from ctcl_hf.figures import (
     comparison_figure,
     methods_figure,
     mistakes_figure,
+    overlay,
     overlay_figure,
     samples_figure,
 )
@@ -73,6 +74,21 @@ def test_an_overlay_and_its_legend_are_of_one_tint():
     assert tints == {"sky": tuple(picture[0, 0].tolist()), "road": tuple(picture[20, 0].tolist())}
 
 
+def test_a_black_class_is_outlined_in_an_overlay():
+    """CVAT's background, black, looked like a part of the image that is in shadow."""
+    labels = np.zeros((30, 40), np.uint8)
+    labels[10:20, 10:20] = 1
+    drawn = overlay(IMAGE, labels, ((0, 0, 0), (128, 0, 0)))
+    beside = [drawn[9, 15], drawn[20, 15], drawn[15, 9], drawn[15, 20]]
+    assert all(pixel.tolist() == [255] * 3 for pixel in beside)
+    assert drawn[0, 0].tolist() == [90] * 3, "a shade of the image, and no line at its rim"
+    assert drawn[10, 10].tolist() == [160, 90, 90], "the other class is as it was"
+    legend = legend_of(overlay_figure(IMAGE, labels, NAMES[:2], ((0, 0, 0), (128, 0, 0))))
+    assert list(legend) == ["sky 91.7 %, outlined", "road 8.3 %"]
+    plain = overlay(IMAGE, labels, PALETTE[:2])
+    assert not (plain == 255).any(), "classes that can be told from the image have none"
+
+
 def test_image_and_truth_are_shown_once_beside_all_methods():
     """They stood before the row of each student."""
     predictions = {
@@ -92,6 +108,21 @@ def test_image_and_truth_are_shown_once_beside_all_methods():
         ["vit"],
         ["vit"],
     ]
+
+
+def test_a_long_method_is_named_in_full_above_its_panel():
+    """Its name was cut by its neighbours' and by the rim."""
+    long = ["ctcl, pixel_classes known, no_region_bsd, no_hfd", "a" * 70]
+    predictions = {method: {"cnn": [LABELS], "vit": [LABELS]} for method in long}
+    figure = methods_figure([IMAGE], [LABELS], predictions, NAMES, PALETTE)
+    figure.draw_without_rendering()
+    titles = [axes.title for axes in figure.axes if axes.get_title()]
+    assert ["".join(title.get_text().split()) for title in titles] == [
+        name.replace(" ", "") for name in long
+    ]
+    boxes = [title.get_window_extent() for title in titles]
+    assert boxes[0].x1 < boxes[1].x0 and boxes[1].x1 < figure.bbox.x1
+    assert max(box.y1 for box in boxes) <= figure.bbox.y1
 
 
 def test_images_of_several_sizes_stand_at_even_gaps():

@@ -102,7 +102,7 @@ def test_the_text_holds_what_was_recorded(trained):
     assert "into 3 classes of drawn halves" in text and f"({count / 1e6:.2f} M parameters)" in text
     assert "| training images | 12 |" in text and "ctcl_hf 0." in text
     assert "trained together with SegFormer" in text
-    assert "| steps | 1 of 4 images |" in text
+    assert "| steps | 1, each of 4 images |" in text
     assert "| seed | 42 |" in text and "| recipe | tiny |" in text and "torch 2" in text
     assert "hfd 0.1" in text and "kl_direction forward" in text
     scores = trainer.scores["test"].students["cnn"]
@@ -181,17 +181,34 @@ def test_cards_of_an_older_version_are_left_as_they_are_and_this_is_told(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["cnn", "vit"])
-def test_the_snippet_runs(trained, name, capsys, tmp_path, monkeypatch):
+def test_the_snippets_run(trained, name, capsys, tmp_path, monkeypatch):
+    """The first one alone was there, and nothing showed how to get at the logits."""
     _, folder = trained
-    snippet = re.search(
-        r"```python\n(.*?)```", (folder / name / "README.md").read_text(), re.DOTALL
-    )[1]
-    assert ("trust_remote_code" in snippet) == (name == "cnn")
+    text = (folder / name / "README.md").read_text()
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert all(("trust_remote_code" in snippet) == (name == "cnn") for snippet in snippets)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     PIL.Image.fromarray(pixels).save(tmp_path / "street.jpg")
     monkeypatch.chdir(tmp_path)
-    exec(snippet.replace("PATH/TO/THIS/FOLDER", str(folder / name)), {})
-    assert "(60, 40)" in capsys.readouterr().out
+    for snippet in snippets:
+        exec(snippet.replace("PATH/TO/THIS/FOLDER", str(folder / name)), {})
+    shown = capsys.readouterr().out
+    assert "(60, 40)" in shown, "the masks of the pipeline"
+    assert "torch.Size([1, 3, " in shown and "torch.Size([40, 60])" in shown
+
+
+def test_a_tiny_run_is_told_in_words(trained):
+    """A card said "steps | 1 of 4 images", "a rate to decay after 1500 steps of warm-up" of a run
+    of one, "1 x 1 threads of a x86_64 CPU", and settings as Python prints them.
+    """
+    text = (trained[1] / "vit" / "README.md").read_text()
+    assert "| steps | 1, each of 4 images |" in text
+    assert "the run ended in step 1 of a linear warm-up of 1500, before the rate had" in text
+    assert re.search(r"\| hardware \| \d+ threads?, \w+ CPU \|", text)
+    assert "times 0.5 to 2, a crop of 64x64, flipped sideways or not |" in text
+    assert "hfd on" in text
+    training = text[text.index("## Training") : text.index("## Intended use")]
+    assert not re.search(r"\[|\{|True|False|None", training)
 
 
 def test_cards_are_written_where_the_package_is_run_from_its_source_tree():

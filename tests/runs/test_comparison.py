@@ -21,7 +21,7 @@ from ctcl_hf.arguments.method import MethodArguments
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.runs.comparison import report
 from ctcl_hf.runs.comparison.grid import Grid, folder_name
-from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, students_of
+from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, rows_of, students_of
 from ctcl_hf.scoring.image_counts import COUNTS_FILE
 
 TWO_STEPS = (
@@ -135,6 +135,22 @@ def test_a_grid_without_a_control_or_with_one_method_twice_is_refused(tmp_path, 
         make_grid(tmp_path, rows)
 
 
+def test_rows_are_called_by_method_and_options_as_far_as_that_tells_them_apart():
+    """Their names were whole command lines, which no picture had room for."""
+    given = ["dml --temperature 4", "dml --temperature=2 --alpha 1", "ctcl --no_hfd", "a.py:DML"]
+    own = ["deep/mine.py:Loss --sides 3 4", "x.py:Same", "y.py:Same"]
+    assert [row.title for row in rows_of([*given, *own], (VANILLA, DML))] == [
+        "dml, temperature 4",
+        "dml, temperature 2, alpha 1",
+        "ctcl, no_hfd",
+        "a.py:DML",
+        "Loss, sides 3 4",
+        "x.py:Same",
+        "y.py:Same",
+    ]
+    assert rows_of(given, ())[2].arguments == "--method ctcl --no_hfd"
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     """Vanilla, DML, offline KD and CTCL for two steps, one seed, in a process of their own."""
@@ -159,7 +175,7 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
     assert text in done.stdout
     assert (
         "| Vanilla " in text
-        and "| ctcl --kl_direction reverse " in text
+        and "| ctcl, kl_direction reverse " in text
         and "random weights" in text
     )
     with (folder / "table.csv").open() as file:
@@ -251,7 +267,7 @@ def test_a_comparison_says_what_each_row_ran_and_what_its_intervals_cover(compar
         "the last of 2 steps; nothing is selected",
         "**seeds**: 42\n",
         "blocks of 10 consecutive images",
-        "threads of a",
+        "**hardware**: 1 thread",
         "runs at a time: 1",
         "ran `--method ctcl --kl_direction reverse`: cnn ce 1",
         "kl_direction reverse",

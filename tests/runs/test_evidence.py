@@ -18,7 +18,13 @@ from ctcl_hf.metrics import scores_from_counts
 from ctcl_hf.metrics.scores import Evaluation, Scores
 from ctcl_hf.runs.comparison import pictures, report
 from ctcl_hf.runs.comparison.checklist import checklist
-from ctcl_hf.runs.comparison.evidence import evidence_of, gains_table, lost_table, seconds_table
+from ctcl_hf.runs.comparison.evidence import (
+    blocks_text,
+    evidence_of,
+    gains_table,
+    lost_table,
+    seconds_table,
+)
 from ctcl_hf.runs.comparison.grid import Grid, read_grid
 from ctcl_hf.runs.comparison.paper import DML, VANILLA, Row
 from ctcl_hf.scoring.image_counts import SplitCounts, load_counts, save_counts
@@ -112,7 +118,7 @@ def grid(tmp_path):
 
 
 def test_gains_are_paired_by_seed_and_their_sum_is_of_both_students(grid):
-    dml, loses = evidence_of(grid, "a+b", "validation", 2)
+    dml, loses = evidence_of(grid, "a+b", "validation", 1)
     assert dml.seeds == (1, 2, 3) and loses.seeds == (1, 2)
     scores = {
         (row, seed, name): grid.cell(row, "a+b", seed)
@@ -133,13 +139,28 @@ def test_gains_are_paired_by_seed_and_their_sum_is_of_both_students(grid):
     assert dml.over_seeds[2].mean == pytest.approx(np.mean(gains) * 2)
     for by_seed, by_image in zip(dml.over_seeds, dml.over_images, strict=True):
         assert by_image.mean == pytest.approx(by_seed.mean)  # the counts add up to the scores
-        assert by_image.low < by_image.mean < by_image.high and by_image.count == 4
-    text = markdown_table(gains_table([dml, loses], ("cnn (a)", "vit (b)"), 2))
+        assert by_image.low < by_image.mean < by_image.high and by_image.count == 7
+    text = markdown_table(gains_table([dml, loses], ("cnn (a)", "vit (b)"), 1))
     assert "| cnn (a) |" in " ".join(text.split())
     assert f"| DML | 3 seeds | {dml.over_seeds[0]} | {dml.over_seeds[1]} |" in " ".join(
         text.split()
     )
-    assert "4 blocks of 2 images" in text
+    assert "| DML | 7 images | " in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "text"),
+    [
+        (11, 10, "11 blocks of 10 images"),
+        (2, 10, "2 blocks of 10 images: too few, an interval takes 6"),
+        (1, 10, "1 block of 10 images: too few, an interval takes 6"),
+        (40, 1, "40 images"),
+        (1, 1, "1 image: too few, an interval takes 6"),
+    ],
+)
+def test_what_an_interval_is_over_and_where_there_is_none_is_said_in_words(count, length, text):
+    """A table gave an interval over two blocks, as if it said something."""
+    assert blocks_text(count, length) == text
 
 
 def test_classes_that_a_student_has_lost_are_named_with_how_often(grid):
@@ -210,9 +231,9 @@ def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(
         "the last of 4 steps; nothing is selected by validation or test",
         "**seeds**: Vanilla: 1, 2, 3; DML: 1, 2, 3; Loses: 1, 2",
         "blocks of 2 consecutive images",
-        "Vanilla 1.7, DML 2.5, Loses 1.7 minutes a run",
+        "Vanilla 1.7; DML 2.5; Loses 1.7 minutes a run",
         "bfloat16",
-        "- **DML** ran `--method dml`: cnn ce 1, kl 1; vit ce 1, kl 1; options: alpha 1.0",
+        "- **DML** ran `--method dml`: cnn ce 1, kl 1; vit ce 1, kl 1; options: alpha 1",
     ):
         assert expected in text, expected
     path = grid.cell(DML, "a+b", 3).folder / "run.json"

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from ctcl_hf.runs.comparison.statistics import (
+    LEAST_BLOCKS,
     at_equal_seconds,
     block_bootstrap,
     block_tallies,
@@ -150,9 +151,25 @@ def test_a_method_that_equals_its_control_gains_nothing_in_any_resample():
     assert all(interval[:3] == (0, 0, 0) for interval in block_bootstrap(counts, counts))
 
 
-def test_of_one_block_there_is_no_interval():
-    counts = tallied(confusions(), 10)
-    assert all(interval[1:] == (None, None, 1) for interval in block_bootstrap(counts, counts))
+def test_of_few_blocks_there_is_no_interval():
+    """One was drawn over two blocks."""
+    for blocks in range(1, LEAST_BLOCKS + 1):
+        counts = tallied(confusions(images=blocks), 1)
+        for interval in block_bootstrap(counts, counts):
+            assert interval.count == blocks
+            assert (interval.low is None) == (blocks < LEAST_BLOCKS)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"), [(2, 0.50), (3, 0.73), (5, 0.81), (6, 0.86), (10, 0.90)]
+)
+def test_an_interval_over_few_blocks_misses_the_truth_more_often_than_it_says(blocks, expected):
+    """The numbers beside LEAST_BLOCKS and in docs/comparison.md."""
+    rng = np.random.default_rng(0)
+    shares = rng.multinomial(blocks, np.full(blocks, 1 / blocks), 1000) / blocks
+    drawn = rng.normal(size=(4000, blocks)) @ shares.T
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=1)
+    assert np.mean((low <= 0) & (high >= 0)) == pytest.approx(expected, abs=0.02)
 
 
 def test_a_class_is_lost_that_the_control_knows_and_the_method_has_less_than_half_of():

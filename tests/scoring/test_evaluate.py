@@ -186,7 +186,9 @@ def test_a_runs_folder_has_one_table_and_data_without_names_take_the_models(
     header = next(line for line in said.splitlines() if line.startswith("| validation (%)"))
     assert header.replace(" ", "") == "|validation(%)|cnn|vit|pair|"
     assert "| right" in said
-    (out,) = (tmp_path / "evaluation").iterdir()
+    assert said.count("photos: ") == 1, "what data it is was said twice"
+    (out,) = (run_folder / "evaluation").iterdir()
+    assert out.name == "photos-validation"
     assert {path.name for path in out.iterdir()} == {
         *("results.json", "results.md", "worst-cnn.png", "worst-vit.png", "worst-pair.png")
     }
@@ -404,3 +406,25 @@ def test_the_old_spelling_of_the_script_names_the_new_one():
     )
     assert done.returncode == 1
     assert "examples/score.py now" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("runs/a", "runs/a/evaluation/camvid-test"),
+        ("runs/a/cnn", "runs/a/evaluation/cnn-camvid-test"),
+        ("runs/a/checkpoint-6/cnn", "runs/a/evaluation/checkpoint-6-cnn-camvid-test"),
+        ("alone/vit", "evaluation/alone-vit-camvid-test"),
+        ("nvidia/segformer", "evaluation/nvidia-segformer-camvid-test"),
+    ],
+)
+def test_scores_go_beside_the_run_that_they_are_of(model, expected, tmp_path, monkeypatch):
+    """They went into ./evaluation whatever was scored, far from the run."""
+    monkeypatch.chdir(tmp_path)
+    for student in ("runs/a/cnn", "runs/a/checkpoint-6/cnn", "alone/vit"):
+        folder = tmp_path / student
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    for recorded in ("runs/a", "runs/a/checkpoint-6"):
+        (tmp_path / recorded / "run.json").write_text("{}")
+    assert command._default_folder(model, "camvid", "test") == Path(expected)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from helpers.training import make_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from ctcl_hf.arguments.data import DatasetArguments
+from ctcl_hf.heartbeat import Heartbeat, watched
 from ctcl_hf.metrics.scores import Evaluation, Scores
 from ctcl_hf.runs.next_steps import next_commands
 from ctcl_hf.training.guards.trackers import GuardedTracker, by_split
@@ -44,14 +46,53 @@ def test_each_log_is_one_short_line_without_a_terminal(capsys):
     progress = PairProgress(("cnn", "vit"), bars=False, scores=SCORES)
     progress.on_log(None, STATE, None, logs=TRAINING)
     assert not capsys.readouterr().out, "outside of a training"
-    progress.on_train_begin(None, SimpleNamespace(global_step=0), None)
+    begin = SimpleNamespace(global_step=0, max_steps=120, is_world_process_zero=True)
+    progress.on_train_begin(None, begin, None)
     progress.on_step_end(None, STATE, None)
     progress.on_log(None, STATE, None, logs=TRAINING)
     progress.on_log(None, STATE, None, logs=EVALUATION)
     progress.on_log(None, STATE, None, logs={"train_runtime": 3.0, "train_loss": 1.0})
-    first, second = capsys.readouterr().out.splitlines()
+    begun, first, second = capsys.readouterr().out.splitlines()
+    assert begun == "step   0/120  training begins"
     assert re.fullmatch(r"step   4/120  loss 3.500  ce cnn 1.250 vit 1.500  \d\d:\d\d left", first)
     assert second == "step   4/120  validation mIoU  cnn 41.23 %  vit 25.00 %"
+
+
+def test_a_training_that_logs_nothing_for_a_while_says_that_it_goes_on(capsys, monkeypatch):
+    """A short run without a terminal was silent until its end, as if it hung."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    progress = PairProgress(("cnn", "vit"), bars=False, scores={})
+    state = SimpleNamespace(global_step=0, max_steps=60, is_world_process_zero=True)
+    progress.on_train_begin(None, state, None)
+    for state.global_step in range(1, 31):
+        now += 1
+        progress.on_step_end(None, state, None)
+    for _ in range(6):
+        now += 1
+        progress.on_prediction_step(None, state, None, eval_dataloader=range(8))
+    begun, *lines = capsys.readouterr().out.splitlines()
+    assert begun == "step  0/60  training begins"
+    steps = [
+        f"step {step:2}/60  {tqdm.format_interval(60 - step)} left" for step in range(5, 31, 5)
+    ]
+    assert lines == [*steps, "step 30/60  scoring, batch 5/8"]
+
+
+def test_lines_of_a_long_training_become_rarer(monkeypatch):
+    seconds = 3 * 24 * 3600
+    clock = iter(range(seconds))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    heart = Heartbeat()
+    assert 50 < sum(heart.is_due() for _ in range(seconds - 1)) < 150
+
+
+def test_what_takes_a_while_says_so_without_a_terminal(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for _ in watched(iter("abcdefghi"), "Checking photos train", 9):
+        now += 2
+    assert capsys.readouterr().err.splitlines() == [f"Checking photos train: {n}/9" for n in (3, 6)]
 
 
 def test_scores_are_named_by_their_split_for_trackers():

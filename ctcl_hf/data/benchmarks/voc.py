@@ -9,6 +9,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ...heartbeat import watched
 from ..masks import IGNORE_INDEX, Colour
 from ..pairs import existing_folder, image_files, listed, paired_rows
 from ..segmentation import SegmentationData
@@ -140,7 +141,6 @@ def _as_png(matrices: Path) -> Path:
     """SBD's class masks as PNG, in the cache of `datasets`; written once."""
     from datasets import config
     from filelock import FileLock
-    from tqdm.auto import tqdm
 
     files = sorted(matrices.glob("*.mat"))
     told = "\n".join(f"{path.name} {path.stat().st_size}" for path in files)
@@ -153,9 +153,7 @@ def _as_png(matrices: Path) -> Path:
             staged.mkdir(exist_ok=True)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 written = pool.map(lambda path: _write_png(path, staged), files)
-                for _ in tqdm(
-                    written, "Reading SBD's masks", len(files), unit="mask", disable=None
-                ):
+                for _ in watched(written, "Reading SBD's masks", len(files), unit="mask"):
                     pass
             staged.rename(folder)
     return folder

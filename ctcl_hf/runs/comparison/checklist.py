@@ -11,7 +11,9 @@ from ...arguments.data import DataArguments
 from ...data.fingerprint import fingerprint
 from ...publishing.card import OLDER_RECORD_FILE, RECORD_FILE
 from ...publishing.rows import OWN_CODE
+from ...tables import listed
 from .grid import Cell, Grid
+from .statistics import LEAST_BLOCKS
 
 
 @lru_cache
@@ -40,13 +42,9 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
     data, training = facts["data"], facts["training"]
     scores = next(iter(cells[0].evaluations().values())).students.values()
     classes = list(dict.fromkeys(label for of in scores for label in of.ious))
-    masks = {
-        key: data[key]
-        for key in ("label_map", "ignore_index", "reduce_labels", "palette")
-        if data.get(key)
-    }
-    mapped = json.dumps(masks) if masks else "as stored"
-    size = "x".join(map(str, data["image_size"])) if data["image_size"] else "the data's own size"
+    size = "the data's own size"
+    if data["image_size"]:
+        size = f"{'x'.join(map(str, data['image_size']))} (height x width)"
     state = cells[0].read("trainer_state.json")
     rows = {row: [cell for cell in cells if cell.row == row] for row in grid.rows}
     rows = {row: own for row, own in rows.items() if own}
@@ -55,9 +53,9 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
     lines = {
         "data": f"{data['dataset_name'] or data['dataset']}; "
         f"{_splits(json.dumps(data, sort_keys=True))}",
-        "class map": f"{len(classes)} classes: {', '.join(classes)}; masks {mapped}",
+        "class map": f"{len(classes)} classes: {', '.join(classes)}; masks {_masks(data)}",
         "resolution": f"trained on crops of {'x'.join(map(str, data['crop_size']))} from images "
-        f"scaled about {size} (height x width); scored: {facts['protocol']}",
+        f"scaled about {size}; scored: {facts['protocol']}",
         "checkpoint": _selection(training, state["global_step"]),
         "seeds": next(iter(by_seed.values()))
         if same_seeds
@@ -65,8 +63,9 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
         "intervals": "95 %. Over seeds: Student's t of differences paired by seed; covers weights, "
         "order and augmentation, on these images. Over images: bootstrap over blocks of "
         f"{block_length} consecutive images, mIoU from summed counts, methods paired on the same "
-        "blocks and seeds; covers the choice of images, for these students. Neither covers other "
-        "data, nor that the best of several methods was picked",
+        "blocks and seeds; covers the choice of images, for these students; none of fewer than "
+        f"{LEAST_BLOCKS} blocks. Neither covers other data, nor that the best of several methods "
+        "was picked",
         "equal seconds": "both runs of a seed at their last validation within the shorter one's "
         "training time; against the slower run, whose learning rate has not decayed to its end "
         "there",
@@ -76,8 +75,8 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
         else "float16"
         if training["fp16"]
         else "float32",
-        "versions": _of_all(cells, lambda cell: _listed(cell.read("results.json")["versions"])),
-        "time": ", ".join(
+        "versions": _of_all(cells, lambda cell: listed(cell.read("results.json")["versions"])),
+        "time": "; ".join(
             f"{row.title} {sum(cell.facts()['minutes'] for cell in own) / len(own):.1f}"
             for row, own in rows.items()
         )
@@ -87,6 +86,17 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
     text = [f"- **{what}**: {value}" for what, value in lines.items()]
     text += [f"- **{row.title}** ran `{row.arguments}`: {_loss(own)}" for row, own in rows.items()]
     return "\n".join(text)
+
+
+def _masks(data: Mapping[str, Any]) -> str:
+    """What a run's flags say of what masks hold, as they were given."""
+    flags = []
+    for name in ("label_map", "ignore_index", "reduce_labels", "palette"):
+        value = data.get(name)
+        if value is not None and value is not False:
+            words = value if isinstance(value, list) else [] if value is True else [value]
+            flags.append(" ".join([f"--{name}", *map(str, words)]))
+    return f"read by `{' '.join(flags)}`" if flags else "as stored"
 
 
 def _selection(training: Mapping[str, Any], steps: int) -> str:
@@ -101,10 +111,6 @@ def _selection(training: Mapping[str, Any], steps: int) -> str:
 def _of_all(cells: Sequence[Cell], read) -> str:
     """What all cells have in common, or each of what they have."""
     return " / ".join(dict.fromkeys(read(cell) for cell in cells))
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _loss(cells: Sequence[Cell]) -> str:
@@ -125,13 +131,10 @@ def _recorded_loss(cell: Cell) -> str:
     if (cell.folder / RECORD_FILE).is_file():
         record = cell.read(RECORD_FILE)
         method, code = record["method"], record.get(OWN_CODE, {})
-        losses = {
-            name: _listed({term: f"{weight:g}" for term, weight in of.items()})
-            for name, of in method["weights"].items()
-        }
+        losses = {name: listed(of) for name, of in method["weights"].items()}
         told = {name: value for name, value in method.items() if name == "class_weights"}
         told |= {f"code of {what}": origin for what, origin in code.items()}
-        options = _listed(method["options"] | told)
+        options = listed(method["options"] | told)
     elif (cell.folder / OLDER_RECORD_FILE).is_file():
         by_student = {
             name: dict(own["training"]) for name, own in cell.read(OLDER_RECORD_FILE).items()

@@ -12,6 +12,7 @@ from ...scoring.image_counts import SplitCounts, load_counts
 from .grid import Cell, Grid
 from .paper import VANILLA, Row
 from .statistics import (
+    LEAST_BLOCKS,
     EqualSeconds,
     Interval,
     at_equal_seconds,
@@ -167,6 +168,18 @@ def _equal_seconds(run: Paired, students: Sequence[str]) -> EqualSeconds | None:
     )
 
 
+def blocks_text(count: int, length: int) -> str:
+    """`11 blocks of 10 images`, what an interval is over; or that they are too few for one."""
+    blocks = f"{count} {'block' if count == 1 else 'blocks'} of {length}" if length > 1 else count
+    text = f"{blocks} {'image' if (count, length) == (1, 1) else 'images'}"
+    return text if count >= LEAST_BLOCKS else f"{text}: too few, an interval takes {LEAST_BLOCKS}"
+
+
+def seeds_text(count: int) -> str:
+    """`3 seeds`, what an interval is over; or that there is none over one."""
+    return f"{count} seeds" if count > 1 else "1 seed: too few, an interval takes 2"
+
+
 def gains_table(
     found: Sequence[Evidence], students: Sequence[str], block_length: int
 ) -> list[list[str]]:
@@ -177,16 +190,10 @@ def gains_table(
     """
     lines = [["gain over vanilla", "95 % interval over", *students, "Δ"]]
     for evidence in found:
-        seeds = len(evidence.seeds)
-        lines.append(
-            [
-                evidence.row.title,
-                f"{seeds} {'seed' if seeds == 1 else 'seeds'}",
-                *map(str, evidence.over_seeds),
-            ]
-        )
+        seeds = seeds_text(len(evidence.seeds))
+        lines.append([evidence.row.title, seeds, *map(str, evidence.over_seeds)])
         if evidence.over_images is not None:
-            blocks = f"{evidence.over_images[0].count} blocks of {block_length} images"
+            blocks = blocks_text(evidence.over_images[0].count, block_length)
             lines.append([evidence.row.title, blocks, *map(str, evidence.over_images)])
     return lines
 

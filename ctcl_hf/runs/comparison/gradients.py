@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ...arguments.recipes import arguments_of, parse_arguments
 from ...files import read_json
+from ...heartbeat import watched
 from ...methods import StudentTerms
 from ...methods.pair import StudentPair
 from ...publishing.card import RECORD_FILE
@@ -70,7 +70,9 @@ def measure(
     _check_own_code(run, trainer.record()[OWN_CODE])
     pair = trainer.model.train().to(trainer.args.device)
     found: dict[int, dict[str, dict[str, Pull]]] = {}
-    for step, checkpoint in tqdm(sorted(checkpoints.items()), desc="checkpoints", disable=None):
+    for step, checkpoint in watched(
+        sorted(checkpoints.items()), "Measuring gradients", len(checkpoints), unit="checkpoint"
+    ):
         trainer._load_from_checkpoint(str(checkpoint))
         pulls = defaultdict(lambda: defaultdict(list))
         for i, batch in enumerate(islice(trainer.get_train_dataloader(), batches)):

@@ -5,7 +5,11 @@ validation sets.
 """
 
 import shlex
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from ...registry import is_reference
 
 # Short names of pairs -> what --students is given. Any "A+B" of names that --students knows is a
 # pair as well.
@@ -24,6 +28,32 @@ class Row(NamedTuple):
     def method(self) -> str:
         """Its name, as --method is given it."""
         return next(iter(shlex.split(self.arguments)[1:]), "")
+
+
+def rows_of(methods: Sequence[str], others: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows of methods as a command line names them, each with its options.
+
+    `dml --temperature 4` is called `dml, temperature 4`, and `FILE.py:NAME` by its NAME, unless two
+    would be called the same, here or among the others.
+    """
+    rows = [Row(_short(method), f"--method {method}") for method in methods]
+    counts = Counter(row.title for row in (*rows, *others))
+    return tuple(
+        row if counts[row.title] == 1 else Row(method, row.arguments)
+        for row, method in zip(rows, methods, strict=True)
+    )
+
+
+def _short(method: str) -> str:
+    name, *words = shlex.split(method) or [""]
+    told = [name.rpartition(":")[2] if is_reference(name) else name]
+    for word in words:
+        option, _, value = word.partition("=")
+        if option.startswith("--"):
+            told.append(f"{option.removeprefix('--')} {value}".rstrip())
+        else:
+            told[-1] += f" {word}"
+    return ", ".join(told)
 
 
 class Table(NamedTuple):

@@ -52,7 +52,7 @@ def caption_of(grid: Grid, paper: Table) -> str:
 def differences(results: dict[str, Any], steps: int, seeds: int, paper: Table | None) -> list[str]:
     """What of a run's set-up is not the paper's, a sentence each."""
     found = [
-        f"{title}: {_plain(results[group][name])} (paper: {_plain(value)})"
+        f"{title}: {_plain(name, results[group][name])} (paper: {_plain(name, value)})"
         for group, name, title, value in PAPER_SETUP
         if results[group][name] != value
     ]
@@ -73,11 +73,11 @@ def _dataset(results: dict[str, Any]) -> str:
     return results["data"]["dataset_name"] or results["data"]["dataset"]
 
 
-def _plain(value: Any) -> str:
+def _plain(name: str, value: Any) -> str:
     if value is None:
         return "default"
     if isinstance(value, list):
-        return " x ".join(map(str, value))
+        return (" to " if name == "scale_range" else " x ").join(map(str, value))
     return (
         {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
     )

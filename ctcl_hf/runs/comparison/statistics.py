@@ -13,6 +13,10 @@ from ...metrics.scores import curve
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
+# Of fewer an interval over blocks promises what it does not keep: of normal values one of 95 %
+# holds the truth in 50 % of all cases with 2 blocks, 73 % with 3, 81 % with 5, 86 % with 6, and
+# 90 % with 10.
+LEAST_BLOCKS = 6
 # IoU above which a class is known to the control; share of it below which it is lost
 KNOWN, LOST = 0.05, 0.5
 
@@ -106,11 +110,12 @@ def block_bootstrap(
 
     Blocks are drawn with replacement, mIoU is computed from the summed counts of what was drawn,
     and a method is compared with its control on the same blocks and seeds. The interval covers
-    which images were scored, for these very students. Arguments: see `resampled_gains`.
+    which images were scored, for these very students; of fewer than LEAST_BLOCKS there is none.
+    Arguments: see `resampled_gains`.
     """
     blocks = methods.shape[2]
     observed = _with_sum(resampled_gains(methods, controls, np.ones((1, blocks))))[0]
-    if blocks == 1:
+    if blocks < LEAST_BLOCKS:
         return tuple(Interval(gain, None, None, blocks) for gain in observed.tolist())
     draws = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), RESAMPLES)
     drawn = _with_sum(resampled_gains(methods, controls, draws.astype(np.float64)))

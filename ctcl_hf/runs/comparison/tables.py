@@ -124,7 +124,8 @@ def table_of(
             gain = f" ({line.gains[i].mean:+.2f})" if line.gains and line.row != VANILLA else ""
             cells.append(f"{score}{gain}")
         cells += [str(line.sum_of_gains or "-"), str(len(line.seeds))]
-        cells.append(f"{line.minutes:.0f}" + (" (its last part)" if line.resumed else ""))
+        digits = 0 if line.minutes >= 1 else 1
+        cells.append(f"{line.minutes:.{digits}f}" + (" (its last part)" if line.resumed else ""))
         if printed:
             theirs, vanilla = printed.get(line.row.title), printed[VANILLA.title]
             if theirs is None:

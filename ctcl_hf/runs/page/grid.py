@@ -8,7 +8,7 @@ import numpy as np
 
 from ...figures.curves import is_share, points_of
 from ..comparison.checklist import checklist
-from ..comparison.evidence import Evidence, evidence_of
+from ..comparison.evidence import Evidence, blocks_text, evidence_of, seeds_text
 from ..comparison.grid import Cell, Grid, safe_name
 from ..comparison.paper import Table
 from ..comparison.pictures import logged_quantities
@@ -64,7 +64,7 @@ def _part(
     sections = [
         (
             section,
-            _intervals(evidence_of(grid, pair, section.split, block_length))
+            _intervals(evidence_of(grid, pair, section.split, block_length), block_length)
             if section.split
             else [],
         )
@@ -88,7 +88,7 @@ def _part(
     )
 
 
-def _intervals(found: Sequence[Evidence]) -> list[Intervals]:
+def _intervals(found: Sequence[Evidence], block_length: int) -> list[Intervals]:
     """Of each student and of their sum, the gain by each method with its intervals."""
     charts = []
     for i, title in enumerate((*found[0].students, "Δ, the sum of both")) if found else ():
@@ -97,17 +97,13 @@ def _intervals(found: Sequence[Evidence]) -> list[Intervals]:
         for number, evidence in enumerate(found, 1):
             seeds = evidence.over_seeds[i]
             bars.append(
-                (
-                    f"{evidence.row.title}, over {seeds.count} seed{'s' * (seeds.count > 1)}",
-                    number,
-                    seeds[:3],
-                )
+                (f"{evidence.row.title}, over {seeds_text(seeds.count)}", number, seeds[:3])
             )
             if evidence.over_images is not None:
                 images = evidence.over_images[i]
                 bars.append(
                     (
-                        f"{evidence.row.title}, over {images.count} blocks of images",
+                        f"{evidence.row.title}, over {blocks_text(images.count, block_length)}",
                         number,
                         images[:3],
                     )

@@ -52,6 +52,7 @@ class Preemption(TrainerCallback):
         self.accelerator = accelerator
         self.pay = pay
         self.signalled = False
+        self.announced = False  # to the user at the keyboard, that it will stop
         self.launcher = os.getppid() if any(name in os.environ for name in LAUNCHED) else None
         self.stopped = False
         self.owes_evaluation = False  # a checkpoint keeps it
@@ -108,6 +109,7 @@ class Preemption(TrainerCallback):
     def _handle(self, number, frame):
         self.signalled = True
         if number == signal.SIGINT:
+            self.announced = True
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             # a fork of it has heard the same
             if self.accelerator.is_main_process and os.getpid() == self.process:
@@ -117,8 +119,8 @@ class Preemption(TrainerCallback):
         return self.signalled or self.launcher not in (None, os.getppid())
 
     def stop(self, control) -> None:
-        """Saves and stops at the next opportunity, and says so."""
-        if not self.stopped:
+        """Saves and stops at the next opportunity, and says so if nothing has."""
+        if not self.stopped and not self.announced:
             logger.warning(
                 "A signal came, or the launcher ended: a checkpoint is saved, and the training "
                 "stops."

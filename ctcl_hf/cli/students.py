@@ -1,0 +1,41 @@
+"""What a command is given as a student, where a folder holds none."""
+
+from pathlib import Path
+
+
+def refuse_without_students(name: str) -> None:
+    """ValueError says what to give in place of the folder of a comparison, or of a run without
+    students; a student's folder, that of a run with students, and what is no folder pass.
+    """
+    folder = Path(name)
+    if not folder.is_dir() or (folder / "config.json").is_file() or _students(folder):
+        return
+    # Imported where a folder is not what was meant: it takes a second.
+    from ..publishing.card import RECORD_FILE
+    from ..runs.comparison.grid import GRID_FILE
+    from ..training.checkpoints import checkpoints_of
+
+    if (folder / GRID_FILE).is_file():
+        found = [student for run in sorted(folder.glob("*/seed-*/*")) for student in _students(run)]
+        raise ValueError(
+            f"{name} is the folder of a comparison: "
+            + (
+                f"give a student of one of its runs, such as {found[0]}."
+                if found
+                else "none of its runs is finished yet. The same `ctcl-hf compare` goes on."
+            )
+        )
+    checkpoints = [path for path in checkpoints_of(folder) if _students(path)]
+    if checkpoints or (folder / RECORD_FILE).is_file():
+        until_then = "There is no checkpoint either."
+        if checkpoints:
+            student = _students(checkpoints[-1])[0]
+            until_then = f"Until then there are those of a checkpoint, such as {student}."
+        raise ValueError(
+            f"{name} holds no students yet: they are there once the run is trained to its end "
+            f"(--resume_from_checkpoint auto goes on). {until_then}"
+        )
+
+
+def _students(run: Path) -> list[Path]:
+    return sorted(path.parent for path in run.glob("*/config.json"))
