@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import CLASSES, make_cnn, make_data, make_vit
+from helpers.accumulation import BY_LABELS
 from helpers.commands import EXAMPLES, TINY
 from helpers.training import At, frozen_trainer, make_trainer, send
 
