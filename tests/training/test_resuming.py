@@ -1,0 +1,161 @@
+"""A resumed run ends as the undisturbed one, and goes on with what it was begun with."""
+
+import json
+import shutil
+
+import pytest
+from conftest import make_data
+from helpers.training import (
+    SAVES,
+    assert_equal_weights,
+    comparable,
+    make_trainer,
+    training_logs,
+    weights,
+)
+
+from ctcl_hf import CTCL, Vanilla
+
+
+@pytest.mark.parametrize("resume", ["checkpoint", "output folder"])
+def test_a_training_that_is_resumed_at_its_end_trains_no_step(resume, tmp_path):
+    """It trained a step past max_steps, which is no multiple of an epoch's three here; Trainer
+    does.
+    """
+    options = {"data": make_data(12, 3), "max_steps": 4, "logging_steps": 1}
+    trained = make_trainer(tmp_path, **options, **SAVES)
+    trained.train()
+    trained.save_model()
+    before = weights(trained)
+    again = make_trainer(tmp_path, **options)
+    again.training_step = None
+    if resume == "checkpoint":
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    else:
+        again.load_trained()
+    assert again.state.global_step == again.total_steps() == 4
+    assert comparable(again) == comparable(trained)
+    assert_equal_weights(weights(again), before)
+    with pytest.raises(
+        ValueError, match=r"checkpoint-4 has 4 steps behind it, and this run is to have 3\."
+    ):
+        make_trainer(tmp_path, **options | {"max_steps": 3}).train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-4")
+        )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_logs_too_go_on_from_within_their_interval(workers, tmp_path):
+    options = {
+        "max_steps": 7,
+        "logging_steps": 3,
+        "save_strategy": "steps",
+        "save_steps": 4,
+        "cnn_lr": 0.05,
+    }
+    options |= {"dataloader_num_workers": workers, "eval_strategy": "steps", "eval_steps": 5}
+    undisturbed = make_trainer(tmp_path, **options)
+    undisturbed.train()
+    resumed = make_trainer(tmp_path / "again", **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert comparable(resumed) == comparable(undisturbed)
+    assert_equal_weights(weights(resumed), weights(undisturbed))
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "workers", "save_at"), [(1, 0, 3), (1, 0, 4), (2, 0, 1), (1, 2, 2)]
+)  # of 3 batches an epoch: at its end and within it
+def test_a_resumed_run_ends_as_the_undisturbed_one(tmp_path, accumulation, workers, save_at):
+    arguments = {
+        "max_steps": 6,
+        "save_strategy": "steps",
+        "save_steps": save_at,
+        "gradient_accumulation_steps": accumulation,
+        "dataloader_num_workers": workers,
+    }
+    whole = make_trainer(tmp_path / "whole", **arguments)
+    whole.train()
+    resumed = make_trainer(tmp_path / "resumed", **arguments)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{save_at}"))
+    assert_equal_weights(weights(whole), weights(resumed))
+    wanted, got = training_logs(whole)[save_at:], training_logs(resumed)[save_at:]
+    assert [log["ce_cnn"] for log in wanted] == [log["ce_cnn"] for log in got]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A run's last checkpoint, which nothing here changes."""
+    folder = tmp_path_factory.mktemp("saved")
+    make_trainer(folder, save_strategy="steps", save_steps=2, max_steps=2).train()
+    return folder / "checkpoint-2"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda folder: _rename(folder / "cnn", folder / "swap"),
+            "student folder 'cnn' is missing",
+        ),
+        (lambda folder: _swap(folder / "cnn", folder / "vit"), "its model_type is 'segformer'"),
+        (
+            lambda folder: (folder / "objective.safetensors").unlink(),
+            "holds nothing, and CTCL needs class_groups.*projec",
+        ),
+        (
+            lambda folder: _edit(folder / "cnn", "output_stride", 8),
+            "its output_stride is 8, this run's is 16",
+        ),
+    ],
+)
+def test_a_checkpoint_of_other_students_is_refused(saved, tmp_path, change, message):
+    shutil.copytree(saved, tmp_path / "checkpoint-2")
+    change(tmp_path / "checkpoint-2")
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path / "again").train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-2")
+        )
+
+
+def _edit(folder, key, value):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+
+
+def _rename(old, new):
+    old.rename(new)
+
+
+def _swap(first, second):
+    first.rename(first.parent / "third")
+    second.rename(first)
+    (first.parent / "third").rename(second)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"cnn_lr": 1.0}, r"optimization\.cnn\.lr: 0\.0025 before, 1\.0 now"),
+        ({"seed": 4}, r"training\.seed: 3 before, 4 now"),
+        (
+            {"per_device_train_batch_size": 2},
+            r"training\.per_device_train_batch_size: 4 before, 2 now",
+        ),
+        (
+            {"objective": lambda a, b: CTCL(a, b, alpha=0.5)},
+            r"method\.options\.alpha: 1\.0 before, 0\.5 now",
+        ),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(
+    saved, tmp_path, other, message
+):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path, max_steps=2, **other).train(resume_from_checkpoint=str(saved))
+
+
+def test_a_checkpoint_with_projections_is_refused_by_a_method_without(saved, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"it holds class_groups.*projections.*Vanilla needs nothing"
+    ):
+        make_trainer(tmp_path, Vanilla).train(resume_from_checkpoint=str(saved))
