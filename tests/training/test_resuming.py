@@ -10,7 +10,6 @@ from helpers.training import (
     assert_equal_weights,
     comparable,
     make_trainer,
-    training_logs,
     weights,
 )
 
@@ -44,42 +43,25 @@ def test_a_training_that_is_resumed_at_its_end_trains_no_step(resume, tmp_path):
         )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_logs_too_go_on_from_within_their_interval(workers, tmp_path):
+@pytest.mark.parametrize(
+    ("accumulation", "workers", "saved_at"), [(1, 0, 3), (1, 0, 4), (1, 2, 4), (2, 0, 1)]
+)  # of 3 batches an epoch: at its end and within it
+def test_a_resumed_run_ends_as_the_undisturbed_one_its_logs_too(
+    accumulation, workers, saved_at, undisturbed, tmp_path
+):
     options = {
         "max_steps": 7,
         "logging_steps": 3,
-        "save_strategy": "steps",
-        "save_steps": 4,
+        "eval_strategy": "steps",
+        "eval_steps": 5,
         "cnn_lr": 0.05,
-    }
-    options |= {"dataloader_num_workers": workers, "eval_strategy": "steps", "eval_steps": 5}
-    undisturbed = make_trainer(tmp_path, **options)
-    undisturbed.train()
-    resumed = make_trainer(tmp_path / "again", **options)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
-    assert comparable(resumed) == comparable(undisturbed)
-    assert_equal_weights(weights(resumed), weights(undisturbed))
-
-
-@pytest.mark.parametrize(
-    ("accumulation", "workers", "save_at"), [(1, 0, 3), (1, 0, 4), (2, 0, 1), (1, 2, 2)]
-)  # of 3 batches an epoch: at its end and within it
-def test_a_resumed_run_ends_as_the_undisturbed_one(tmp_path, accumulation, workers, save_at):
-    arguments = {
-        "max_steps": 6,
-        "save_strategy": "steps",
-        "save_steps": save_at,
         "gradient_accumulation_steps": accumulation,
-        "dataloader_num_workers": workers,
     }
-    whole = make_trainer(tmp_path / "whole", **arguments)
-    whole.train()
-    resumed = make_trainer(tmp_path / "resumed", **arguments)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{save_at}"))
-    assert_equal_weights(weights(whole), weights(resumed))
-    wanted, got = training_logs(whole)[save_at:], training_logs(resumed)[save_at:]
-    assert [log["ce_cnn"] for log in wanted] == [log["ce_cnn"] for log in got]
+    whole = undisturbed(**options, **SAVES)
+    resumed = make_trainer(tmp_path, dataloader_num_workers=workers, **options)
+    resumed.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-{saved_at}")
+    assert comparable(resumed) == comparable(whole)
+    assert_equal_weights(weights(resumed), weights(whole))
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,15 @@ def hears_ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize("objective", [CTCL, general_kdcl])
+@pytest.mark.parametrize(
+    ("number", "objective"),
+    [
+        (signal.SIGINT, CTCL),
+        (signal.SIGTERM, CTCL),
+        (signal.SIGUSR1, CTCL),
+        (signal.SIGTERM, general_kdcl),  # which observes held-out images besides
+    ],
+)
 def test_a_signal_saves_and_stops_after_the_step_and_the_run_goes_on_as_if_nothing_had_happened(
     number, objective, undisturbed, tmp_path, hears_ctrl_c
 ):
