@@ -16,8 +16,8 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/run_ctcl.py $(FEW) --method vanilla --output_dir runs/demo-alone
 	$(BIN)/python examples/run_ctcl.py $(FEW) --method ctcl --pixel_classes known --no_hfd --no_region_bsd --control runs/demo-alone --output_dir runs/demo
 
-# Files of tests side by side, one core each. A process takes up to 2 GiB.
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Files of tests side by side, one core each, in the order of tests/conftest.py. A process takes up to 2 GiB.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
@@ -30,7 +30,7 @@ browser:
 	command -v chromium && command -v chromedriver || \
 		{ apt-get update && apt-get install --yes --no-install-recommends chromium chromium-driver; }
 
-# Writes docs/benchmarks.md in about 20 minutes; wants an idle machine. BENCH="--data_dir CamVid" measures on real images.
+# Writes docs/benchmarks.md in about 24 minutes; wants an idle machine. BENCH="--data_dir CamVid" measures on real images.
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md $(BENCH)

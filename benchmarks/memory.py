@@ -1,9 +1,9 @@
 """Peak memory
 
-A step of each method that compares logits, against the two students trained together with ordinary
-losses: bytes resident at the peak of two steps beyond those before the first, each in a process of
-its own. The paper's pair, batch 4, stride 8. Of offline KD's two frozen teachers the activations
-are counted, not the weights.
+A step of each method that compares logits, and of the control, against the two students trained
+together with ordinary losses: bytes resident at the peak of two steps beyond those before the
+first, each in a process of its own. The paper's pair, batch 4, stride 8. Of offline KD's two frozen
+teachers the activations are counted, not the weights.
 """
 
 import argparse
@@ -24,7 +24,8 @@ from common import (
 from ctcl_hf import METHODS, Objective
 from ctcl_hf.students import Student
 
-COMPARING_LOGITS = ("ctcl", "dml", "kdcl", "offline_kd")
+# the control, and what compares logits
+MEASURED = ("vanilla", "ctcl", "dml", "kdcl", "offline_kd", "cwd")
 
 
 def build(method: str, a: Student, b: Student) -> Objective:
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--aspp_channels", type=int, default=512)
     parser.add_argument(
         "--kind",
-        choices=[*COMPARING_LOGITS, "alone"],
+        choices=[*MEASURED, "alone"],
         help="Measure this one here, print its bytes.",
     )
     arguments = parser.parse_args()
@@ -82,7 +83,7 @@ def main() -> None:
     alone = in_own_process(__file__, *own, "--kind", "alone")
     header("method", "classes", "size", "ASPP", "peak (GiB)", "together, ordinary (GiB)", "ratio")
     ratios = {}
-    for kind in COMPARING_LOGITS:
+    for kind in MEASURED:
         peak = in_own_process(__file__, *own, "--kind", kind)
         ratios[kind] = peak / alone
         shown = [f"{bytes_ / 2**30:.2f}" for bytes_ in (peak, alone)]

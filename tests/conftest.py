@@ -28,21 +28,25 @@ from ctcl_hf.students.loading import image_processor
 CLASSES = ("left", "right", "dot")
 
 
-def make_cnn(num_labels: int = 3, size: tuple[int, int] = (64, 64), **config):
+def make_deeplabv3plus(encoder, output_stride, num_labels, size, **config):
     labels = dict(
         enumerate(CLASSES[:num_labels] if num_labels <= 3 else map(str, range(num_labels)))
     )
     model = DeepLabV3PlusForSemanticSegmentation.from_timm(
-        "mobilenetv2_035",
+        encoder,
         pretrained=False,
         aspp_channels=8,
         auxiliary_channels=8,
-        output_stride=16,
+        output_stride=output_stride,
         id2label=labels,
         label2id={name: i for i, name in labels.items()},
         **config,
     )
     return as_student(model, image_processor(size))
+
+
+def make_cnn(num_labels: int = 3, size: tuple[int, int] = (64, 64), **config):
+    return make_deeplabv3plus("mobilenetv2_035", 16, num_labels, size, **config)
 
 
 def make_vit(num_labels: int = 3, size: tuple[int, int] = (64, 64), **overrides):
@@ -63,17 +67,7 @@ def make_vit(num_labels: int = 3, size: tuple[int, int] = (64, 64), **overrides)
 
 def make_hybrid(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
     """DeepLabV3+ on MobileViTv2: convolutions with attention between them, which takes any size."""
-    labels = dict(enumerate(CLASSES[:num_labels]))
-    model = DeepLabV3PlusForSemanticSegmentation.from_timm(
-        "mobilevitv2_050",
-        pretrained=False,
-        aspp_channels=8,
-        auxiliary_channels=8,
-        output_stride=32,
-        id2label=labels,
-        label2id={name: i for i, name in labels.items()},
-    )
-    return as_student(model, image_processor(size))
+    return make_deeplabv3plus("mobilevitv2_050", 32, num_labels, size)
 
 
 def make_other(num_labels: int = 3, size: tuple[int, int] = (64, 64)):
@@ -153,6 +147,14 @@ def _png(pixels: np.ndarray) -> dict:
     buffer = io.BytesIO()
     PIL.Image.fromarray(pixels).save(buffer, format="png")
     return {"bytes": buffer.getvalue(), "path": None}
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: begun last, one of them would keep the others' processes
+    waiting at the end.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ def test_a_job_that_is_stopped_is_queued_again_until_there_are_results(tmp_path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    small = [*TINY, "--max_steps", "30", "--eval_strategy", "no", "--max_eval_samples", "4"]
+    small = [*TINY, "--max_steps", "30", "--eval_strategy", "no"]
     small += ["--cpu_threads", "1"]
     as_here = {
         "--dataset camvid": " ".join(small),

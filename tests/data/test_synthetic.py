@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ctcl_hf.data import IGNORE_INDEX
+from ctcl_hf.data.benchmarks import synthetic
 from ctcl_hf.data.benchmarks.synthetic import (
     SCENE_CLASSES,
     SCENE_PALETTE,
@@ -43,6 +44,17 @@ def test_classes_and_palette_match():
 def test_same_seed_draws_the_same_bytes(scenes):
     for drawn, again in zip(scenes, draw_scene(3, 96, 128), strict=True):
         assert drawn[3].tobytes() == again.tobytes()
+
+
+def test_a_process_draws_the_same_scenes_once(monkeypatch):
+    """Each run of a comparison drew them again, for seconds."""
+    size = {"num_train": 3, "num_validation": 2, "height": 64, "width": 72}
+    first = build_synthetic(**size)
+    monkeypatch.setattr(synthetic, "draw_scene", pytest.fail)
+    again = build_synthetic(**size)
+    assert again.splits.keys() == first.splits.keys()
+    for split, rows in again.splits.items():
+        assert rows.data is first.splits[split].data
 
 
 def test_a_fresh_process_draws_the_same_bytes(scenes):

@@ -25,6 +25,7 @@ SMALL = (
         "2",
     ),
     *("--no_check_data", "--logging_steps", "1", "--report_to", "none", "--cpu_threads", "1"),
+    *("--max_eval_samples", "8"),
 )
 TINY = (*SMALL, "--cnn", "mobilenetv2_035")
 

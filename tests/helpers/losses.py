@@ -15,6 +15,15 @@ def random_labels(batch, height, width, classes, ignored=0.2):
     return labels
 
 
+def random_batch(ignored=0.1, size=(64, 96)):
+    """Two images and their labels of three classes, always the same."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (2, 3, *size), generator=generator)
+    labels = torch.randint(0, 3, (2, *size), generator=generator)
+    labels[torch.rand(labels.shape, generator=generator) < ignored] = IGNORE
+    return images, labels
+
+
 def assert_same_value_and_gradients(ours, theirs, inputs, upstream=2.0, tolerance=1e-9):
     assert torch.allclose(ours, theirs, atol=tolerance, rtol=1e-9), (ours.item(), theirs.item())
     our_gradients = torch.autograd.grad(

@@ -8,18 +8,8 @@ from ctcl_hf.runs.run import complete, prepare
 from .commands import TINY
 from .pictures import ids, picture, save
 
-# Four steps are an epoch of the drawn data, so that these two are no multiple of it.
 SHORT = (
-    *(
-        *TINY,
-        "--image_size",
-        "32",
-        "48",
-        "--class_names",
-        "ground",
-        "tree",
-        "water",
-    ),
+    *TINY,
     *(
         "--disable_tqdm",
         "True",
@@ -32,7 +22,7 @@ SHORT = (
     ),
     *("--hub_token", "hf_writer", "--run_name", "https://me:passphrase@hub.example/street"),
 )
-STEPS = ("--max_steps", "2")
+STEPS = ("--max_steps", "2")  # of four an epoch
 AGAIN = ("--resume_from_checkpoint", "auto")
 
 
@@ -44,15 +34,20 @@ def killed(*args, **kwargs):
     raise Killed
 
 
-def prepared(folder, *arguments):
-    """A run in `folder`, on a few images that lie beside it and are always the same."""
-    data = folder.parent / "data"
-    for split, number in (("train", 8), ("validation", 4)) if not data.exists() else ():
+def few_images(folder):
+    """Options of a run on a few images, which lie in `folder` then, and are always the same."""
+    for split, number in (("train", 8), ("validation", 4)) if not folder.exists() else ():
         for i in range(number):
-            picture(data / split / "images" / f"{i}.jpg", i)
-            save(data / split / "masks" / f"{i}.png", ids(0, 1, 2, 255))
-    options = [*SHORT, *STEPS, "--dataset_name", str(data), *arguments, "--output_dir", str(folder)]
-    return prepare(parse_arguments("", options))
+            picture(folder / split / "images" / f"{i}.jpg", i)
+            save(folder / split / "masks" / f"{i}.png", ids(0, 1, 2, 255))
+    named = ("--class_names", "ground", "tree", "water")
+    return ["--dataset_name", str(folder), "--image_size", "32", "48", *named]
+
+
+def prepared(folder, *arguments):
+    """A run in `folder`, on a few images that lie beside it."""
+    options = [*SHORT, *STEPS, *few_images(folder.parent / "data"), *arguments]
+    return prepare(parse_arguments("", [*options, "--output_dir", str(folder)]))
 
 
 def go(folder, *arguments):

@@ -18,6 +18,7 @@ from ctcl_hf import (
 )
 
 SIZE = (64, 96)
+SAVES = {"save_strategy": "steps", "save_steps": 1}
 
 
 def make_trainer(

@@ -58,14 +58,6 @@ def test_an_empty_selection_is_zero_and_has_a_graph():
     assert torch.equal(values.grad, torch.zeros(2))
 
 
-def test_an_all_ignored_batch_has_zero_loss_and_finite_gradients():
-    logits = random_logits(2, 4, 3, 4)
-    loss = cross_entropy_loss(logits, torch.full((2, 9, 13), IGNORE), IGNORE).value
-    loss.backward()
-    assert loss == 0
-    assert torch.equal(logits.grad, torch.zeros_like(logits))
-
-
 def test_half_precision_logits_are_scored_in_float32_under_autocast():
     logits = torch.randn(2, 4, 3, 4).bfloat16()
     labels = random_labels(2, 9, 13, 4)

@@ -4,19 +4,10 @@ import pytest
 import torch
 from conftest import make_cnn, make_vit
 from helpers.accumulation import make_pair
+from helpers.losses import IGNORE, random_batch
 
 from ctcl_hf import METHODS, Objective
 from ctcl_hf.figures import history_figure
-
-IGNORE = 255
-
-
-def batch(ignored=0.1):
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (2, 3, 64, 96), generator=generator)
-    labels = torch.randint(0, 3, (2, 64, 96), generator=generator)
-    labels[torch.rand(labels.shape, generator=generator) < ignored] = IGNORE
-    return images, labels
 
 
 def step(pair, images, labels):
@@ -30,7 +21,7 @@ def step(pair, images, labels):
 def alone():
     """One step of the control: its terms, and the gradients of all weights."""
     pair = make_pair("vanilla")
-    output = step(pair, *batch())
+    output = step(pair, *random_batch())
     return output, [parameter.grad for parameter in pair.students.parameters()]
 
 
@@ -39,15 +30,17 @@ def test_a_method_whose_terms_weigh_nothing_is_vanilla_bit_for_bit(name, alone):
     pair = make_pair(name)
     for weights in pair.objective.weights:
         weights.update({term: 0.0 for term in weights if term not in pair.objective.OWN_TERMS})
-    output = step(pair, *batch())
+    output = step(pair, *random_batch())
     assert torch.equal(output.loss, alone[0].loss)
+    for term, value in alone[0].terms.items():
+        assert torch.equal(output.terms[term], value), term
     for ours, theirs in zip(pair.students.parameters(), alone[1], strict=True):
         assert torch.equal(ours.grad, theirs)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_students_terms_move_that_student_and_its_projections_alone(name):
-    images, labels = batch()
+    images, labels = random_batch()
     pair = make_pair(name)
     for learner in (0, 1):
         pair.zero_grad()
@@ -64,7 +57,7 @@ def test_a_students_terms_move_that_student_and_its_projections_alone(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_batch_without_labels_is_finite_and_reaches_every_weight(name):
-    images, labels = batch()
+    images, labels = random_batch()
     pair = make_pair(name)
     output = step(pair, images, torch.full_like(labels, IGNORE))
     assert torch.isfinite(output.loss)
@@ -77,7 +70,7 @@ def test_what_a_method_logs_has_a_title_and_what_it_weighs_is_a_term(name):
     pair = make_pair(name)
     method = METHODS[name]
     with torch.no_grad():
-        logged = {term.rsplit("_", 1)[0] for term in pair(*batch()).terms}
+        logged = {term.rsplit("_", 1)[0] for term in pair(*random_batch()).terms}
     assert logged <= set(method.titles())
     for weights in pair.objective.weights:
         assert set(weights) <= {*method.OWN_TERMS, *method.TERMS}

@@ -4,10 +4,10 @@ import pytest
 import reference
 import torch
 from conftest import make_cnn, make_vit
+from helpers.losses import IGNORE, random_batch
 
 from ctcl_hf import CTCL, DML, StudentPair, Vanilla
 
-IGNORE = 255
 # Eq. 4, which teaches from the first step on
 PRINTED = {"pixel_divisor": "taught", "pixel_classes": "all"}
 
@@ -24,14 +24,6 @@ def make_pair(objective=CTCL, drop_path_rate=0.1, **options):
 def terms_of(objective, *given):
     """Of both students, over the batch alone."""
     return [own.of_batch() for own in objective(*given)]
-
-
-def batch(ignored=0.1, size=(64, 96)):
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (2, 3, *size), generator=generator)
-    labels = torch.randint(0, 3, (2, *size), generator=generator)
-    labels[torch.rand(labels.shape, generator=generator) < ignored] = IGNORE
-    return images, labels
 
 
 def outputs_of(pair, images):
@@ -54,7 +46,7 @@ def outputs_of(pair, images):
 def test_all_terms_and_their_gradients_equal_the_reference(direction, projection):
     # The reference runs the borrowed stages a second time, which must not drop other paths.
     pair = make_pair(kl_direction=direction, region_projection=projection, drop_path_rate=0.0)
-    images, labels = batch(size=(32, 64))
+    images, labels = random_batch(size=(32, 64))
     a, b = outputs_of(pair, images)
     objective = pair.objective
 
@@ -104,7 +96,7 @@ def test_all_terms_and_their_gradients_equal_the_reference(direction, projection
 @pytest.mark.parametrize("learner", [0, 1])
 def test_hfd_reaches_the_first_stage_of_its_learner_and_its_projection_only(learner):
     pair = make_pair()
-    images, labels = batch()
+    images, labels = random_batch()
     outputs = [student(images) for student in pair.students.values()]
     terms_of(pair.objective, *outputs, labels)[learner].losses["hfd"].backward()
     moved = {
@@ -136,7 +128,7 @@ def test_one_backward_of_the_sum_equals_two_separate_ones():
             )
         return {name: p.grad for name, p in pair.named_parameters() if p.grad is not None}
 
-    images, labels = batch()
+    images, labels = random_batch()
     together = make_pair()
     together(images, labels).loss.backward()
     alone = gradients([0]) | {
@@ -147,7 +139,7 @@ def test_one_backward_of_the_sum_equals_two_separate_ones():
 
 
 def test_borrowed_stages_leave_the_peers_batchnorm_as_vanilla_does():
-    images, labels = batch()
+    images, labels = random_batch()
     statistics = []
     for objective in (CTCL, Vanilla):
         pair = make_pair(objective)
@@ -168,7 +160,7 @@ def test_borrowed_stages_leave_the_peers_batchnorm_as_vanilla_does():
 @pytest.mark.parametrize("case", ["all ignored", "one class", "a is always better"])
 def test_degenerate_batches_are_finite_and_every_parameter_stays_in_the_graph(case, make):
     pair = make()
-    images, labels = batch()
+    images, labels = random_batch()
     if case == "all ignored":
         labels.fill_(IGNORE)
     else:
@@ -197,7 +189,7 @@ def test_terms_are_float32_and_finite_under_bfloat16_autocast():
     torch.manual_seed(0)
     cnn, vit = make_cnn(), make_vit()
     pair = StudentPair({"cnn": cnn, "vit": vit}, CTCL(cnn, vit)).train()
-    images, labels = batch()
+    images, labels = random_batch()
     with torch.autocast("cpu", torch.bfloat16):
         output = pair(images, labels)
     output.loss.backward()
@@ -208,7 +200,7 @@ def test_terms_are_float32_and_finite_under_bfloat16_autocast():
 
 def test_the_loss_is_the_weighted_sum_of_the_logged_terms():
     pair = make_pair(alpha=0.5, beta=0.2, gamma=3.0)
-    images, labels = batch()
+    images, labels = random_batch()
     output = pair(images, labels)
     weights = {"ce": 1.0, "aux": 0.4, "hfd": 0.2, "region": 3.0, "pixel": 1.5}
     total = sum(
@@ -220,7 +212,7 @@ def test_the_loss_is_the_weighted_sum_of_the_logged_terms():
 
 
 def test_a_warmup_ramps_what_is_learned_from_the_peer_alone():
-    images, labels = batch()
+    images, labels = random_batch()
     pair, plain = make_pair(distillation_warmup=0.5), make_pair()
     weights = {"ce": 1.0, "aux": 0.4, "hfd": 0.1, "region": 1.0, "pixel": 1.0}
     for progress, ramp in ((0.0, 0.0), (0.2, 0.4), (0.5, 1.0), (0.9, 1.0)):
@@ -247,7 +239,7 @@ def test_students_of_different_classes_are_refused():
 
 def test_an_auxiliary_head_of_weight_zero_is_computed_and_counts_nothing():
     cnn, vit = make_cnn(auxiliary_loss_weight=0.0), make_vit()
-    output = StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit)).train()(*batch())
+    output = StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit)).train()(*random_batch())
     assert output.terms["aux_cnn"] > 0
     assert torch.allclose(output.loss, output.terms["ce_cnn"] + output.terms["ce_vit"])
 
@@ -271,7 +263,7 @@ def test_each_part_can_be_left_out_and_leaves_the_others_as_they_are(hfd, region
     whole = make_pair(drop_path_rate=0.0)
     part = make_pair(drop_path_rate=0.0, hfd=hfd, region_bsd=region, pixel_bsd=pixel)
     part.objective.load_state_dict(whole.objective.training_state(), strict=False)
-    images, labels = batch()
+    images, labels = random_batch()
     torch.manual_seed(7)
     expected = whole(images, labels).terms
     torch.manual_seed(7)
@@ -303,7 +295,7 @@ def grouped_pair(objective=CTCL, **options):
 
 @pytest.mark.parametrize("classes", ["grouped", "known"])
 def test_nothing_is_taught_at_the_first_step_and_then_what_the_steps_before_say(classes):
-    images, labels = batch()
+    images, labels = random_batch()
     pair = grouped_pair(pixel_classes=classes, hfd=False, region_bsd=False)
     vanilla = make_pair(Vanilla)
     losses = []
@@ -337,7 +329,7 @@ def test_nothing_is_taught_at_the_first_step_and_then_what_the_steps_before_say(
 )
 def test_pixel_bsd_is_the_loss_on_the_classes_that_the_counts_say_the_peer_knows(classes, of_cnn):
     pair = grouped_pair(pixel_classes=classes, hfd=False, region_bsd=False).eval()
-    images, labels = batch(size=(32, 32))
+    images, labels = random_batch(size=(32, 32))
     groups = pair.objective.class_groups
     groups.confusion.copy_(torch.tensor([[90.0, 10, 0], [60, 0, 0], [0, 5, 95]]))
     groups.blind.copy_(torch.tensor([[False, True, False], [False, False, False]]))
@@ -371,7 +363,7 @@ def test_the_bounds_of_blindness_are_those_of_the_options():
 
 
 def test_the_divisor_of_region_bsd_is_the_taught_or_the_labelled_regions():
-    images, labels = batch()
+    images, labels = random_batch()
     found = {}
     for divisor in ("taught", "labelled"):
         pair = make_pair(region_divisor=divisor).eval()
@@ -384,7 +376,7 @@ def test_the_divisor_of_region_bsd_is_the_taught_or_the_labelled_regions():
 
 
 def test_what_a_checkpoint_keeps_of_the_groups_restores_them():
-    images, labels = batch()
+    images, labels = random_batch()
     pair, other = grouped_pair(), grouped_pair()
     pair(images, labels)
     state = pair.objective.training_state()

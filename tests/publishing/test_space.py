@@ -22,8 +22,8 @@ from conftest import make_cnn, make_vit
 from data.files import GREY, png
 from gradio.data_classes import ImageData
 from helpers.browser import chromium, needs_chromium
-from publishing.client import EXAMPLES, environment, run
-from publishing.server import Hub, Repo
+from helpers.commands import EXAMPLES, run
+from publishing.server import Repo
 
 APP = EXAMPLES.parent / "ctcl_hf" / "publishing" / "space" / "app.py"
 
@@ -100,7 +100,7 @@ def test_an_example_is_segmented_by_both_students(page, tmp_path):
 def test_students_of_different_classes_are_refused(tmp_path):
     make_cnn().save_pretrained(str(tmp_path / "cnn"))
     make_vit(num_labels=2).save_pretrained(str(tmp_path / "vit"))
-    done = run(APP, tmp_path / "cnn", tmp_path / "vit", env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    done = run(APP, tmp_path / "cnn", tmp_path / "vit")
     assert done.returncode == 1
     assert "know different classes" in done.stderr
 
@@ -188,28 +188,28 @@ def test_the_space_shows_classes_in_the_colours_that_a_student_keeps(tmp_path):
     assert len({tuple(colour) for colour in app["palette"](None, 3).tolist()}) == 3
 
 
-def test_push_space_publishes_an_app_that_knows_its_students(tmp_path):
+def test_push_space_publishes_an_app_that_knows_its_students(hub, tmp_path, monkeypatch):
     students = ["tester/run-cnn", "tester/run-vit"]
-    with Hub() as hub:
-        for student in students:
-            hub.repos["model", student] = Repo()
-            hub.new_commit(hub.repos["model", student], "main", "initial commit", {})
-        command = (EXAMPLES / "push_space.py", "tester/run", *students, "--trust_remote_code")
-        for _ in range(2):  # the second finds nothing to do
-            done = run(*command, env=environment(hub, tmp_path))
-            assert done.returncode == 0, done.stderr
-        assert f"{hub.url}/spaces/tester/run" in done.stdout
-        files = hub.files("tester/run", kind="space")
-        assert len(hub.commits("tester/run", kind="space")) == 1
-        (tmp_path / "own").mkdir()
-        PIL.Image.new("RGB", (8, 8)).save(tmp_path / "own" / "mine.png")
-        own = run(*command, "--examples", tmp_path / "own", env=environment(hub, tmp_path))
-        assert own.returncode == 0, own.stderr
-        replaced = hub.files("tester/run", kind="space")
-        (tmp_path / "own" / "notes.txt").write_text("no image")
-        no_image = run(*command, "--examples", tmp_path / "own", env=environment(hub, tmp_path))
-        refused = run(*command, env=environment(hub, tmp_path, token="hf_reader"))
-        missing = run(*command[:2], "tester/nosuch", *command[3:], env=environment(hub, tmp_path))
+    for student in students:
+        hub.repos["model", student] = Repo()
+        hub.new_commit(hub.repos["model", student], "main", "initial commit", {})
+    command = ("push_space.py", "tester/run", *students, "--trust_remote_code")
+    for _ in range(2):  # the second finds nothing to do
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+    assert f"{hub.url}/spaces/tester/run" in done.stdout
+    files = hub.files("tester/run", kind="space")
+    assert len(hub.commits("tester/run", kind="space")) == 1
+    (tmp_path / "own").mkdir()
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "own" / "mine.png")
+    own = run(*command, "--examples", tmp_path / "own")
+    assert own.returncode == 0, own.stderr
+    replaced = hub.files("tester/run", kind="space")
+    (tmp_path / "own" / "notes.txt").write_text("no image")
+    no_image = run(*command, "--examples", tmp_path / "own")
+    missing = run(*command[:2], "tester/nosuch", *command[3:])
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    refused = run(*command)
     assert missing.returncode == 1 and "has no model tester/nosuch: publish" in missing.stderr
     assert refused.returncode == 1 and "may not write" in refused.stderr
     assert json.loads(files["settings.json"]) == {

@@ -243,7 +243,7 @@ def test_a_cell_is_the_run_that_its_command_says(compared, tmp_path):
     cell = folder / "mobilenetv2_035+mit-b0/seed-42/ctcl-kl_direction-reverse"
     command = shlex.split(json.loads((cell / "cell.json").read_text())["command"])
     assert command[:2] == ["ctcl-hf", "train"]
-    done = run_apart("run_ctcl.py", *command[2:-1], str(tmp_path / "alone"))
+    done = run("run_ctcl.py", *command[2:-1], str(tmp_path / "alone"))
     assert done.returncode == 0, done.stderr
     assert logs_of(tmp_path / "alone") == logs_of(cell)
     for name in ("cnn", "vit"):

@@ -148,3 +148,22 @@ def test_early_stopping_without_evaluations_is_refused(tmp_path):
         CTCLArguments(str(tmp_path), early_stopping=2)
     with pytest.raises(ValueError, match="--early_stopping 0: at least 1"):
         CTCLArguments(str(tmp_path), early_stopping=0, eval_strategy="epoch")
+
+
+def test_the_best_students_are_loaded_at_the_end(tmp_path):
+    trainer = make_trainer(
+        tmp_path,
+        max_steps=4,
+        save_strategy="steps",
+        save_steps=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        load_best_model_at_end=True,
+        save_total_limit=1,
+        cnn_lr=0.5,
+    )
+    trainer.train()
+    evaluations = [log for log in trainer.state.log_history if "eval_mean_iou" in log]
+    found = trainer.evaluate()
+    for key in ("eval_cnn_mean_iou", "eval_vit_mean_iou"):
+        assert found[key] == pytest.approx(max(log[key] for log in evaluations), abs=1e-12)

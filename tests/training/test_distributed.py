@@ -3,10 +3,7 @@ once.
 """
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +13,8 @@ import torch
 from conftest import CLASSES, make_cnn, make_data, make_vit
 from helpers.accumulation import BY_LABELS
 from helpers.commands import EXAMPLES, TINY
+from helpers.processes import on_two_processes
+from helpers.runs import few_images
 from helpers.training import At, frozen_trainer, make_trainer, send
 
 from ctcl_hf import METHODS, EvaluationTransform, MeanIoU, load_student
@@ -24,15 +23,31 @@ from ctcl_hf.runs import run
 from ctcl_hf.scoring.predict import class_map
 from ctcl_hf.training.checkpoints import find_checkpoint
 
-SCRIPT = """
-import json, sys
+pytestmark = pytest.mark.slow
+
+# What both processes do, one part after the other: most of a part's time would be the start of two
+# processes of its own.
+PARTS = """
+import json, os, sys
+from pathlib import Path
+
+def tell(facts):
+    if os.environ["RANK"] == "0":
+        Path(sys.argv[1], f"{part}.json").write_text(json.dumps(facts))
+
+for part, arguments in json.loads(sys.argv[2]).items():
+    code = compile(Path(sys.argv[1], f"{part}.py").read_text(), part, "exec")
+    exec(code, {"folder": f"{sys.argv[1]}/{part}", "arguments": arguments, "tell": tell})
+"""
+
+TRAINED = """
 import torch
 from helpers.training import make_trainer
 from conftest import make_data
 from ctcl_hf.metrics import METRICS
 
 trainer = make_trainer(
-    sys.argv[1], data=make_data(9, 5), max_steps=2, per_device_train_batch_size=2
+    folder, data=make_data(9, 5), max_steps=2, per_device_train_batch_size=2
 )
 trainer.metrics = (METRICS["dice"],)
 own = []
@@ -46,67 +61,27 @@ counts = {name: own.gather().dense().tolist() for name, own in trainer.image_cou
 parameters = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 everywhere = trainer.accelerator.gather(parameters[None])
 trainer.save_model()
-if trainer.is_world_process_zero():
-    logs = [log for log in trainer.state.log_history if "ce_cnn" in log]
-    facts = {"world": trainer.args.world_size, "scores": scores, "logs": logs, "counts": counts,
-             "ce_cnn": per_process.mean(0).tolist(),
-             "differ": bool((per_process[0] != per_process[-1]).any()),
-             "equal": bool((everywhere[0] == everywhere[-1]).all())}
-    print("FACTS" + json.dumps(facts))
-trainer.accelerator.wait_for_everyone()
-trainer.accelerator.end_training()
+logs = [log for log in trainer.state.log_history if "ce_cnn" in log]
+tell({"world": trainer.args.world_size, "scores": scores, "logs": logs, "counts": counts,
+      "ce_cnn": per_process.mean(0).tolist(),
+      "differ": bool((per_process[0] != per_process[-1]).any()),
+      "equal": bool((everywhere[0] == everywhere[-1]).all())})
 """
 
 EQUAL = """
-import json, sys
 import torch
 from helpers.training import frozen_trainer
 
 logs = []
-for number, (method, accumulation, options) in enumerate(json.loads(sys.argv[2])):
-    folder = f"{sys.argv[1]}/{number}"
-    trainer = frozen_trainer(folder, method, 2, options, gradient_accumulation_steps=accumulation)
+for number, (method, accumulation, options) in enumerate(arguments):
+    at = f"{folder}/{number}"
+    trainer = frozen_trainer(at, method, 2, options, gradient_accumulation_steps=accumulation)
     trainer.train()
     logs.append([log for log in trainer.state.log_history if "ce_cnn" in log])
     if trainer.is_world_process_zero():
-        torch.save(trainer.model.state_dict(), f"{folder}/end.pt")
-if trainer.is_world_process_zero():
-    print("FACTS" + json.dumps(logs))
-trainer.accelerator.wait_for_everyone()
-trainer.accelerator.end_training()
+        torch.save(trainer.model.state_dict(), f"{at}/end.pt")
+tell(logs)
 """
-
-
-def torchrun(folder, script, *arguments):
-    """The facts that a script prints on two processes."""
-    (folder / "script.py").write_text(script)
-    path = os.pathsep.join(
-        [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    ).rstrip(os.pathsep)
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-    ]
-    done = subprocess.run(
-        [*command, str(folder / "script.py"), str(folder / "out"), *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    (facts,) = [line for line in done.stdout.splitlines() if line.startswith("FACTS")]
-    return folder / "out", json.loads(facts.removeprefix("FACTS"))
-
-
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
-    return torchrun(tmp_path_factory.mktemp("two"), SCRIPT)
 
 
 EQUAL_CASES = [
@@ -117,17 +92,12 @@ EQUAL_CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def trained_by_two(tmp_path_factory):
-    return torchrun(tmp_path_factory.mktemp("equal"), EQUAL, json.dumps(EQUAL_CASES))
-
-
 @pytest.mark.parametrize(
     "number", range(len(EQUAL_CASES)), ids=["ctcl", "kdcl", "ifvd", "accumulated"]
 )
-def test_two_processes_train_as_one_with_the_large_batch(number, trained_by_two, tmp_path):
+def test_two_processes_train_as_one_with_the_large_batch(number, by_two, tmp_path):
     method, accumulation, options = EQUAL_CASES[number]
-    folder, logs = trained_by_two[0] / str(number), trained_by_two[1][number]
+    folder, logs = by_two.folder / "equal" / str(number), by_two.facts("equal")[number]
     alone = frozen_trainer(tmp_path / "one", method, 4 * accumulation, options)
     alone.train()
     assert_trained_alike(torch.load(folder / "end.pt", weights_only=True), logs, alone)
@@ -168,13 +138,11 @@ def test_accumulation_trains_as_the_double_batch(method, options, tmp_path):
 
 # What each forward is divided by, and how often processes wait for each other meanwhile.
 DIVIDED = """
-import json, sys
 from collections import Counter
 import torch
 import torch.distributed as dist
 from helpers.accumulation import batch, frozen_pair, step
 
-dist.init_process_group("gloo")
 rank, collectives = dist.get_rank(), Counter()
 all_reduce = dist.all_reduce
 gathers = ["all_gather", "all_gather_into_tensor", "all_gather_object"]
@@ -184,8 +152,8 @@ for name in ("all_reduce", "broadcast", "barrier", *gathers):
         return call(*args, **kwargs)
     setattr(dist, name, counted)
 images, labels = batch([0.9, 0.0, 1.0, 0.4, 0.2])
-cases, facts, found = json.loads(sys.argv[2]), [], []
-for name, options, micro_batches in cases:
+facts, found = [], []
+for name, options, micro_batches in arguments:
     pair = frozen_pair(name, **options)
     sizes = [[1, 1], [1, 2]][rank] if micro_batches == 2 else [[2], [3]][rank]
     own = slice(0, 2) if rank == 0 else slice(2, 5)
@@ -199,12 +167,12 @@ for name, options, micro_batches in cases:
     found.append(averages)
 dist.destroy_process_group()
 if rank == 0:
-    for (name, options, _), own, told in zip(cases, found, facts):
+    for (name, options, _), own, told in zip(arguments, found, facts):
         terms, gradients = step(frozen_pair(name, **options), images, labels, [5])
         for key, value in (terms | gradients).items():
             if not torch.allclose(own[key], value, rtol=1e-8, atol=1e-12):
                 told["differ"][key] = (own[key] - value).abs().max().item()
-    print("FACTS" + json.dumps(facts))
+tell(facts)
 """
 DIVIDED_CASES = [(name, BY_LABELS.get(name, {}), 2) for name in METHODS]
 DIVIDED_CASES += [
@@ -216,24 +184,19 @@ DIVIDED_CASES += [
 ]
 
 
-@pytest.fixture(scope="module")
-def divided(tmp_path_factory):
-    return torchrun(tmp_path_factory.mktemp("divided"), DIVIDED, json.dumps(DIVIDED_CASES))[1]
-
-
 def test_micro_batches_of_two_processes_that_differ_in_labels_and_images_make_the_step_of_one_batch(
-    divided,
+    by_two,
 ):
-    for case, facts in zip(DIVIDED_CASES, divided, strict=True):
+    for case, facts in zip(DIVIDED_CASES, by_two.facts("divided"), strict=True):
         assert set(facts["differ"]) <= {"region_spread_cnn", "region_spread_vit"}, (
             case
         )  # a mean over images, each part's
 
 
 def test_processes_wait_for_each_other_twice_in_a_forward_at_most_and_once_without_a_common_target(
-    divided,
+    by_two,
 ):
-    for (name, options, _), facts in zip(DIVIDED_CASES, divided, strict=True):
+    for (name, options, _), facts in zip(DIVIDED_CASES, by_two.facts("divided"), strict=True):
         assert facts["collectives"] == (2 if "kdcl_target" in options else 1), name
 
 
@@ -256,7 +219,6 @@ def test_batchnorm_is_synchronised_without_losing_what_timm_keeps_in_it():
 
 
 RESUMED = """
-import json, sys
 import torch
 from conftest import make_data
 from helpers.training import comparable
@@ -265,44 +227,58 @@ from helpers.training import make_trainer, weights
 options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2}
 options |= {"logging_steps": 3}
 options |= {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 4}
-undisturbed = make_trainer(sys.argv[1] + "/one", **options)
+undisturbed = make_trainer(f"{folder}/one", **options)
 undisturbed.train()
-resumed = make_trainer(sys.argv[1] + "/two", **options)
-resumed.train(resume_from_checkpoint=sys.argv[1] + "/one/checkpoint-2")
+resumed = make_trainer(f"{folder}/two", **options)
+resumed.train(resume_from_checkpoint=f"{folder}/one/checkpoint-2")
 theirs = weights(undisturbed)
 equal = [torch.equal(value, theirs[name]) for name, value in weights(resumed).items()]
-facts = {"weights": all(equal)}
-facts["logs"] = comparable(resumed) == comparable(undisturbed)
-if resumed.is_world_process_zero():
-    print("FACTS" + json.dumps(facts))
-resumed.accelerator.wait_for_everyone()
-resumed.accelerator.end_training()
+tell({"weights": all(equal), "logs": comparable(resumed) == comparable(undisturbed)})
 """
 
 OWED = """
-import json, os, sys
 from conftest import make_data
 from ctcl_hf.training.checkpoints import find_checkpoint
 from helpers.training import make_trainer
 
 options = {"data": make_data(9, 5), "max_steps": 4, "per_device_train_batch_size": 2}
 options |= {"eval_strategy": "steps"}
-trainer = make_trainer(sys.argv[2], **options, eval_steps=2)
-trainer.train(resume_from_checkpoint=find_checkpoint(sys.argv[2], "auto"))
-if trainer.is_world_process_zero():
-    evaluations = [log["step"] for log in trainer.state.log_history if "eval_loss" in log]
-    print("FACTS" + json.dumps(evaluations))
-trainer.accelerator.wait_for_everyone()
-trainer.accelerator.end_training()
+trainer = make_trainer(folder, **options, eval_steps=2)
+trainer.train(resume_from_checkpoint=find_checkpoint(folder, "auto"))
+tell([log["step"] for log in trainer.state.log_history if "eval_loss" in log])
 """
 
+# DIVIDED last: it counts the calls of torch.distributed, and ends the group.
+CODE = {
+    "trained": TRAINED,
+    "equal": EQUAL,
+    "resumed": RESUMED,
+    "owed": OWED,
+    "divided": DIVIDED,
+}
+ARGUMENTS = {"equal": EQUAL_CASES, "divided": DIVIDED_CASES}
 
-def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(tmp_path):
-    _, facts = torchrun(tmp_path, RESUMED)
-    assert facts == {"weights": True, "logs": True}
+
+class ByTwo:
+    """What two processes have left in `folder`, and told of each part."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for part, code in CODE.items():
+            (folder / f"{part}.py").write_text(code)
+        parts = {part: ARGUMENTS.get(part) for part in CODE}
+        self.done = on_two_processes(PARTS, folder, folder, json.dumps(parts))
+
+    def facts(self, part: str):
+        told = self.folder / f"{part}.json"
+        assert told.is_file(), self.done.stderr
+        return json.loads(told.read_text())
 
 
-def test_an_evaluation_that_one_process_owes_is_made_by_two(tmp_path):
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("by-two")
+    # of one process, stopped in its first evaluation
     options = {
         "data": make_data(9, 5),
         "max_steps": 4,
@@ -310,29 +286,40 @@ def test_an_evaluation_that_one_process_owes_is_made_by_two(tmp_path):
         "eval_strategy": "steps",
     }
     event = At("on_prediction_step", 2, send(signal.SIGTERM))
-    make_trainer(tmp_path / "alone", callbacks=[event], **options, eval_steps=2).train()
-    _, evaluated = torchrun(tmp_path, OWED, str(tmp_path / "alone"))
-    assert evaluated == [2, 4]
+    make_trainer(folder / "owed", callbacks=[event], **options, eval_steps=2).train()
+    return ByTwo(folder)
 
 
-def test_both_processes_end_with_the_same_weights(two_processes):
-    _, facts = two_processes
+def test_all_parts_end_well_on_two_processes(by_two):
+    assert by_two.done.returncode == 0, by_two.done.stderr
+
+
+def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(by_two):
+    assert by_two.facts("resumed") == {"weights": True, "logs": True}
+
+
+def test_an_evaluation_that_one_process_owes_is_made_by_two(by_two):
+    assert by_two.facts("owed") == [2, 4]
+
+
+def test_both_processes_end_with_the_same_weights(by_two):
+    facts = by_two.facts("trained")
     assert facts["world"] == 2
     assert facts["equal"]
     assert [log["step"] for log in facts["logs"]] == [1, 2]
 
 
-def test_logged_terms_are_means_over_both_processes(two_processes):
-    _, facts = two_processes
+def test_logged_terms_are_means_over_both_processes(by_two):
+    facts = by_two.facts("trained")
     assert facts["differ"]
     assert [log["ce_cnn"] for log in facts["logs"]] == pytest.approx(facts["ce_cnn"], rel=1e-5)
 
 
-def test_five_images_on_two_processes_score_as_on_one(two_processes):
-    folder, facts = two_processes
+def test_five_images_on_two_processes_score_as_on_one(by_two):
+    facts = by_two.facts("trained")
     samples = make_data(9, 5).samples("validation", EvaluationTransform((64, 96)))
     for name in ("cnn", "vit"):
-        student = load_student(str(folder / name), CLASSES, (64, 96)).eval()
+        student = load_student(str(by_two.folder / "trained" / name), CLASSES, (64, 96)).eval()
         metric, tables = MeanIoU(), []
         for sample in samples:
             with torch.no_grad():
@@ -385,40 +372,12 @@ runpy.run_path(os.environ["RUN_CTCL"], run_name="__main__")
 
 
 def test_when_one_of_two_processes_is_killed_the_other_says_so_within_a_minute(tmp_path):
-    (tmp_path / "script.py").write_text(KILLED)
-    options = [
-        "--max_steps",
-        "500",
-        "--save_strategy",
-        "steps",
-        "--save_steps",
-        "2",
-        "--eval_strategy",
-        "no",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "RUN_CTCL": str(EXAMPLES / "run_ctcl.py")}
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-    ]
+    options = ["--max_steps", "500", "--save_strategy", "steps", "--save_steps", "2"]
+    options += ["--eval_strategy", "no", "--output_dir", tmp_path / "out"]
+    options += few_images(tmp_path / "data")
     start = time.monotonic()
-    done = subprocess.run(
-        [
-            *command,
-            str(tmp_path / "script.py"),
-            *TINY,
-            *options,
-            "--output_dir",
-            str(tmp_path / "out"),
-        ],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
+    done = on_two_processes(
+        KILLED, tmp_path, *TINY, *options, RUN_CTCL=str(EXAMPLES / "run_ctcl.py")
     )
     assert done.returncode != 0
     assert "Another process of this run has ended (process 0, after step 3" in done.stderr

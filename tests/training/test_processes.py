@@ -2,12 +2,8 @@
 late one.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from helpers.processes import on_two_processes
 from helpers.runs import go
 
 TOGETHER = """
@@ -17,10 +13,10 @@ import torch
 import torch.distributed as dist
 from ctcl_hf.training.guards.processes import lost_processes_told, wait_for_all
 
-dist.init_process_group("gloo", timeout=timedelta(seconds=20))
+dist.init_process_group("gloo", timeout=timedelta(seconds=10))
 wait_for_all()
 own = dist.get_rank()
-hasty = dist.new_group(timeout=timedelta(seconds=10))
+hasty = dist.new_group(timeout=timedelta(seconds=5))
 
 def told(wait):
     try:
@@ -30,11 +26,11 @@ def told(wait):
         return f"{type(error).__name__}: {error}"
 
 if own == 0:
-    time.sleep(25)  # longer than the processes wait for each other
+    time.sleep(13)  # longer than the processes wait for each other
 wait_for_all()
 print(f"PROCESS {own} WAITED", flush=True)
 if own == 1:
-    time.sleep(20)
+    time.sleep(10)
 else:
     print("LATE", told(lambda: dist.all_reduce(torch.zeros(1), group=hasty)), flush=True)
 wait_for_all()
@@ -45,42 +41,17 @@ os._exit(0)
 """
 
 
-def two_processes(folder, script, *arguments):
-    """What a script prints on two processes."""
-    (folder / "script.py").write_text(script)
-    path = os.pathsep.join(
-        [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    ).rstrip(os.pathsep)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-    ]
-    done = subprocess.run(
-        [*command, str(folder / "script.py"), *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_processes_wait_for_one_that_works_alone_and_tell_a_late_one_from_one_that_has_ended(
     tmp_path,
 ):
     """They gave up after --ddp_timeout, and said that it had ended while it was checking data or
     uploading.
     """
-    printed = two_processes(tmp_path, TOGETHER)
-    told = dict(
-        line.split(" ", 1) for line in printed.splitlines() if line.startswith(("LATE", "ENDED"))
-    )
-    assert printed.count("WAITED") == 2
+    done = on_two_processes(TOGETHER, tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    told = dict(line.split(" ", 1) for line in lines if line.startswith(("LATE", "ENDED")))
+    assert done.stdout.count("WAITED") == 2
     assert told["LATE"].startswith(
         "TimeoutError: Another process of this run did not come within --ddp_timeout (process 0"
     )
@@ -98,10 +69,10 @@ from ctcl_hf.runs import end, run
 from helpers.runs import AGAIN, prepared
 
 def slow(work):
-    return lambda *arguments: (time.sleep(40), work(*arguments))[1]
+    return lambda *arguments: (time.sleep(20), work(*arguments))[1]
 
 run._check, end.draw = slow(run._check), slow(end.draw)  # which the main process does alone
-started = prepared(Path(sys.argv[1]), *AGAIN, "--ddp_timeout", "30")
+started = prepared(Path(sys.argv[1]), *AGAIN, "--ddp_timeout", "15")
 print("MADE", started.trainer.args.process_index, started.missing, run.complete(started))
 started.trainer.accelerator.end_training()
 """
@@ -111,6 +82,8 @@ started.trainer.accelerator.end_training()
 def test_checking_and_drawing_may_take_longer_than_processes_wait_for_each_other(tmp_path):
     assert go(tmp_path / "run")
     (tmp_path / "run" / "figure.png").unlink()
-    printed = two_processes(tmp_path, SLOW, tmp_path / "run")
-    assert {f"MADE {process} ['pictures'] True" for process in (0, 1)} <= set(printed.splitlines())
+    done = on_two_processes(SLOW, tmp_path, tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    lines = set(done.stdout.splitlines())
+    assert {f"MADE {process} ['pictures'] True" for process in (0, 1)} <= lines
     assert (tmp_path / "run" / "figure.png").is_file()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -12,6 +14,9 @@ from ..segmentation import SegmentationData
 from .canvas import Canvas, smooth_noise
 from .published import published
 from .street import POLE, SCENE_CLASSES, SKY, draw_sky, draw_street
+
+if TYPE_CHECKING:
+    import datasets
 
 SCENE_PALETTE: tuple[tuple[int, int, int], ...] = (
     (128, 128, 128),
@@ -90,7 +95,7 @@ def build_synthetic(
     kept in memory, as
     PNG: a cache on disk would go stale whenever the drawing changes. ``data_dir`` must be left out.
     """
-    import datasets  # here, because it takes seconds
+    from datasets import DatasetDict  # here, because it takes seconds
 
     if data_dir is not None:
         raise ValueError(
@@ -98,22 +103,32 @@ def build_synthetic(
             "it out."
         )
     _check(num_train=(num_train, 1), num_validation=(num_validation, 1), seed=(seed, 0))
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.Image()})
-    splits = {}
-    for name, first, count in (("train", 0, num_train), ("validation", 2**31, num_validation)):
-        scenes = (draw_scene(seed * 2**32 + first + index, height, width) for index in range(count))
-        images, labels = zip(*[map(_png, scene) for scene in scenes], strict=True)
-        splits[name] = datasets.Dataset.from_dict(
-            {"image": images, "label": labels}, features=features
-        )
+    first = seed * 2**32
+    splits = {
+        "train": _drawn(first, num_train, height, width),
+        "validation": _drawn(first + 2**31, num_validation, height, width),
+    }
     return SegmentationData(
         name="synthetic",
-        splits=datasets.DatasetDict(splits),
+        splits=DatasetDict(splits),
         class_names=SCENE_CLASSES,
         palette=SCENE_PALETTE,
         image_size=(height, width),
         title="drawn street scenes (`synthetic`, made by `ctcl_hf`)",
     )
+
+
+@lru_cache(maxsize=4)
+def _drawn(first: int, count: int, height: int, width: int) -> datasets.Dataset:
+    """Scenes of the seeds from `first` on: all runs of a process share them, since some hundred
+    take seconds to draw.
+    """
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Image()})
+    scenes = (draw_scene(first + index, height, width) for index in range(count))
+    images, labels = zip(*[map(_png, scene) for scene in scenes], strict=True)
+    return datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
 
 
 def _check(**limits: tuple[int, int]) -> None:

@@ -1,0 +1,143 @@
+"""A resumed run ends as the undisturbed one, and goes on with what it was begun with."""
+
+import json
+import shutil
+
+import pytest
+from conftest import make_data
+from helpers.training import (
+    SAVES,
+    assert_equal_weights,
+    comparable,
+    make_trainer,
+    weights,
+)
+
+from ctcl_hf import CTCL, Vanilla
+
+
+@pytest.mark.parametrize("resume", ["checkpoint", "output folder"])
+def test_a_training_that_is_resumed_at_its_end_trains_no_step(resume, tmp_path):
+    """It trained a step past max_steps, which is no multiple of an epoch's three here; Trainer
+    does.
+    """
+    options = {"data": make_data(12, 3), "max_steps": 4, "logging_steps": 1}
+    trained = make_trainer(tmp_path, **options, **SAVES)
+    trained.train()
+    trained.save_model()
+    before = weights(trained)
+    again = make_trainer(tmp_path, **options)
+    again.training_step = None
+    if resume == "checkpoint":
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    else:
+        again.load_trained()
+    assert again.state.global_step == again.total_steps() == 4
+    assert comparable(again) == comparable(trained)
+    assert_equal_weights(weights(again), before)
+    with pytest.raises(
+        ValueError, match=r"checkpoint-4 has 4 steps behind it, and this run is to have 3\."
+    ):
+        make_trainer(tmp_path, **options | {"max_steps": 3}).train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-4")
+        )
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "workers", "saved_at"), [(1, 0, 3), (1, 0, 4), (1, 2, 4), (2, 0, 1)]
+)  # of 3 batches an epoch: at its end and within it
+def test_a_resumed_run_ends_as_the_undisturbed_one_its_logs_too(
+    accumulation, workers, saved_at, undisturbed, tmp_path
+):
+    options = {
+        "max_steps": 7,
+        "logging_steps": 3,
+        "eval_strategy": "steps",
+        "eval_steps": 5,
+        "cnn_lr": 0.05,
+        "gradient_accumulation_steps": accumulation,
+    }
+    whole = undisturbed(**options, **SAVES)
+    resumed = make_trainer(tmp_path, dataloader_num_workers=workers, **options)
+    resumed.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-{saved_at}")
+    assert comparable(resumed) == comparable(whole)
+    assert_equal_weights(weights(resumed), weights(whole))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A run's last checkpoint, which nothing here changes."""
+    folder = tmp_path_factory.mktemp("saved")
+    make_trainer(folder, save_strategy="steps", save_steps=2, max_steps=2).train()
+    return folder / "checkpoint-2"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda folder: _rename(folder / "cnn", folder / "swap"),
+            "student folder 'cnn' is missing",
+        ),
+        (lambda folder: _swap(folder / "cnn", folder / "vit"), "its model_type is 'segformer'"),
+        (
+            lambda folder: (folder / "objective.safetensors").unlink(),
+            "holds nothing, and CTCL needs class_groups.*projec",
+        ),
+        (
+            lambda folder: _edit(folder / "cnn", "output_stride", 8),
+            "its output_stride is 8, this run's is 16",
+        ),
+    ],
+)
+def test_a_checkpoint_of_other_students_is_refused(saved, tmp_path, change, message):
+    shutil.copytree(saved, tmp_path / "checkpoint-2")
+    change(tmp_path / "checkpoint-2")
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path / "again").train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-2")
+        )
+
+
+def _edit(folder, key, value):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+
+
+def _rename(old, new):
+    old.rename(new)
+
+
+def _swap(first, second):
+    first.rename(first.parent / "third")
+    second.rename(first)
+    (first.parent / "third").rename(second)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"cnn_lr": 1.0}, r"optimization\.cnn\.lr: 0\.0025 before, 1\.0 now"),
+        ({"seed": 4}, r"training\.seed: 3 before, 4 now"),
+        (
+            {"per_device_train_batch_size": 2},
+            r"training\.per_device_train_batch_size: 4 before, 2 now",
+        ),
+        (
+            {"objective": lambda a, b: CTCL(a, b, alpha=0.5)},
+            r"method\.options\.alpha: 1\.0 before, 0\.5 now",
+        ),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(
+    saved, tmp_path, other, message
+):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path, max_steps=2, **other).train(resume_from_checkpoint=str(saved))
+
+
+def test_a_checkpoint_with_projections_is_refused_by_a_method_without(saved, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"it holds class_groups.*projections.*Vanilla needs nothing"
+    ):
+        make_trainer(tmp_path, Vanilla).train(resume_from_checkpoint=str(saved))
