@@ -1,20 +1,68 @@
 """Whether the Hugging Face Hub is to be asked, and whether it answers: asked once and quickly,
-where its client would try for a minute.
+where its client would try for a minute. And that no answer of it names a place to write to.
 """
 
 import difflib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
-from huggingface_hub import constants
+from huggingface_hub import constants, set_client_factory
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import get_session, validate_repo_id
+from huggingface_hub.utils import _http, get_session, validate_repo_id
 
 from .redaction import redacted
 
 PROBE_SECONDS = 3
+# Headers that the client takes for names of files in its cache, without a look at them.
+NAMES = (
+    "ETag",
+    constants.HUGGINGFACE_HEADER_X_LINKED_ETAG,
+    constants.HUGGINGFACE_HEADER_X_REPO_COMMIT,
+)
+
+
+def _refuse_paths(response: Any) -> None:
+    """OSError for an answer of the Hub, of the client's HTTP library, by which a file would get a
+    place outside the cache.
+
+    An answer about a file is told by its commit. The commit of a whole repository, which no header
+    names, is a part of the address that is asked for next.
+    """
+    address = response.request.url.path
+    told = {"commit": address} if ".." in address.split("/") else {}
+    if constants.HUGGINGFACE_HEADER_X_REPO_COMMIT in response.headers:
+        # as the client reads them
+        values = {name: response.headers.get(name, "").lstrip("W/").strip('"') for name in NAMES}
+        told |= {name: value for name, value in values.items() if _leads_out(value)}
+    for what, value in told.items():
+        raise OSError(
+            f"{shown_endpoint()} answers with the {what} {value!a}, by which the client would "
+            "write outside its cache. It was not done: set HF_ENDPOINT to a Hub that is trusted."
+        )
+
+
+def _leads_out(name: str) -> bool:
+    path = PureWindowsPath(name)  # which knows both kinds of slashes, and drives
+    return bool(path.anchor) or ".." in path.parts
+
+
+def _guard_cache(made_by: Callable[[], Any]) -> None:
+    """From now on the client refuses such answers, however its sessions are made."""
+
+    def make() -> Any:
+        client = made_by()
+        hooks = client.event_hooks
+        client.event_hooks = hooks | {"response": [*hooks["response"], _refuse_paths]}
+        return client
+
+    set_client_factory(make)
+
+
+# For every download of the package, and of whoever imports it. What a user has set before stays.
+_guard_cache(_http._GLOBAL_CLIENT_FACTORY)
 
 
 def shown_endpoint() -> str:

@@ -147,7 +147,7 @@ def _is_main_process() -> bool:
 def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
     """Runs cells in this process, one after the other."""
     for cell in cells:
-        if not cell.is_finished:  # by another grid, meanwhile
+        if not cell.is_complete:  # by another grid, meanwhile
             progress.set_description(cell.title)
             if progress.disable and _is_main_process():  # without a terminal
                 print(f"grid: {cell.title}", flush=True)
@@ -231,6 +231,8 @@ def main() -> None:
             raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
         for cell in () if options.report_only else cells:
             cell.check()
+            if is_main_process:
+                cell.tidy()
         if is_main_process:
             grid.save(table=options.table, block_length=options.block_length, versions=versions())
     except (ValueError, OSError) as error:
@@ -252,8 +254,8 @@ def main() -> None:
                 flush=True,
             )
 
-    pending = [] if options.report_only else [cell for cell in cells if not cell.is_finished]
-    finished = sum(cell.is_finished for cell in cells)
+    pending = [] if options.report_only else [cell for cell in cells if not cell.is_complete]
+    finished = sum(cell.is_complete for cell in cells)
     is_hidden = None if is_main_process else True  # None: without a terminal
     with tqdm(
         total=len(cells), initial=finished, unit="run", desc="grid", disable=is_hidden

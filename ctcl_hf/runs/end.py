@@ -5,12 +5,12 @@ what is missing.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transformers.utils import logging
 
 from ..figures import blind_classes_figure, costing, history_figure, save_figure
-from ..files import read_json, write_whole
+from ..files import write_whole
 from ..metrics.scores import curve, evaluations_from_json
 from ..publishing.card import RECORD_FILE
 from ..publishing.hub import PushError
@@ -23,7 +23,7 @@ from ..training.classes import GROUPS, groups_text, still_lost
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import machine, versions
 from ..training.trainer import CTCLTrainer
-from .files import FIGURE_FILE, GROUPS_FILE
+from .files import FIGURE_FILE, GROUPS_FILE, is_drawn, read_if_there
 from .page.run import write_run_page
 from .pictures import write_extremes, write_spread
 
@@ -49,20 +49,11 @@ def missing_at_end(trainer: CTCLTrainer) -> list[str]:
         return list(PARTS)
     there = {
         "students": True,
-        "scores": _read(folder / RESULTS_FILE).get("steps") == steps,
+        "scores": read_if_there(folder / RESULTS_FILE).get("steps") == steps,
         "publication": not trainer.args.push_to_hub or not trainer.publisher.unpushed,
-        "pictures": _read(folder / RECORD_FILE).get("has_figure")
-        and (folder / FIGURE_FILE).is_file(),
+        "pictures": is_drawn(folder),
     }
     return [part for part in PARTS if not there[part]]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing if it is not there, or damaged."""
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return {}
 
 
 def finish(run: "Run") -> None:
@@ -87,8 +78,10 @@ def finish(run: "Run") -> None:
     else:
         trainer.load_trained()
         if "scores" not in run.missing:
-            trainer.scores.update(evaluations_from_json(_read(folder / RESULTS_FILE)["scores"]))
-        weights = _read(folder / RECORD_FILE).get("weights", {})
+            trainer.scores.update(
+                evaluations_from_json(read_if_there(folder / RESULTS_FILE)["scores"])
+            )
+        weights = read_if_there(folder / RECORD_FILE).get("weights", {})
         trainer.chosen_steps.update(
             {name: own["step"] for name, own in weights.items() if own["chosen"]}
         )
@@ -263,7 +256,9 @@ def draw(run: "Run") -> None:
         write_extremes(trainer.model, run.data, load_counts(folder)[1], folder)
     with costing(f"The figure in {folder / FIGURE_FILE}"):
         trainer.facts.figure = write_spread(trainer.model, run.data, folder)
-        trainer.create_model_card()
         print(f"figure   {folder / FIGURE_FILE}")
     with costing("The page of the run"):
         print(f"report   {write_run_page(folder)}")
+    # last, since the record of a figure says that there is no more to draw
+    with costing("The cards that show it"):
+        trainer.create_model_card()

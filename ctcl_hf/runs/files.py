@@ -1,9 +1,29 @@
 """What the files in a run's output folder are called, where more than one module reads or writes
-them.
+them, and whether its pictures are among them.
 """
+
+from pathlib import Path
+from typing import Any
+
+from ..files import read_json
+from ..publishing.card import RECORD_FILE
 
 FIGURE_FILE = "figure.png"  # images, truth, both predictions, and where they disagree
 EXTREMES_FILE = "extremes.png"  # the same of the images that are scored best and worst
 SAMPLES_FILE = "samples.png"  # augmented images with their masks
 GROUPS_FILE = "classes.png"  # when a student's peer was blind to a class
 DATA_FILE = "data.json"  # what the check of the data has counted, see `DataSummary`
+
+
+def read_if_there(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing if it is not there, or damaged."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}
+
+
+def is_drawn(folder: Path) -> bool:
+    """Whether a run has made its pictures, of which the record tells last."""
+    is_recorded = bool(read_if_there(folder / RECORD_FILE).get("has_figure"))
+    return is_recorded and (folder / FIGURE_FILE).is_file()

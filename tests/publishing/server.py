@@ -88,6 +88,7 @@ class Hub:
         self.cas = cas
         self.repos: dict[tuple[str, str], Repo] = {}
         self.lfs: dict[str, bytes] = {}
+        self.told: dict[str, dict[str, str]] = {}  # by file or repository, what is false
         self.xet_hashes: dict[str, str] = {}  # by sha256; a real Hub learns them from its Xet store
         self.requests: list[tuple[str, str]] = []
         self.tokens: list[str | None] = []  # of each request, the header that holds one
@@ -305,7 +306,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = yaml.safe_load(card.content.decode().split("---")[1]) if card else {}
         found = {
             "id": repo_id,
-            "sha": commit.oid,
+            "sha": self.hub.told.get(repo_id, {}).get("sha", commit.oid),
             "private": repo.private,
             "tags": data.get("tags", []),
         }
@@ -446,11 +447,12 @@ class _Handler(BaseHTTPRequestHandler):
         if commit is None:
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         headers = {"X-Repo-Commit": commit.oid, "Accept-Ranges": "bytes"}
+        told = self.hub.told.get(f"{repo_id}/{path}", {})
         if (file := commit.files.get(path)) is None:
-            told = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit.oid}
-            return self._answer(404, {"error": f"{path} does not exist"}, told)
+            missing = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit.oid} | told
+            return self._answer(404, {"error": f"{path} does not exist"}, missing)
         if file.content is not None:
-            return self._answer(200, file.content, headers | {"ETag": f'"{file.oid}"'})
+            return self._answer(200, file.content, headers | {"ETag": f'"{file.oid}"'} | told)
         headers |= {
             "X-Linked-Etag": f'"{file.oid}"',
             "X-Linked-Size": str(file.size),
@@ -461,7 +463,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers |= {"X-Xet-Hash": xet_hash, "X-Xet-Refresh-Route": route}
         # Files lie on another host than the Hub, which clients notice.
         elsewhere = self.hub.url.replace("127.0.0.1", "localhost")
-        self._answer(302, b"", headers | {"Location": f"{elsewhere}/lfs/{file.oid}"})
+        self._answer(302, b"", headers | {"Location": f"{elsewhere}/lfs/{file.oid}"} | told)
 
 
 _KIND, _ID = "(?P<kind>models|spaces|datasets)", "(?P<repo_id>[^/]+/[^/]+)"

@@ -31,6 +31,16 @@ for name, file in (word.split(":") for word in sys.argv[1:]):
         print(error)
 """
 
+SNAPSHOT = """
+import sys
+from huggingface_hub import snapshot_download
+import ctcl_hf.hub_access
+try:
+    print(snapshot_download(sys.argv[1]))
+except OSError as error:
+    print(error)
+"""
+
 
 @pytest.mark.parametrize(
     ("method", "place"),
@@ -90,6 +100,37 @@ def test_files_that_are_not_what_was_said_are_refused_and_none_is_written_elsewh
     assert f"should be of size {len(weights)} but has size 1000" in short
     assert f"should be of size {len(weights)} but has size {len(weights) + 1000}" in long
     assert "cannot contain a '..' path segment" in outside
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_an_answer_that_names_a_place_outside_the_cache_is_refused_before_anything_is_written(
+    tmp_path,
+):
+    """huggingface_hub 2.4 takes these headers for names of files, and wrote where they led."""
+    make_vit().save_pretrained(str(tmp_path / "vit"))
+    files = {path.name: File.blob(path.read_bytes()) for path in (tmp_path / "vit").iterdir()}
+    files |= {"id2label.json": File.blob(b"{}")}
+    evil = "../../../../evil"
+    headers = {"ETag": f'W/"{evil}"', "X-Linked-Etag": f'"{tmp_path}/evil"', "X-Repo-Commit": evil}
+    cases = [(file, name) for file in ("config.json", "model.safetensors") for name in headers]
+    home = tmp_path / "a" / "b" / "home"
+    with Hub() as hub:
+        for i, (file, name) in enumerate(cases):
+            hub.new_commit(hub.repos.setdefault(("model", f"me/{i}"), Repo()), "main", "x", files)
+            hub.told[f"me/{i}/{file}"] = {name: headers[name]}
+        done = run("-c", LOAD, *(f"me/{i}" for i in range(len(cases))), env=environment(hub, home))
+        # the commit of a whole repository, as transformers asks for weights in several files
+        hub.told["me/0"] = {"sha": evil}
+        whole = run("-c", SNAPSHOT, "me/0", env=environment(hub, home))
+        # whether a file lies with the data: of one that does, and of one that does not
+        hub.new_commit(hub.repos.setdefault(("dataset", "me/data"), Repo()), "main", "x", files)
+        asked = [f"me/data:{name}" for name in ("id2label.json", "palette.json")]
+        hub.told |= {name.replace(":", "/"): {"X-Repo-Commit": evil} for name in asked}
+        beside = run("-c", BESIDE, *asked, env=environment(hub, home))
+    told = [line for each in (done, whole, beside) for line in each.stdout.splitlines()]
+    assert len(told) == len(cases) + 3, done.stderr + whole.stderr + beside.stderr
+    for line in told:
+        assert f"{hub.url} answers with the" in line and "outside its cache" in line, line
     assert not list(tmp_path.rglob("*evil*"))
 
 

@@ -188,6 +188,7 @@ def test_a_run_that_another_one_has_finished_since_it_was_prepared_is_not_traine
         ("score", "no"),
         ("draw", "steps"),
         ("draw", "no"),
+        ("write_run_page", "no"),  # all pictures are there, and the page was never written
     ],
 )
 def test_a_run_that_is_killed_at_its_end_is_finished_without_training(

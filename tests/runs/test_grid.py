@@ -12,7 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.runs import Killed, killed
 
+from ctcl_hf.publishing.card import RECORD_FILE
 from ctcl_hf.runs.comparison import execution
 from ctcl_hf.runs.comparison.execution import run_apart, run_here
 from ctcl_hf.runs.comparison.grid import (
@@ -24,6 +26,7 @@ from ctcl_hf.runs.comparison.grid import (
     safe_name,
 )
 from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row
+from ctcl_hf.runs.files import FIGURE_FILE
 from ctcl_hf.training.checkpoints import complete_checkpoint
 from ctcl_hf.training.locks import lock_folder
 
@@ -227,6 +230,47 @@ def test_a_cell_is_locked_until_it_is_marked_as_finished(tmp_path, runs, monkeyp
     assert run_here(cell)
     with lock_folder(cell.folder):
         pass
+
+
+def test_a_cell_that_was_killed_before_its_pictures_is_gone_on_with(tmp_path, runs):
+    """It counted as finished once its scores were written: nobody drew it, and its checkpoints
+    stayed.
+    """
+    cell = next(make_grid(tmp_path).cells())
+    write_results(cell)
+    assert cell.is_complete  # of a version without a record
+    (cell.folder / RECORD_FILE).write_text('{"has_figure": false}')
+    assert cell.is_finished and not cell.is_complete
+    assert run_here(cell) and len(runs.given) == 1
+    assert cell.is_complete and (cell.folder / CELL_FILE).is_file()
+
+
+def test_a_run_with_all_its_pictures_is_a_complete_cell(tmp_path):
+    cell = next(make_grid(tmp_path).cells())
+    write_results(cell)
+    (cell.folder / RECORD_FILE).write_text('{"has_figure": true}')
+    assert not cell.is_complete
+    (cell.folder / FIGURE_FILE).touch()
+    assert cell.is_complete
+
+
+def test_checkpoints_of_a_cell_that_was_marked_as_finished_and_killed_are_deleted(
+    tmp_path, monkeypatch
+):
+    """They stayed for good."""
+    cell = next(make_grid(tmp_path).cells())
+    write_results(cell)
+    (cell.folder / "checkpoint-5").mkdir()
+    cell.tidy()
+    assert (cell.folder / "checkpoint-5").is_dir(), "a run's own, until a grid has marked it"
+    with monkeypatch.context() as context:
+        context.setattr("ctcl_hf.runs.comparison.grid.shutil.rmtree", killed)
+        with pytest.raises(Killed):
+            cell.finish(1.0, resumed=False, jobs=1)
+    with lock_folder(cell.folder), pytest.raises(OSError, match="Another run is writing to"):
+        cell.tidy()
+    cell.tidy()
+    assert cell.is_complete and not (cell.folder / "checkpoint-5").exists()
 
 
 def test_a_cell_that_another_grid_is_running_is_left_to_it(tmp_path, runs):

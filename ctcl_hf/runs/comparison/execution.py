@@ -31,7 +31,7 @@ def run_here(cell: Cell) -> bool:
     start, resumes = time.monotonic(), cell.has_checkpoint
     run = prepare(parse_arguments("", cell.run_arguments()))
     with run.trainer.holding_output_folder():
-        if cell.is_finished:
+        if cell.is_complete:
             raise OSError(
                 f"Another grid has finished {cell.folder} meanwhile. The same command goes on with "
                 "the rest."

@@ -22,6 +22,7 @@ from ...registry import is_reference, origin_of
 from ...students import STUDENTS
 from ...training.checkpoints import checkpoints_of, problem_of, trained_steps
 from ...training.locks import lock_folder
+from ..files import is_drawn
 from .paper import VANILLA, Row, students_of
 
 CELL_FILE = "cell.json"  # in the folder of a finished cell: how it was run
@@ -62,6 +63,16 @@ class Cell:
             return True
         command = self._command_of_results()
         return command is not None and _identity(arguments_of(command)) == _identity(self.arguments)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is finished, and no more is to be made of it: a run that was killed once its
+        scores were written may lack pictures. Runs of versions without a record are taken as they
+        are.
+        """
+        if (self.folder / CELL_FILE).is_file() or not (self.folder / RECORD_FILE).is_file():
+            return self.is_finished
+        return self.is_finished and is_drawn(self.folder)
 
     @property
     def log_file(self) -> Path:
@@ -123,6 +134,19 @@ class Cell:
         """
         facts = {"command": self.command(), "minutes": minutes, "resumed": resumed, "jobs": jobs}
         write_whole(self.folder / CELL_FILE, json.dumps(facts, indent=2) + "\n")
+        self._delete_checkpoints()
+
+    def tidy(self) -> None:
+        """Deletes the checkpoints of a cell that was marked as finished by a grid which was killed
+        then.
+
+        OSError if another run holds the folder's lock.
+        """
+        if (self.folder / CELL_FILE).is_file() and checkpoints_of(self.folder):
+            with lock_folder(self.folder):
+                self._delete_checkpoints()
+
+    def _delete_checkpoints(self) -> None:
         for checkpoint in checkpoints_of(self.folder):
             shutil.rmtree(checkpoint)  # those of a large grid would fill the disk
 
