@@ -83,7 +83,6 @@ for number, (method, accumulation, options) in enumerate(arguments):
 tell(logs)
 """
 
-
 EQUAL_CASES = [
     ("ctcl", 1, {}),
     ("kdcl", 1, {"kdcl_target": "linear"}),
