@@ -9,6 +9,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # others have the other cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -155,6 +159,23 @@ def pytest_collection_modifyitems(items):
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder(tmp_path_factory):
+    """Where libraries leave what they never delete, here and in processes that tests start:
+    torchrun its logs, gradio's client what it downloads, and whoever is killed its pipes.
+
+    Not in pytest's own, whose path would be too long for the name of a socket.
+    """
+    tmp_path_factory.getbasetemp()  # which stays where it is
+    folder = Path(tempfile.mkdtemp(prefix="ctcl-"))
+    folder.chmod(0o755)  # some tests look at it as another user
+    with pytest.MonkeyPatch.context() as context:
+        context.setenv("TMPDIR", str(folder))
+        context.setattr(tempfile, "tempdir", str(folder))
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
