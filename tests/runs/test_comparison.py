@@ -267,7 +267,7 @@ def test_a_comparison_says_what_each_row_ran_and_what_its_intervals_cover(compar
         "the last of 2 steps; nothing is selected",
         "**seeds**: 42\n",
         "blocks of 10 consecutive images",
-        "**hardware**: 1 thread",
+        " CPU\n- **precision**: float32",
         "runs at a time: 1",
         "ran `--method ctcl --kl_direction reverse`: cnn ce 1",
         "kl_direction reverse",
