@@ -66,7 +66,10 @@ class TrainerArguments:
     )
     load_best_model_at_end: bool = field(
         default=False,
-        metadata={"help": "End with each student's weights that scored best on validation."},
+        metadata={
+            "help": "End with each student's weights that scored best on validation; implies a "
+            "checkpoint at each evaluation."
+        },
     )
     logging_steps: float = field(default=500, metadata={"help": "Steps from log to log."})
     report_to: str | None = field(

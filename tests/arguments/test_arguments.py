@@ -343,3 +343,26 @@ def test_every_flag_in_the_documents_is_one():
         text = re.sub("^#SBATCH .*$", "", document.read_text(), flags=re.MULTILINE)  # Slurm's
         told = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
         assert told <= known, f"{document.name}: {sorted(told - known)}"
+
+
+@pytest.mark.parametrize(
+    ("given", "saved"),
+    [
+        (("--recipe", "demo"), ("steps", 60)),
+        (("--recipe", "cpu"), ("epoch", None)),
+        (("--eval_steps", "30"), ("steps", 30)),
+        (("--recipe", "demo", "--save_steps", "120"), ("steps", 120)),
+    ],
+)
+def test_the_best_weights_are_chosen_among_checkpoints_of_each_evaluation(given, saved):
+    """Under the demo, which saves nothing, Trainer's own error asked for strategies to match."""
+    training = parse(*given, "--load_best_model_at_end").training
+    strategy, steps = saved
+    assert training.save_strategy == training.eval_strategy == strategy
+    assert steps is None or training.save_steps == steps
+
+
+def test_the_best_weights_of_what_is_not_saved_are_refused_with_what_to_give(capsys):
+    for strategies in (("--save_strategy", "no"), ("--eval_strategy", "no")):
+        told = refused(capsys, "--recipe", "demo", "--load_best_model_at_end", *strategies)
+        assert "--eval_steps N and --save_steps N" in told
