@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import dropwhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..methods import METHODS, MethodOptions
@@ -172,6 +173,8 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     first.add_argument("--method", default=MethodArguments.method)
     for what in ("eval_steps", "eval_strategy", "save_steps", "save_strategy"):
         first.add_argument(f"--{what}", f"--{what.replace('_', '-')}", nargs="?")
+    for what in ("dataset", "dataset_name"):
+        first.add_argument(f"--{what}", f"--{what.replace('_', '-')}", nargs="?")
     best = "load_best_model_at_end"
     first.add_argument(f"--{best}", f"--{best.replace('_', '-')}", nargs="?", const="true")
     told = first.parse_known_args(argv)[0]
@@ -179,7 +182,10 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     if is_reference(method):
         with suppress(ValueError):  # which is told with all else that is wrong
             METHODS.add(method)
-    defaults = {"output_dir": f"runs/{recipe}-{short_name(method)}"} | RECIPES.get(recipe, {})
+    defaults = dict(RECIPES.get(recipe, {}))
+    dataset = told.dataset or defaults.get("dataset", DatasetArguments.dataset)
+    data = Path(told.dataset_name).resolve().name if told.dataset_name else short_name(dataset)
+    defaults["output_dir"] = f"runs/{data}-{recipe}-{short_name(method)}"
     defaults |= {
         f"{what}_strategy": "steps"
         for what in ("eval", "save")

@@ -17,7 +17,7 @@ class TrainerArguments:
     _argument_group_name = "training (arguments of transformers' Trainer)"
 
     output_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the run. Default: runs/RECIPE-METHOD."}
+        default=None, metadata={"help": "Folder of the run. Default: runs/DATA-RECIPE-METHOD."}
     )
     num_train_epochs: float = field(
         default=3.0, metadata={"help": "Times that all training images are seen."}

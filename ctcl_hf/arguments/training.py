@@ -167,12 +167,11 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
 
     def _check_best(self) -> None:
         """ValueError where weights would be scored that are not saved, or saved and not scored."""
-        evaluation, saving = (str(of) for of in (self.eval_strategy, self.save_strategy))
-        if evaluation == "no" or saving not in (evaluation, "best"):
+        if self.eval_strategy == "no" or self.save_strategy not in (self.eval_strategy, "best"):
             raise ValueError(
-                f"--load_best_model_at_end chooses among checkpoints that were scored, but "
-                f"--eval_strategy is {evaluation} and --save_strategy {saving}: give --eval_steps "
-                "N and --save_steps N, or both as epoch."
+                "--load_best_model_at_end chooses among checkpoints that were scored, but "
+                f"--eval_strategy is {self.eval_strategy} and --save_strategy "
+                f"{self.save_strategy}: give --eval_steps N and --save_steps N, or both as epoch."
             )
 
     def to_dict(self) -> dict[str, Any]:

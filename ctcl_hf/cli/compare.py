@@ -1,10 +1,10 @@
 """Run methods, pairs and seeds side by side, and tabulate them as the paper does. Run again, it
 goes on.
 
-    ctcl-hf compare --table 3 --recipe cpu --seeds 3
-    ctcl-hf compare --methods dml "ctcl --no_hfd" "mine.py:MyLoss --flag 3" --recipe demo
-    ctcl-hf compare --methods dml ctcl --pair resnet18+mit-b0 --dataset_name photos
-    ctcl-hf compare --paper_table 3
+ctcl-hf compare --table 3 --recipe cpu --seeds 3
+ctcl-hf compare --methods dml "ctcl --no_hfd" "mine.py:MyLoss --flag 3" --recipe demo
+ctcl-hf compare --methods dml ctcl --pair resnet18+mit-b0 --dataset_name photos
+ctcl-hf compare --paper_table 3
 
 Every argument of `ctcl-hf train` is taken as well, and goes to every run.
 """

@@ -1,8 +1,8 @@
 """Measure how much each term of a finished run's method moved its students, against their cross
 entropy.
 
-    ctcl-hf train --recipe cpu --method ctcl --save_total_limit 100 --output_dir runs/ctcl
-    ctcl-hf gradients runs/ctcl
+ctcl-hf train --recipe cpu --method ctcl --save_total_limit 100 --output_dir runs/ctcl
+ctcl-hf gradients runs/ctcl
 """
 
 import argparse

@@ -52,7 +52,21 @@ def test_the_defaults_are_the_papers():
         0.1,
         1.0,
     )
-    assert training.output_dir == "runs/paper-ctcl"
+    assert training.output_dir == "runs/camvid-paper-ctcl"
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        (("--recipe", "demo"), "runs/synthetic-demo-ctcl"),
+        (("--dataset_name", "data/photos/", "--recipe", "cpu"), "runs/photos-cpu-ctcl"),
+        (("--dataset-name", "user/photos", "--method", "vanilla"), "runs/photos-paper-vanilla"),
+        (("--dataset_name", "photos", "--output_dir", "mine"), "mine"),
+    ],
+)
+def test_the_folder_of_a_run_holds_the_name_of_its_data(given, folder):
+    """Runs on other data were refused, since one on CamVid lay in their folder."""
+    assert parse(*given).training.output_dir == folder
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
