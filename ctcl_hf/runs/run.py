@@ -27,8 +27,7 @@ from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student
 from ..training.checkpoints import steps_behind
 from ..training.guards.processes import wait_for_all
-from ..training.guards.trackers import GuardedTracker
-from ..training.pictures import PicturesForTrackers
+from ..training.pictures import GuardedPictures
 from ..training.record import RunFacts, machine
 from ..training.trainer import CTCLTrainer
 from .end import finish, missing_at_end
@@ -145,10 +144,10 @@ def prepare(arguments: Arguments) -> Run:
     for name, repository in trainer.publisher.unpushed.items():
         print(f"{name} will be published at {repository.url}")
     run = Run(arguments, data, trainer, checkpoint, summary, missing, found)
-    pictures = PicturesForTrackers(
+    pictures = GuardedPictures(
         trainer.callback_handler, lambda: pixels_of(spread_figure(trainer.model, data))
     )
-    trainer.add_callback(GuardedTracker(pictures))
+    trainer.add_callback(pictures)
     return run
 
 
