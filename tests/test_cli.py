@@ -15,6 +15,17 @@ def test_every_command_is_a_module_that_tells_its_options():
         assert callable(importlib.import_module(f"ctcl_hf.cli.{name}").main), name
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_example_in_help_is_a_line_that_can_be_typed(name):
+    """An example was wrapped like prose, its end before the next one's beginning."""
+    parts = importlib.import_module(f"ctcl_hf.cli.{name}").__doc__.split("\n\n")
+    starts = ("ctcl-hf ", "accelerate launch ")
+    examples = [line for part in parts if part.startswith(starts) for line in part.splitlines()]
+    assert examples
+    assert all(line.startswith(starts) for line in examples if line)
+    assert not any(" ctcl-hf " in line for line in examples)
+
+
 def test_the_commands_are_listed_without_anything_slow():
     code = (
         "import sys; sys.argv = ['ctcl-hf', '--help']; from ctcl_hf.cli import main; main(); "

@@ -32,7 +32,7 @@ def released(folder, monkeypatch):
     reader's.
     """
     street(folder)
-    for place in ("runs/paper-ctcl/cnn", "PATH/TO/THIS/FOLDER"):
+    for place in ("runs/camvid-paper-ctcl/cnn", "PATH/TO/THIS/FOLDER"):
         make_cnn().save_pretrained(str(folder / place))
     return {}
 

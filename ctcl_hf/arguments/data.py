@@ -92,7 +92,8 @@ class DatasetArguments:
         default=None,
         metadata={
             "metavar": "OLD:NEW",
-            "help": "Ids in the masks that stand for others, such as 3:0 4:255 (255: not scored).",
+            "help": "Ids in the masks that stand for others, such as 3:0 4:255 (255: not scored); "
+            "in masks of colours, ids of the classes that these mean.",
         },
     )
     ignore_index: int | None = field(
@@ -149,6 +150,12 @@ class DatasetArguments:
                 f"--shuffle_buffer {self.shuffle_buffer}: expected at least 1.",
             ),
             (
+                self.shuffle_buffer != 1000
+                and not self.streaming
+                and self.dataset_name is not None,
+                f"--shuffle_buffer {self.shuffle_buffer} has no effect without --streaming.",
+            ),
+            (
                 self.dataset_name is not None and self.data_dir is not None,
                 f"--data_dir {self.data_dir} goes with --dataset; a folder of your own is "
                 "--dataset_name FOLDER.",
@@ -179,8 +186,10 @@ class DatasetArguments:
         names = [option.name for option in dataclasses.fields(DatasetArguments)]
         return {name: getattr(self, name) for name in names[names.index("dataset_name") + 1 :]}
 
-    def load(self, names: Sequence[str] = ()) -> "SegmentationData":
+    def load(self, names: Sequence[str] = (), needs_validation: bool = True) -> "SegmentationData":
         """The data, whose classes are called `names` where nothing says it.
+
+        needs_validation: whether there must be images to validate on, as for training.
 
         ValueError or OSError: what is wrong.
         """
@@ -193,7 +202,7 @@ class DatasetArguments:
             "label_map": {int(old): int(new) for old, new in pairs},
             "names_of_model": names,
         }
-        own["skip_unpaired"] = self.skip_bad
+        own |= {"skip_unpaired": self.skip_bad, "needs_validation": needs_validation}
         return build_own(self.dataset_name, **own)
 
     def _benchmark(self) -> "SegmentationData":
@@ -303,12 +312,12 @@ class DataArguments(ProtocolArguments, DatasetArguments):
             (streams, "--max_train_samples and --max_eval_samples do not go with --streaming."),
         ]
 
-    def load(self, names: Sequence[str] = ()) -> "SegmentationData":
+    def load(self, names: Sequence[str] = (), needs_validation: bool = True) -> "SegmentationData":
         """The data, of each split as many images as are to be used.
 
         ValueError or OSError as in `DatasetArguments`.
         """
-        data = super().load(names)
+        data = super().load(names, needs_validation)
         wanted = {
             split: self.max_train_samples if split == "train" else self.max_eval_samples
             for split in data.splits

@@ -93,8 +93,9 @@ class OptimizationArguments:
     cpu_threads: int | None = field(
         default=None,
         metadata={
-            "help": "Threads per process when training on a CPU. Default: all cores, shared among "
-            "the machine's processes; `accelerate launch` alone would leave one."
+            "help": "Threads per process when training on a CPU. Default: as OMP_NUM_THREADS says, "
+            "else all cores, shared among the machine's processes; `accelerate launch` alone would "
+            "leave one."
         },
     )
 

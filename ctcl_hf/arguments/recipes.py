@@ -4,8 +4,10 @@ import argparse
 import dataclasses
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import dropwhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..methods import METHODS, MethodOptions
@@ -122,6 +124,18 @@ def arguments_of(command: str) -> list[str]:
     return list(dropwhile(lambda word: not word.startswith("-"), shlex.split(command)))
 
 
+def options_in(arguments: Sequence[str]) -> list[tuple[str, ...]]:
+    """`--size 4 6 --lr=0.1` -> `("--size", "4", "6"), ("--lr", "0.1")`."""
+    options: list[tuple[str, ...]] = []
+    for word in arguments:
+        if word.startswith("--") or not options:
+            name, is_set, value = word.partition("=")
+            options.append((name, value) if is_set else (name,))
+        else:
+            options[-1] += (word,)
+    return options
+
+
 def data_of(command: str) -> DatasetArguments:
     """The data that a run's recorded command line names. It is another's perhaps: none of its files
     of code is run.
@@ -157,19 +171,28 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="paper")
     first.add_argument("--method", default=MethodArguments.method)
-    for what in ("eval", "save"):
-        first.add_argument(f"--{what}_steps", f"--{what}-steps", nargs="?")
+    for what in ("eval_steps", "eval_strategy", "save_steps", "save_strategy"):
+        first.add_argument(f"--{what}", f"--{what.replace('_', '-')}", nargs="?")
+    for what in ("dataset", "dataset_name"):
+        first.add_argument(f"--{what}", f"--{what.replace('_', '-')}", nargs="?")
+    best = "load_best_model_at_end"
+    first.add_argument(f"--{best}", f"--{best.replace('_', '-')}", nargs="?", const="true")
     told = first.parse_known_args(argv)[0]
     recipe, method = told.recipe, told.method
     if is_reference(method):
         with suppress(ValueError):  # which is told with all else that is wrong
             METHODS.add(method)
-    defaults = {"output_dir": f"runs/{recipe}-{short_name(method)}"} | RECIPES.get(recipe, {})
+    defaults = dict(RECIPES.get(recipe, {}))
+    dataset = told.dataset or defaults.get("dataset", DatasetArguments.dataset)
+    data = Path(told.dataset_name).resolve().name if told.dataset_name else short_name(dataset)
+    defaults["output_dir"] = f"runs/{data}-{recipe}-{short_name(method)}"
     defaults |= {
         f"{what}_strategy": "steps"
         for what in ("eval", "save")
         if vars(told)[f"{what}_steps"] is not None
     }
+    if told.load_best_model_at_end is not None and told.save_steps is told.save_strategy is None:
+        defaults |= _saved_as_evaluated(told, defaults)
 
     shared = (StudentArguments, DataArguments, MethodArguments)
 
@@ -196,3 +219,13 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)
     command = shown_command(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
     return Arguments(recipe, students, data, method_arguments, options, training, command)
+
+
+def _saved_as_evaluated(told: argparse.Namespace, defaults: dict[str, Any]) -> dict[str, Any]:
+    """What --load_best_model_at_end implies, which needs a checkpoint of each evaluation."""
+    strategy = told.eval_strategy or defaults.get("eval_strategy", "no")
+    steps = told.eval_steps or defaults.get("eval_steps")
+    if strategy == "no" or (strategy == "steps" and steps is None):
+        return {}  # which `CTCLArguments` tells
+    implied = {"save_strategy": strategy, "save_total_limit": defaults.get("save_total_limit", 1)}
+    return implied | ({"save_steps": steps} if strategy == "steps" else {})

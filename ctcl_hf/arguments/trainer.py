@@ -17,7 +17,7 @@ class TrainerArguments:
     _argument_group_name = "training (arguments of transformers' Trainer)"
 
     output_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the run. Default: runs/RECIPE-METHOD."}
+        default=None, metadata={"help": "Folder of the run. Default: runs/DATA-RECIPE-METHOD."}
     )
     num_train_epochs: float = field(
         default=3.0, metadata={"help": "Times that all training images are seen."}
@@ -66,7 +66,10 @@ class TrainerArguments:
     )
     load_best_model_at_end: bool = field(
         default=False,
-        metadata={"help": "End with each student's weights that scored best on validation."},
+        metadata={
+            "help": "End with each student's weights that scored best on validation; implies a "
+            "checkpoint at each evaluation."
+        },
     )
     logging_steps: float = field(default=500, metadata={"help": "Steps from log to log."})
     report_to: str | None = field(

@@ -146,8 +146,9 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
         if not (self.bf16 or self.fp16):
             chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
             self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
-        if self.load_best_model_at_end and self.metric_for_best_model is None:
-            self.metric_for_best_model = "mean_iou"
+        if self.load_best_model_at_end:
+            self._check_best()
+            self.metric_for_best_model = self.metric_for_best_model or "mean_iou"
         TrainingArguments.__post_init__(self)
         if self.early_stopping is not None and self.eval_strategy == "no":
             raise ValueError(
@@ -162,6 +163,15 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
             raise ValueError(
                 f"{self.n_gpu} GPUs are visible to one process, which would mean DataParallel. Use "
                 "`accelerate launch --multi_gpu`, or make one visible with CUDA_VISIBLE_DEVICES=0."
+            )
+
+    def _check_best(self) -> None:
+        """ValueError where weights would be scored that are not saved, or saved and not scored."""
+        if self.eval_strategy == "no" or self.save_strategy not in (self.eval_strategy, "best"):
+            raise ValueError(
+                "--load_best_model_at_end chooses among checkpoints that were scored, but "
+                f"--eval_strategy is {self.eval_strategy} and --save_strategy "
+                f"{self.save_strategy}: give --eval_steps N and --save_steps N, or both as epoch."
             )
 
     def to_dict(self) -> dict[str, Any]:

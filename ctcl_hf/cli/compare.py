@@ -2,8 +2,9 @@
 goes on.
 
 ctcl-hf compare --table 3 --recipe cpu --seeds 3
-ctcl-hf compare --methods dml "ctcl --no_hfd" "my_file.py:MyLoss --flag 3" --pair resnet18+mit-b0
---recipe demo ctcl-hf compare --paper_table 3
+ctcl-hf compare --methods dml "ctcl --no_hfd" "mine.py:MyLoss --flag 3" --recipe demo
+ctcl-hf compare --methods dml ctcl --pair resnet18+mit-b0 --dataset_name photos
+ctcl-hf compare --paper_table 3
 
 Every argument of `ctcl-hf train` is taken as well, and goes to every run.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..arguments.recipes import parse_arguments
+from ..arguments.recipes import RECIPES, options_in, parse_arguments
 from ..methods import METHODS
 from ..redaction import redacted_words
 from ..registry import is_reference
@@ -31,6 +32,8 @@ from .ending import fail, program, told
 
 # What runs a cell in a process of its own.
 TRAIN = (sys.executable, "-m", "ctcl_hf.cli.train")
+
+DEFAULT_PAIR = "mobilenetv2+mit-b1"
 
 # Arguments of `ctcl-hf train` that say what a grid says itself -> how.
 PUSH = (
@@ -66,7 +69,10 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         "options in quotes. Vanilla is always there.",
     )
     parser.add_argument(
-        "--pair", nargs="+", help="Pairs of students, A+B. Default: the table's first."
+        "--pair",
+        nargs="+",
+        help="Pairs of students, A+B. Default: the table's first; without --table the students of "
+        f"--recipe, where it names any, else {DEFAULT_PAIR}.",
     )
     parser.add_argument("--seeds", type=int, default=1, help="How many, from --seed on.")
     parser.add_argument("--seed", type=int, default=42, help="The first seed.")
@@ -125,6 +131,13 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     return options, common
 
 
+def pair_of_recipe(common: Sequence[str]) -> str:
+    """The students of the recipe among these arguments, where it names both."""
+    told = dict(option for option in options_in(common) if len(option) == 2)
+    recipe = RECIPES.get(told.get("--recipe", ""), {})
+    return f"{recipe['cnn']}+{recipe['vit']}" if {"cnn", "vit"} <= recipe.keys() else DEFAULT_PAIR
+
+
 def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
     """Runs the files of the user's own that the command line names.
 
@@ -140,6 +153,17 @@ def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
                 raise ValueError(f"{option} {name}: {error}") from error
 
 
+def progress_of(cells: Sequence[Cell]) -> str:
+    """How far a grid has come, in a line."""
+    begun = [
+        f"{cell.title} goes on from step {cell.step}"
+        for cell in cells
+        if not cell.is_finished and cell.has_checkpoint
+    ]
+    done = f"{sum(cell.is_finished for cell in cells)} of {len(cells)} runs are finished"
+    return "; ".join([done, *begun])
+
+
 def _is_main_process() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
@@ -153,6 +177,8 @@ def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
                 print(f"grid: {cell.title}", flush=True)
             with told(ValueError, OSError, FloatingPointError, ImportError):
                 if not run_here(cell):
+                    if _is_main_process():
+                        print("The same command goes on.")
                     sys.exit(0)
             gc.collect()
         progress.update()
@@ -204,7 +230,7 @@ def main() -> None:
         rows[0],
         *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments),
     ]
-    pairs = options.pair or ([next(iter(table.scores))] if table else ["mobilenetv2+mit-b1"])
+    pairs = options.pair or [next(iter(table.scores)) if table else pair_of_recipe(common)]
     if table and not {"--dataset", "--dataset_name"} & {
         argument.partition("=")[0] for argument in common
     }:
@@ -254,6 +280,8 @@ def main() -> None:
                 flush=True,
             )
 
+    if is_main_process and not options.report_only:
+        print(f"grid: {progress_of(cells)}", flush=True)
     pending = [] if options.report_only else [cell for cell in cells if not cell.is_complete]
     finished = sum(cell.is_complete for cell in cells)
     is_hidden = None if is_main_process else True  # None: without a terminal

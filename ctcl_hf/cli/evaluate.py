@@ -3,10 +3,9 @@
 Of the folder of a run both students are scored, and the pair: the mean of their probabilities.
 What a run has trained is scored on its own data, unless others are named.
 
-ctcl-hf evaluate runs/paper-ctcl
-ctcl-hf evaluate runs/paper-ctcl/cnn --split test
-ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir
-ADEChallengeData2016
+ctcl-hf evaluate runs/camvid-paper-ctcl
+ctcl-hf evaluate runs/camvid-paper-ctcl/cnn --split test
+ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir ADE
 """
 
 import dataclasses

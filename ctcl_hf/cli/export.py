@@ -1,8 +1,8 @@
 """Export a student to ONNX, checked with onnxruntime against PyTorch (pip install
 'ctcl-hf[export]').
 
-ctcl-hf export runs/paper-ctcl/cnn --output cnn.onnx
-ctcl-hf export runs/paper-ctcl/cnn --output cnn.onnx --with_preprocessing --argmax --dynamic
+ctcl-hf export runs/camvid-paper-ctcl/cnn --output cnn.onnx
+ctcl-hf export runs/camvid-paper-ctcl/cnn --output cnn.onnx --with_preprocessing --argmax --dynamic
 """
 
 import argparse

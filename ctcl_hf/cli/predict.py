@@ -1,8 +1,8 @@
 """Segment images with a released or local student: pictures with a legend, overlays, or masks of
 class ids.
 
-ctcl-hf predict street.jpg --model runs/paper-ctcl/cnn
-ctcl-hf predict photos "more/*.jpg" --model runs/paper-ctcl/vit --save mask overlay
+ctcl-hf predict street.jpg --model runs/camvid-paper-ctcl/cnn
+ctcl-hf predict photos "more/*.jpg" --model runs/camvid-paper-ctcl/vit --save mask overlay
 """
 
 import argparse

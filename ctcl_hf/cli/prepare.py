@@ -63,7 +63,7 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     from ..data.shards import write_shards
 
     folder = Path(arguments.out)
-    data = dataset.load()
+    data = dataset.load(needs_validation=False)
     print(data)
     size = tuple(arguments.resize) if arguments.resize else None
     report = write_shards(data, folder, size, dataset.skip_bad)
@@ -73,8 +73,12 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
             f"{len(report.problems)} bad files, listed above: nothing was written. Mend them, or "
             "leave them out with --skip_bad."
         )
-    command = shlex.join(["ctcl-hf", "train", "--dataset_name", str(folder)])
-    print(f"{folder}: {len(report.shards)} shards. To train on them: {command}")
+    command = ["ctcl-hf", "train", "--dataset_name", str(folder)]
+    how = "To train on them"
+    if "validation" not in data.splits:
+        command += ["--validation_share", "0.1"]
+        how = "There are none to validate on. To train, with a tenth of them held out for that"
+    print(f"{folder}: {len(report.shards)} shards. {how}: {shlex.join(command)}")
     if arguments.push_to_hub:
         from huggingface_hub import HfApi
 

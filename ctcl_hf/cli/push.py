@@ -1,7 +1,7 @@
 """Publish the two students of a finished run, or finish a push that failed. Says what each
 repository got.
 
-ctcl-hf push runs/paper-ctcl
+ctcl-hf push runs/camvid-paper-ctcl
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Write the page of a run or of a comparison from what lies in its folder, while it goes on too.
 
-ctcl-hf report runs/paper-ctcl
+ctcl-hf report runs/camvid-paper-ctcl
 ctcl-hf report runs/table-3
 """
 

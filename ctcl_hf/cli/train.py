@@ -23,7 +23,9 @@ def main() -> None:
         run = prepare(arguments)
     with told(OSError, FloatingPointError):
         is_complete = complete(run)
-    if is_complete and run.trainer.is_world_process_zero():
+    if not is_complete and run.trainer.is_world_process_zero():
+        print("With --resume_from_checkpoint auto, the same command goes on.")
+    elif is_complete and run.trainer.is_world_process_zero():
         trainer = run.trainer
         folder, is_published = Path(trainer.args.output_dir), trainer.args.push_to_hub
         print(f"\n{next_commands(folder, trainer.model.names, arguments.data, is_published)}")

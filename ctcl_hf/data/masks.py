@@ -42,7 +42,8 @@ class MaskReader:
     Args:
         num_classes: K, at most 254.
         label_map: ids in the masks that stand for another id (such as "unlabelled" for
-            IGNORE_INDEX), or for UNKNOWN where the mask's kind forbids them.
+            IGNORE_INDEX), or for UNKNOWN where the mask's kind forbids them. Where colours decide,
+            of the class ids that the colours become.
         colours: RGB -> class id, or IGNORE_INDEX.
     """
 
@@ -67,8 +68,10 @@ class MaskReader:
             )
         self._wide = [i for i in self.label_map if not 0 <= i <= 255]
         self._by_id = _Meanings(known)
+        drawn = {_code(colour): class_id for colour, class_id in self.colours.items()}
+        self._drawn = _Meanings(drawn)
         self._by_colour = _Meanings(
-            {_code(colour): class_id for colour, class_id in self.colours.items()}
+            {code: known.get(class_id, class_id) for code, class_id in drawn.items()}
         )
         self._table = self._by_id[np.arange(2**16)]  # what most masks need, at once
         greys = {
@@ -190,6 +193,8 @@ class MaskReader:
             greys.
         """
         by_id, by_colour = self._by_id[used], self._by_colour[_code(colours.T)]
+        # An option may say of the id what its colour is drawn for: then nothing is left to map.
+        by_colour = np.where(by_id == self._drawn[_code(colours.T)], by_id, by_colour)
         has_colour = by_colour != UNKNOWN
         differ = (by_id != UNKNOWN) & has_colour & (by_id != by_colour)
         decides = shows_colours or self._has_greys
@@ -327,8 +332,8 @@ def _check_opaque(mask: Image.Image) -> None:
     """ValueError if a mask of colours has some that are not seen."""
     if has_transparency(mask):
         raise ValueError(
-            "The mask has transparent pixels: is the colour beneath meant? Save it without "
-            "transparency, as RGB."
+            "The mask has transparent pixels. If the colours beneath are meant, save it as RGB, "
+            'mask.convert("RGBA").convert("RGB") in Pillow; else draw what is meant there.'
         )
 
 

@@ -188,7 +188,7 @@ def blind_classes_figure(
     class at the end.
 
     changes: (step, by student {"blind": names, "groups": lists of names}), each holding until the
-    next one. What is in no group is not compared.
+    next one. Before the first nothing is known. What is in no group is not compared.
     """
     names = list(changes[0][1])
     figure = Figure(figsize=(6.5 * len(names), 0.3 * len(class_names) + 1.4), layout="constrained")
@@ -223,6 +223,11 @@ def blind_classes_figure(
         axis.set_ylim(len(class_names) - 0.5, -0.5)
         axis.set_title(f"{name}: classes that its peer is blind to", fontsize=10)
         axis.grid(axis="x", alpha=0.3)
+        if changes[0][0]:
+            axis.axvspan(0, changes[0][0], color="0.9", zorder=0, label="not known yet")
+    if changes[0][0]:
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower right", fontsize=8)
     return figure
 
 

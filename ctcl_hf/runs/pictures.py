@@ -16,7 +16,7 @@ from ..methods.pair import StudentPair
 from ..scoring.image_counts import SplitCounts
 from ..scoring.predict import segment
 from ..training.trainer import CTCLTrainer
-from .comparison.statistics import image_scores
+from .comparison.statistics import best_and_worst, image_scores
 from .files import EXTREMES_FILE, FIGURE_FILE
 
 SAMPLES = 8
@@ -63,11 +63,8 @@ def write_extremes(
     if split is None:
         return None
     scores = image_scores(counts[split].students.values()).mean(1)
-    # without those of no label
-    order = np.argsort(scores, kind="stable")[: np.isfinite(scores).sum()].tolist()
-    chosen = dict.fromkeys(order[: -EXTREMES - 1 : -1], "best") | dict.fromkeys(
-        order[:EXTREMES], "worst"
-    )
+    best, worst = best_and_worst(scores, EXTREMES)
+    chosen = dict.fromkeys(best, "best") | dict.fromkeys(worst, "worst")
     names = [name[-NAME:] for name in counts[split].images]
     titles = {
         number: f"{names[number]}\n{which}: mIoU {scores[number]:.1f} %"

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 from transformers.utils import logging
 
 from ..arguments.data import DataArguments
 from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
-from ..arguments.training import CTCLArguments
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
 from ..data.summary import DataSummary
@@ -26,16 +25,16 @@ from ..registry import origin_of, short_name
 from ..scoring.predict import load_for_inference
 from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student
-from ..training.checkpoints import checkpoints_of, find_checkpoint, trained_steps
+from ..training.checkpoints import steps_behind
 from ..training.guards.processes import wait_for_all
-from ..training.guards.trackers import GuardedTracker
-from ..training.pictures import PicturesForTrackers
-from ..training.record import RunFacts
+from ..training.pictures import GuardedPictures
+from ..training.record import RunFacts, machine
 from ..training.trainer import CTCLTrainer
 from .end import finish, missing_at_end
 from .files import DATA_FILE, SAMPLES_FILE
 from .page.live import LiveReport
 from .pictures import read_samples, spread_figure, write_samples
+from .start import checkpoint_for, progress_in
 
 
 class Run(NamedTuple):
@@ -47,7 +46,7 @@ class Run(NamedTuple):
     checkpoint: str | None  # to resume from
     summary: DataSummary | None  # of data that were checked, on the main process
     missing: list[str]  # of its end: see `missing_at_end`
-    found: list[str]  # in its output folder: see `_progress_in`
+    found: list[str]  # in its output folder: see `progress_in`
 
 
 def prepare(arguments: Arguments) -> Run:
@@ -57,10 +56,8 @@ def prepare(arguments: Arguments) -> Run:
     """
     _, students, data_arguments, method, options, training, command = arguments
     wait_for_all()  # for the first time, so that one process may work alone later
-    found = _progress_in(training.output_dir)
-    checkpoint = _same_everywhere(
-        find_checkpoint(training.output_dir, training.resume_from_checkpoint), training
-    )
+    found = progress_in(training.output_dir)
+    checkpoint = checkpoint_for(training, command)
     data = data_arguments.load()
     if training.process_index == 0:
         print(data)
@@ -121,6 +118,7 @@ def prepare(arguments: Arguments) -> Run:
             dataset=data.name,
             dataset_title=data.title,
             dataset_id=data.hub_id,
+            validation_share=data_arguments.validation_share,
             dataset_code=origin_of(DATASETS[data_arguments.dataset])
             if data_arguments.dataset_name is None
             else None,
@@ -134,6 +132,8 @@ def prepare(arguments: Arguments) -> Run:
         protocol=protocol,
         metrics=metrics,
     )
+    if training.process_index == 0:
+        print(f"Trains on {machine(trainer.args.device, trainer.args.world_size)}.")
     if training.live_report:
         trainer.add_callback(LiveReport())
     # the main process's, which knows the Hub's part too
@@ -145,30 +145,11 @@ def prepare(arguments: Arguments) -> Run:
     for name, repository in trainer.publisher.unpushed.items():
         print(f"{name} will be published at {repository.url}")
     run = Run(arguments, data, trainer, checkpoint, summary, missing, found)
-    pictures = PicturesForTrackers(
+    pictures = GuardedPictures(
         trainer.callback_handler, lambda: pixels_of(spread_figure(trainer.model, data))
     )
-    trainer.add_callback(GuardedTracker(pictures))
+    trainer.add_callback(pictures)
     return run
-
-
-def _progress_in(output_dir: str) -> list[str]:
-    """How far a run has come in its output folder."""
-    folder = Path(output_dir)
-    return [f"trained for {trained_steps(folder)}", *(path.name for path in checkpoints_of(folder))]
-
-
-def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | None:
-    """The checkpoint. ValueError if not all processes have found this one."""
-    if training.world_size > 1:
-        found = [path and Path(path).name for path in gather_object([checkpoint])]
-        if len(set(found)) > 1:
-            raise ValueError(
-                "The processes of this run would go on from different checkpoints "
-                f"({', '.join(map(str, found))}): {training.output_dir} must be on a disk that all "
-                "machines share."
-            )
-    return checkpoint
 
 
 def _check(data: SegmentationData, arguments: DataArguments) -> DataSummary | None:
@@ -241,7 +222,7 @@ def complete(run: Run) -> bool:
     """
     trainer, folder = run.trainer, run.trainer.args.output_dir
     with trainer.lost_processes_told(), trainer.holding_output_folder():
-        if trainer.is_world_process_zero() and _progress_in(folder) != run.found:
+        if trainer.is_world_process_zero() and progress_in(folder) != run.found:
             raise OSError(
                 f"Another run has written to {folder} meanwhile. The same command goes on from "
                 "there."
@@ -274,14 +255,14 @@ def show_data(run: Run) -> None:
 
 def train(run: Run) -> bool:
     """Trains, from the checkpoint if there is one. False if a signal stopped it before its end."""
-    run.trainer.train(resume_from_checkpoint=run.checkpoint)
-    if run.trainer.preemption.stopped:
-        step = run.trainer.state.global_step
-        print(
-            f"Stopped after step {step} by a signal. With --resume_from_checkpoint auto, the same "
-            "command goes on."
-        )
-    return not run.trainer.preemption.stopped
+    trainer = run.trainer
+    is_main_process = trainer.is_world_process_zero()
+    if run.checkpoint is not None and is_main_process:
+        print(f"Goes on from step {steps_behind(Path(run.checkpoint))}, {run.checkpoint}.")
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    if trainer.preemption.stopped and is_main_process:
+        print(f"Stopped after step {trainer.state.global_step} by a signal.")
+    return not trainer.preemption.stopped
 
 
 def _control(folder: str, data: DataArguments) -> dict[str, Evaluation]:

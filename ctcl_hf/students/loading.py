@@ -34,9 +34,9 @@ from .encoder_weights import LOCAL_DIR, read_encoder_weights, read_local_config
 from .own import own_student
 
 WAYS_ON = (
-    "Without access to the Hugging Face Hub there are two ways on: a local folder in its place "
-    "(--cnn / --vit FOLDER), or random weights (--from_scratch; on a CPU --recipe cpu, which is "
-    "smaller too)."
+    "Without access to the Hugging Face Hub there are three ways on: random weights (--recipe cpu, "
+    "which is smaller too; --from_scratch at any size), a file of ImageNet weights for a timm "
+    "encoder (--encoder_weights FILE), or a local folder in its place (--cnn / --vit FOLDER)."
 )
 
 # Stride of a new DeepLabV3+'s encoder, unless told: the paper's MobileNetV2 runs at 8, its

@@ -1,5 +1,6 @@
 """Checkpoints on disk: written whole or not at all, found, and which one to resume from."""
 
+import itertools
 import json
 import os
 import shutil
@@ -189,9 +190,16 @@ def changed_file(checkpoint: Path, manifest: Mapping[str, Mapping[str, Any]]) ->
     return None
 
 
+class FolderTaken(ValueError):
+    """An output folder holds another run."""
+
+
 def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
     """The checkpoint to resume from. A folder that holds another run is never silently written
     over.
+
+    FolderTaken says how far that has come, and names a folder that is free; ValueError, what is
+    wrong with the checkpoint.
 
     With "auto" it is the last complete one, and every later folder that is not complete is named in
     a warning. Where there is none, it is the output folder itself if that holds the students of a
@@ -223,11 +231,24 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
                 )
             return resume
     if last is not None or any(folder.glob("*/config.json")) or (folder / "results.json").is_file():
-        way = f"It has no complete checkpoint: {other}"
-        if last is not None or trained_steps(folder) is not None:
-            way = f"Continue it with --resume_from_checkpoint auto, or {other}"
-        raise ValueError(f"{output_dir} already holds a run. {way}.")
+        free = f"{other}, such as {_free_folder(folder)}"
+        steps = trained_steps(folder)
+        if steps is not None and (folder / "results.json").is_file():
+            state = f", finished after {steps} steps"
+            way = f"To train anew, {free}"
+        elif steps is not None or last is not None:
+            state = f", which has come to step {steps_behind(last) if steps is None else steps}"
+            way = f"Continue it with --resume_from_checkpoint auto, or {free}"
+        else:
+            state, way = "", f"It has no complete checkpoint: {free}"
+        raise FolderTaken(f"{output_dir} already holds a run{state}. {way}.")
     return resume
+
+
+def _free_folder(taken: Path) -> Path:
+    """One beside it that is not there."""
+    numbered = (taken.with_name(f"{taken.name}-{i}") for i in itertools.count(2))
+    return next(folder for folder in numbered if not folder.exists())
 
 
 def _complete_from_last(folder: Path, warn: bool) -> Iterator[Path]:

@@ -10,11 +10,28 @@ import torch
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
-def threads_of_process(wanted: int | None) -> int:
-    """Threads that torch is to use in this process: as many as `wanted`, or its share of the
-    machine's cores.
+# Either is set only by a launcher: by accelerate's, by torchrun.
+LAUNCHED = ("ACCELERATE_DYNAMO_MODE", "TORCHELASTIC_RUN_ID")
+
+
+def threads_of_environment() -> int | None:
+    """What the user's OMP_NUM_THREADS says; None if it is not set.
+
+    Launchers set it to 1 where the user has not: of them, 1 says nothing.
     """
-    return wanted or max(os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    is_launched = any(name in os.environ for name in LAUNCHED)
+    if not told.isdecimal() or int(told) < 1 or (is_launched and told == "1"):
+        return None
+    return int(told)
+
+
+def threads_of_process(wanted: int | None) -> int:
+    """Threads that torch is to use in this process: as many as `wanted`, else as the user's
+    environment says, else its share of the machine's cores.
+    """
+    share = max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
+    return wanted or threads_of_environment() or share
 
 
 def prepare_cpu(threads: int) -> None:

@@ -13,6 +13,17 @@ from .guards.trackers import GuardedTracker
 TAG = "validation/predictions"
 
 
+class GuardedPictures(GuardedTracker):
+    """Pictures that do not end a training; of a class of their own, since Trainer warns where it
+    has two callbacks of one.
+
+    Arguments: as of `PicturesForTrackers`.
+    """
+
+    def __init__(self, handler: CallbackHandler, draw: Callable[[], np.ndarray]):
+        super().__init__(PicturesForTrackers(handler, draw))
+
+
 class PicturesForTrackers(TrainerCallback):
     """Gives TensorBoard and Weights & Biases a picture at each evaluation of a training.
 

@@ -34,6 +34,7 @@ from .checkpoints import (
     step_of,
     steps_behind,
 )
+from .flags import by_flag
 from .guards.disk import bytes_at_end, room_kept
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import lost_processes_told
@@ -243,8 +244,9 @@ class PairCheckpoints:
                 "Resume with the file as it was, or start afresh in another --output_dir."
             )
         if found:
+            told = "; ".join(by_flag(found, self.record()["optimization"]))
             raise ValueError(
-                f"{checkpoint} was written with other arguments ({'; '.join(found)}). Resume with "
+                f"{checkpoint} was written with other arguments ({told}). Resume with "
                 "those of the run that wrote it, or start afresh in another --output_dir."
             )
 

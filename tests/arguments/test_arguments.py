@@ -52,7 +52,21 @@ def test_the_defaults_are_the_papers():
         0.1,
         1.0,
     )
-    assert training.output_dir == "runs/paper-ctcl"
+    assert training.output_dir == "runs/camvid-paper-ctcl"
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        (("--recipe", "demo"), "runs/synthetic-demo-ctcl"),
+        (("--dataset_name", "data/photos/", "--recipe", "cpu"), "runs/photos-cpu-ctcl"),
+        (("--dataset-name", "user/photos", "--method", "vanilla"), "runs/photos-paper-vanilla"),
+        (("--dataset_name", "photos", "--output_dir", "mine"), "mine"),
+    ],
+)
+def test_the_folder_of_a_run_holds_the_name_of_its_data(given, folder):
+    """Runs on other data were refused, since one on CamVid lay in their folder."""
+    assert parse(*given).training.output_dir == folder
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -343,3 +357,26 @@ def test_every_flag_in_the_documents_is_one():
         text = re.sub("^#SBATCH .*$", "", document.read_text(), flags=re.MULTILINE)  # Slurm's
         told = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
         assert told <= known, f"{document.name}: {sorted(told - known)}"
+
+
+@pytest.mark.parametrize(
+    ("given", "saved"),
+    [
+        (("--recipe", "demo"), ("steps", 60)),
+        (("--recipe", "cpu"), ("epoch", None)),
+        (("--eval_steps", "30"), ("steps", 30)),
+        (("--recipe", "demo", "--save_steps", "120"), ("steps", 120)),
+    ],
+)
+def test_the_best_weights_are_chosen_among_checkpoints_of_each_evaluation(given, saved):
+    """Under the demo, which saves nothing, Trainer's own error asked for strategies to match."""
+    training = parse(*given, "--load_best_model_at_end").training
+    strategy, steps = saved
+    assert training.save_strategy == training.eval_strategy == strategy
+    assert steps is None or training.save_steps == steps
+
+
+def test_the_best_weights_of_what_is_not_saved_are_refused_with_what_to_give(capsys):
+    for strategies in (("--save_strategy", "no"), ("--eval_strategy", "no")):
+        told = refused(capsys, "--recipe", "demo", "--load_best_model_at_end", *strategies)
+        assert "--eval_steps N and --save_steps N" in told

@@ -434,3 +434,84 @@ def test_classes_are_drawn_in_the_colours_that_masks_with_a_palette_show(folder)
 def test_a_palette_that_tells_no_classes_apart_is_not_drawn_in(folder, palette):
     without = build_own(str(folder), class_names=NAMES).palette
     assert shown_in(folder, palette) == without
+
+
+# ---- options that would change nothing ----
+
+LABELMAP = "background:0,0,0::\nSky:128,128,128::\nRoad:128,64,128::\n"
+SHOWN = np.array([(0, 0, 0), (128, 128, 128), (128, 64, 128)], dtype=np.uint8)
+
+
+@pytest.fixture
+def exported(folder):
+    """An annotation tool's: masks of colours, and its list of them."""
+    for path in folder.glob("*/masks/*.png"):
+        save(path, SHOWN[ids(0, 1, 2).clip(max=2)])
+    (folder / "labelmap.txt").write_text(LABELMAP)
+    return folder
+
+
+@pytest.mark.parametrize("is_palette", [False, True])
+def test_label_map_is_of_the_classes_that_colours_mean(exported, is_palette):
+    """--label_map 0:255 did nothing to masks of colours, and was recorded as applied."""
+    if is_palette:
+        for path in exported.glob("*/masks/*.png"):
+            PIL.Image.open(path).quantize(8).save(path)
+    assert labels(build_own(str(exported))) == {0, 1, 2}
+    assert labels(build_own(str(exported), label_map={0: 255})) == {255, 1, 2}
+    assert labels(build_own(str(exported), label_map={2: 1})) == {0, 1}
+    assert labels(build_own(str(exported), ignore_index=1)) == {0, 255, 2}
+
+
+def test_ids_mapped_to_the_classes_of_their_colours_are_read_once(folder):
+    (folder / "labelmap.txt").write_text("ground:9,9,9::\ndisc:200,0,0::\n")
+    for path in folder.glob("*/masks/*.png"):
+        mask = PIL.Image.fromarray(ids(1, 2))
+        mask.putpalette([0, 0, 0, 9, 9, 9, 200, 0, 0])
+        mask.save(path)
+    assert labels(build_own(str(folder), label_map={1: 0, 2: 1})) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reduce_labels": True}, "--reduce_labels is for masks of ids, and these are of colours"),
+        ({"ignore_index": 11}, r"--ignore_index 11: the masks are of colours, .* 0\.\.2"),
+        ({"label_map": {7: 0}}, "--label_map or --ignore_index 7: the masks are of colours"),
+        ({"label_map": {2: 0}, "ignore_index": 2}, "both say what id 2 is"),
+        ({"validation_share": 0.1}, "--validation_share 0.1 has no effect: .* validation"),
+        ({"label_column": "mask"}, "--label_column mask has no effect: .* folder of image files"),
+        ({"class_names": ["Sky", "Road", "background", "Car"]}, "has none for Car: no pixel"),
+    ],
+)
+def test_an_option_without_effect_is_refused(exported, options, message):
+    with pytest.raises(ValueError, match=message):
+        build_own(str(exported), **options)
+
+
+def test_folders_of_parquet_have_no_folders_of_masks(tmp_path, rows):
+    with pytest.raises(ValueError, match=r"--mask_folder gt has no effect: .* Parquet"):
+        build_own(parquet(tmp_path / "shards", rows), class_names=NAMES, mask_folder="gt")
+
+
+@pytest.mark.parametrize(
+    ("palette", "classes", "expected"),
+    [
+        ({"ignored": [0, 0, 0], "Road": [128, 64, 128], "Sky": [128] * 3}, ("Sky", "Road"), 1),
+        ({"rest": [[0, 0, 0], [128] * 3], "road": [128, 64, 128]}, ("rest", "road"), 1),
+    ],
+)
+def test_a_palette_with_all_colours_of_a_list_says_the_classes(
+    exported, tmp_path, palette, classes, expected
+):
+    """ "ignored" for the background's colour left background a class, with an IoU of 0."""
+    (tmp_path / "pal.json").write_text(json.dumps(palette))
+    data = build_own(str(exported), palette=str(tmp_path / "pal.json"))
+    assert data.class_names == classes
+    assert labels(data) - {255} == {0, expected}
+
+
+def test_a_palette_that_lacks_a_class_of_masks_of_colours_is_refused(exported, tmp_path):
+    (tmp_path / "pal.json").write_text('{"Road": [128, 64, 128], "Sky": [128, 128, 128]}')
+    with pytest.raises(ValueError, match="has none for background"):
+        build_own(str(exported), palette=str(tmp_path / "pal.json"))

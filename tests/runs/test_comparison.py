@@ -140,9 +140,9 @@ def test_rows_are_called_by_method_and_options_as_far_as_that_tells_them_apart()
     given = ["dml --temperature 4", "dml --temperature=2 --alpha 1", "ctcl --no_hfd", "a.py:DML"]
     own = ["deep/mine.py:Loss --sides 3 4", "x.py:Same", "y.py:Same"]
     assert [row.title for row in rows_of([*given, *own], (VANILLA, DML))] == [
-        "dml, temperature 4",
-        "dml, temperature 2, alpha 1",
-        "ctcl, no_hfd",
+        "DML, temperature 4",
+        "DML, temperature 2, alpha 1",
+        "CTCL, no_hfd",
         "a.py:DML",
         "Loss, sides 3 4",
         "x.py:Same",
@@ -175,16 +175,16 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
     assert text in done.stdout
     assert (
         "| Vanilla " in text
-        and "| ctcl, kl_direction reverse " in text
+        and "| CTCL, kl_direction reverse " in text
         and "random weights" in text
     )
     with (folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == [
         "Vanilla",
-        "dml",
-        "offline_kd",
-        "ctcl --kl_direction reverse",
+        "DML",
+        "Offline KD",
+        "CTCL, kl_direction reverse",
     ]
     results = json.loads((folder / "mobilenetv2_035+mit-b0/seed-42/dml/results.json").read_text())
     assert (

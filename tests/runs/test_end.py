@@ -140,7 +140,7 @@ def test_of_a_run_whose_end_is_not_complete_what_is_missing_is_made_and_nothing_
 def test_a_finished_run_is_not_taken_for_one_of_other_arguments_or_of_another_length(folder):
     before = files(folder)
     with pytest.raises(
-        ValueError, match=r"was written with other arguments \(training.seed: 42 before, 3 now"
+        ValueError, match=r"was written with other arguments \(--seed: 42 before, 3 now"
     ):
         prepared(folder, *AGAIN, "--seed", "3")
     with pytest.raises(
@@ -155,7 +155,8 @@ def test_a_finished_run_is_not_taken_for_one_of_other_arguments_or_of_another_le
     with pytest.raises(ValueError, match=r"holds weights alone \(no optimizer.pt"):
         prepared(folder, *AGAIN, "--max_steps", "3")
     with pytest.raises(
-        ValueError, match=r"already holds a run. Continue it with --resume_from_checkpoint auto"
+        ValueError,
+        match=r"already holds a run, finished after 2 steps. .*, such as \S+-2\.",
     ):
         prepared(folder)
     assert files(folder) == before

@@ -3,6 +3,7 @@ the check list.
 """
 
 import json
+import re
 
 import numpy as np
 import PIL.Image
@@ -27,6 +28,7 @@ from ctcl_hf.runs.comparison.evidence import (
 )
 from ctcl_hf.runs.comparison.grid import Grid, read_grid
 from ctcl_hf.runs.comparison.paper import DML, VANILLA, Row
+from ctcl_hf.runs.comparison.tables import table_of
 from ctcl_hf.scoring.image_counts import SplitCounts, load_counts, save_counts
 from ctcl_hf.tables import markdown_table
 
@@ -115,6 +117,33 @@ def grid(tmp_path):
         if seed < 3:
             write_run(grid.cell(loses, "a+b", seed), 0.7, seconds=100.0, poles=0.05)
     return grid
+
+
+def test_a_gain_over_fewer_seeds_is_told_with_vanillas_mean_over_the_same(grid):
+    """10.03 (+2.53) stood under 7.11, which was over more seeds, and did not subtract."""
+    third = grid.control_of(grid.cell(DML, "a+b", 3))
+    write_run(third, 0.9)
+    _, vanilla, dml, loses = table_of(grid, "a+b", "validation", ("cnn", "vit"), None)
+    assert [row[4] for row in (vanilla, dml, loses)] == ["3", "3", "2"]
+    assert " over " not in vanilla[1] and " over " not in dml[1]
+    told = re.fullmatch(r"([\d.]+) ± [\d.]+ \(([+-][\d.]+) over ([\d.]+)\)", loses[1])
+    score, gain, control = map(float, told.groups())
+    assert gain == pytest.approx(score - control, abs=0.02)
+    assert control < float(vanilla[1].split()[0])
+
+
+def test_minutes_are_of_runs_that_were_not_interrupted_where_there_are_any(grid):
+    """A run's last part of 2 minutes was averaged with whole ones."""
+    resumed = json.dumps({"command": "", "minutes": 0.5, "resumed": True})
+    (grid.cell(DML, "a+b", 1).folder / "cell.json").write_text(resumed)
+    for seed in (1, 2):
+        (grid.cell(grid.rows[2], "a+b", seed).folder / "cell.json").write_text(resumed)
+    _, vanilla, dml, loses = table_of(grid, "a+b", "validation", ("cnn", "vit"), None)
+    assert [row[5] for row in (vanilla, dml, loses)] == [
+        "2",
+        "2 (of 2 of 3 runs)",
+        "0.5 (its last part)",
+    ]
 
 
 def test_gains_are_paired_by_seed_and_their_sum_is_of_both_students(grid):

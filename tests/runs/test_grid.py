@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from helpers.runs import Killed, killed
 
+from ctcl_hf.cli.compare import DEFAULT_PAIR, pair_of_recipe, progress_of
 from ctcl_hf.publishing.card import RECORD_FILE
 from ctcl_hf.runs.comparison import execution
 from ctcl_hf.runs.comparison.execution import run_apart, run_here
@@ -389,3 +390,25 @@ def test_side_by_side_means_one_process_a_run(tmp_path):
         text=True,
     )
     assert done.returncode == 2 and "--jobs 2: every run is one process" in done.stderr
+
+
+# ---- what is said of a grid ----
+
+
+def test_a_grid_without_pairs_has_those_of_its_recipe():
+    """--recipe demo trained the first pair of the paper's tables."""
+    assert pair_of_recipe(["--recipe", "demo"]) == "mobilenetv2_050+nvidia/mit-b0"
+    assert pair_of_recipe(["--seed", "3", "--recipe=demo"]) == "mobilenetv2_050+nvidia/mit-b0"
+    assert pair_of_recipe(["--recipe", "cpu"]) == pair_of_recipe([]) == DEFAULT_PAIR
+
+
+def test_a_grid_says_how_far_it_has_come_and_from_where_it_goes_on(tmp_path):
+    grid = make_grid(tmp_path / "grid", rows=(VANILLA, DML))
+    done, begun, *_ = cells = list(grid.cells())
+    assert progress_of(cells) == "0 of 4 runs are finished"
+    write_results(done)
+    staged = begun.folder / "staged"
+    staged.mkdir(parents=True)
+    (staged / "x").write_text("")
+    complete_checkpoint(staged, begun.folder / "checkpoint-7")
+    assert progress_of(cells) == ("1 of 4 runs are finished; DML, a+b, seed 1 goes on from step 7")

@@ -204,7 +204,7 @@ def test_the_worst_and_the_best_images_are_those_of_the_counts(page):
         for part in (text[best:worst], text[worst:])
     ]
     means = [[(float(cnn) + float(vit)) / 2 for _, cnn, vit in of] for of in listed]
-    assert len(means[0]) == len(means[1]) == 5
+    assert (len(means[0]), len(means[1])) == (4, 3)  # of seven, and none in both
     assert means[0] == sorted(means[0], reverse=True) and means[1] == sorted(means[1])
     assert means[0][0] > means[1][0]
 

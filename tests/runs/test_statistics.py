@@ -9,6 +9,7 @@ from scipy import stats
 from ctcl_hf.runs.comparison.statistics import (
     LEAST_BLOCKS,
     at_equal_seconds,
+    best_and_worst,
     block_bootstrap,
     block_tallies,
     lost_classes,
@@ -214,3 +215,14 @@ def test_at_equal_seconds_nothing_is_said_of_what_was_not_timed_or_not_evaluated
     assert at_equal_seconds(history([0.3], seconds=101), control, ("a", "b")) is None
     assert at_equal_seconds(history([0.3], seconds=100)[:-1], control, ("a", "b")) is None
     assert at_equal_seconds(history([0.4], seconds=100), control, ("a", "b")).method[0] == 40
+
+
+@pytest.mark.parametrize("count", range(13))
+def test_no_image_is_among_the_best_and_the_worst(count):
+    """Of eight images two were in both lists of five."""
+    scores = np.array([*np.random.default_rng(count).permutation(count).astype(float), np.nan])
+    best, worst = best_and_worst(scores, 5)
+    assert len(best) == min(5, (count + 1) // 2) and len(worst) == min(5, count // 2)
+    assert not {*best} & {*worst}
+    assert scores[best].tolist() == list(range(count))[::-1][: len(best)]
+    assert scores[worst].tolist() == list(range(len(worst)))

@@ -98,6 +98,8 @@ def test_classes_that_are_left_out_of_the_comparison_are_told_and_drawn():
     assert second == "vit is taught on no class: its peer is blind to no class."
     figure = blind_classes_figure([(10, told)], 40, ("Sky", "Fence", "Wall"))
     assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["not taught"]
+    (legend,) = figure.legends  # until step 10 a white band looked as if no peer was blind
+    assert [text.get_text() for text in legend.texts] == ["not known yet"]
 
 
 def test_groups_are_logged_when_they_change_and_told_in_a_line_per_student():

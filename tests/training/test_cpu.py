@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ctcl_hf.training.cpu import threads_of_process
+from ctcl_hf.training.cpu import LAUNCHED, threads_of_process
 
 # Page faults of two "steps" after the first six, in a fresh process: the test's own must keep its
 # settings.
@@ -39,7 +39,22 @@ def test_memory_freed_by_one_step_is_there_for_the_next():
     assert faults("keep") < 0.1 * faults("default")
 
 
+def test_a_cpu_run_uses_as_many_threads_as_the_environment_says(monkeypatch):
+    """OMP_NUM_THREADS=1 was overridden by all cores without a word."""
+    for name in LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert threads_of_process(None) == 1
+    assert threads_of_process(3) == 3
+    monkeypatch.setenv(LAUNCHED[0], "no")  # a launcher sets it to 1 by itself
+    assert threads_of_process(None) == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert threads_of_process(None) == 2
+
+
 def test_a_cpu_run_uses_all_cores_shared_among_processes_unless_told(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert threads_of_process(None) == 8
     assert threads_of_process(3) == 3

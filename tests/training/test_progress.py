@@ -15,7 +15,7 @@ from ctcl_hf.heartbeat import Heartbeat, watched
 from ctcl_hf.metrics.scores import Evaluation, Scores
 from ctcl_hf.runs.next_steps import next_commands
 from ctcl_hf.training.guards.trackers import GuardedTracker, by_split
-from ctcl_hf.training.pictures import TAG, PicturesForTrackers
+from ctcl_hf.training.pictures import TAG, GuardedPictures, PicturesForTrackers
 from ctcl_hf.training.progress import PairProgress
 
 STATE = SimpleNamespace(global_step=4, max_steps=120, is_world_process_zero=True)
@@ -113,14 +113,16 @@ def test_scores_are_named_by_their_split_for_trackers():
     }
 
 
-def test_tensorboard_shows_scores_by_split_and_a_picture_of_each_evaluation(tmp_path, monkeypatch):
+def test_tensorboard_shows_scores_by_split_and_a_picture_of_each_evaluation(
+    tmp_path, monkeypatch, caplog
+):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
     trainer = make_trainer(
         tmp_path, report_to=["tensorboard"], max_steps=2, eval_strategy="steps", eval_steps=1
     )
     picture = np.full((4, 6, 3), 200, dtype=np.uint8)
-    pictures = PicturesForTrackers(trainer.callback_handler, lambda: picture)
-    trainer.add_callback(GuardedTracker(pictures))
+    trainer.add_callback(GuardedPictures(trainer.callback_handler, lambda: picture))
+    assert "there is already one" not in caplog.text
     trainer.train()
     trainer.evaluate(trainer.eval_dataset, metric_key_prefix="test")
     board = EventAccumulator(str(tmp_path / "board")).Reload()

@@ -117,15 +117,15 @@ def _swap(first, second):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"cnn_lr": 1.0}, r"optimization\.cnn\.lr: 0\.0025 before, 1\.0 now"),
-        ({"seed": 4}, r"training\.seed: 3 before, 4 now"),
+        ({"cnn_lr": 1.0}, r"--cnn_lr: 0\.0025 before, 1\.0 now"),
+        ({"seed": 4}, r"--seed: 3 before, 4 now"),
         (
             {"per_device_train_batch_size": 2},
-            r"training\.per_device_train_batch_size: 4 before, 2 now",
+            r"--per_device_train_batch_size: 4 before, 2 now",
         ),
         (
             {"objective": lambda a, b: CTCL(a, b, alpha=0.5)},
-            r"method\.options\.alpha: 1\.0 before, 0\.5 now",
+            r"--alpha: 1\.0 before, 0\.5 now",
         ),
     ],
 )

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from ..images import open_stored
 from ..masks import IGNORE_INDEX, Colour, colours_of_ids
 from ..pairs import LeftOut, files_in
@@ -18,6 +20,7 @@ from .class_lists import LIST_FILES
 from .classes import (
     CLASSES_FILE,
     PALETTE_FILE,
+    classes_under,
     drawn_colours,
     has_colours,
     ids_of_colours,
@@ -25,19 +28,16 @@ from .classes import (
     read_json,
     read_palette,
 )
+from .effects import check_colours, check_map, check_source
 from .layouts import WANTED, Layout
 from .sources import file_beside, hub_splits, streams
+from .splits import named_splits, without_use
 
 if TYPE_CHECKING:
     import datasets
 
 # what `ctcl-hf prepare` keeps of a benchmark: how it is scored and handed in
 BENCHMARK_FILE = "benchmark.json"
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test",),
-}
 SIZES_SEEN = 50  # images whose sizes the usual one is taken from
 LARGEST_SIDE = 1024  # of the usual size, in pixels
 
@@ -63,6 +63,7 @@ def build_own(
     shuffle_buffer: int = 1000,
     names_of_model: Sequence[str] = (),
     skip_unpaired: bool = False,
+    needs_validation: bool = True,
 ) -> SegmentationData:
     """Images and masks of any source as `SegmentationData`.
 
@@ -80,7 +81,8 @@ def build_own(
         palette: a file `palette.json` or a list with each class's colour: to draw it, and to read
             masks of colours. Default: one that lies with the data; else what masks with a palette
             are shown in; else drawn colours.
-        label_map: ids in the masks that stand for other ids; 255 is ignored.
+        label_map: ids in the masks, or those of the classes that their colours mean, that stand for
+            other ids; 255 is ignored.
         ignore_index: the id in the masks that is not scored, beside 255.
         reduce_labels: id 0 in the masks is not scored, and ids 1..K are classes 0..K-1.
         image_folder, mask_folder, mask_ending: names of folders in a folder of images and masks,
@@ -90,11 +92,14 @@ def build_own(
         names_of_model: names of the classes where nothing above and no file says them.
         skip_unpaired: leave out images without a mask and masks without an image, instead of
             refusing them.
+        needs_validation: whether there must be images to validate on, as for training.
 
     Raises:
-        ValueError: what is missing, ambiguous or contradictory, and the argument that mends it.
+        ValueError: what is missing, ambiguous, contradictory or without effect, and the argument
+            that mends it.
         OSError: a data set that cannot be had from the Hub.
     """
+    check_map(label_map, ignore_index, reduce_labels)
     folder = Path(name) if Path(name).is_dir() else None
     found = {}
     told = ""
@@ -116,6 +121,15 @@ def build_own(
                 f"--streaming reads Parquet, and {folder} holds images and masks as well: give the "
                 f"folder of Parquet in it, such as {parquet[0].parent}."
             )
+    check_source(
+        name,
+        bool(found),
+        image_column=image_column,
+        label_column=label_column,
+        image_folder=image_folder,
+        mask_folder=mask_folder,
+        mask_ending=mask_ending,
+    )
     if streaming:
         if validation_share is not None:
             raise ValueError(
@@ -125,7 +139,7 @@ def build_own(
     elif not found:
         found = hub_splits(name, image_column, label_column)
     wanted = {"train": train_split, "validation": validation_split, "test": test_split}
-    splits = _named_splits(name, found, wanted, validation_share)
+    splits = named_splits(name, found, wanted, validation_share, needs_validation)
     benchmark = file_beside(name, BENCHMARK_FILE)
     names_file, palette_file = file_beside(name, CLASSES_FILE), file_beside(name, PALETTE_FILE)
     exported = None if folder is None else _exported_list(folder)
@@ -143,44 +157,54 @@ def build_own(
     named = class_names or names_file or exported
     if names_of_model and not (named or colours):
         named, lists = names_of_model, ", classes as the model names them"
+    if exported is not None and named == exported != palette_file:
+        decided = classes_under(colours, exported)
+        named, lists = (decided, "") if decided else (named, lists)
     names = read_class_names(named, colours, name)
-    if reduce_labels and (label_map or ignore_index is not None):
-        raise ValueError(
-            "--reduce_labels says what id 0 is: leave --label_map and --ignore_index out."
-        )
     mapped = dict(label_map or {})
     if ignore_index is not None:
         mapped[ignore_index] = IGNORE_INDEX
     if reduce_labels:
         mapped = {0: IGNORE_INDEX} | {i + 1: i for i in range(len(names))}
+    # What was prepared holds ids, whose colours are for the eye.
+    meanings = {} if benchmark else ids_of_colours(colours, names)
+    mask = _first_mask(splits["train"])
+    check_colours(mask, meanings, names, mapped, reduce_labels)
     return SegmentationData(
         name=Path(name).resolve().name if folder is not None else name.rpartition("/")[2],
         title=None if folder is not None else name,
         hub_id=None if folder is not None else name,
         splits=splits,
         class_names=names,
-        palette=drawn_colours(names, colours)
-        if colours
-        else _shown(splits["train"], names, mapped),
+        palette=drawn_colours(names, colours) if colours else _shown(mask, names, mapped),
         label_map=mapped,
-        # What was prepared holds ids, whose colours are for the eye.
-        colours={} if benchmark else ids_of_colours(colours, names),
-        source=f"from {name}{told}{lists}{_unused(found, wanted)}",
+        colours=meanings,
+        source=f"from {name}{told}{lists}{without_use(found, wanted)}",
         **_benchmark(benchmark, splits["train"]),
     )
 
 
+def _first_mask(train: "datasets.Dataset | StreamedRows") -> Image.Image | None:
+    """The header of the first mask; None if it cannot be read: the check of all files will name
+    it.
+    """
+    try:
+        if not len(train):
+            return None
+        return open_stored(SegmentationSamples(train, 1, transform=None).stored(0)["label"])
+    except (OSError, ValueError):
+        return None
+
+
 def _shown(
-    train: "datasets.Dataset | StreamedRows", names: Sequence[str], label_map: Mapping[int, int]
+    mask: Image.Image | None, names: Sequence[str], label_map: Mapping[int, int]
 ) -> tuple[Colour, ...]:
     """The colours in which the first mask shows the classes, if it has a palette of its own; else
     drawn ones.
     """
     try:
-        shown = colours_of_ids(
-            open_stored(SegmentationSamples(train, len(names), transform=None).stored(0)["label"])
-        )
-    except (OSError, ValueError):  # the check of all files will name it
+        shown = {} if mask is None else colours_of_ids(mask)
+    except (OSError, ValueError):
         shown = {}
     by_class: dict[int, Colour] = {}
     for mask_id, colour in shown.items():  # of several ids that stand for a class, the first
@@ -209,20 +233,6 @@ def _exported_list(folder: Path) -> str | None:
                 )
             return str(lists[0])
     return None
-
-
-def _unused(found: Mapping[str, "datasets.Dataset"], wanted: Mapping[str, str | None]) -> str:
-    """What is to be said of splits that have no use."""
-    used = [_source(split, found, wanted) for split in SPLITS]
-    unused = [f"{split} ({len(rows)})" for split, rows in found.items() if split not in used]
-    return f"; splits without a use: {', '.join(unused)}" if unused else ""
-
-
-def _source(split: str, found: Mapping[str, Any], wanted: Mapping[str, str | None]) -> str | None:
-    """What one of our splits is called in the source, if it is there."""
-    return wanted[split] or next(
-        (t for usual in SPLITS[split] for t in found if t.lower() == usual), None
-    )
 
 
 def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
@@ -264,39 +274,3 @@ def usual_size(rows: "datasets.Dataset") -> tuple[int, int]:
     height, width = sizes.most_common(1)[0][0]
     scale = min(LARGEST_SIDE / max(height, width), 1)
     return round(height * scale), round(width * scale)
-
-
-def _named_splits(
-    name: str,
-    found: Mapping[str, "datasets.Dataset"],
-    wanted: Mapping[str, str | None],
-    share: float | None,
-) -> dict[str, "datasets.Dataset"]:
-    """The splits under our names; a share of train to validate on if there is no split for that."""
-    splits = {}
-    for split in SPLITS:
-        source = _source(split, found, wanted)
-        if source is None:
-            continue
-        if source not in found:
-            raise ValueError(f"--{split}_split {source}: {name} has the splits {', '.join(found)}.")
-        splits[split] = found[source]
-    if "train" not in splits:
-        raise ValueError(f"{name} has the splits {', '.join(found)}: give --train_split.")
-    if "validation" not in splits:
-        if share is None:
-            raise ValueError(
-                f"{name} has nothing to validate on: its splits are {', '.join(found)}. Give "
-                "--validation_split, or --validation_share 0.1 to hold out a tenth of the training "
-                "images."
-            )
-        parts = splits["train"].train_test_split(share, seed=0)  # always the same images
-        splits |= {"train": parts["train"], "validation": parts["test"]}
-    if unlabelled := [
-        split for split in ("train", "validation") if "label" not in splits[split].column_names
-    ]:
-        raise ValueError(
-            f"{name} has no masks in {' and '.join(unlabelled)}: no second column of images was "
-            "found."
-        )
-    return splits

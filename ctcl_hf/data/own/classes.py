@@ -102,6 +102,21 @@ def read_class_names(
     return names
 
 
+def classes_under(palette: Mapping[str, Any], listed: str) -> tuple[str, ...] | None:
+    """The classes where a palette was given beside a tool's list of classes with colours; None if
+    it says nothing of some colour of the list, which then stands.
+
+    The palette decides: what it calls IGNORED, or gives to another class, is no class. Those of the
+    list keep the list's order, in which masks of ids number them.
+    """
+    names, colours = read_class_list(listed, "--class_names")
+    told = {colour for of_class in palette.values() for colour in of_class}
+    if not colours or not told.issuperset(colour for of in colours.values() for colour in of):
+        return None
+    own = [name for name in palette if name != IGNORED]
+    return tuple(name for name in names if name in own) if set(own) <= set(names) else tuple(own)
+
+
 def has_colours(given: Sequence[str] | str | None) -> bool:
     """Whether names were given by a list of classes that says their colours as well."""
     given = [given] if isinstance(given, str) else given

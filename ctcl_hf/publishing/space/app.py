@@ -1,6 +1,6 @@
 """Two students side by side on an image of yours: what each sees, and where they disagree.
 
-python -m ctcl_hf.publishing.space.app runs/paper-ctcl/cnn runs/paper-ctcl/vit
+python -m ctcl_hf.publishing.space.app runs/camvid-paper-ctcl/cnn runs/camvid-paper-ctcl/vit
 
 Stands alone: as a Space it needs transformers, timm and gradio, reads its arguments from
 settings.json, and has the package's reader of images beside it.

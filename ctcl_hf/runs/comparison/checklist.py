@@ -14,6 +14,7 @@ from ...publishing.rows import OWN_CODE
 from ...tables import listed
 from .grid import Cell, Grid
 from .statistics import LEAST_BLOCKS
+from .tables import minutes_of, of_which_runs
 
 
 @lru_cache
@@ -76,16 +77,18 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
         if training["fp16"]
         else "float32",
         "versions": _of_all(cells, lambda cell: listed(cell.read("results.json")["versions"])),
-        "time": "; ".join(
-            f"{row.title} {sum(cell.facts()['minutes'] for cell in own) / len(own):.1f}"
-            for row, own in rows.items()
-        )
+        "time": "; ".join(f"{row.title} {_minutes(own)}" for row, own in rows.items())
         + " minutes a run, with its report; runs at a time: "
         + _of_all(cells, lambda cell: str(cell.facts()["jobs"])),
     }
     text = [f"- **{what}**: {value}" for what, value in lines.items()]
     text += [f"- **{row.title}** ran `{row.arguments}`: {_loss(own)}" for row, own in rows.items()]
     return "\n".join(text)
+
+
+def _minutes(cells: Sequence[Cell]) -> str:
+    minutes, whole = minutes_of(cells)
+    return f"{minutes:.1f}{of_which_runs(whole, len(cells))}"
 
 
 def _masks(data: Mapping[str, Any]) -> str:

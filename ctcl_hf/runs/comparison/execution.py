@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from ...arguments.recipes import parse_arguments
+from ...training.cpu import threads_of_environment
 from ...training.locks import lock_folder
 from .grid import Cell, Grid
 from .paper import VANILLA
@@ -102,7 +103,7 @@ class Process:
         self.cell = cell
         self.jobs = jobs
         self.told = cell  # what its command says
-        if "--cpu_threads" not in cell.arguments:
+        if "--cpu_threads" not in cell.arguments and threads_of_environment() is None:
             self.told = replace(cell, arguments=(*cell.arguments, "--cpu_threads", str(threads)))
         self.resumes = cell.has_checkpoint
         self.start = time.monotonic()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...arguments.recipes import arguments_of
+from ...arguments.recipes import arguments_of, options_in
 from ...files import read_json, write_whole
 from ...methods import METHODS, options_of
 from ...metrics.scores import Evaluation, evaluations_from_json
@@ -20,7 +20,7 @@ from ...publishing.card import RECORD_FILE
 from ...publishing.rows import OWN_CODE
 from ...registry import is_reference, origin_of
 from ...students import STUDENTS
-from ...training.checkpoints import checkpoints_of, problem_of, trained_steps
+from ...training.checkpoints import checkpoints_of, problem_of, step_of, trained_steps
 from ...training.locks import lock_folder
 from ..files import is_drawn
 from .paper import VANILLA, Row, students_of
@@ -86,8 +86,13 @@ class Cell:
         """Whether there is something to go on from: a checkpoint, or what a training left at its
         end.
         """
-        checkpoints = (path for path in checkpoints_of(self.folder) if problem_of(path) is None)
-        return trained_steps(self.folder) is not None or any(checkpoints)
+        return self.step is not None
+
+    @property
+    def step(self) -> int | None:
+        """The step from which it would go on; None where it would begin."""
+        checkpoints = [path for path in checkpoints_of(self.folder) if problem_of(path) is None]
+        return trained_steps(self.folder) or (step_of(checkpoints[-1]) if checkpoints else None)
 
     def read(self, file: str) -> Any:
         """A JSON file of the cell: results.json, trainer_state.json, cell.json."""
@@ -285,7 +290,7 @@ class Grid:
             before = self._recorded()
             if (
                 before is not None
-                and before != _options(self.common)
+                and before != options_in(self.common)
                 and any(self.folder.glob("**/seed-*"))
             ):
                 words = [word for option in before for word in option]
@@ -331,7 +336,7 @@ def _common_in(path: Path) -> list[tuple[str, ...]] | None:
     return (
         None
         if common is None
-        else [option for option in _options(common) if option[0] != "--hub_token"]
+        else [option for option in options_in(common) if option[0] != "--hub_token"]
     )
 
 
@@ -359,18 +364,6 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _options(arguments: Sequence[str]) -> list[tuple[str, ...]]:
-    """`--size 4 6 --lr=0.1` -> `("--size", "4", "6"), ("--lr", "0.1")`."""
-    options: list[tuple[str, ...]] = []
-    for word in arguments:
-        if word.startswith("--") or not options:
-            name, is_set, value = word.partition("=")
-            options.append((name, value) if is_set else (name,))
-        else:
-            options[-1] += (word,)
-    return options
-
-
 def _identity(arguments: Sequence[str]) -> list[tuple[str, ...]]:
     """What says which run it is, in an order of its own."""
-    return sorted(option for option in _options(arguments) if option[0] not in CIRCUMSTANCES)
+    return sorted(option for option in options_in(arguments) if option[0] not in CIRCUMSTANCES)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...registry import is_reference
+from ...registry import is_reference, short_name
 
 # Short names of pairs -> what --students is given. Any "A+B" of names that --students knows is a
 # pair as well.
@@ -33,8 +33,8 @@ class Row(NamedTuple):
 def rows_of(methods: Sequence[str], others: Sequence[Row]) -> tuple[Row, ...]:
     """Rows of methods as a command line names them, each with its options.
 
-    `dml --temperature 4` is called `dml, temperature 4`, and `FILE.py:NAME` by its NAME, unless two
-    would be called the same, here or among the others.
+    `dml --temperature 4` is called `DML, temperature 4`, as the paper writes the name, and
+    `FILE.py:NAME` by its NAME, unless two would be called the same, here or among the others.
     """
     rows = [Row(_short(method), f"--method {method}") for method in methods]
     counts = Counter(row.title for row in (*rows, *others))
@@ -46,7 +46,7 @@ def rows_of(methods: Sequence[str], others: Sequence[Row]) -> tuple[Row, ...]:
 
 def _short(method: str) -> str:
     name, *words = shlex.split(method) or [""]
-    told = [name.rpartition(":")[2] if is_reference(name) else name]
+    told = [short_name(name) if is_reference(name) else PAPERS_NAMES.get(name, name)]
     for word in words:
         option, _, value = word.partition("=")
         if option.startswith("--"):
@@ -74,6 +74,11 @@ DML = Row("DML", "--method dml")
 KDCL = Row("KDCL", "--method kdcl")
 IFVD = Row("IFVD", "--method ifvd")
 CTCL = Row("CTCL", "--method ctcl")
+# by their names on the command line, what the paper calls methods
+PAPERS_NAMES = {
+    row.arguments.removeprefix("--method "): row.title
+    for row in (VANILLA, OFFLINE_KD, DML, KDCL, IFVD, CTCL)
+}
 ONLINE = (VANILLA, DML, KDCL, IFVD, CTCL)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .grid import Grid
-from .paper import Table
+from .paper import TABLES, Table
 
 # The paper's set-up, where an argument says it: group in results.json, argument, what it is called,
 # value.
@@ -63,9 +63,11 @@ def differences(results: dict[str, Any], steps: int, seeds: int, paper: Table | 
         results["training"]["per_device_train_batch_size"]
         * results["training"]["gradient_accumulation_steps"]
     )
-    trained = f"{steps} steps of {batch} images per process"
-    found.append(f"{trained} (paper: 158,730 of 4 on VOC, not stated elsewhere)")
-    found.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'} (paper: not stated)")
+    of_paper = dataset in {table.dataset for table in TABLES.values()}
+    length = " (paper: 158,730 of 4 on VOC, not stated elsewhere)" if of_paper else ""
+    number = " (paper: not stated)" if of_paper else ""
+    found.append(f"{steps} steps of {batch} images per process{length}")
+    found.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'}{number}")
     return found
 
 

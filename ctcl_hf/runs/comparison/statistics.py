@@ -82,6 +82,15 @@ def image_scores(students: Collection[np.ndarray]) -> np.ndarray:
     return scores
 
 
+def best_and_worst(scores: np.ndarray, most: int) -> tuple[list[int], list[int]]:
+    """Numbers of the images with the highest scores (N,), the best first, and with the lowest, the
+    worst first; at most so many of each, and none in both. NaN is left out.
+    """
+    order = np.argsort(scores, kind="stable")[: np.isfinite(scores).sum()].tolist()
+    worst = order[: min(most, len(order) // 2)]
+    return order[len(worst) :][: -most - 1 : -1], worst
+
+
 def resampled_gains(methods: np.ndarray, controls: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The gain of each student in mIoU points, a mean over seeds, in each resample: (resamples,
     students).

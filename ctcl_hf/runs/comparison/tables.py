@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ...metrics.scores import curve
 from .evidence import evidence_of, gains_table, lost_table, seconds_table
-from .grid import Grid
+from .grid import Cell, Grid
 from .paper import VANILLA, Row, Table
 
 
@@ -39,15 +39,27 @@ class Section(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A method's line in the table of one pair and split."""
+    """A method's line in the table of one pair and split: of the seeds that vanilla has as well,
+    where it has any.
+
+    minutes: a mean over runs that were not interrupted, of which there are `whole`; of none such,
+    over the last parts of those that were.
+    """
 
     row: Row
     seeds: tuple[int, ...]
     scores: tuple[Score, Score]
     gains: tuple[Score, Score] | None  # over vanilla of the same seeds; None without it
     sum_of_gains: Score | None
+    controls: tuple[float, float] | None  # vanilla's means over the same seeds
     minutes: float
-    resumed: bool
+    whole: int
+
+    @property
+    def minutes_text(self) -> str:
+        """`12`, and of which runs it is the mean, where not of all."""
+        digits = 0 if self.minutes >= 1 else 1
+        return f"{self.minutes:.{digits}f}{of_which_runs(self.whole, len(self.seeds))}"
 
 
 def lines_of(
@@ -82,11 +94,11 @@ def lines_of(
         by_row.setdefault(row, {})[seed] = scores
     lines = []
     for row in (row for row in grid.rows if row in by_row):
-        by_seed = by_row[row]
         control = by_row.get(VANILLA, {})
-        shared = [seed for seed in by_seed if seed in control]
+        shared = [seed for seed in by_row[row] if seed in control]
+        by_seed = {seed: by_row[row][seed] for seed in shared or by_row[row]}
         gains = [[by_seed[seed][i] - control[seed][i] for seed in shared] for i in (0, 1)]
-        facts = [cells[row, seed].facts() for seed in by_seed]
+        minutes, whole = minutes_of([cells[row, seed] for seed in by_seed])
         lines.append(
             Line(
                 row,
@@ -94,11 +106,30 @@ def lines_of(
                 tuple(Score.of([scores[i] for scores in by_seed.values()]) for i in (0, 1)),
                 tuple(Score.of(gain) for gain in gains) if shared else None,
                 Score.of([a + b for a, b in zip(*gains, strict=True)]) if shared else None,
-                statistics.fmean(fact["minutes"] for fact in facts),
-                any(fact["resumed"] for fact in facts),
+                tuple(statistics.fmean(control[seed][i] for seed in shared) for i in (0, 1))
+                if shared
+                else None,
+                minutes,
+                whole,
             )
         )
     return lines
+
+
+def minutes_of(cells: Sequence[Cell]) -> tuple[float, int]:
+    """Minutes of a run: a mean over those that were not interrupted, and how many these are; with
+    none, over the last parts of all, and 0.
+    """
+    facts = [cell.facts() for cell in cells]
+    whole = [fact["minutes"] for fact in facts if not fact["resumed"]]
+    return statistics.fmean(whole or [fact["minutes"] for fact in facts]), len(whole)
+
+
+def of_which_runs(whole: int, runs: int) -> str:
+    """Which of so many runs minutes are of, where not of all."""
+    if whole == runs:
+        return ""
+    return f" (of {whole} of {runs} runs)" if whole else " (its last part)"
 
 
 def table_of(
@@ -113,19 +144,25 @@ def table_of(
     """Rows of a pair: each student, the gain over vanilla in brackets, their sum, and the paper's
     row.
 
-    students: what the two are called.
+    students: what the two are called. Where a method lacks seeds that vanilla has, its gain is said
+        with vanilla's mean over the seeds that both have.
     """
     printed = paper.scores.get(pair, {}) if paper else {}
     header = ["method", *students, "Δ", "seeds", "minutes a run"]
     rows = [header + ([*(f"paper: {name}" for name in students), "paper: Δ"] if printed else [])]
-    for line in lines_of(grid, pair, split, best, what):
+    lines = lines_of(grid, pair, split, best, what)
+    of_vanilla = next((line.seeds for line in lines if line.row == VANILLA), ())
+    for line in lines:
         cells = [line.row.title]
         for i, score in enumerate(line.scores):
-            gain = f" ({line.gains[i].mean:+.2f})" if line.gains and line.row != VANILLA else ""
+            gain = ""
+            if line.gains and line.controls and line.row != VANILLA:
+                # vanilla's own line is of other seeds, and would not subtract
+                over = f" over {line.controls[i]:.2f}" if line.seeds != of_vanilla else ""
+                gain = f" ({line.gains[i].mean:+.2f}{over})"
             cells.append(f"{score}{gain}")
         cells += [str(line.sum_of_gains or "-"), str(len(line.seeds))]
-        digits = 0 if line.minutes >= 1 else 1
-        cells.append(f"{line.minutes:.{digits}f}" + (" (its last part)" if line.resumed else ""))
+        cells.append(line.minutes_text)
         if printed:
             theirs, vanilla = printed.get(line.row.title), printed[VANILLA.title]
             if theirs is None:

@@ -22,9 +22,10 @@ from ...publishing.rows import values_of_card, weights_text
 from ...scoring.image_counts import COUNTS_FILE, SplitCounts, load_counts
 from ...training.checkpoints import STATE_FILE, checkpoints_of
 from ...training.classes import groups_text, still_lost
-from ..comparison.statistics import image_scores
+from ..comparison.statistics import best_and_worst, image_scores
 from ..files import DATA_FILE, EXTREMES_FILE, FIGURE_FILE, GROUPS_FILE, SAMPLES_FILE
 from .charts import Chart, line_chart
+from .glosses import glosses_of
 from .render import percent, picture, write_page
 
 SHARES = {
@@ -145,6 +146,7 @@ def write_run_page(
         data=data,
         settings={name: values_of_card(record, name)["training"] for name in names},
         has_control=bool(control),
+        glosses=glosses_of(record),
         weights={
             name: weights_text(record.get("weights", {}).get(name), record["steps"])
             for name in names
@@ -316,6 +318,8 @@ def _confusions(
 
 def _extremes(split: str, counts: SplitCounts) -> Extremes:
     scores = image_scores(counts.students.values())
-    order = np.argsort(scores.mean(1), kind="stable")[: np.isfinite(scores[:, 0]).sum()]
-    listed = [(counts.images[number], scores[number].tolist()) for number in order]
-    return Extremes(split, listed[: -EXTREME - 1 : -1], listed[:EXTREME])
+    best, worst = (
+        [(counts.images[number], scores[number].tolist()) for number in numbers]
+        for numbers in best_and_worst(scores.mean(1), EXTREME)
+    )
+    return Extremes(split, best, worst)

@@ -12,6 +12,8 @@ from accelerate import Accelerator
 from transformers import TrainerCallback
 from transformers.utils import logging
 
+from ..cpu import LAUNCHED
+
 logger = logging.get_logger(__name__)
 
 # Windows has no SIGUSR1.
@@ -22,8 +24,6 @@ INTERRUPTED = (
     b"\nInterrupted: a checkpoint is saved after the present step. Once more, and the "
     b"process ends at once.\n"
 )
-# Either is set only by a launcher: by accelerate's, by torchrun.
-LAUNCHED = ("ACCELERATE_DYNAMO_MODE", "TORCHELASTIC_RUN_ID")
 
 
 class EvaluationInterrupted(Exception):

@@ -1,0 +1,63 @@
+"""What lies in a run's output folder when it starts: another run, or one to go on with."""
+
+from pathlib import Path
+
+from accelerate.utils import gather_object
+
+from ..arguments.recipes import arguments_of, options_in
+from ..arguments.training import CTCLArguments
+from ..files import read_json
+from ..publishing.card import RECORD_FILE
+from ..training.checkpoints import FolderTaken, checkpoints_of, find_checkpoint, trained_steps
+
+# Arguments that say where a run lies and goes on from, and not what it is.
+OF_NO_RUN = ("--output_dir", "--resume_from_checkpoint")
+
+
+def checkpoint_for(training: CTCLArguments, command: str) -> str | None:
+    """The checkpoint from which a command goes on; None if it begins.
+
+    ValueError as `find_checkpoint`, and says in which flags a run that is in the way differs.
+    """
+    try:
+        checkpoint = find_checkpoint(training.output_dir, training.resume_from_checkpoint)
+    except FolderTaken as error:
+        raise ValueError(f"{error}{_difference(Path(training.output_dir), command)}") from None
+    return _same_everywhere(checkpoint, training)
+
+
+def progress_in(output_dir: str) -> list[str]:
+    """How far a run has come in its output folder."""
+    folder = Path(output_dir)
+    return [f"trained for {trained_steps(folder)}", *(path.name for path in checkpoints_of(folder))]
+
+
+def _difference(folder: Path, command: str) -> str:
+    """A sentence on the flags by which the run in a folder differs from a command."""
+    path = folder / RECORD_FILE
+    recorded = read_json(path).get("command") if path.is_file() else None
+    if recorded is None:
+        return ""
+    there, here = (
+        {name: " ".join(values) or "set" for name, *values in options_in(arguments_of(line))}
+        for line in (recorded, command)
+    )
+    told = [
+        f"{name} ({there.get(name, 'not given')} there, {here.get(name, 'not given')} here)"
+        for name in dict.fromkeys([*there, *here])
+        if name not in OF_NO_RUN and there.get(name) != here.get(name)
+    ]
+    return f" It differs by {', '.join(told)}." if told else " It has the same arguments."
+
+
+def _same_everywhere(checkpoint: str | None, training: CTCLArguments) -> str | None:
+    """The checkpoint. ValueError if not all processes have found this one."""
+    if training.world_size > 1:
+        found = [path and Path(path).name for path in gather_object([checkpoint])]
+        if len(set(found)) > 1:
+            raise ValueError(
+                "The processes of this run would go on from different checkpoints "
+                f"({', '.join(map(str, found))}): {training.output_dir} must be on a disk that all "
+                "machines share."
+            )
+    return checkpoint

@@ -1,0 +1,43 @@
+"""What is said of an output folder that holds another run."""
+
+import json
+
+import pytest
+
+from ctcl_hf.arguments.recipes import parse_arguments
+from ctcl_hf.runs.start import checkpoint_for
+
+DEMO = ["--recipe", "demo", "--use_cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Of a run that came to its end."""
+    run = tmp_path / "run"
+    (run / "cnn").mkdir(parents=True)
+    (run / "cnn" / "config.json").write_text("{}")
+    state = {"global_step": 4, "max_steps": 4, "log_history": []}
+    (run / "trainer_state.json").write_text(json.dumps(state))
+    command = "ctcl-hf train --recipe demo --use_cpu --cnn_lr 0.2 --bf16 --output_dir elsewhere"
+    (run / "run.json").write_text(json.dumps({"command": command}))
+    (tmp_path / "run-2").mkdir()
+    return run
+
+
+def refused(folder, *given):
+    arguments = parse_arguments("", [*DEMO, "--output_dir", str(folder), *given])
+    with pytest.raises(ValueError, match="already holds a run") as raised:
+        checkpoint_for(arguments.training, arguments.command)
+    return str(raised.value)
+
+
+def test_it_says_how_far_that_run_has_come_what_differs_and_which_folder_is_free(folder):
+    """It was told neither that the run was finished, nor that the rate was another."""
+    told = refused(folder, "--cnn_lr=0.1")
+    assert "which has come to step 4" in told and "--resume_from_checkpoint auto" in told
+    assert f"such as {folder}-3." in told
+    assert "differs by --cnn_lr (0.2 there, 0.1 here), --bf16 (set there, not given here)." in told
+    (folder / "results.json").write_text("{}")
+    told = refused(folder, "--cnn_lr", "0.2", "--bf16")
+    assert "finished after 4 steps. To train anew, choose another --output_dir" in told
+    assert told.endswith("It has the same arguments.")
