@@ -21,6 +21,10 @@ ORIENTATION, REDUCED, COMPRESSION = 0x0112, 254, 259  # tags of EXIF and TIFF
 SAMPLES, BITS, SAMPLE_FORMAT = 277, 258, 339
 TURNS = range(2, 9)  # values of the orientation that are no "as stored"
 FIRST_BYTES = 512
+ON_WHITE = (
+    'Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))'
+    '.convert("RGB") in Pillow'
+)
 UNKNOWN = (
     "Pillow cannot identify it as an image: its header is broken, or its format unknown. Copy it "
     "again, or save it as PNG."
@@ -109,9 +113,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
     load(image)
     if has_transparency(image):
         raise ValueError(
-            f"An image must be opaque, but some pixels of this one ({image.mode}) are transparent, "
-            "or its fourth band is no transparency: what of them is to be seen? Put it on a "
-            "background, or keep three bands."
+            f"Some pixels of this image ({image.mode}) are transparent: what colour they are to "
+            f"have is not known. Put it on a background: {ON_WHITE}. If its fourth band is another "
+            "(infrared, say), keep the first three."
         )
     if image.mode == "RGB":
         return image

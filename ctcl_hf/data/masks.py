@@ -332,8 +332,8 @@ def _check_opaque(mask: Image.Image) -> None:
     """ValueError if a mask of colours has some that are not seen."""
     if has_transparency(mask):
         raise ValueError(
-            "The mask has transparent pixels: is the colour beneath meant? Save it without "
-            "transparency, as RGB."
+            "The mask has transparent pixels. If the colours beneath are meant, save it as RGB, "
+            'mask.convert("RGBA").convert("RGB") in Pillow; else draw what is meant there.'
         )
 
 

@@ -150,7 +150,7 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         "options of the method": listed(record["method"]["options"]),
         "started from": record["students"][name]["origin"],
         "student's code": code.get(name),
-        "training images": str(train["images"]) if train else None,
+        "training images": f"{train['images']}{_held_out(record)}" if train else None,
         "steps": f"{steps}, each of {images} {'image' if images == 1 else 'images'}"
         if steps
         else None,
@@ -169,6 +169,17 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         "command": f"`{record['command']}`" if record["command"] else None,
     }
     return [(key, value) for key, value in rows.items() if value]
+
+
+def _held_out(record: Mapping[str, Any]) -> str:
+    """Where the validation images are from, if they had no split of their own."""
+    share = record.get("validation_share")  # which older versions did not record
+    if share is None:
+        return ""
+    number = (record["data"]["validation"] or {}).get("images")
+    return (
+        f"; the {number} validation images, a share of {share:g}, were held out of the same split"
+    )
 
 
 def _warm_up(warmup: int, steps: int) -> str:

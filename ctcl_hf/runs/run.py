@@ -118,6 +118,7 @@ def prepare(arguments: Arguments) -> Run:
             dataset=data.name,
             dataset_title=data.title,
             dataset_id=data.hub_id,
+            validation_share=data_arguments.validation_share,
             dataset_code=origin_of(DATASETS[data_arguments.dataset])
             if data_arguments.dataset_name is None
             else None,

@@ -42,11 +42,14 @@ class RunFacts:
     is not said.
 
     dataset: its name.
-    dataset_title: what it is called in a sentence, where its name is not enough.
+    dataset_title: what it is called in a sentence, where its name is not enough. Default: its name
+        in quotes.
     dataset_id: "user/name", if it comes from the Hub, to which the card then links.
     control: by split, scores of a run that trained the same students alone, as
         `CTCLTrainer.scores`.
     license: an identifier of the Hub's; "unknown" where the publisher has not chosen one.
+    validation_share: of the training images, those that are held out to validate on, where there is
+        no split for that.
     dataset_code: the builder of the user's own that read it, and a hash of its file.
     metrics_code: metrics of the user's own that it is scored by, and hashes of their files.
     figure: file of a picture that each card shows.
@@ -56,6 +59,7 @@ class RunFacts:
     dataset: str | None = None
     dataset_title: str | None = None
     dataset_id: str | None = None
+    validation_share: float | None = None
     dataset_code: str | None = None
     metrics_code: str | None = None
     recipe: str | None = None
@@ -123,8 +127,9 @@ def record(
         "titles": pair.objective.logged(),
         "paper": pair.objective.PAPER and pair.objective.PAPER._asdict(),
         "students": {name: _student(student) for name, student in pair.students.items()},
-        "dataset_title": facts.dataset_title or facts.dataset,
+        "dataset_title": facts.dataset_title or (facts.dataset and f"`{facts.dataset}`"),
         "dataset_id": facts.dataset_id,
+        "validation_share": facts.validation_share,
         "dataset_code": facts.dataset_code,
         "metrics_code": facts.metrics_code,
         "recipe": facts.recipe,

@@ -118,6 +118,15 @@ def test_the_text_holds_what_was_recorded(trained):
     assert "{{" not in text and "None" not in text
 
 
+def test_data_without_a_title_are_quoted_and_held_out_images_are_told(tmp_path):
+    """A card said "12 classes of photos", and of held-out images nothing."""
+    facts = RunFacts(dataset="photos", validation_share=0.2)
+    make_trainer(tmp_path, Vanilla, facts).save_model()
+    text = (tmp_path / "cnn" / "README.md").read_text()
+    assert "into 3 classes of `photos`" in text and "It was trained on `photos`" in text
+    assert "| training images | 12; the 5 validation images, a share of 0.2, were held out" in text
+
+
 def test_what_was_not_recorded_is_not_said(tmp_path):
     trainer = make_trainer(tmp_path, method=Vanilla)
     trainer.save_model()
