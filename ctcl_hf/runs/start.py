@@ -10,8 +10,8 @@ from ..files import read_json
 from ..publishing.card import RECORD_FILE
 from ..training.checkpoints import FolderTaken, checkpoints_of, find_checkpoint, trained_steps
 
-# Arguments that say where a run lies and goes on from, and not what it is.
-OF_NO_RUN = ("--output_dir", "--resume_from_checkpoint")
+# Arguments that say where a run lies and how it is run, and not what it is.
+OF_NO_RUN = ("--output_dir", "--resume_from_checkpoint", "--cpu_threads", "--hub_token")
 
 
 def checkpoint_for(training: CTCLArguments, command: str) -> str | None:
