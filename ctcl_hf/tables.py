@@ -1,6 +1,8 @@
 """Tables as text."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -22,6 +24,15 @@ def aligned(lines: Sequence[tuple[str, str]]) -> list[str]:
     """Lines of two columns, of which the second begins at one place."""
     width = max(len(first) for first, _ in lines)
     return [f"{first.ljust(width)}  {second}" for first, second in lines]
+
+
+def csv_table(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """CSV with a header, a line for each record."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in records)
+    return text.getvalue()
 
 
 def csv_cell(value: Any) -> Any:
