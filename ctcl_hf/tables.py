@@ -1,5 +1,7 @@
 """Tables as text."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +43,15 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join(map(_plain, value))
     return str(value)
+
+
+def csv_table(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """CSV with a header, a line for each record."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in records)
+    return text.getvalue()
 
 
 def csv_cell(value: Any) -> Any:

@@ -12,6 +12,7 @@ COMMANDS = {
     "compare": "run methods, pairs and seeds side by side, and tabulate them as the paper does",
     "evaluate": "score any segmentation model on a data set, by the benchmark's own protocol or "
     "another",
+    "review": "rank images by where to look first: for wrong labels, or for what to label next",
     "predict": "segment images, and draw the result over each with a legend",
     "export": "write a student as an ONNX file, checked against PyTorch",
     "prepare": "check a data set file by file, and write it once as Parquet",

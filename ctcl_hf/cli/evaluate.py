@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
@@ -22,6 +22,9 @@ from ..arguments.protocol import ProtocolArguments
 from ..arguments.recipes import data_of
 from .ending import fail, hide_bars_without_terminal, told
 from .students import refuse_without_students
+
+if TYPE_CHECKING:
+    from ..data import SegmentationData
 
 # pixels of a side of the centre crop and the sliding window, unless told or larger than the image
 WINDOW = 512
@@ -86,13 +89,7 @@ def main() -> None:
     arguments, dataset, protocol, given = parser.parse(None)
     try:
         with told():
-            record = _record_of_run(Path(given.model))
-            if record.get("command") and not _names_data(sys.argv[1:]):
-                own = data_of(record["command"])
-                skip_bad = own.skip_bad or dataset.skip_bad
-                dataset = dataclasses.replace(own, skip_bad=skip_bad)
-                if any(word.startswith("--max_eval_samples") for word in record["command"].split()):
-                    print("The run scored a part of the images (--max_eval_samples), this is all.")
+            dataset = data_of_model(given.model, dataset, sys.argv[1:])
             evaluate(given.model, arguments, dataset, protocol)
     except (ValueError, OSError) as error:
         from ..data import reason_of
@@ -100,7 +97,19 @@ def main() -> None:
         fail(f"{reason_of(error)}.")
 
 
-def _names_data(argv: Sequence[str]) -> bool:
+def data_of_model(model: str, dataset: DatasetArguments, argv: Sequence[str]) -> DatasetArguments:
+    """The data that the command line names, or else those that the model's run was trained on."""
+    record = _record_of_run(Path(model))
+    if not record.get("command") or names_data(argv):
+        return dataset
+    own = data_of(record["command"])
+    if any(word.startswith("--max_eval_samples") for word in record["command"].split()):
+        print("The run scored a part of the images (--max_eval_samples), this is all.")
+    return dataclasses.replace(own, skip_bad=own.skip_bad or dataset.skip_bad)
+
+
+def names_data(argv: Sequence[str]) -> bool:
+    """Whether a command line says which data."""
     names = {field.name for field in dataclasses.fields(DatasetArguments)} - {"skip_bad"}
     options = (word.partition("=")[0] for word in argv if word.startswith("--"))
     return any(option[2:].replace("-", "_") in names for option in options)
@@ -132,6 +141,17 @@ def _default_folder(model: str, data: str, split: str) -> Path:
     return Path("evaluation") / "-".join([*path.parts[-2:], data, split])
 
 
+def load_data(
+    dataset: DatasetArguments, split: str, class_names: Sequence[str]
+) -> "SegmentationData":
+    """The data, of which a split is wanted, with the model's classes if they do not name theirs."""
+    data = dataset.load(class_names)
+    data = data.without_bad() if dataset.skip_bad else data
+    if split not in data.splits:
+        raise ValueError(f"--split {split}: {data.name} has {', '.join(data.splits)}.")
+    return data
+
+
 def evaluate(
     model: str,
     arguments: EvaluationArguments,
@@ -155,10 +175,7 @@ def evaluate(
     )
     hide_bars_without_terminal()
     students = saved_students(model)
-    data = dataset.load(next(iter(students.values())).class_names)
-    data = data.without_bad() if dataset.skip_bad else data
-    if arguments.split not in data.splits:
-        raise ValueError(f"--split {arguments.split}: {data.name} has {', '.join(data.splits)}.")
+    data = load_data(dataset, arguments.split, next(iter(students.values())).class_names)
     scorer = Scorer(students, data, accelerator)
     image_size = tuple(arguments.image_size or scorer.image_size or data.image_size)
     window = tuple(min(WINDOW, side) for side in image_size)

@@ -86,7 +86,7 @@ def predict(
     from ..data import palette_of, read_image
 
     files = named_images(images)
-    _check(files.values())
+    check_images(files.values())
     refuse_without_students(model_name)
     # Imported once there is something to segment: it takes seconds.
     from accelerate import PartialState
@@ -155,7 +155,8 @@ def named_images(named: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _check(files: Iterable[Path]) -> None:
+def check_images(files: Iterable[Path]) -> None:
+    """ValueError tells all files that are no image, as far as their headers tell."""
     from ..data.images import check_image
 
     problems = []

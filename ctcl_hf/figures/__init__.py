@@ -19,6 +19,7 @@ from .curves import history_figure as history_figure
 from .curves import pulls_figure as pulls_figure
 from .segmentations import colourize as colourize
 from .segmentations import comparison_figure as comparison_figure
+from .segmentations import highlight as highlight
 from .segmentations import methods_figure as methods_figure
 from .segmentations import mistakes_figure as mistakes_figure
 from .segmentations import overlay as overlay

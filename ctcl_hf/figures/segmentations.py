@@ -59,6 +59,14 @@ def _outline(mask: np.ndarray) -> np.ndarray:
     return outline
 
 
+def highlight(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The image in pale grey, and what is to be looked at in colour: (H, W, 3) uint8 and (H, W) in
+    0..1 -> (H, W, 3) uint8.
+    """
+    grey = 255 - (255 - image.mean(-1, keepdims=True)) * 0.45
+    return (grey + (np.array(DISAGREEMENT) - grey) * weight[..., None]).astype(np.uint8)
+
+
 def overlay_figure(
     image: np.ndarray, labels: np.ndarray, class_names: Sequence[str], palette: Palette
 ) -> Figure:

@@ -26,6 +26,7 @@ def next_commands(
     lines = [
         (["predict", "IMAGES", "--model", student], "segment images of your own"),
         (["evaluate", str(folder), *own_code], "score both students, and the pair"),
+        (["review", str(folder), *own_code], "find labels that may be wrong"),
         (["export", student, "--output", f"{names[0]}.onnx"], "write an ONNX file"),
     ]
     if not is_published:

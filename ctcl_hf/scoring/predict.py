@@ -1,6 +1,6 @@
 """Prediction with any model of transformers that returns semantic-segmentation logits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
@@ -151,17 +151,30 @@ def class_map(
     if logits.shape[-2:] == torch.Size(size) or images * classes * height * width <= elements:
         # argmax gives the same, ten times slower on CPUs
         return upsample(logits, size).max(1).indices
+    ids = torch.empty(images, height, width, dtype=torch.int64, device=logits.device)
+    for strip, upsampled in upsampled_strips(logits, size):
+        ids[:, strip] = upsampled.max(1).indices
+    return ids
+
+
+def upsampled_strips(
+    logits: Tensor, size: tuple[int, int] | torch.Size
+) -> Iterator[tuple[slice, Tensor]]:
+    """Logits (B, K, h, w) at `size`, some rows at a time: which rows, and (B, K, rows, W) float32.
+
+    As `upsample` makes them, but for rounding.
+    """
+    height, width = size
+    images, classes = logits.shape[:2]
     logits = logits.float()
     above, below, share = _sources(logits.shape[-2], height, logits.device)
-    ids = torch.empty(images, height, width, dtype=torch.int64, device=logits.device)
     rows = max(STRIP_ELEMENTS // (images * classes * width), 1)
     for first in range(0, height, rows):
-        strip = slice(first, first + rows)
+        strip = slice(first, min(first + rows, height))
         between = torch.lerp(
             logits[:, :, above[strip]], logits[:, :, below[strip]], share[strip, None]
         )
-        ids[:, strip] = upsample(between, (between.shape[-2], width)).max(1).indices
-    return ids
+        yield strip, upsample(between, (between.shape[-2], width))
 
 
 def _sources(side: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

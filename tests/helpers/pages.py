@@ -33,7 +33,7 @@ class Reader(HTMLParser):
             self.open.pop()
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.text.append(data)
 
 

@@ -1,12 +1,10 @@
 """What a grid has shown so far, written as Markdown and CSV."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from ...files import write_whole
-from ...tables import csv_cell, markdown_table
+from ...tables import csv_table, markdown_table
 from .checklist import checklist
 from .evidence import Evidence, evidence_of
 from .grid import Grid
@@ -36,13 +34,8 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
         parts.append(f"Check list, {pair}:\n\n{checklist(grid, cells, block_length)}")
     text = "\n\n".join(parts) + "\n"
     write_whole(grid.folder / "table.md", text)
-    rows = io.StringIO()
-    writer = csv.DictWriter(
-        rows, fieldnames=list(records[0]) if records else ["pair"], lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in records)
-    write_whole(grid.folder / "table.csv", rows.getvalue())
+    columns = list(records[0]) if records else ["pair"]
+    write_whole(grid.folder / "table.csv", csv_table(records, columns))
     return text
 
 

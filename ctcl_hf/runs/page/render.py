@@ -1,21 +1,23 @@
 """Pages from the templates beside this file, with their pictures within."""
 
 import base64
+import io
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from PIL import Image
 
 from ...files import write_whole
 
 PAGE_FILE = "report.html"  # in the output folder of a run or of a comparison
 
 
-def write_page(folder: Path, template: str, **values: Any) -> Path:
+def write_page(folder: Path, template: str, file: str = PAGE_FILE, **values: Any) -> Path:
     """Writes the page into the folder, whole or not at all; returns the file."""
-    path = folder / PAGE_FILE
+    path = folder / file
     write_whole(path, _environment().get_template(template).render(values))
     return path
 
@@ -24,7 +26,18 @@ def picture(path: Path) -> str | None:
     """A PNG as an address that holds it; None if there is none."""
     if not path.is_file():
         return None
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return _address("png", path.read_bytes())
+
+
+def embedded(image: Image.Image, kind: str, **options: Any) -> str:
+    """A picture as an address that holds it, written by Pillow as "jpeg" or "png"."""
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return _address(kind, content.getvalue())
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def percent(share: float | None, sign: str = "") -> str:
