@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from transformers import SegformerForSemanticSegmentation
 
-from ctcl_hf import DATASETS, METHODS, registry
+from ctcl_hf import DATASETS, METHODS
 from ctcl_hf.arguments.data import DataArguments
 from ctcl_hf.arguments.recipes import parse_arguments
+from ctcl_hf.base import registry
 from ctcl_hf.cli import compare
 from ctcl_hf.metrics import METRICS
 from ctcl_hf.runs.comparison.gradients import measure

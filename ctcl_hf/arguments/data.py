@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..base.registry import is_reference
 from ..data import DATASETS
-from ..registry import is_reference
 from .problems import raise_problems
 from .protocol import ProtocolArguments
 

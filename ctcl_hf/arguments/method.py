@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, make_dataclass
 from itertools import filterfalse
 from typing import get_type_hints
 
+from ..base.registry import is_reference
 from ..methods import METHODS, MethodOptions, options_of
-from ..registry import is_reference
 
 
 def _learning_from(teachers: str) -> list[str]:

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
+from ..base.redaction import redacted
+from ..base.registry import Registry, is_reference
 from ..data import DATASETS
 from ..methods import METHODS, MethodOptions
 from ..metrics import METRICS
-from ..redaction import redacted
-from ..registry import Registry, is_reference
 from ..scoring.protocols import PROTOCOLS
 from ..students import STUDENTS
 

@@ -6,8 +6,8 @@ Imported without torch, so that --help answers at once.
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..base.registry import origin_of
 from ..metrics import METRICS
-from ..registry import origin_of
 from ..scoring.protocols import PROTOCOLS
 from .problems import raise_problems
 

@@ -10,9 +10,9 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..base.redaction import shown_command
+from ..base.registry import is_reference, short_name
 from ..methods import METHODS, MethodOptions
-from ..redaction import shown_command
-from ..registry import is_reference, short_name
 from .data import DataArguments, DatasetArguments
 from .method import MethodArguments, check_options, options_of_others, own_options
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments, StudentArguments

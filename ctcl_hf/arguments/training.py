@@ -13,8 +13,8 @@ from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
 )
 
-from ..extras import install_line
-from ..redaction import redacted
+from ..base.extras import install_line
+from ..base.redaction import redacted
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments
 
 NO_PREDICTIONS = "nothing: evaluation counts pixels, always, and keeps no predictions"

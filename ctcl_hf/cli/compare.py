@@ -21,9 +21,9 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..arguments.recipes import RECIPES, options_in, parse_arguments
+from ..base.redaction import redacted_words
+from ..base.registry import is_reference
 from ..methods import METHODS
-from ..redaction import redacted_words
-from ..registry import is_reference
 from ..runs.comparison.execution import run_apart, run_here
 from ..runs.comparison.grid import Cell, Grid
 from ..runs.comparison.paper import TABLES, VANILLA, Row, rows_of, students_of

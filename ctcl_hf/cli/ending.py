@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from ..files import problem_of_name
-from ..redaction import redacted
+from ..base.files import problem_of_name
+from ..base.redaction import redacted
 
 INTERRUPTED = 130  # as shells call a process that Ctrl-C has ended
 

@@ -119,7 +119,7 @@ def _record_of_run(folder: Path) -> dict[str, Any]:
     """What is known of the run in whose folder, or the folder of one of whose students, this is;
     nothing of others.
     """
-    from ..files import read_json
+    from ..base.files import read_json
     from ..publishing.card import RECORD_FILE
 
     records = (folder / RECORD_FILE, folder.parent / RECORD_FILE)
@@ -160,13 +160,13 @@ def evaluate(
 ) -> None:
     from accelerate import Accelerator
 
+    from ..base.files import write_whole
+    from ..base.redaction import shown_command
+    from ..base.tables import markdown_table
     from ..figures import save_figure
-    from ..files import write_whole
     from ..metrics import titles_of
     from ..publishing.rows import PRECISIONS
-    from ..redaction import shown_command
     from ..scoring.scorer import Scorer, saved_students
-    from ..tables import markdown_table
     from ..training.record import machine, versions
 
     refuse_without_students(model)

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..files import write_whole
-from ..tables import markdown_table
+from ..base.files import write_whole
+from ..base.tables import markdown_table
 from .ending import program, told
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
+from ..base.redaction import redacted
+from ..base.registry import is_reference
 from ..data import DATASETS
-from ..redaction import redacted
-from ..registry import is_reference
 from .ending import told
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
-from ..extras import require
+from ..base.extras import require
 from .ending import fail, hide_bars_without_terminal, told
 from .evaluate import data_of_model, load_data, names_data
 from .predict import check_images, named_images

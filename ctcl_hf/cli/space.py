@@ -10,7 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..extras import require
+from ..base.extras import require
 from .ending import program, told
 from .students import refuse_without_students
 
@@ -79,8 +79,8 @@ def push_space(
         SpaceCardData,
     )
 
+    from ..base.hub_access import shown_endpoint
     from ..data import images
-    from ..hub_access import shown_endpoint
     from ..publishing.hub import Repository, check_access
     from ..publishing.space.app import named
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._lazy import lazy_names
-from ..registry import Registry
+from ..base.registry import Registry
 
 
 def _problem(builder: Any) -> str | None:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..heartbeat import watched
+from ..base.heartbeat import watched
 from .own.classes import read_json
 from .segmentation import SegmentationData
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files import problem_of_name
+from ..base.files import problem_of_name
 
 if TYPE_CHECKING:
     import datasets

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from transformers.utils import logging
 
-from ..heartbeat import watched
+from ..base.heartbeat import watched
 from .findings import Problem, Told, by_cause
 from .masks import IGNORE_INDEX, Colour
 from .samples import SegmentationSamples

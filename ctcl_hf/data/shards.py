@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 from transformers.utils import logging
 
-from ..files import write_whole
-from ..heartbeat import watched
-from ..tables import markdown_table
+from ..base.files import write_whole
+from ..base.heartbeat import watched
+from ..base.tables import markdown_table
 from .findings import Finding, Problem, Told, by_cause, digest_of, pixels_by_id
 from .images import content_of
 from .masks import IGNORE_INDEX, Colour, as_picture

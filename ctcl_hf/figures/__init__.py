@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from transformers.utils import logging
 
-from ..files import whole
+from ..base.files import whole
 from .curves import blind_classes_figure as blind_classes_figure
 from .curves import class_gains_figure as class_gains_figure
 from .curves import grid_curves_figure as grid_curves_figure

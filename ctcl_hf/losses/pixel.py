@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..choices import KLDirection
+from ..base.choices import KLDirection
 from .means import Mean, masked_mean
 from .precision import in_full_precision
 

@@ -6,7 +6,7 @@ Adding one is one file, a subclass of `Objective` and its options, and one line 
 from typing import TYPE_CHECKING, Any
 
 from .._lazy import class_alone, lazy_names
-from ..registry import Registry
+from ..base.registry import Registry
 from .options import MethodOptions, problem_of_options
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from .. import losses
-from ..choices import Divisor, KLDirection, PixelClasses, RegionProjection
+from ..base.choices import Divisor, KLDirection, PixelClasses, RegionProjection
 from ..students import Student, StudentOutput
 from ..students.student import features_of
 from .objective import StudentTerms

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..choices import KDCLTarget
+from ..base.choices import KDCLTarget
 from ..losses import (
     PixelTeaching,
     error_products,

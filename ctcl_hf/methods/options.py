@@ -17,7 +17,7 @@ from typing import (
     get_type_hints,
 )
 
-from ..choices import PixelClasses
+from ..base.choices import PixelClasses
 
 
 class Check(NamedTuple):

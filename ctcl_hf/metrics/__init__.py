@@ -8,7 +8,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from .._lazy import lazy_names
-from ..registry import Registry
+from ..base.registry import Registry
 
 
 def _problem(metric: Any) -> str | None:

@@ -12,7 +12,7 @@ from huggingface_hub import CommitInfo
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
-from ..redaction import redacted
+from ..base.redaction import redacted
 from .destinations import load_repositories, note_commits, open_repositories, push_noting
 from .hub import PushError, Repository, push_students
 

@@ -10,8 +10,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.utils import logging
 
-from ..files import read_json, whole, write_whole
-from ..hub_access import shown_endpoint
+from ..base.files import read_json, whole, write_whole
+from ..base.hub_access import shown_endpoint
 from ..methods.paper import Paper
 from .hub import Repository
 from .rows import values_of_card

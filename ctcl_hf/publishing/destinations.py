@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import CommitInfo
 
-from ..files import read_json, write_whole
+from ..base.files import read_json, write_whole
 from .hub import Repository, check_access, push_students, repositories
 
 REPOSITORIES_FILE = "hub.json"  # in a run's output folder: where its students go

@@ -9,8 +9,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import get_session, validate_repo_id
 from transformers.utils import logging
 
-from ..hub_access import shown_endpoint
-from ..redaction import redacted
+from ..base.hub_access import shown_endpoint
+from ..base.redaction import redacted
 
 logger = logging.get_logger(__name__)
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import __version__
-from ..extras import require
-from ..files import whole
+from ..base.extras import require
+from ..base.files import whole
 from ..students import Student
 
 # Of the largest logit: rounding in float32 through about a hundred layers, whose sums run in

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..base.tables import listed
 from ..metrics.scores import Evaluation, evaluations_from_json
-from ..tables import listed
 
 # by accelerate's names
 PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from transformers.utils import logging
 
+from ..base.files import write_whole
+from ..base.tables import markdown_table
 from ..figures import blind_classes_figure, costing, history_figure, save_figure
-from ..files import write_whole
 from ..metrics.scores import curve, evaluations_from_json
 from ..publishing.card import RECORD_FILE
 from ..publishing.hub import PushError
 from ..publishing.rows import weights_text
 from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, load_counts, save_counts
-from ..tables import markdown_table
 from ..training.checkpoints import has_stopped_early, trained_steps
 from ..training.classes import GROUPS, groups_text, still_lost
 from ..training.progress import metrics_table, parameter_table

@@ -5,7 +5,7 @@ them, and whether its pictures are among them.
 from pathlib import Path
 from typing import Any
 
-from ..files import read_json
+from ..base.files import read_json
 from ..publishing.card import RECORD_FILE
 
 FIGURE_FILE = "figure.png"  # images, truth, both predictions, and where they disagree

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..arguments.data import DatasetArguments
-from ..registry import is_reference
-from ..tables import aligned
+from ..base.registry import is_reference
+from ..base.tables import aligned
 
 
 def next_commands(

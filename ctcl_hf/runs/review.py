@@ -6,10 +6,10 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ..files import write_whole
+from ..base.files import write_whole
+from ..base.tables import csv_table
 from ..scoring.review import ImageScores, review_split
 from ..scoring.scorer import Scorer
-from ..tables import csv_table
 from .page.review import entry_of, write_review_page
 
 REVIEW_TABLE = "review.csv"

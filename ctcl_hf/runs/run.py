@@ -12,16 +12,16 @@ from transformers.utils import logging
 from ..arguments.data import DataArguments
 from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
+from ..base.files import read_json, write_whole
+from ..base.registry import origin_of, short_name
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
 from ..data.summary import DataSummary
 from ..figures import costing, pixels_of
-from ..files import read_json, write_whole
 from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..metrics import titles_of
 from ..metrics.scores import Evaluation, evaluations_from_json
-from ..registry import origin_of, short_name
 from ..scoring.predict import load_for_inference
 from ..students import Student, as_student
 from ..students.loading import is_timm_encoder, load_student

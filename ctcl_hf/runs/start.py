@@ -6,7 +6,7 @@ from accelerate.utils import gather_object
 
 from ..arguments.recipes import arguments_of, options_in
 from ..arguments.training import CTCLArguments
-from ..files import read_json
+from ..base.files import read_json
 from ..publishing.card import RECORD_FILE
 from ..training.checkpoints import FolderTaken, checkpoints_of, find_checkpoint, trained_steps
 

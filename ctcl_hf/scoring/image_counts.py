@@ -14,7 +14,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from ..files import whole
+from ..base.files import whole
 from ..metrics import scores_from_counts
 
 COUNTS_FILE = "counts.npz"  # in the output folder of a finished run

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..base.hub_access import from_cache_unless_hub_answers, refuse_missing_folder
 from ..data.images import as_rgb
-from ..hub_access import from_cache_unless_hub_answers, refuse_missing_folder
 from ..losses import upsample
 
 # Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of

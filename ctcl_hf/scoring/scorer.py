@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from ..base.heartbeat import watched
 from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
 from ..figures import mistakes_figure
-from ..heartbeat import watched
 from ..losses import upsample
 from ..metrics import Metric
 from ..metrics.scores import Scores

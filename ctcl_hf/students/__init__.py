@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .._lazy import lazy_names
-from ..registry import Registry
+from ..base.registry import Registry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -24,11 +24,11 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from ..base.hub_access import from_cache_unless_hub_answers
+from ..base.registry import is_reference
 from ..data import IGNORE_INDEX, palette_of
 from ..data.masks import Colour
-from ..hub_access import from_cache_unless_hub_answers
 from ..models import DeepLabV3PlusForSemanticSegmentation
-from ..registry import is_reference
 from . import STUDENTS, Student, as_student
 from .encoder_weights import LOCAL_DIR, read_encoder_weights, read_local_config
 from .own import own_student

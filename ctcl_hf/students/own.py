@@ -8,7 +8,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING as SEGMENTATION,
 )
 
-from ..registry import origin_of
+from ..base.registry import origin_of
 from . import STUDENTS, Student
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..files import read_json, write_whole
+from ..base.files import read_json, write_whole
 from .best import was_stopped_early
 
 logger = logging.get_logger(__name__)

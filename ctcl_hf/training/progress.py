@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from tqdm.auto import tqdm
 from transformers.trainer_callback import ProgressCallback, TrainerState
 
-from ..heartbeat import Heartbeat
+from ..base.heartbeat import Heartbeat
+from ..base.tables import markdown_table
 from ..methods.pair import StudentPair
 from ..metrics.scores import Evaluation, Scores
-from ..tables import markdown_table
 
 
 def metrics_table(evaluation: Evaluation, title: str, control: Evaluation | None = None) -> str:

@@ -18,15 +18,15 @@ from transformers import TrainerCallback
 
 from .. import __version__
 from ..arguments.training import CTCLArguments
+from ..base.files import read_json
+from ..base.registry import origin_of
 from ..data import SegmentationSamples, TrainingTransform
 from ..data.fingerprint import fingerprint
 from ..data.streaming import StreamedRows
-from ..files import read_json
 from ..methods.pair import StudentPair
 from ..metrics.scores import Evaluation
 from ..publishing.card import RECORD_FILE, RECORD_FORMAT, write_record
 from ..publishing.rows import OWN_CODE
-from ..registry import origin_of
 from ..students import Student
 from .optim import settings_for
 

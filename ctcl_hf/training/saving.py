@@ -16,7 +16,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
-from ..files import read_json, whole, write_whole
+from ..base.files import read_json, whole, write_whole
 from ..methods.pair import StudentPair
 from ..publishing.background import Publisher
 from ..publishing.rows import OWN_CODE

@@ -67,7 +67,7 @@ def test_two_students_that_are_called_alike_are_asked_about_a_split(root, monkey
 
 
 def test_images_without_labels_need_no_cleanlab(root, monkeypatch, tmp_path):
-    monkeypatch.setattr("ctcl_hf.extras.find_spec", lambda module: None)
+    monkeypatch.setattr("ctcl_hf.base.extras.find_spec", lambda module: None)
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     review(
         monkeypatch,
@@ -82,7 +82,7 @@ def test_images_without_labels_need_no_cleanlab(root, monkeypatch, tmp_path):
 
 
 def test_a_missing_cleanlab_is_told_before_a_student_is_loaded(root, monkeypatch):
-    monkeypatch.setattr("ctcl_hf.extras.find_spec", lambda module: None)
+    monkeypatch.setattr("ctcl_hf.base.extras.find_spec", lambda module: None)
     monkeypatch.setattr("ctcl_hf.scoring.predict.load_for_inference", None)
     with pytest.raises(SystemExit, match=r"error: cleanlab not installed: pip install 'ctcl-hf\["):
         review(monkeypatch, root, "run")

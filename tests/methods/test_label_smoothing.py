@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from conftest import make_cnn, make_vit
 
-from ctcl_hf import METHODS, StudentPair, registry
+from ctcl_hf import METHODS, StudentPair
+from ctcl_hf.base import registry
 from ctcl_hf.losses import upsample
 
 FILE = Path(__file__).parents[2] / "examples" / "label_smoothing.py"

@@ -99,7 +99,7 @@ def test_a_size_that_the_model_cannot_take_is_refused_before_anything_is_traced(
 
 def test_what_is_missing_is_told_before_the_model_is_loaded(monkeypatch):
     monkeypatch.setattr(
-        "ctcl_hf.extras.find_spec", lambda module: None if module == "onnxscript" else module
+        "ctcl_hf.base.extras.find_spec", lambda module: None if module == "onnxscript" else module
     )
     monkeypatch.setattr("sys.argv", ["ctcl-hf export", "nowhere", "--output", "x.onnx"])
     message = r"ctcl-hf export: error: onnxscript not installed: pip install 'ctcl-hf\[export\]'"

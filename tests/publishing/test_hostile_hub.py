@@ -34,7 +34,7 @@ for name, file in (word.split(":") for word in sys.argv[1:]):
 SNAPSHOT = """
 import sys
 from huggingface_hub import snapshot_download
-import ctcl_hf.hub_access
+import ctcl_hf.base.hub_access
 try:
     print(snapshot_download(sys.argv[1]))
 except OSError as error:

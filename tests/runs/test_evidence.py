@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.pages import text_of
 
+from ctcl_hf.base.tables import markdown_table
 from ctcl_hf.cli.report import write
 from ctcl_hf.data import build_synthetic
 from ctcl_hf.data.fingerprint import fingerprint
@@ -30,7 +31,6 @@ from ctcl_hf.runs.comparison.grid import Grid, read_grid
 from ctcl_hf.runs.comparison.paper import DML, VANILLA, Row
 from ctcl_hf.runs.comparison.tables import table_of
 from ctcl_hf.scoring.image_counts import SplitCounts, load_counts, save_counts
-from ctcl_hf.tables import markdown_table
 
 CLASSES = ("sky", "road", "pole")
 IMAGES = tuple(f"frame-{i}" for i in range(7))

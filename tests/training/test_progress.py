@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from ctcl_hf.arguments.data import DatasetArguments
-from ctcl_hf.heartbeat import Heartbeat, watched
+from ctcl_hf.base.heartbeat import Heartbeat, watched
 from ctcl_hf.metrics.scores import Evaluation, Scores
 from ctcl_hf.runs.next_steps import next_commands
 from ctcl_hf.training.guards.trackers import GuardedTracker, by_split

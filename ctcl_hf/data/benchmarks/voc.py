@@ -9,7 +9,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ...heartbeat import watched
+from ...base.heartbeat import watched
 from ..masks import IGNORE_INDEX, Colour
 from ..pairs import existing_folder, image_files, listed, paired_rows
 from ..segmentation import SegmentationData

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...hub_access import near_folder, refuse_missing_folder
+from ...base.hub_access import near_folder, refuse_missing_folder
 from ..streaming import StreamedRows
 
 if TYPE_CHECKING:

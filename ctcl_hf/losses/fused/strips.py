@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ...choices import Divisor, KLDirection
+from ...base.choices import Divisor, KLDirection
 from ..groups import Groups, merged_log_probabilities, place_of_classes
 from ..means import Mean
 from ..pixel import upsample

@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import Any
 
 from ...arguments.data import DataArguments
+from ...base.tables import listed
 from ...data.fingerprint import fingerprint
 from ...publishing.card import OLDER_RECORD_FILE, RECORD_FILE
 from ...publishing.rows import OWN_CODE
-from ...tables import listed
 from .grid import Cell, Grid
 from .statistics import LEAST_BLOCKS
 from .tables import minutes_of, of_which_runs

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ...arguments.recipes import arguments_of, parse_arguments
-from ...files import read_json
-from ...heartbeat import watched
+from ...base.files import read_json
+from ...base.heartbeat import watched
+from ...base.registry import file_in
 from ...methods import StudentTerms
 from ...methods.pair import StudentPair
 from ...publishing.card import RECORD_FILE
 from ...publishing.rows import OWN_CODE
-from ...registry import file_in
 from ...training.reproducibility import seed_micro_batch
 from ..run import prepare
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ...arguments.recipes import arguments_of, options_in
-from ...files import read_json, write_whole
+from ...base.files import read_json, write_whole
+from ...base.registry import is_reference, origin_of
 from ...methods import METHODS, options_of
 from ...metrics.scores import Evaluation, evaluations_from_json
 from ...publishing.card import RECORD_FILE
 from ...publishing.rows import OWN_CODE
-from ...registry import is_reference, origin_of
 from ...students import STUDENTS
 from ...training.checkpoints import checkpoints_of, problem_of, step_of, trained_steps
 from ...training.locks import lock_folder

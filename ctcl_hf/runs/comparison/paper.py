@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...registry import is_reference, short_name
+from ...base.registry import is_reference, short_name
 
 # Short names of pairs -> what --students is given. Any "A+B" of names that --students knows is a
 # pair as well.

@@ -11,8 +11,8 @@ import numpy as np
 from accelerate import Accelerator
 
 from ...arguments.data import DataArguments
+from ...base.files import read_json
 from ...data import SegmentationData
-from ...files import read_json
 from ...metrics.scores import Evaluation, evaluations_from_json
 from ...scoring.image_counts import COUNTS_FILE, SplitCounts, save_counts
 from ...scoring.protocols import Protocol

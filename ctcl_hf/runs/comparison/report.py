@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ...files import write_whole
-from ...tables import csv_table, markdown_table
+from ...base.files import write_whole
+from ...base.tables import csv_table, markdown_table
 from .checklist import checklist
 from .evidence import Evidence, evidence_of
 from .grid import Grid

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from PIL import Image
 
-from ...files import write_whole
+from ...base.files import write_whole
 
 PAGE_FILE = "report.html"  # in the output folder of a run or of a comparison
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...base.files import read_json
 from ...figures.curves import is_share, keys_of
-from ...files import read_json
 from ...metrics.scores import (
     Evaluation,
     Scores,

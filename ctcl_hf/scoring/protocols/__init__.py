@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from ..._lazy import lazy_names
-from ...registry import Registry
+from ...base.registry import Registry
 
 
 def _problem(framing: Any) -> str | None:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...base.registry import origin_of
 from ...losses import upsample
-from ...registry import origin_of
 from . import PROTOCOLS
 from .framing import SIZES, Framing
 

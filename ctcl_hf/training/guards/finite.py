@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.utils import logging
 
-from ...files import write_whole
+from ...base.files import write_whole
 from ...methods.pair import StudentPair
 
 logger = logging.get_logger(__name__)

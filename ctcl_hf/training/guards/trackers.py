@@ -11,7 +11,7 @@ from transformers.integrations import integration_utils
 from transformers.trainer_callback import CallbackHandler
 from transformers.utils import logging
 
-from ...redaction import redacted
+from ...base.redaction import redacted
 
 logger = logging.get_logger(__name__)
 

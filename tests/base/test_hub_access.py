@@ -6,14 +6,15 @@ import time
 import pytest
 from huggingface_hub import constants
 
-from ctcl_hf import hub_access, load_student
-from ctcl_hf.data import build_own
-from ctcl_hf.hub_access import (
+from ctcl_hf import load_student
+from ctcl_hf.base import hub_access
+from ctcl_hf.base.hub_access import (
     from_cache_unless_hub_answers,
     hub_answers,
     near_folder,
     refuse_missing_folder,
 )
+from ctcl_hf.data import build_own
 from ctcl_hf.scoring.predict import load_whole_model
 
 

@@ -9,11 +9,11 @@ from huggingface_hub import constants
 import ctcl_hf
 from ctcl_hf import CTCLArguments
 from ctcl_hf.arguments.recipes import parse_arguments
+from ctcl_hf.base.files import whole, write_whole
+from ctcl_hf.base.hub_access import shown_endpoint
+from ctcl_hf.base.redaction import redacted, redacted_words, shown_command
 from ctcl_hf.cli.ending import fail
-from ctcl_hf.files import whole, write_whole
-from ctcl_hf.hub_access import shown_endpoint
 from ctcl_hf.publishing.hub import Repository, _answered
-from ctcl_hf.redaction import redacted, redacted_words, shown_command
 
 LONG = "hf_" + "aB3" * 10
 

@@ -10,8 +10,8 @@ import pytest
 from helpers.pictures import ids, picture, save
 
 import ctcl_hf
+from ctcl_hf.base.files import problem_of_name, read_json
 from ctcl_hf.cli.ending import told
-from ctcl_hf.files import problem_of_name, read_json
 
 PACKAGE = Path(ctcl_hf.__file__).parent
 LATIN = b"w\xe9".decode("utf-8", "surrogateescape")  # as Python reads a name of another encoding

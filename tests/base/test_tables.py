@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctcl_hf.tables import csv_cell
+from ctcl_hf.base.tables import csv_cell
 
 
 @pytest.mark.parametrize("name", ["=1+1", '=HYPERLINK("x")', "+1", "-cmd", "@SUM(A1)", "\t=1"])

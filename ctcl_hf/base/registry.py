@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from ._lazy import LazyDict, Value
+from .._lazy import LazyDict, Value
 
 # a file without a name is answered with its names
 REFERENCE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?")

@@ -1,0 +1,1 @@
+"""What every room stands on: small modules that import nothing of the rooms above."""
