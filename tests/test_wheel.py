@@ -125,4 +125,4 @@ print(*sorted(name for name in pages if name.endswith(".html")))
 """
     published, pages = run("python", "-c", code).splitlines()
     assert published == "README.md app.py images requirements.txt True"
-    assert pages == "base.html charts.html grid.html run.html"
+    assert pages == "base.html charts.html grid.html review.html run.html"

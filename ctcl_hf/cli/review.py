@@ -4,8 +4,8 @@ at what to label next (wrong labels: pip install 'ctcl-hf[review]').
 Two students that were trained together are asked: of the folder of a run on its own data, unless
 others are named; or any two segmentation models of the same classes.
 
-ctcl-hf review runs/paper-ctcl
-ctcl-hf review runs/paper-ctcl --images photos "more/*.jpg"
+ctcl-hf review runs/camvid-paper-ctcl
+ctcl-hf review runs/camvid-paper-ctcl --images photos "more/*.jpg"
 ctcl-hf review --model runs/a/cnn runs/b/vit --dataset_name street
 """
 

@@ -77,7 +77,7 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
     assert arguments.recipe == recipe
     assert arguments.training.cnn_lr == 0.123
     assert arguments.training.num_train_epochs == 3
-    assert arguments.training.output_dir == f"runs/{recipe}-vanilla"
+    assert arguments.training.output_dir == f"runs/{arguments.data.dataset}-{recipe}-vanilla"
     for name, value in RECIPES[recipe].items():
         if name != "num_train_epochs" and name != "cnn_lr":
             groups = (arguments.students, arguments.data, arguments.training)

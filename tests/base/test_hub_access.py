@@ -35,7 +35,8 @@ def test_a_student_that_cannot_be_fetched_names_the_ways_on_within_seconds(name,
     """The client tried again and again, for 66 seconds."""
     start = time.monotonic()
     with pytest.raises(
-        OSError, match=r"does not answer within 1 s\n.*--from_scratch.*--encoder_weights.*--cnn / --vit FOLDER"
+        OSError,
+        match=r"does not answer within 1 s\n.*--from_scratch.*--encoder_weights.*--cnn / --vit FOLDER",
     ):
         load_student(name, ("road", "sky"), (64, 64))
     assert time.monotonic() - start < 5

@@ -111,7 +111,7 @@ def test_an_image_that_would_lose_something_is_refused(rng, loss):
         content = tiff((one / 7).astype(np.float32), sample_format=3)
     else:
         content = tiff(*[three] * rng.integers(2, 4), photometric=2)
-    with pytest.raises(ValueError, match=r"8 bits per channel|opaque|pictures|bands"):
+    with pytest.raises(ValueError, match=r"8 bits per channel|transparent|pictures|bands"):
         pixels(content)
 
 

@@ -32,10 +32,10 @@ def test_the_check_counts_every_pixel_of_every_mask_and_reads_each_once(halves):
         masks = np.stack([samples.read(i)[1].numpy() for i in range(len(samples))])
         expected[split] = [(masks == i).sum() for i in (0, 1, 2, IGNORE)]
     with patch.object(
-        SegmentationSamples, "decode", autospec=True, side_effect=SegmentationSamples.decode
-    ) as decode:
+        SegmentationSamples, "examine", autospec=True, side_effect=SegmentationSamples.examine
+    ) as examine:
         found = halves.check()
-    assert decode.call_count == sum(len(rows) for rows in halves.splits.values())
+    assert examine.call_count == sum(len(rows) for rows in halves.splits.values())
     for split, counts in expected.items():
         own = found.splits[split]
         assert [*own.pixels, own.ignored] == counts

@@ -19,7 +19,7 @@ from helpers.training import At, frozen_trainer, make_trainer, send
 
 from ctcl_hf import METHODS, EvaluationTransform, MeanIoU, load_student
 from ctcl_hf.metrics import METRICS, confusion_counts
-from ctcl_hf.runs import run
+from ctcl_hf.runs import start
 from ctcl_hf.scoring.predict import class_map
 from ctcl_hf.training.checkpoints import find_checkpoint
 
@@ -386,13 +386,13 @@ def test_when_one_of_two_processes_is_killed_the_other_says_so_within_a_minute(t
 
 def test_machines_that_do_not_share_the_output_folder_are_told(monkeypatch):
     training = SimpleNamespace(world_size=2, output_dir="runs/mine")
-    monkeypatch.setattr(run, "gather_object", lambda own: [*own, None])
+    monkeypatch.setattr(start, "gather_object", lambda own: [*own, None])
     with pytest.raises(
         ValueError,
         match=r"\(checkpoint-4, None\): runs/mine must be on a disk that all machines share",
     ):
-        run._same_everywhere("runs/mine/checkpoint-4", training)
+        start._same_everywhere("runs/mine/checkpoint-4", training)
     monkeypatch.setattr(
-        run, "gather_object", lambda own: [*own, "/mounted/elsewhere/mine/checkpoint-4"]
+        start, "gather_object", lambda own: [*own, "/mounted/elsewhere/mine/checkpoint-4"]
     )
-    assert run._same_everywhere("runs/mine/checkpoint-4", training) == "runs/mine/checkpoint-4"
+    assert start._same_everywhere("runs/mine/checkpoint-4", training) == "runs/mine/checkpoint-4"
