@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctcl_hf import DeepLabV3PlusConfig, MeanIoU
+from ctcl_hf.base.tables import listed
 from ctcl_hf.losses import (
     PixelTeaching,
     channel_distillation,
@@ -34,7 +35,7 @@ from ctcl_hf.losses import (
 )
 from ctcl_hf.publishing.card import render
 from ctcl_hf.publishing.hub import Repository
-from ctcl_hf.publishing.rows import _listed, _percent
+from ctcl_hf.publishing.rows import _percent
 from ctcl_hf.training.checkpoints import MANIFEST_FILE, problem_of
 
 IGNORE = 255
@@ -163,7 +164,7 @@ def test_the_metric_of_any_batch_lies_between_0_and_1(batch):
     )
 )
 def test_options_of_any_kind_are_listed_on_a_card(options):
-    text = _listed(options)
+    text = listed(options)
     assert isinstance(text, str) and all(key in text for key in options)
 
 

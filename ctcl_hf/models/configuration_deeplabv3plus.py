@@ -134,8 +134,8 @@ class DeepLabV3PlusConfig(PreTrainedConfig):
         if 0 <= self.semantic_loss_ignore_index < self.num_labels:
             raise ValueError(
                 f"semantic_loss_ignore_index {self.semantic_loss_ignore_index} is one of the class "
-                f"ids 0..{self.num_labels - 1}, so that class would never be trained. Set it, and "
-                "the ignored pixels, to -100."
+                f"ids 0..{self.num_labels - 1} (num_labels {self.num_labels}), so that class would "
+                "never be trained. Set it, and the ignored pixels, to -100."
             )
 
 

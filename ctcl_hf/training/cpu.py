@@ -4,8 +4,6 @@ import ctypes
 import os
 import platform
 
-import torch
-
 # malloc.h; mallopt(3)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
@@ -36,6 +34,8 @@ def threads_of_process(wanted: int | None) -> int:
 
 def prepare_cpu(threads: int) -> None:
     """Sets the number of threads torch computes with, and keeps freed memory for the next step."""
+    import torch  # not by who asks for threads alone
+
     torch.set_num_threads(threads)
     keep_freed_memory()
 
