@@ -331,8 +331,9 @@ def script(tmp_path):
 
 
 def test_cells_run_side_by_side_each_after_its_vanilla_run_and_print_into_a_file_each(
-    tmp_path, script
+    tmp_path, script, monkeypatch
 ):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # or it says how many threads a run takes
     grid = make_grid(tmp_path / "grid", seeds=(1, 2, 3))
     most, ended = [], []
 
