@@ -11,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # others have the other cores
 
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,9 @@ def temporary_folder(tmp_path_factory):
         context.setenv("TMPDIR", str(folder))
         context.setattr(tempfile, "tempdir", str(folder))
         yield
-    shutil.rmtree(folder, ignore_errors=True)
+    # after the process's own pipes, which multiprocessing closes and deletes at priorities of 0 and
+    # -100
+    Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-200)
 
 
 @pytest.fixture(autouse=True)
