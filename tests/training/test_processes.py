@@ -73,7 +73,9 @@ def slow(work):
 
 run._check, end.draw = slow(run._check), slow(end.draw)  # which the main process does alone
 started = prepared(Path(sys.argv[1]), *AGAIN, "--ddp_timeout", "15")
-print("MADE", started.trainer.args.process_index, started.missing, run.complete(started))
+made = f"MADE {started.trainer.args.process_index} {started.missing} {run.complete(started)}"
+sys.stdout.write(f"\\n{made}\\n")  # at once, or the other process's lines come in between
+sys.stdout.flush()
 started.trainer.accelerator.end_training()
 """
 
