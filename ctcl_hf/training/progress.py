@@ -106,7 +106,7 @@ class PairProgress(ProgressCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if self.bars:
             super().on_step_end(args, state, control, **kwargs)
-        elif state.is_world_process_zero and self._heart.is_due():
+        elif state.is_world_process_zero and not control.should_log and self._heart.is_due():
             print(f"{_place(state)}{self._time_left(state)}", flush=True)
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):

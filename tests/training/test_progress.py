@@ -48,7 +48,7 @@ def test_each_log_is_one_short_line_without_a_terminal(capsys):
     assert not capsys.readouterr().out, "outside of a training"
     begin = SimpleNamespace(global_step=0, max_steps=120, is_world_process_zero=True)
     progress.on_train_begin(None, begin, None)
-    progress.on_step_end(None, STATE, None)
+    progress.on_step_end(None, STATE, SimpleNamespace(should_log=True))
     progress.on_log(None, STATE, None, logs=TRAINING)
     progress.on_log(None, STATE, None, logs=EVALUATION)
     progress.on_log(None, STATE, None, logs={"train_runtime": 3.0, "train_loss": 1.0})
@@ -67,7 +67,7 @@ def test_a_training_that_logs_nothing_for_a_while_says_that_it_goes_on(capsys, m
     progress.on_train_begin(None, state, None)
     for state.global_step in range(1, 31):
         now += 1
-        progress.on_step_end(None, state, None)
+        progress.on_step_end(None, state, SimpleNamespace(should_log=False))
     for _ in range(6):
         now += 1
         progress.on_prediction_step(None, state, None, eval_dataloader=range(8))
@@ -77,6 +77,9 @@ def test_a_training_that_logs_nothing_for_a_while_says_that_it_goes_on(capsys, m
         f"step {step:2}/60  {tqdm.format_interval(60 - step)} left" for step in range(5, 31, 5)
     ]
     assert lines == [*steps, "step 30/60  scoring, batch 5/8"]
+    now += 60
+    progress.on_step_end(None, state, SimpleNamespace(should_log=True))
+    assert not capsys.readouterr().out, "the step's own line comes next"
 
 
 def test_lines_of_a_long_training_become_rarer(monkeypatch):
