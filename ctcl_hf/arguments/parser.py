@@ -45,8 +45,8 @@ class ArgumentsParser(HfArgumentParser):
     """Dataclasses as a command line. Collects what is wrong, so that all of it is told at once and
     not the first.
 
-    A field that is on unless told is shown as --no_FIELD, "Leave out" what its help names. What
-    names an entry of a registry may name one of a file of the user's own, FILE.py:NAME, which is
+    A field that is on unless told is shown as --no_FIELD, "Leave out" what its help names; what a
+    recipe turns on, --no_FIELD turns off. What names an entry of a registry may name one of a file of the user's own, FILE.py:NAME, which is
     run here and nowhere else.
     """
 
@@ -70,6 +70,7 @@ class ArgumentsParser(HfArgumentParser):
             if action.type is string_to_bool and action.nargs is None:
                 action.nargs, action.const = "?", True
         self._show_what_leaves_out(self._actions)
+        self._take_back_switches()
 
     def _show_what_leaves_out(self, actions: Sequence[argparse.Action]) -> None:
         for leaving in [
@@ -77,6 +78,21 @@ class ArgumentsParser(HfArgumentParser):
         ]:
             leaving.help = f"Leave out {leaving.help[0].lower()}{leaving.help[1:]}"
             self._option_string_actions[f"--{leaving.dest}"].help = argparse.SUPPRESS
+
+    def _take_back_switches(self) -> None:
+        """--no_FIELD for every switch that a recipe may have turned on."""
+        for action in list(self._actions):
+            if action.type is string_to_bool and f"--no_{action.dest}" not in (
+                self._option_string_actions
+            ):
+                self.add_argument(
+                    f"--no_{action.dest}",
+                    f"--no-{action.dest.replace('_', '-')}",
+                    action="store_false",
+                    dest=action.dest,
+                    default=argparse.SUPPRESS,
+                    help=argparse.SUPPRESS,
+                )
 
     def add_without_effect(self, kind: type, choice: str) -> None:
         """Takes the arguments of a dataclass for the help alone: where one is given, it has no
@@ -127,6 +143,7 @@ class ArgumentsParser(HfArgumentParser):
             synonyms: of options that are often asked for by another name, what to say.
         """
         namespace, unknown = self.parse_known_args(argv)
+        elsewhere = {f"--{prefix}{name}" for name in others for prefix in ("", "no_")}
         known = [action.option_strings[0] for action in self._actions if action.option_strings]
         known += [f"--{name}" for name in others]
         for option in (
@@ -135,9 +152,7 @@ class ArgumentsParser(HfArgumentParser):
             if word.startswith("-") and not _is_number(word)
         ):
             spelled = f"--{option.lstrip('-').replace('-', '_')}"
-            if option.startswith("--") and (
-                spelled in known or spelled.replace("--no_", "--", 1) in known
-            ):
+            if option.startswith("--") and spelled in elsewhere:
                 continue
             near = (synonyms or {}).get(spelled) or next(
                 iter(difflib.get_close_matches(spelled, known, n=1)), None

@@ -1,5 +1,6 @@
 """The losses taken strip by strip equal the plain ones, value and gradient."""
 
+import math
 from functools import partial
 
 import pytest
@@ -123,6 +124,13 @@ def test_logits_of_many_phases_equal_the_plain_losses_where_launches_are_dear(mo
     visited.clear()
     strips.cross_entropy_loss(logits[1], labels, IGNORE)
     assert len(visited) == 1
+
+
+def test_an_accelerator_upsamples_whole_what_fits_into_a_strip():
+    gpu, fits = torch.device("cuda"), strips.STRIP_ELEMENTS_ACCELERATOR
+    assert strips.largest_factor(gpu, fits) == 1
+    assert strips.largest_factor(gpu, fits + 1) == strips.LARGEST_FACTOR_ACCELERATOR
+    assert strips.largest_factor(torch.device("cpu"), 1) == math.inf
 
 
 def watched(function, calls):

@@ -21,11 +21,13 @@ from ..means import Mean
 from ..pixel import upsample
 from ..precision import in_full_precision, widened
 from ..region import teaching_directions
-from .phases import PhasedUpsampling
+from .phases import STRIP_ELEMENTS_ACCELERATOR, PhasedUpsampling
 
 CE, TAUGHT = 0, 1  # the terms whose gradients are collected
-# An accelerator has memory for logits at full resolution, and waits for launches: at a factor of 4
-# there are 16 phases of some 18 launches each, at 16 (an auxiliary head's) 256.
+# An accelerator waits for launches: at a factor of 4 there are 16 phases of some 18 launches each, at
+# 16 (an auxiliary head's) 256. Logits that fit into a strip at full resolution are upsampled whole:
+# at 11 classes, groups of them compared, that is 7 ms in place of 50 on an H100
+# (docs/benchmarks-gpu.md).
 LARGEST_FACTOR_ACCELERATOR = 4
 LARGEST_FACTOR_CPU = math.inf
 
@@ -144,13 +146,21 @@ def pixel_losses(
     )
 
 
+def largest_factor(device: torch.device, elements: int) -> float:
+    """The largest factor that is upsampled phase by phase, of so many logits at full resolution."""
+    if device.type == "cpu":
+        return LARGEST_FACTOR_CPU
+    return 1 if elements <= STRIP_ELEMENTS_ACCELERATOR else LARGEST_FACTOR_ACCELERATOR
+
+
 def with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
-    """Logits whose sides divide the labels', on accelerators by few enough phases.
+    """Logits whose sides divide the labels', on accelerators by few enough phases and where they
+    would not fit into a strip.
 
     Others are upsampled as a whole.
     """
     size = labels.shape[-2:]
-    largest = LARGEST_FACTOR_CPU if labels.device.type == "cpu" else LARGEST_FACTOR_ACCELERATOR
+    largest = largest_factor(labels.device, labels.numel() * students[0].shape[1])
     fits = [
         all(
             side % own == 0 and side // own <= largest
