@@ -132,7 +132,11 @@ def main() -> None:
                 functions["ctcl"]()
             order = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
             print(told.key_averages().table(sort_by=order, row_limit=arguments.profile))
-            print(told.key_averages().table(sort_by="self_cpu_time_total", row_limit=arguments.profile))
+            print(
+                told.key_averages().table(
+                    sort_by="self_cpu_time_total", row_limit=arguments.profile
+                )
+            )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,12 @@ def main() -> None:
         labels = make_batch(classes, (height, width), arguments.images)["labels"].to(device)
         logits = [
             torch.randn(
-                arguments.images, classes, height // 4, width // 4, device=device, requires_grad=True
+                arguments.images,
+                classes,
+                height // 4,
+                width // 4,
+                device=device,
+                requires_grad=True,
             )
             for _ in range(2)
         ]
