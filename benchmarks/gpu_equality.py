@@ -21,12 +21,8 @@ GROUPS = {
 
 def worst(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
     """The largest difference of paired tensors, each relative to the second's largest element."""
-    return max(
-        (
-            (a.cpu().double() - b.cpu().double()).abs().max() / b.abs().max().cpu().clamp_min(1e-30)
-        ).item()
-        for a, b in zip(ours, theirs, strict=True)
-    )
+    pairs = [(a.cpu().double(), b.cpu().double()) for a, b in zip(ours, theirs, strict=True)]
+    return max(((a - b).abs().max() / b.abs().max().clamp_min(1e-30)).item() for a, b in pairs)
 
 
 def losses_on(device: torch.device, classes: int, groups: str, divisor: str) -> list[torch.Tensor]:

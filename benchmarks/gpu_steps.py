@@ -14,7 +14,7 @@ from contextlib import nullcontext
 import torch
 from common import bar, header, make_batch, make_pair, median_ratio, ordinary_loss, row
 
-from ctcl_hf import CTCL, METHODS, StudentPair, Vanilla
+from ctcl_hf import METHODS, StudentPair, Vanilla
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -102,7 +102,7 @@ def main() -> None:
         for precision in arguments.precisions:
             dtype = PRECISIONS[precision]
             functions = {
-                name: step_of(own, lambda own=own: own(**batch).loss, device, dtype)
+                name: step_of(own, lambda own=own, batch=batch: own(**batch).loss, device, dtype)
                 for name, own in pairs.items()
             }
             functions["alone"] = step_of(pair, alone, device, dtype)
@@ -132,11 +132,6 @@ def main() -> None:
                 functions["ctcl"]()
             order = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
             print(told.key_averages().table(sort_by=order, row_limit=arguments.profile))
-            print(
-                told.key_averages().table(
-                    sort_by="self_cpu_time_total", row_limit=arguments.profile
-                )
-            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Phases and strips on a GPU
 
-The losses on both students' stride-4 logits with all gradients, batch 8, upsampled whole or phase by
-phase in strips of so many elements; all classes compared, and groups of them. What the package
+The losses on both students' stride-4 logits with all gradients, batch 8, upsampled whole or phase
+by phase in strips of so many elements; all classes compared, and groups of them. What the package
 chooses is marked.
 """
 

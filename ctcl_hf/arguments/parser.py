@@ -46,8 +46,8 @@ class ArgumentsParser(HfArgumentParser):
     not the first.
 
     A field that is on unless told is shown as --no_FIELD, "Leave out" what its help names; what a
-    recipe turns on, --no_FIELD turns off. What names an entry of a registry may name one of a file of the user's own, FILE.py:NAME, which is
-    run here and nowhere else.
+    recipe turns on, --no_FIELD turns off. What names an entry of a registry may name one of a file
+    of the user's own, FILE.py:NAME, which is run here and nowhere else.
     """
 
     # argument -> the registry

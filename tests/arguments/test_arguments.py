@@ -69,6 +69,13 @@ def test_the_folder_of_a_run_holds_the_name_of_its_data(given, folder):
     assert parse(*given).training.output_dir == folder
 
 
+@pytest.mark.parametrize("spelling", [["--no_use_cpu"], ["--no-use-cpu"], ["--use_cpu", "False"]])
+def test_a_switch_that_a_recipe_turns_on_can_be_turned_off(tmp_path, spelling):
+    # It was taken, and ignored: a GPU machine trained on its CPU.
+    told = parse_arguments("", ["--recipe", "cpu", *spelling, "--output_dir", str(tmp_path)])
+    assert told.training.use_cpu is False
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
     arguments = parse(
@@ -135,6 +142,7 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--learning_rates", "0.1"), "--learning_rates 0.1: expected two, one for each student"),
         (("--students", "resnet18"), "--students resnet18: expected two"),
         (("--method", "dml", "--no_hfd"), "--hfd has no effect on --method dml"),
+        (("--no_crop_size", "64"), "unrecognized arguments: --no_crop_size"),
         (("--crop_size", "wide", "64"), "--crop_size wide: invalid int value: 'wide'"),
         (("--crop", "64"), "unrecognized arguments: --crop (did you mean --crop_size?)"),
         (("--crop-sise", "64"), "unrecognized arguments: --crop-sise (did you mean --crop_size?)"),

@@ -24,9 +24,9 @@ from ..region import teaching_directions
 from .phases import STRIP_ELEMENTS_ACCELERATOR, PhasedUpsampling
 
 CE, TAUGHT = 0, 1  # the terms whose gradients are collected
-# An accelerator waits for launches: at a factor of 4 there are 16 phases of some 18 launches each, at
-# 16 (an auxiliary head's) 256. Logits that fit into a strip at full resolution are upsampled whole:
-# at 11 classes, groups of them compared, that is 7 ms in place of 50 on an H100
+# An accelerator waits for launches: at a factor of 4 there are 16 phases of some 18 launches each,
+# at 16 (an auxiliary head's) 256. Logits that fit into a strip at full resolution are upsampled
+# whole: at 11 classes, groups of them compared, that takes 8 ms in place of 39 on an H100
 # (docs/benchmarks-gpu.md).
 LARGEST_FACTOR_ACCELERATOR = 4
 LARGEST_FACTOR_CPU = math.inf
