@@ -41,10 +41,9 @@ class MethodArguments:
         default=None,
         metadata={
             "help": "Weights of the classes in the students' cross entropies: balanced, which is "
-            "inverse to their "
-            'shares of the labelled training pixels, or a JSON file, {"road": 0.5, "car": 2}, with '
-            "each class. What "
-            "students teach each other stays without weights."
+            "inverse to their shares of the labelled training pixels; sqrt, the square roots of "
+            'those; or a JSON file, {"road": 0.5, "car": 2}, with each class. What '
+            "students teach each other stays without weights, but for --weigh_taught."
         },
     )
 

@@ -217,6 +217,8 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)
+    if options.values().get("weigh_taught") and method_arguments.class_weights is None:
+        raise ValueError("--weigh_taught has no effect without --class_weights.")
     command = shown_command(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
     return Arguments(recipe, students, data, method_arguments, options, training, command)
 

@@ -9,24 +9,25 @@ from ..base.heartbeat import watched
 from .own.classes import read_json
 from .segmentation import SegmentationData
 
-BALANCED = "balanced"
+# by what is told: the power of 1 / (classes * share) that a class weighs
+POWERS = {"balanced": 1.0, "sqrt": 0.5}
 
 
 def class_weights(told: str, data: SegmentationData) -> tuple[float, ...]:
     """A weight for each class of the data.
 
     Args:
-        told: BALANCED for 1 / (classes * share of the labelled training pixels), of the classes
+        told: "balanced" for 1 / (classes * share of the labelled training pixels), of the classes
             that occur, so that the mean labelled pixel has the weight 1; a class that does not
-            occur has it too. Else a JSON file with the weight of each class by its name, which is
-            used as it is.
+            occur has it too. "sqrt" for the square roots of those. Else a JSON file with the weight
+            of each class by its name, which is used as it is.
 
     Raises:
         ValueError: a file that cannot be read, or without a positive weight for each class;
-            BALANCED for streamed data.
+            what is counted, for streamed data.
     """
-    if told == BALANCED:
-        return _balanced(data)
+    if told in POWERS:
+        return tuple((_balanced(told, data) ** POWERS[told]).tolist())
     option = "--class_weights"
     weights = read_json(told, option)
     wrong = [name for name in data.class_names if not _is_positive(weights.get(name))]
@@ -41,10 +42,10 @@ def class_weights(told: str, data: SegmentationData) -> tuple[float, ...]:
     return tuple(float(weights[name]) for name in data.class_names)
 
 
-def _balanced(data: SegmentationData) -> tuple[float, ...]:
+def _balanced(told: str, data: SegmentationData) -> np.ndarray:
     if data.is_streamed:
         raise ValueError(
-            f"--class_weights {BALANCED} reads every mask, and does not go with --streaming: give "
+            f"--class_weights {told} reads every mask, and does not go with --streaming: give "
             "a file."
         )
     samples = data.samples("train", transform=None)
@@ -61,7 +62,7 @@ def _balanced(data: SegmentationData) -> tuple[float, ...]:
     occurs = pixels > 0
     weights = np.ones(classes)
     weights[occurs] = pixels.sum() / (occurs.sum() * pixels[occurs])
-    return tuple(weights.tolist())
+    return weights
 
 
 def _is_positive(value: object) -> bool:

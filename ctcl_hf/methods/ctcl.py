@@ -141,6 +141,7 @@ class CTCL(PixelwiseObjective):
             direction=told.kl_direction,
             temperature=told.temperature,
             divisor=told.pixel_divisor,
+            weighed=told.weigh_taught,
         )
         for weights, modules, learner, peer in zip(
             self.weights, self.projections, (a, b), (b, a), strict=True

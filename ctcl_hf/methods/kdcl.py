@@ -66,7 +66,11 @@ class KDCL(PixelwiseObjective):
 
     def __init__(self, a: Student, b: Student, **options: Any):
         super().__init__(a, b, (2, 2), **options)
-        self.teaching = PixelTeaching(peers=self.peers, temperature=self.options.temperature)
+        self.teaching = PixelTeaching(
+            peers=self.peers,
+            temperature=self.options.temperature,
+            weighed=self.options.weigh_taught,
+        )
         if self.options.kdcl_target == "general":
             self.held_out_images = HELD_OUT_IMAGES
             self.register_buffer("share", torch.tensor(0.5))  # of a in the mixture

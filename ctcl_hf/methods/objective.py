@@ -120,8 +120,8 @@ class Objective(nn.Module):
         """Multiplies each pixel's cross entropies by its class's weight from now on. ValueError if
         they do not fit.
 
-        What students exchange, and who teaches whom, stays without weights: see
-        `losses.pixel_losses`.
+        Who teaches whom stays without weights, and so does what students exchange, but for the
+        option `weigh_taught`: see `losses.pixel_losses`.
         """
         if len(weights) != self.num_labels or not all(
             0 < weight < float("inf") for weight in weights

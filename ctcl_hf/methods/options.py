@@ -118,6 +118,11 @@ class SoftenedOptions(DistillationOptions):
     temperature: Positive = option(
         1.0, "Temperature T of the distributions compared; the term is scaled by T^2."
     )
+    weigh_taught: bool = option(
+        False,
+        "Let --class_weights weigh what is taught at a pixel, too: by its label, as its cross "
+        "entropy.",
+    )
     pixel_classes: PixelClasses = option(
         "all",
         "What is compared at a pixel: all classes, as printed; those that the peer knows; or "

@@ -123,7 +123,11 @@ class LogitDistillation(PixelwiseObjective):
     ):
         peers = (1, 0) if teachers is None else (2, 3)
         super().__init__(a, b, peers, teachers=teachers, **options)
-        self.teaching = PixelTeaching(peers=peers, temperature=self.options.temperature)
+        self.teaching = PixelTeaching(
+            peers=peers,
+            temperature=self.options.temperature,
+            weighed=self.options.weigh_taught,
+        )
         for weights in self.weights:
             weights["kl"] = self.options.distillation_weight
 

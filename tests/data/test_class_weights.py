@@ -25,6 +25,7 @@ def test_balanced_weights_give_every_class_that_occurs_the_same_sum():
         data, class_names=(*CLASSES, "none"), palette=(*data.palette, (1, 2, 3))
     )
     assert class_weights("balanced", four) == pytest.approx([*weights, 1])
+    assert class_weights("sqrt", data) == pytest.approx(weights**0.5)
 
 
 def test_a_file_holds_a_weight_for_each_class(tmp_path):

@@ -26,7 +26,7 @@ SOME, ALL, NONE = ((0, 3), (1,), (2, 4)), ((0, 1, 2, 3, 4),), ((0,), (1,), (2,),
 KNOWN = ((0,), (2,), (3,))  # the others are left out
 
 
-def plain(logits, labels, teaching, teachers=()):
+def plain(logits, labels, teaching, teachers=(), pixel_weights=1.0):
     """The same from the plain functions on full-resolution logits; groups by summed probabilities
     and autograd.
     """
@@ -59,7 +59,7 @@ def plain(logits, labels, teaching, teachers=()):
             )
         divergence = kl_map(learner, peer, teaching.direction, teaching.temperature)
         divided_by = taught if teaching.divisor == "taught" else valid
-        pixel.append(masked_mean(divergence, taught, divided_by))
+        pixel.append(masked_mean(pixel_weights * divergence, taught, divided_by))
     return strips.PixelLosses(ce, tuple(pixel), tuple(maps), teaches, None)
 
 
@@ -385,15 +385,25 @@ def test_no_full_resolution_logits_are_alive(monkeypatch):
     assert largest <= 2 * 40 * 34 * 34
 
 
-@pytest.mark.parametrize("teaching", [SELECTIVE, PixelTeaching((1, 0), groups=(SOME, ALL))])
-def test_class_weights_weigh_cross_entropy_and_neither_directions_nor_what_is_taught(teaching):
+@pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.parametrize(
+    "teaching",
+    [
+        SELECTIVE,
+        SELECTIVE._replace(divisor="labelled", direction="reverse", temperature=2.0),
+        PixelTeaching((1, 0), groups=(SOME, ALL)),
+        PixelTeaching((1, 0), selective=True, groups=(KNOWN, SOME)),
+    ],
+)
+def test_class_weights_weigh_cross_entropy_and_what_is_taught_only_if_told(teaching, weighed):
+    teaching = teaching._replace(weighed=weighed)
     logits, labels = random_case((8, 6), (4, 3), (32, 24))
     weights = torch.tensor([0.25, 3.0, 1.0, 0.5, 9.0])
     ours, gradients = results(partial(weighted, weights), logits, labels, IGNORE, teaching)
     without, _ = results(strips.pixel_losses, logits, labels, IGNORE, teaching)
     of_pixels = weights.double()[torch.where(labels == IGNORE, 0, labels)]
     leaves = [values.clone().requires_grad_() for values in logits]
-    found = plain(leaves, labels, teaching)
+    found = plain(leaves, labels, teaching, pixel_weights=of_pixels if weighed else 1.0)
     valid = labels != IGNORE
     ce = [masked_mean(values * of_pixels, valid) for values in found.ce_maps]
     expected_terms = [mean.value for mean in (*ce, *found.pixel)]

@@ -47,6 +47,8 @@ class PixelTeaching(NamedTuple):
     divisor: "taught": the number of pixels at which this student is taught, as printed; "labelled":
         of all labelled ones, as cross entropy's, so that what one pixel weighs does not grow as
         fewer are taught.
+    weighed: whether the divergence at a pixel is multiplied by the class weight of its label, where
+        there are weights, as its cross entropy is. What divides stays.
     groups: of each student, the groups of classes whose summed probabilities P are compared, or
         None for all classes alone; for all students at once None, too, where nothing is to be
         counted either. Where some classes are in no group, a student is taught at pixels of the
@@ -61,6 +63,7 @@ class PixelTeaching(NamedTuple):
     direction: KLDirection = "forward"
     temperature: float = 1.0
     divisor: Divisor = "labelled"
+    weighed: bool = False
     groups: tuple[Groups | None, ...] | None = None
     target: Callable[[Sequence[Tensor], Tensor], Tensor] | None = None
 
@@ -113,9 +116,9 @@ def pixel_losses(
     Shapes: logits of students and teachers (B, K, h, w), each at its own stride; labels (B, H, W).
     Gradient of each term: the learner's logits.
 
-    class_weights: of the term "ce", see `cross_entropy_loss`. The maps, and who teaches whom, stay
-        without: a weight says what an error costs, and not who is the more reliable. At a pixel it
-        would be the same for both students.
+    class_weights: of the term "ce", see `cross_entropy_loss`, and if `teaching.weighed` of what is
+        taught. The maps, and who teaches whom, stay without: a weight says what an error costs, and
+        not who is the more reliable. At a pixel it would be the same for both students.
     """
     n = len(students)
     with torch.autocast(labels.device.type, enabled=False):
@@ -208,6 +211,7 @@ class _PixelSums(torch.autograd.Function):
         for phase in upsampling:
             valid = labelled[phase.place]
             target = torch.where(valid, labels[phase.place], 0).unsqueeze(1).long()
+            weight = None if class_weights is None else class_weights[target]  # (b, 1, n, m)
             logits = phase.pixels()
             log_p = [F.log_softmax(values, dim=1) for values in logits[:n]]
             p = [values.exp() for values in log_p]
@@ -215,11 +219,7 @@ class _PixelSums(torch.autograd.Function):
                 ce_map[phase.place] = torch.where(valid, -log_p[i].gather(1, target).squeeze(1), 0)
                 if with_gradient:
                     gradient = _cross_entropy_gradient(p[i], target, valid)
-                    phase.add_gradient(
-                        i,
-                        CE,
-                        gradient if class_weights is None else gradient * class_weights[target],
-                    )
+                    phase.add_gradient(i, CE, gradient if weight is None else gradient * weight)
             if teaching is None:
                 continue
             if teaching.target is not None:
@@ -240,12 +240,14 @@ class _PixelSums(torch.autograd.Function):
             log_p += [F.log_softmax(values, dim=1) for values in logits[n:]]
             all_classes = all(own is None for own in teaching.groups or ())
             lessons = _exchanged_lessons if teaching.selective and all_classes else _lessons
+            weighed = teaching.weighed and weight is not None
             for i, divergence, gradient, sign in lessons(teaching, log_p, taught):
-                divergences[i] += (divergence * taught[i]).sum() * (sign * teaching.temperature**2)
+                counts_for = taught[i] * weight if weighed else taught[i]
+                divergences[i] += (divergence * counts_for).sum() * (sign * teaching.temperature**2)
                 if with_gradient:
                     # T^2 / T
                     phase.add_gradient(
-                        i, TAUGHT, gradient * (taught[i] * (sign * teaching.temperature))
+                        i, TAUGHT, gradient * (counts_for * (sign * teaching.temperature))
                     )
 
         weighted = ce_maps
