@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: demo test test-oldest browser bench docs lint clean
+.PHONY: demo test test-oldest browser bench bench-gpu docs lint clean
 
 # About five minutes on two CPU cores, on 40 drawn street scenes, rare classes weighing more: both students alone, then
 # together, with the same steps. Ends with a table of both and of the gain in each class, and a figure, in runs/demo.
@@ -33,6 +33,10 @@ browser:
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md $(BENCH)
+
+# Writes docs/benchmarks-gpu.md in about four minutes, where there is a GPU.
+bench-gpu: $(VENV)/installed
+	$(BIN)/python benchmarks/run.py --gpu --output docs/benchmarks-gpu.md
 
 # Builds the documents and the API of every public name into site/; a warning is an error. site/index.html is its first page.
 docs: $(VENV)/installed

@@ -1,6 +1,7 @@
 """Every benchmark, in turn, into one page: python benchmarks/run.py --output docs/benchmarks.md
 
-Wants an idle machine and the extra packages of `pip install -e '.[bench]'`.
+Wants an idle machine and the extra packages of `pip install -e '.[bench]'`; with --gpu those that
+need a GPU, and no extra packages.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+
+import torch
 
 FOLDER = Path(__file__).parent
 # script -> arguments that it takes of --data_dir and --evaluate_metric
@@ -29,12 +32,13 @@ SCRIPTS = {
     "options": (),
     "growth": (),
 }
+ON_GPU = {"gpu_equality": (), "gpu_steps": (), "gpu_strips": ()}
 PACKAGES = ("torch", "torchvision", "transformers", "datasets", "evaluate", "timm")
 PEERS = ("segmentation-models-pytorch", "albumentations", "opencv-python-headless", "onnxruntime")
 
 
-def machine() -> str:
-    """Processor, cores and memory."""
+def machine(gpu: bool) -> str:
+    """Processor, cores and memory, and which GPU."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = [
@@ -44,7 +48,8 @@ def machine() -> str:
         ]
         model = lines[0].split(":")[1].strip() if lines else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
+    told = f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
+    return f"{torch.cuda.get_device_name()}; {told}" if gpu else told
 
 
 def section(script: str, arguments: argparse.Namespace) -> tuple[str, list[str]]:
@@ -53,7 +58,7 @@ def section(script: str, arguments: argparse.Namespace) -> tuple[str, list[str]]
     title, text = ast.get_docstring(ast.parse(path.read_text())).split("\n\n", 1)
     options = [
         part
-        for name in SCRIPTS[script]
+        for name in (SCRIPTS | ON_GPU)[script]
         if getattr(arguments, name)
         for part in (f"--{name}", getattr(arguments, name))
     ]
@@ -69,7 +74,9 @@ def section(script: str, arguments: argparse.Namespace) -> tuple[str, list[str]]
     verdicts = [line for line in lines if line.startswith("Bar ")]
     tables = "\n".join(line for line in lines if not line.startswith("Bar ")).strip()
     shown = "".join(
-        f" --{name} {name.upper()}" for name in SCRIPTS[script] if getattr(arguments, name)
+        f" --{name} {name.upper()}"
+        for name in (SCRIPTS | ON_GPU)[script]
+        if getattr(arguments, name)
     )
     print(f"{script}: {took:.0f} s", *verdicts, sep="\n  ", file=sys.stderr)
     return (
@@ -89,25 +96,27 @@ def main() -> None:
     parser.add_argument(
         "--evaluate_metric", help="Folder of evaluate's mean_iou. Default: from the Hub."
     )
+    parser.add_argument("--gpu", action="store_true", help=f"{', '.join(ON_GPU)} in their place.")
     arguments = parser.parse_args()
-    if unknown := set(arguments.scripts) - set(SCRIPTS):
+    scripts = ON_GPU if arguments.gpu else SCRIPTS
+    if unknown := set(arguments.scripts) - set(scripts):
         parser.error(
             f"no benchmark is named {', '.join(sorted(unknown))}; expected some of "
-            f"{', '.join(SCRIPTS)}"
+            f"{', '.join(scripts)}"
         )
     start = time.perf_counter()
     parts, verdicts = [], []
-    for script in arguments.scripts or SCRIPTS:
+    for script in arguments.scripts or scripts:
         part, own = section(script, arguments)
         parts.append(part)
         verdicts += own
-    versions = ", ".join(f"{name} {version(name)}" for name in (*PACKAGES, *PEERS))
+    versions = ", ".join(f"{name} {version(name)}" for name in (*PACKAGES, *(() if arguments.gpu else PEERS)))
     page = "\n".join(
         [
-            "# Benchmarks",
+            "# Benchmarks on a GPU" if arguments.gpu else "# Benchmarks",
             "",
-            f"Written by `make bench` on {datetime.date.today()} in "
-            f"{(time.perf_counter() - start) / 60:.0f} minutes. Machine: {machine()}; Python "
+            f"Written by `make {'bench-gpu' if arguments.gpu else 'bench'}` on {datetime.date.today()} in "
+            f"{(time.perf_counter() - start) / 60:.0f} minutes. Machine: {machine(arguments.gpu)}; Python "
             f"{platform.python_version()}, {versions}. Ratios are medians of alternated runs on an "
             "otherwise idle machine; data sets are CamVid's where a folder was given.",
             "",
