@@ -110,14 +110,17 @@ def main() -> None:
         part, own = section(script, arguments)
         parts.append(part)
         verdicts += own
-    versions = ", ".join(f"{name} {version(name)}" for name in (*PACKAGES, *(() if arguments.gpu else PEERS)))
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in (*PACKAGES, *(() if arguments.gpu else PEERS))
+    )
     page = "\n".join(
         [
             "# Benchmarks on a GPU" if arguments.gpu else "# Benchmarks",
             "",
-            f"Written by `make {'bench-gpu' if arguments.gpu else 'bench'}` on {datetime.date.today()} in "
-            f"{(time.perf_counter() - start) / 60:.0f} minutes. Machine: {machine(arguments.gpu)}; Python "
-            f"{platform.python_version()}, {versions}. Ratios are medians of alternated runs on an "
+            f"Written by `make {'bench-gpu' if arguments.gpu else 'bench'}` on "
+            f"{datetime.date.today()} in {(time.perf_counter() - start) / 60:.0f} minutes. "
+            f"Machine: {machine(arguments.gpu)}; Python {platform.python_version()}, {versions}. "
+            "Ratios are medians of alternated runs on an "
             "otherwise idle machine; data sets are CamVid's where a folder was given.",
             "",
             *(f"- {verdict}" for verdict in verdicts),

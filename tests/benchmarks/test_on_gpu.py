@@ -15,7 +15,11 @@ SMALL = ["--device", "cpu", "--size", "40x40", "--images", "2", "--repeats", "1"
 @pytest.mark.parametrize(
     ("script", "arguments", "expected"),
     [
-        ("gpu_equality", ["--device", "cpu", "--size", "64x64"], "float64: 0, at most 1e-06: holds"),
+        (
+            "gpu_equality",
+            ["--device", "cpu", "--size", "64x64"],
+            "float64: 0, at most 1e-06: holds",
+        ),
         (
             "gpu_steps",
             [*SMALL, "--classes", "5", "--precisions", "bfloat16", "--profile", "3"],
