@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
+from ..arguments.problems import raise_problems
 from ..arguments.protocol import ProtocolArguments
+from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..arguments.recipes import data_of
 from .ending import fail, hide_bars_without_terminal, told
 from .students import refuse_without_students
@@ -65,15 +67,12 @@ class EvaluationArguments:
     )
 
     def __post_init__(self):
-        problems = []
-        if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) <= 0):
-            problems.append(
-                f"--image_size {' '.join(map(str, self.image_size))}: expected HEIGHT WIDTH."
-            )
-        if self.batch_size < 1:
-            problems.append(f"--batch_size {self.batch_size}: expected at least 1.")
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(
+            [
+                check_of_sides("image_size", self.image_size),
+                *checks_of_numbers(self),
+            ]
+        )
 
 
 def main() -> None:

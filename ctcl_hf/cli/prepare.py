@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
+from ..arguments.problems import raise_problems
+from ..arguments.ranges import check_of_sides
 from ..base.redaction import redacted
 from ..base.registry import is_reference
 from ..data import DATASETS
@@ -36,8 +38,7 @@ class PreparationArguments:
     )
 
     def __post_init__(self):
-        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) <= 0):
-            raise ValueError(f"--resize {' '.join(map(str, self.resize))}: expected HEIGHT WIDTH.")
+        raise_problems([check_of_sides("resize", self.resize)])
 
 
 def main() -> None:

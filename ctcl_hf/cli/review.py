@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
+from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..base.extras import require
 from .ending import fail, hide_bars_without_terminal, told
 from .evaluate import data_of_model, load_data, names_data
@@ -65,7 +66,6 @@ class ReviewArguments:
     )
 
     def __post_init__(self):
-        size = self.image_size
         raise_problems(
             [
                 (
@@ -76,11 +76,8 @@ class ReviewArguments:
                     self.images is not None and self.split is not None,
                     "--split is of a data set: it has no effect on --images.",
                 ),
-                (self.top < 1, f"--top {self.top}: expected at least 1."),
-                (
-                    size is not None and (len(size) != 2 or min(size) <= 0),
-                    f"--image_size {' '.join(map(str, size or []))}: expected HEIGHT WIDTH.",
-                ),
+                check_of_sides("image_size", self.image_size),
+                *checks_of_numbers(self),
             ]
         )
 
