@@ -1,4 +1,6 @@
-"""What the paper leaves open, as the types of the arguments that choose (docs/fidelity.md)."""
+"""What arguments choose between: of what the paper leaves open (docs/fidelity.md), as types; and of
+weights of classes.
+"""
 
 from typing import Literal
 
@@ -21,3 +23,6 @@ RegionProjection = Literal["both", "learner"]
 
 # KDCL's one target for both students: see `KDCL`.
 KDCLTarget = Literal["minlogit", "naive", "linear", "general"]
+
+# Weights of the classes in the cross entropies, inverse to their shares of the training pixels.
+BALANCED = "balanced"

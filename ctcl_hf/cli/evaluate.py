@@ -22,6 +22,7 @@ from ..arguments.problems import raise_problems
 from ..arguments.protocol import ProtocolArguments
 from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..arguments.recipes import data_of
+from ..base.files import check_place
 from .ending import fail, hide_bars_without_terminal, told
 from .students import refuse_without_students
 
@@ -88,6 +89,11 @@ def main() -> None:
     arguments, dataset, protocol, given = parser.parse(None)
     try:
         with told():
+            refuse_without_students(given.model)
+            if arguments.output_dir is not None:
+                check_place("--output_dir", Path(arguments.output_dir))
+            if arguments.predictions is not None:
+                check_place("--predictions", Path(arguments.predictions))
             dataset = data_of_model(given.model, dataset, sys.argv[1:])
             evaluate(given.model, arguments, dataset, protocol)
     except (ValueError, OSError) as error:
@@ -97,9 +103,19 @@ def main() -> None:
 
 
 def data_of_model(model: str, dataset: DatasetArguments, argv: Sequence[str]) -> DatasetArguments:
-    """The data that the command line names, or else those that the model's run was trained on."""
+    """The data that the command line names, or else those that the model's run was trained on.
+
+    ValueError if no run lies beside a model's folder that would say which.
+    """
+    if names_data(argv):
+        return dataset
     record = _record_of_run(Path(model))
-    if not record.get("command") or names_data(argv):
+    if not record.get("command"):
+        if Path(model).is_dir():
+            raise ValueError(
+                f"{model}: no run lies beside it that would say which data. Give --dataset NAME, "
+                "or --dataset_name FOLDER"
+            )
         return dataset
     own = data_of(record["command"])
     if any(word.startswith("--max_eval_samples") for word in record["command"].split()):
@@ -168,7 +184,6 @@ def evaluate(
     from ..scoring.scorer import Scorer, saved_students
     from ..training.record import machine, versions
 
-    refuse_without_students(model)
     accelerator = Accelerator(
         cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None
     )

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ..arguments.ranges import check_of_sides
+from ..base.files import check_place
 from .ending import hide_bars_without_terminal, program, told
 from .students import refuse_without_students
 
@@ -58,6 +59,9 @@ def export(arguments: argparse.Namespace) -> None:
     from ..students import as_student
 
     refuse_without_students(arguments.model)
+    if arguments.output.suffix != ".onnx":
+        raise ValueError(f"--output {arguments.output}: expected a name that ends in .onnx.")
+    check_place("--output", arguments.output, is_folder=False)
     check_exporter()
     hide_bars_without_terminal()
     student = as_student(*load_for_inference(arguments.model))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..base.files import check_place
 from .ending import hide_bars_without_terminal, program, told
 from .students import refuse_without_students
 
@@ -44,7 +45,7 @@ def main() -> None:
         "--output_dir",
         type=Path,
         default=Path("predictions"),
-        help="What is saved goes into KIND/NAME.png in it.",
+        help="What is saved goes into KIND/NAME.png in it. Default: predictions.",
     )
     parser.add_argument(
         "--save",
@@ -88,6 +89,7 @@ def predict(
     files = named_images(images)
     check_images(files.values())
     refuse_without_students(model_name)
+    check_place("--output_dir", output_dir)
     # Imported once there is something to segment: it takes seconds.
     from accelerate import PartialState
 

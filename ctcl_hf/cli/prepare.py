@@ -14,6 +14,7 @@ from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
 from ..arguments.ranges import check_of_sides
+from ..base.files import check_place
 from ..base.redaction import redacted
 from ..base.registry import is_reference
 from ..data import DATASETS
@@ -64,6 +65,7 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     from ..data.shards import write_shards
 
     folder = Path(arguments.out)
+    check_place("--out", folder)
     data = dataset.load(needs_validation=False)
     print(data)
     size = tuple(arguments.resize) if arguments.resize else None

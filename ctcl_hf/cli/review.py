@@ -20,9 +20,11 @@ from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
 from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..base.extras import require
+from ..base.files import check_place
 from .ending import fail, hide_bars_without_terminal, told
 from .evaluate import data_of_model, load_data, names_data
 from .predict import check_images, named_images
+from .students import refuse_without_students
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
@@ -95,6 +97,9 @@ def main() -> None:
     names = [given.run] if given.run else arguments.model
     try:
         with told(ImportError):
+            for name in names:
+                refuse_without_students(name)
+            check_place("--output_dir", output_folder(names, arguments))
             if arguments.images:
                 files = list(dict.fromkeys(named_images(arguments.images).values()))
                 check_images(files)
@@ -107,6 +112,12 @@ def main() -> None:
         from ..data import reason_of
 
         fail(f"{reason_of(error)}.")
+
+
+def output_folder(names: list[str], arguments: ReviewArguments) -> Path:
+    """Where a review goes of the run, or of the two students, of these names."""
+    folder = Path(names[0]) if len(names) == 1 else Path()
+    return Path(arguments.output_dir or folder / "review")
 
 
 def two_students(names: list[str]) -> "dict[str, Student]":
@@ -185,12 +196,11 @@ def review(
     scorer = Scorer(students, data, Accelerator(cpu=arguments.use_cpu))
     height, width = arguments.image_size or scorer.image_size or data.image_size
     print(f"{data}\nLooked at: whole images at {height}x{width}. Classes {scorer.class_note}.")
-    folder = Path(names[0]) if len(names) == 1 else Path()
     return write_review(
         scorer,
         split,
         (height, width),
-        Path(arguments.output_dir or folder / "review"),
+        output_folder(names, arguments),
         arguments.top,
         arguments.workers,
     )
