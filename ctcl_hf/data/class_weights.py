@@ -5,11 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ..base.choices import BALANCED
 from ..base.heartbeat import watched
 from .own.classes import read_json
 from .segmentation import SegmentationData
-
-BALANCED = "balanced"
 
 
 def class_weights(told: str, data: SegmentationData) -> tuple[float, ...]:

@@ -160,6 +160,10 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
             "(did you mean --resume_from_checkpoint auto, which finishes a trained run without",
         ),
         (("-e", "3"), "unrecognized arguments: -e"),
+        (
+            ("--class_weights", "ballanced"),
+            "there is no such file. Did you mean balanced?",
+        ),
         (("--report_to", "tensorbord"), "all, none. Did you mean tensorboard?"),
         (("--output_stride", "7"), "--output_stride 7: expected one of 8, 16, 32."),
         (("--window", "-1", "5"), "--window -1 5: expected HEIGHT WIDTH, two positive numbers"),
