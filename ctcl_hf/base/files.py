@@ -4,6 +4,7 @@ and whether a place can be written to.
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged, or no JSON file: {error}.") from error
+
+
+def share_as(file: Path, other: Path) -> None:
+    """Lets those read a file who may read another one. safetensors lets its owner alone."""
+    shutil.copymode(other, file)
 
 
 def check_place(option: str, path: Path, is_folder: bool = True) -> None:

@@ -177,7 +177,7 @@ def evaluate(
 
     from ..base.files import write_whole
     from ..base.redaction import shown_command
-    from ..base.tables import markdown_table
+    from ..base.tables import counted, markdown_table
     from ..figures import save_figure
     from ..metrics import titles_of
     from ..publishing.rows import PRECISIONS
@@ -235,7 +235,7 @@ def evaluate(
     for title, key in rows:
         values = [own.get(key) for own in flat.values()]
         lines.append([title, *("-" if value is None else f"{100 * value:.2f}" for value in values)])
-    counts = f"{facts['images']} images, {facts['labelled_pixels']} labelled pixels"
+    counts = f"{counted(len(images), 'image')}, {facts['labelled_pixels']} labelled pixels"
     table = markdown_table(lines)
     write_whole(
         folder / "results.md",

@@ -21,6 +21,7 @@ from ..arguments.problems import raise_problems
 from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..base.extras import require
 from ..base.files import check_place
+from ..base.tables import counted
 from .ending import fail, hide_bars_without_terminal, told
 from .evaluate import data_of_model, load_data, names_data
 from .predict import check_images, named_images
@@ -174,7 +175,7 @@ def review_images(
         tuple(first.class_names),
         tuple(palette_of(first.config)),
         (size[0], size[1]),
-        title=f"{len(files)} images",
+        title=counted(len(files), "image"),
     )
     data = data.without_bad() if skip_bad else data
     return review(students, data, "images", names, arguments)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..base.tables import counted
 from .findings import Finding
 from .masks import IGNORE_INDEX
 
@@ -66,7 +67,7 @@ class SplitSummary:
             if self.is_labelled
             else "without masks"
         )
-        return f"{self.images} images of {sizes}, {what}"
+        return f"{counted(self.images, 'image')} of {sizes}, {what}"
 
 
 class DataSummary(NamedTuple):

@@ -5,7 +5,7 @@ import sys
 import PIL.Image
 import pytest
 
-from ctcl_hf.cli import evaluate, export, predict, prepare, push, review, space
+from ctcl_hf.cli import compare, evaluate, export, predict, prepare, push, review, space
 from ctcl_hf.cli.students import refuse_without_students
 
 
@@ -82,6 +82,8 @@ def test_a_folder_without_students_is_answered_by_what_to_give_instead(
         (evaluate, ["copied", "--output_dir", "file"], "--output_dir file is a file: give a f"),
         (evaluate, ["copied", "--predictions", "file"], "--predictions file is a file: give a f"),
         (review, ["done", "--output_dir", "file"], "--output_dir file is a file: give a folder."),
+        (compare, ["--output_dir", "file"], "--output_dir file is a file: give a folder."),
+        (compare, ["--report_only", "--output_dir", "done"], "is the folder of a run: ctcl-hf rep"),
         (prepare, ["copied", "--out", "file/x"], "--out file/x: file is a file, and no folder."),
     ],
 )
