@@ -49,6 +49,7 @@ def _outlast_readers() -> None:
         stream = getattr(sys, name)
         # What else stands there is somebody's own, or has been put there before.
         if stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
+            stream.flush()
             raw = _Pipe(stream.fileno(), "w", closefd=False)
             wrapped = io.TextIOWrapper(
                 raw if stream.write_through else io.BufferedWriter(raw),

@@ -103,7 +103,8 @@ class DataSummary(NamedTuple):
         shares, held = 100 * train.shares, np.flatnonzero(train.pixels)
         if rare := self.rare("train"):
             named = [
-                f"{self.class_names[i]} {shares[i]:.2g} % in {train.images_with[i]} images"
+                f"{self.class_names[i]} {shares[i]:.2g} % in "
+                f"{counted(train.images_with[i], 'image')}"
                 for i in rare
             ]
             told.append(f"Rare in train: {_some(named)}.")
