@@ -1,6 +1,7 @@
 """`ctcl-hf`: its commands, and how all of them end."""
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -45,6 +46,35 @@ def test_a_mistyped_command_is_answered_with_the_nearest(monkeypatch, capsys):
     assert ended.value.code == 2
     assert "ctcl-hf: error: tran: expected one of train, " in (said := capsys.readouterr().err)
     assert "Did you mean train?" in said
+
+
+def test_ctrl_c_while_a_command_is_imported_ends_with_a_word(monkeypatch, capsys):
+    """It ended in a traceback: imports take seconds."""
+
+    def interrupted(*names):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf", "train", "--dataset", "camvid"])
+    monkeypatch.setattr(cli.importlib, "import_module", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip() == "ctcl-hf train: interrupted."
+
+
+def test_a_reader_who_goes_ends_no_work():
+    """`ctcl-hf --help | head -1` ended in a traceback, and `ctcl-hf predict ... | head -1` after
+    the first picture.
+    """
+    work = "for _ in range(3):\n  print('x' * 99999, flush=True)\n print('done', file=sys.stderr)"
+    code = f"import sys\nfrom ctcl_hf.cli.ending import told\nwith told():\n {work}"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "done\n")
 
 
 def test_ctrl_c_outside_of_the_training_ends_with_a_word(monkeypatch, capsys):

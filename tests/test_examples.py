@@ -187,7 +187,7 @@ def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
         str(tmp_path / "x"),
     )
     assert refused.returncode == 1
-    assert f"{tmp_path / 'vit'}: there is no such folder." in refused.stderr
+    assert f"--teachers {tmp_path}: no students there." in refused.stderr
 
 
 def test_cards_show_the_control_beside_the_run(finished, tmp_path):

@@ -12,6 +12,7 @@ from ..base.registry import is_reference
 from ..data import DATASETS
 from .problems import raise_problems
 from .protocol import ProtocolArguments
+from .ranges import check_of_sides, checks_of_numbers
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
@@ -145,10 +146,7 @@ class DatasetArguments:
                 self.validation_share is not None and not 0 < self.validation_share < 1,
                 f"--validation_share {self.validation_share}: expected a share between 0 and 1.",
             ),
-            (
-                self.shuffle_buffer < 1,
-                f"--shuffle_buffer {self.shuffle_buffer}: expected at least 1.",
-            ),
+            *checks_of_numbers(self),
             (
                 self.shuffle_buffer != 1000
                 and not self.streaming
@@ -284,33 +282,19 @@ class DataArguments(ProtocolArguments, DatasetArguments):
                     "both multiples of 32 (the deepest stride), so that both students' features "
                     "cover the same pixels.",
                 ),
-                (
-                    self.image_size is not None
-                    and (len(self.image_size) != 2 or min(self.image_size) <= 0),
-                    f"--image_size {' '.join(map(str, self.image_size or []))}: expected HEIGHT "
-                    "WIDTH.",
-                ),
+                check_of_sides("image_size", self.image_size),
                 (
                     len(self.scale_range) != 2
                     or not 0 < self.scale_range[0] <= self.scale_range[1],
                     f"--scale_range {' '.join(map(str, self.scale_range))}: expected 0 < MIN <= "
                     "MAX.",
                 ),
-                *self._checks_of_numbers(),
+                (
+                    self.streaming and {self.max_train_samples, self.max_eval_samples} != {None},
+                    "--max_train_samples and --max_eval_samples do not go with --streaming.",
+                ),
             ]
         )
-
-    def _checks_of_numbers(self) -> list[tuple[bool, str]]:
-        given = {name: getattr(self, name) for name in ("max_train_samples", "max_eval_samples")}
-        checks = [
-            (number is not None and number < 1, f"--{name} {number}: at least 1.")
-            for name, number in given.items()
-        ]
-        streams = self.streaming and any(number is not None for number in given.values())
-        return [
-            *checks,
-            (streams, "--max_train_samples and --max_eval_samples do not go with --streaming."),
-        ]
 
     def load(self, names: Sequence[str] = (), needs_validation: bool = True) -> "SegmentationData":
         """The data, of each split as many images as are to be used.

@@ -8,10 +8,13 @@ import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass, field, make_dataclass
 from itertools import filterfalse
+from pathlib import Path
 from typing import get_type_hints
 
+from ..base.choices import POWERS_OF_CLASS_WEIGHTS as POWERS
 from ..base.registry import is_reference
 from ..methods import METHODS, MethodOptions, options_of
+from .problems import did_you_mean
 
 
 def _learning_from(teachers: str) -> list[str]:
@@ -48,6 +51,12 @@ class MethodArguments:
     )
 
     def __post_init__(self):
+        weights = self.class_weights
+        if weights is not None and weights not in POWERS and not Path(weights).is_file():
+            raise ValueError(
+                f"--class_weights {weights}: expected {', '.join(POWERS)}, or a JSON file, and "
+                f"there is no such file.{did_you_mean(weights, POWERS)}"
+            )
         if self.method not in METHODS:
             raise ValueError(f"--method {self.method}: {METHODS.refusal(self.method)}.")
         learns_from = options_of(self.method).TEACHERS

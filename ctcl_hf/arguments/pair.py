@@ -6,7 +6,11 @@ Imported without torch, so that --help answers at once.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .problems import raise_problems
+from .ranges import checks_of_numbers
+
 OPTIMIZERS = ("sgd", "adamw")
+OUTPUT_STRIDES = (8, 16, 32)
 
 
 @dataclass
@@ -105,7 +109,7 @@ class OptimizationArguments:
 
     def optimization_problems(self) -> list[str]:
         """What is wrong with these arguments, a sentence each."""
-        problems = []
+        problems = [problem for is_wrong, problem in checks_of_numbers(self) if is_wrong]
         for name in ("optimizers", "learning_rates", "warmups", "powers"):
             given = getattr(self, name)
             if given is not None and len(given) != 2:
@@ -115,10 +119,6 @@ class OptimizationArguments:
         for kind in self.optimizers or ():
             if kind not in OPTIMIZERS:
                 problems.append(f"--optimizers {kind}: expected one of {', '.join(OPTIMIZERS)}.")
-        if self.cpu_threads is not None and self.cpu_threads < 1:
-            problems.append(f"--cpu_threads {self.cpu_threads}: at least 1.")
-        if self.early_stopping is not None and self.early_stopping < 1:
-            problems.append(f"--early_stopping {self.early_stopping}: at least 1 evaluation.")
         return problems
 
 
@@ -217,5 +217,17 @@ class StudentArguments:
     )
 
     def __post_init__(self):
-        if self.students is not None and len(self.students) != 2:
-            raise ValueError(f"--students {' '.join(self.students)}: expected two.")
+        raise_problems(
+            [
+                (
+                    self.students is not None and len(self.students) != 2,
+                    f"--students {' '.join(self.students or [])}: expected two.",
+                ),
+                (
+                    self.output_stride not in (None, *OUTPUT_STRIDES),
+                    f"--output_stride {self.output_stride}: expected one of "
+                    f"{', '.join(map(str, OUTPUT_STRIDES))}.",
+                ),
+                *checks_of_numbers(self),
+            ]
+        )

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,6 +17,9 @@ from ..methods import METHODS, MethodOptions
 from ..metrics import METRICS
 from ..scoring.protocols import PROTOCOLS
 from ..students import STUDENTS
+from .problems import did_you_mean
+
+EITHER = ("--dataset", "--dataset_name")  # of which a command line may give one
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -121,11 +125,9 @@ class ArgumentsParser(HfArgumentParser):
             except ValueError as error:
                 self.problems.append(f"{action.option_strings[0]} {value}: {error}")
         elif action.choices is not None and value != action.default and value not in action.choices:
-            choices = [str(choice) for choice in action.choices]
-            near = difflib.get_close_matches(str(value), choices, n=1)
             self.problems.append(
-                f"{action.option_strings[0]} {value}: expected one of {', '.join(choices)}."
-                + (f" Did you mean {near[0]}?" if near else "")
+                f"{action.option_strings[0]} {value}: expected one of "
+                f"{', '.join(map(str, action.choices))}.{did_you_mean(str(value), action.choices)}"
             )
 
     def parse(
@@ -162,8 +164,13 @@ class ArgumentsParser(HfArgumentParser):
             )
         if unknown and not unknown[0].startswith("-"):
             self.problems.append(f"unrecognized arguments: {unknown[0]}")
+        words = sys.argv[1:] if argv is None else argv
+        typed = {word.partition("=")[0].replace("-", "_").replace("__", "--", 1) for word in words}
+        if set(EITHER) <= typed:
+            self.problems.append(f"{' and '.join(EITHER)} both name data: give one of the two.")
         self.problems += [
-            f"--{name} has no effect on {choice}."
+            f"{f'--no_{name}' if f'--no_{name}' in typed else f'--{name}'} has no effect on "
+            f"{choice}."
             for name, choice in self.without_effect.items()
             if hasattr(namespace, name)
         ]

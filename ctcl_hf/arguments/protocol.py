@@ -10,6 +10,7 @@ from ..base.registry import origin_of
 from ..metrics import METRICS
 from ..scoring.protocols import PROTOCOLS
 from .problems import raise_problems
+from .ranges import check_of_sides
 
 if TYPE_CHECKING:
     from ..metrics import Metric
@@ -84,10 +85,7 @@ class ProtocolArguments:
             sides = getattr(self, name)
             if sides is not None and len(sides) == 1:
                 setattr(self, name, sides := sides * 2)
-            is_wrong = sides is not None and (len(sides) != 2 or min(sides) <= 0)
-            checks.append(
-                (is_wrong, f"--{name} {' '.join(map(str, sides or []))}: expected HEIGHT WIDTH.")
-            )
+            checks.append(check_of_sides(name, sides))
         return checks
 
     def build_protocol(

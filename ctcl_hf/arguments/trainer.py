@@ -6,6 +6,9 @@ import ast
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
+from .problems import raise_problems
+from .ranges import checks_of_numbers
+
 
 @dataclass
 class TrainerArguments:
@@ -98,6 +101,9 @@ class TrainerArguments:
     hub_private_repo: bool | None = field(
         default=None, metadata={"help": "Make new repositories private."}
     )
+
+    def __post_init__(self):
+        raise_problems(checks_of_numbers(self))
 
 
 def names_of_trainer() -> set[str]:

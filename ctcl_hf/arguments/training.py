@@ -16,6 +16,7 @@ from transformers.integrations.integration_utils import (
 from ..base.extras import install_line
 from ..base.redaction import redacted
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments
+from .problems import did_you_mean
 
 NO_PREDICTIONS = "nothing: evaluation counts pixels, always, and keeps no predictions"
 # Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
@@ -62,6 +63,7 @@ def _problem_of_tracker(name: str) -> str | None:
     if name not in INTEGRATION_TO_CALLBACK:
         return (
             f"--report_to {name}: expected one of {', '.join(INTEGRATION_TO_CALLBACK)}, all, none."
+            f"{did_you_mean(name, INTEGRATION_TO_CALLBACK)}"
         )
     if name in (*OF_PLATFORMS, *get_available_reporting_integrations()):
         return None
@@ -112,16 +114,10 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
             for name, instead in REFUSED.items()
             if getattr(self, name) != defaults[name]
         ]
-        if self.per_device_train_batch_size < 2:
+        if self.per_device_train_batch_size == 1:
             problems.append(
-                f"--per_device_train_batch_size {self.per_device_train_batch_size}: BatchNorm "
-                "after image pooling needs at least 2 images per process; "
-                "--gradient_accumulation_steps cannot stand in for them."
-            )
-        if self.max_steps == 0 or (self.max_steps < 0 and self.num_train_epochs <= 0):
-            problems.append(
-                f"--max_steps {self.max_steps} and --num_train_epochs {self.num_train_epochs:g} "
-                "train no step: give at least 1, or part of an epoch."
+                "--per_device_train_batch_size 1: BatchNorm after image pooling needs at least "
+                "2 images per process; --gradient_accumulation_steps cannot stand in for them."
             )
         problems += self.optimization_problems()
         if self.remove_unused_columns:

@@ -1,4 +1,6 @@
-"""What the paper leaves open, as the types of the arguments that choose (docs/fidelity.md)."""
+"""What arguments choose between: of what the paper leaves open (docs/fidelity.md), as types; and of
+weights of classes.
+"""
 
 from typing import Literal
 
@@ -21,3 +23,7 @@ RegionProjection = Literal["both", "learner"]
 
 # KDCL's one target for both students: see `KDCL`.
 KDCLTarget = Literal["minlogit", "naive", "linear", "general"]
+
+# Weights of the classes in the cross entropies: the power of the inverse of their shares of the
+# training pixels.
+POWERS_OF_CLASS_WEIGHTS = {"balanced": 1.0, "sqrt": 0.5}

@@ -1,8 +1,12 @@
-"""Small files, written whole or not at all and without secrets, and named where they are broken."""
+"""Small files, written whole or not at all and without secrets, and named where they are broken;
+and whether a place can be written to.
+"""
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +40,34 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged, or no JSON file: {error}.") from error
+
+
+def share_as(file: Path, other: Path) -> None:
+    """Lets those read a file who may read another one. safetensors lets its owner alone."""
+    shutil.copymode(other, file)
+
+
+def check_place(option: str, path: Path, is_folder: bool = True) -> None:
+    """OSError, which names the option, unless a folder, or a file, can be written at the path.
+
+    Nothing is left there, nor are its parents made.
+    """
+    if path.is_dir() != is_folder and path.exists():
+        there, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+        raise OSError(f"{option} {path} is {there}: give {wanted}.")
+    parents = (path, *path.parents) if is_folder else path.parents
+    parent = next(folder for folder in parents if folder.exists())
+    if not parent.is_dir():
+        raise OSError(f"{option} {path}: {parent} is a file, and no folder.")
+    try:
+        # Permissions do not tell: of a file system that is read-only, say.
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"{option} {path}: nothing can be written into {parent} ({error.strerror}). Choose "
+            "another place."
+        ) from error
 
 
 def problem_of_name(name: str) -> str | None:

@@ -78,14 +78,31 @@ def near_folder(name: str) -> str:
     return f" Did you mean {parent / near[0]}?" if near else ""
 
 
-def refuse_missing_folder(name: str) -> None:
-    """FileNotFoundError for what is no folder, and cannot be the name of anything on the Hub."""
-    if Path(name).is_dir():
-        return
+def is_name_on_hub(name: str) -> bool:
+    """Whether it can be the name of a repository on the Hub."""
     try:
         validate_repo_id(name)
     except HFValidationError:
-        raise FileNotFoundError(f"{name}: there is no such folder.{near_folder(name)}") from None
+        return False
+    return True
+
+
+def refuse_missing_folder(name: str) -> None:
+    """FileNotFoundError for what is no folder, and cannot be the name of anything on the Hub."""
+    if not Path(name).is_dir() and not is_name_on_hub(name):
+        raise FileNotFoundError(f"{name}: there is no such folder.{near_folder(name)}")
+
+
+def refuse_near_folder(name: str) -> None:
+    """FileNotFoundError for what is no folder where one is called nearly so, and the Hub, which
+    might know the name, does not answer: its client would try for half a minute.
+    """
+    if Path(name).is_dir() or constants.is_offline_mode() or not (near := near_folder(name)):
+        return
+    if not hub_answers():
+        raise FileNotFoundError(
+            f"{name}: there is no such folder, and {shown_endpoint()} does not answer.{near}"
+        )
 
 
 def hub_answers() -> bool:

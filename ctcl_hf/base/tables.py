@@ -20,6 +20,11 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [cells[0], rule, *cells[1:]])
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def aligned(lines: Sequence[tuple[str, str]]) -> list[str]:
     """Lines of two columns, of which the second begins at one place."""
     width = max(len(first) for first, _ in lines)

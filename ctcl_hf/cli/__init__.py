@@ -27,7 +27,13 @@ def main() -> None:
     """Runs the command that the command line names; Python's own imports are all that its --help
     waits for.
     """
-    name, *arguments = sys.argv[1:] or ["--help"]
+    from .ending import told
+
+    with told():  # Ctrl-C while a command is imported, too
+        _run(*(sys.argv[1:] or ["--help"]))
+
+
+def _run(name: str, *arguments: str) -> None:
     if name in ("-h", "--help"):
         print(_usage())
     elif name == "--version":

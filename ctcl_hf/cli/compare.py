@@ -21,6 +21,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..arguments.recipes import RECIPES, options_in, parse_arguments
+from ..base.files import check_place
 from ..base.redaction import redacted_words
 from ..base.registry import is_reference
 from ..methods import METHODS
@@ -237,6 +238,7 @@ def main() -> None:
         common = ["--dataset", table.dataset, *common]
     is_main_process = _is_main_process()
     try:
+        check_place("--output_dir", folder)
         run_own_code(rows, pairs)
         grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
         # a mistyped argument of the last method should not wait for the others
@@ -246,6 +248,7 @@ def main() -> None:
         from transformers.utils import logging
 
         from ..figures import costing
+        from ..publishing.card import RECORD_FILE
         from ..runs.comparison import pictures, report
         from ..runs.comparison.recount import make_counts
         from ..runs.page.grid import write_grid_page
@@ -254,6 +257,10 @@ def main() -> None:
         logging.disable_progress_bar()  # of files read and written, which would break the grid's
         cells = list(grid.cells())
         if options.report_only and not any(cell.is_finished for cell in cells):
+            if (folder / RECORD_FILE).is_file():
+                raise ValueError(
+                    f"--report_only: {folder} is the folder of a run: ctcl-hf report {folder}"
+                )
             raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
         for cell in () if options.report_only else cells:
             cell.check()

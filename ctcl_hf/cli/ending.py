@@ -32,16 +32,47 @@ def fail(error: Exception | str) -> NoReturn:
     sys.exit(redacted(f"{program()}: error: {error}"))
 
 
+class _Pipe(io.FileIO):
+    """A standard stream whose reader may go, as `head` does: what nobody reads is dropped, and the
+    work goes on.
+    """
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def _outlast_readers() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        # What else stands there is somebody's own, or has been put there before.
+        if stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
+            stream.flush()
+            raw = _Pipe(stream.fileno(), "w", closefd=False)
+            wrapped = io.TextIOWrapper(
+                raw if stream.write_through else io.BufferedWriter(raw),
+                encoding=stream.encoding,
+                errors=stream.errors,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, wrapped)
+
+
 @contextmanager
 def told(*errors: type[Exception]) -> Iterator[None]:
     """These errors end the process with their message and exit code 1; Ctrl-C with a word, and 130.
 
     So do words of the command line that no file could hold. Whatever is printed within it can be
-    shown: letters that the terminal does not know are spelt out.
+    shown: letters that the terminal does not know are spelt out, and what is printed for a reader
+    who has gone ends nothing.
     """
     for word in sys.argv:
         if (problem := problem_of_name(word)) is not None:
             fail(problem)
+    _outlast_readers()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
+from ..arguments.problems import raise_problems
 from ..arguments.protocol import ProtocolArguments
+from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..arguments.recipes import data_of
+from ..base.files import check_place
 from .ending import fail, hide_bars_without_terminal, told
 from .students import refuse_without_students
 
@@ -65,15 +68,12 @@ class EvaluationArguments:
     )
 
     def __post_init__(self):
-        problems = []
-        if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) <= 0):
-            problems.append(
-                f"--image_size {' '.join(map(str, self.image_size))}: expected HEIGHT WIDTH."
-            )
-        if self.batch_size < 1:
-            problems.append(f"--batch_size {self.batch_size}: expected at least 1.")
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(
+            [
+                check_of_sides("image_size", self.image_size),
+                *checks_of_numbers(self),
+            ]
+        )
 
 
 def main() -> None:
@@ -89,6 +89,11 @@ def main() -> None:
     arguments, dataset, protocol, given = parser.parse(None)
     try:
         with told():
+            refuse_without_students(given.model)
+            if arguments.output_dir is not None:
+                check_place("--output_dir", Path(arguments.output_dir))
+            if arguments.predictions is not None:
+                check_place("--predictions", Path(arguments.predictions))
             dataset = data_of_model(given.model, dataset, sys.argv[1:])
             evaluate(given.model, arguments, dataset, protocol)
     except (ValueError, OSError) as error:
@@ -98,9 +103,19 @@ def main() -> None:
 
 
 def data_of_model(model: str, dataset: DatasetArguments, argv: Sequence[str]) -> DatasetArguments:
-    """The data that the command line names, or else those that the model's run was trained on."""
+    """The data that the command line names, or else those that the model's run was trained on.
+
+    ValueError if no run lies beside a model's folder that would say which.
+    """
+    if names_data(argv):
+        return dataset
     record = _record_of_run(Path(model))
-    if not record.get("command") or names_data(argv):
+    if not record.get("command"):
+        if Path(model).is_dir():
+            raise ValueError(
+                f"{model}: no run lies beside it that would say which data. Give --dataset NAME, "
+                "or --dataset_name FOLDER"
+            )
         return dataset
     own = data_of(record["command"])
     if any(word.startswith("--max_eval_samples") for word in record["command"].split()):
@@ -162,14 +177,13 @@ def evaluate(
 
     from ..base.files import write_whole
     from ..base.redaction import shown_command
-    from ..base.tables import markdown_table
+    from ..base.tables import counted, markdown_table
     from ..figures import save_figure
     from ..metrics import titles_of
     from ..publishing.rows import PRECISIONS
     from ..scoring.scorer import Scorer, saved_students
     from ..training.record import machine, versions
 
-    refuse_without_students(model)
     accelerator = Accelerator(
         cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None
     )
@@ -221,7 +235,7 @@ def evaluate(
     for title, key in rows:
         values = [own.get(key) for own in flat.values()]
         lines.append([title, *("-" if value is None else f"{100 * value:.2f}" for value in values)])
-    counts = f"{facts['images']} images, {facts['labelled_pixels']} labelled pixels"
+    counts = f"{counted(len(images), 'image')}, {facts['labelled_pixels']} labelled pixels"
     table = markdown_table(lines)
     write_whole(
         folder / "results.md",

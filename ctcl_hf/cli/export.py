@@ -9,6 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..arguments.ranges import check_of_sides
+from ..base.files import check_place
 from .ending import hide_bars_without_terminal, program, told
 from .students import refuse_without_students
 
@@ -44,8 +46,9 @@ def main() -> None:
         help="Give class ids at the input's size, bytes (batch, height, width), and not logits.",
     )
     arguments = parser.parse_args()
-    if arguments.size is not None and min(arguments.size) < 1:
-        parser.error(f"--size {' '.join(map(str, arguments.size))}: expected HEIGHT WIDTH.")
+    is_wrong, problem = check_of_sides("size", arguments.size)
+    if is_wrong:
+        parser.error(problem)
     with told(ValueError, OSError, ImportError):
         export(arguments)
 
@@ -56,6 +59,9 @@ def export(arguments: argparse.Namespace) -> None:
     from ..students import as_student
 
     refuse_without_students(arguments.model)
+    if arguments.output.suffix != ".onnx":
+        raise ValueError(f"--output {arguments.output}: expected a name that ends in .onnx.")
+    check_place("--output", arguments.output, is_folder=False)
     check_exporter()
     hide_bars_without_terminal()
     student = as_student(*load_for_inference(arguments.model))

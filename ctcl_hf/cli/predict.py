@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments.problems import did_you_mean
+from ..base.files import check_place
 from .ending import hide_bars_without_terminal, program, told
 from .students import refuse_without_students
 
@@ -27,6 +29,7 @@ KINDS = ("figure", "overlay", "mask")
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=program(),
+        usage="%(prog)s IMAGE ... --model MODEL [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -44,12 +47,12 @@ def main() -> None:
         "--output_dir",
         type=Path,
         default=Path("predictions"),
-        help="What is saved goes into KIND/NAME.png in it.",
+        help="What is saved goes into KIND/NAME.png in it. Default: predictions.",
     )
     parser.add_argument(
         "--save",
         nargs="+",
-        choices=KINDS,
+        metavar="KIND",
         default=["figure"],
         help="figure: the segmentation over the image, with a legend, at least of screen size. "
         "overlay: the same at the image's own size, without a legend. mask: class ids of the "
@@ -59,6 +62,11 @@ def main() -> None:
         "--use_cpu", action="store_true", help="Even where there is an accelerator."
     )
     arguments = parser.parse_args()
+    for kind in arguments.save:
+        if kind not in KINDS:
+            parser.error(
+                f"--save {kind}: expected one of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}"
+            )
     with told(ValueError, OSError):
         predict(
             arguments.images,
@@ -88,6 +96,7 @@ def predict(
     files = named_images(images)
     check_images(files.values())
     refuse_without_students(model_name)
+    check_place("--output_dir", output_dir)
     # Imported once there is something to segment: it takes seconds.
     from accelerate import PartialState
 

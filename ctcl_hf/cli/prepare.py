@@ -12,6 +12,9 @@ from pathlib import Path
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
+from ..arguments.problems import raise_problems
+from ..arguments.ranges import check_of_sides
+from ..base.files import check_place
 from ..base.redaction import redacted
 from ..base.registry import is_reference
 from ..data import DATASETS
@@ -36,8 +39,7 @@ class PreparationArguments:
     )
 
     def __post_init__(self):
-        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) <= 0):
-            raise ValueError(f"--resize {' '.join(map(str, self.resize))}: expected HEIGHT WIDTH.")
+        raise_problems([check_of_sides("resize", self.resize)])
 
 
 def main() -> None:
@@ -63,6 +65,7 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     from ..data.shards import write_shards
 
     folder = Path(arguments.out)
+    check_place("--out", folder)
     data = dataset.load(needs_validation=False)
     print(data)
     size = tuple(arguments.resize) if arguments.resize else None

@@ -41,6 +41,7 @@ def main() -> None:
 
 
 def push(arguments: argparse.Namespace) -> None:
+    from ..base.hub_access import near_folder
     from ..publishing.card import default_name, rewrite_cards
     from ..publishing.destinations import (
         load_repositories,
@@ -51,12 +52,14 @@ def push(arguments: argparse.Namespace) -> None:
 
     folder = arguments.folder
     refuse_without_students(str(folder))
-    students = sorted(path.parent.name for path in folder.glob("*/config.json"))
-    if not students:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder.{near_folder(str(folder))}")
+    if (folder / "config.json").is_file():
         raise ValueError(
-            f"{folder} holds no student: expected folders with a config.json, such as "
-            f"{folder / 'cnn'}."
+            f"{folder} is one student: give the folder of the run above it, "
+            f"{folder.resolve().parent}."
         )
+    students = sorted(path.parent.name for path in folder.glob("*/config.json"))
     named = {}
     for text in arguments.repository:
         name, _, repo_id = text.partition("=")

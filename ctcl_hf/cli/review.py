@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
+from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..base.extras import require
+from ..base.files import check_place
+from ..base.tables import counted
 from .ending import fail, hide_bars_without_terminal, told
 from .evaluate import data_of_model, load_data, names_data
 from .predict import check_images, named_images
+from .students import refuse_without_students
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
@@ -65,7 +69,6 @@ class ReviewArguments:
     )
 
     def __post_init__(self):
-        size = self.image_size
         raise_problems(
             [
                 (
@@ -76,11 +79,8 @@ class ReviewArguments:
                     self.images is not None and self.split is not None,
                     "--split is of a data set: it has no effect on --images.",
                 ),
-                (self.top < 1, f"--top {self.top}: expected at least 1."),
-                (
-                    size is not None and (len(size) != 2 or min(size) <= 0),
-                    f"--image_size {' '.join(map(str, size or []))}: expected HEIGHT WIDTH.",
-                ),
+                check_of_sides("image_size", self.image_size),
+                *checks_of_numbers(self),
             ]
         )
 
@@ -98,6 +98,9 @@ def main() -> None:
     names = [given.run] if given.run else arguments.model
     try:
         with told(ImportError):
+            for name in names:
+                refuse_without_students(name)
+            check_place("--output_dir", output_folder(names, arguments))
             if arguments.images:
                 files = list(dict.fromkeys(named_images(arguments.images).values()))
                 check_images(files)
@@ -110,6 +113,12 @@ def main() -> None:
         from ..data import reason_of
 
         fail(f"{reason_of(error)}.")
+
+
+def output_folder(names: list[str], arguments: ReviewArguments) -> Path:
+    """Where a review goes of the run, or of the two students, of these names."""
+    folder = Path(names[0]) if len(names) == 1 else Path()
+    return Path(arguments.output_dir or folder / "review")
 
 
 def two_students(names: list[str]) -> "dict[str, Student]":
@@ -166,7 +175,7 @@ def review_images(
         tuple(first.class_names),
         tuple(palette_of(first.config)),
         (size[0], size[1]),
-        title=f"{len(files)} images",
+        title=counted(len(files), "image"),
     )
     data = data.without_bad() if skip_bad else data
     return review(students, data, "images", names, arguments)
@@ -188,12 +197,11 @@ def review(
     scorer = Scorer(students, data, Accelerator(cpu=arguments.use_cpu))
     height, width = arguments.image_size or scorer.image_size or data.image_size
     print(f"{data}\nLooked at: whole images at {height}x{width}. Classes {scorer.class_note}.")
-    folder = Path(names[0]) if len(names) == 1 else Path()
     return write_review(
         scorer,
         split,
         (height, width),
-        Path(arguments.output_dir or folder / "review"),
+        output_folder(names, arguments),
         arguments.top,
         arguments.workers,
     )

@@ -5,17 +5,13 @@ ctcl-hf space me/ctcl-camvid me/ctcl-camvid-cnn me/ctcl-camvid-vit --trust_remot
 
 import argparse
 import json
+import shlex
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..base.extras import require
 from .ending import program, told
-from .students import refuse_without_students
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 EXAMPLES = "images"  # folder of the app's own, and of a Space's
 
@@ -79,11 +75,18 @@ def push_space(
         SpaceCardData,
     )
 
-    from ..base.hub_access import shown_endpoint
+    from ..base.hub_access import is_name_on_hub, shown_endpoint
     from ..data import images
     from ..publishing.hub import Repository, check_access
     from ..publishing.space.app import named
 
+    for student in students:
+        if Path(student).is_dir() or "/" not in student or not is_name_on_hub(student):
+            raise ValueError(
+                f"{student} is no USER/STUDENT of the Hub: publish the students of a run first "
+                "(ctcl-hf push FOLDER), and give their names there. On this machine: python -m "
+                f"ctcl_hf.publishing.space.app {shlex.join(students)}"
+            )
     chosen = sorted(path for path in examples.iterdir() if path.is_file())
     if not chosen:
         raise ValueError(f"{examples} has no file: give a folder of images as --examples.")
@@ -91,9 +94,7 @@ def push_space(
         images.read_image(path)
     check_access([Repository(space, private, kind="space")])
     api = HfApi()
-    if missing := [student for student in students if not _is_published(api, student)]:
-        for student in missing:
-            refuse_without_students(student)
+    if missing := [student for student in students if not api.repo_exists(student)]:
         raise ValueError(
             f"{shown_endpoint()} has no model {' and no '.join(missing)}: publish the students "
             "of a run first (ctcl-hf push FOLDER), and give their names on the Hub."
@@ -133,15 +134,6 @@ def push_space(
         space, operations, repo_type="space", commit_message="Show two students"
     )
     print(f"{Repository(space, kind='space').url} at commit {commit.oid[:12]}")
-
-
-def _is_published(api: "HfApi", student: str) -> bool:
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return api.repo_exists(student)
-    except HFValidationError:  # the path of a folder, say
-        return False
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.space`

@@ -4,10 +4,13 @@ from pathlib import Path
 
 
 def refuse_without_students(name: str) -> None:
-    """ValueError says what to give in place of the folder of a comparison, or of a run without
-    students; a student's folder, that of a run with students, and what is no folder pass.
+    """ValueError says what to give in place of a file, or of a folder without students, such as
+    that of a comparison or of a run that goes on; a student's folder, that of a run with students,
+    and what is not there pass.
     """
     folder = Path(name)
+    if folder.is_file():
+        raise ValueError(f"{name} is a file: give the folder of a student.")
     if not folder.is_dir() or (folder / "config.json").is_file() or _students(folder):
         return
     # Imported where a folder is not what was meant: it takes a second.
@@ -35,6 +38,11 @@ def refuse_without_students(name: str) -> None:
             f"{name} holds no students yet: they are there once the run is trained to its end "
             f"(--resume_from_checkpoint auto goes on). {until_then}"
         )
+    what = "holds no config.json" if any(folder.iterdir()) else "is an empty folder"
+    raise ValueError(
+        f"{name} {what}: give the folder of a student, such as runs/camvid-paper-ctcl/cnn, or that "
+        "of its run."
+    )
 
 
 def _students(run: Path) -> list[Path]:

@@ -5,12 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ..base.choices import POWERS_OF_CLASS_WEIGHTS as POWERS
 from ..base.heartbeat import watched
 from .own.classes import read_json
 from .segmentation import SegmentationData
-
-# by what is told: the power of 1 / (classes * share) that a class weighs
-POWERS = {"balanced": 1.0, "sqrt": 0.5}
 
 
 def class_weights(told: str, data: SegmentationData) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..base.tables import counted
 from .findings import Finding
 from .masks import IGNORE_INDEX
 
@@ -66,7 +67,7 @@ class SplitSummary:
             if self.is_labelled
             else "without masks"
         )
-        return f"{self.images} images of {sizes}, {what}"
+        return f"{counted(self.images, 'image')} of {sizes}, {what}"
 
 
 class DataSummary(NamedTuple):
@@ -102,7 +103,8 @@ class DataSummary(NamedTuple):
         shares, held = 100 * train.shares, np.flatnonzero(train.pixels)
         if rare := self.rare("train"):
             named = [
-                f"{self.class_names[i]} {shares[i]:.2g} % in {train.images_with[i]} images"
+                f"{self.class_names[i]} {shares[i]:.2g} % in "
+                f"{counted(train.images_with[i], 'image')}"
                 for i in rare
             ]
             told.append(f"Rare in train: {_some(named)}.")

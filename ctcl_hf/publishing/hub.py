@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import get_session, validate_repo_id
 from transformers.utils import logging
@@ -17,6 +17,10 @@ logger = logging.get_logger(__name__)
 # How long one request may wait for an answer, before training and while pushing. The client alone
 # would wait for ever.
 CHECK_SECONDS, PUSH_SECONDS = 30, 300
+NO_TOKEN = (
+    "Publishing needs a token of the Hugging Face Hub with write access: run `hf auth login`, or "
+    "set HF_TOKEN."
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,12 @@ def repositories(
 # ---- before the first step ----
 
 
+def check_token(token: str | None = None) -> None:
+    """PermissionError if there is no token, given or of a login. Does not ask the Hub."""
+    if token is None and get_token() is None:
+        raise PermissionError(NO_TOKEN)
+
+
 def identity(token: str | None = None) -> str:
     """The user that a token belongs to.
 
@@ -162,10 +172,7 @@ def _answered(question: Callable):
     try:
         return question()
     except LocalTokenNotFoundError as error:
-        raise PermissionError(
-            "Publishing needs a token of the Hugging Face Hub with write access: run `hf auth "
-            "login`, or set HF_TOKEN."
-        ) from error
+        raise PermissionError(NO_TOKEN) from error
     except HfHubHTTPError as error:
         if error.response.status_code == 401:
             raise PermissionError(

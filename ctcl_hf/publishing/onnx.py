@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..base.extras import require
 from ..base.files import whole
+from ..data import palette_of
 from ..students import Student
 
 # Of the largest logit: rounding in float32 through about a hundred layers, whose sums run in
@@ -133,7 +134,7 @@ def facts_of(student: Student, size: tuple[int, int]) -> dict[str, str]:
     classes: names in the order of the logits. size: (height, width) it was exported for. stride:
     pixels of a side that share a logit. channels: "RGB" or "BGR". mean, std: a pixel of 0..255 is
     normalised as (pixel - mean) / std.
-    version: of this package.
+    palette: RGB of each class. version: of this package.
     """
     logits = _run(_Graph(student, False, False).eval(), _images(student, 1, size, False), student)
     facts: dict[str, Any] = {
@@ -143,6 +144,7 @@ def facts_of(student: Student, size: tuple[int, int]) -> dict[str, str]:
         "channels": "BGR" if student.reads_bgr else "RGB",
         "mean": [round(value, 6) for value in student.mean.flatten().tolist()],
         "std": [round(value, 6) for value in student.std.flatten().tolist()],
+        "palette": palette_of(student.config),
         "version": f"ctcl_hf {__version__}",
     }
     return {name: json.dumps(value) for name, value in facts.items()}

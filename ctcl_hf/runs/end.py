@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from transformers.utils import logging
 
 from ..base.files import write_whole
-from ..base.tables import markdown_table
+from ..base.tables import counted, markdown_table
 from ..figures import blind_classes_figure, costing, history_figure, save_figure
 from ..metrics.scores import curve, evaluations_from_json
 from ..publishing.card import RECORD_FILE
@@ -185,15 +185,12 @@ def _tables(
     names, history = trainer.model.names, trainer.state.log_history
     tables = [parameter_table(trainer.model), f"Scored: {trainer.protocol}."]
     for split, images in sizes.items():
+        heading = f"{split}: {counted(images, 'image')}"
         if split not in trainer.scores:
-            tables.append(
-                f"{split}: {images} images, none of which has a labelled pixel: not scored"
-            )
+            tables.append(f"{heading}, none of which has a labelled pixel: not scored")
             continue
         control = (trainer.facts.control or {}).get(split)
-        tables.append(
-            f"{split}: {images} images\n\n{metrics_table(trainer.scores[split], split, control)}"
-        )
+        tables.append(f"{heading}\n\n{metrics_table(trainer.scores[split], split, control)}")
     weights = trainer.record()["weights"]
     told = {name: weights_text(own, trainer.state.global_step) for name, own in weights.items()}
     tables.append("\n".join(f"Weights of {name}: {text}." for name, text in told.items() if text))

@@ -29,12 +29,13 @@ from ..training.checkpoints import steps_behind
 from ..training.guards.processes import wait_for_all
 from ..training.pictures import GuardedPictures
 from ..training.record import RunFacts, machine
+from ..training.resumption import check_checkpoint
 from ..training.trainer import CTCLTrainer
 from .end import finish, missing_at_end
 from .files import DATA_FILE, SAMPLES_FILE
 from .page.live import LiveReport
 from .pictures import read_samples, spread_figure, write_samples
-from .start import checkpoint_for, progress_in
+from .start import check_places, checkpoint_for, progress_in
 
 
 class Run(NamedTuple):
@@ -55,6 +56,8 @@ def prepare(arguments: Arguments) -> Run:
     ValueError or OSError says what.
     """
     _, students, data_arguments, method, options, training, command = arguments
+    check_places(arguments)
+    control = _control(training.control, data_arguments) if training.control else None
     wait_for_all()  # for the first time, so that one process may work alone later
     found = progress_in(training.output_dir)
     checkpoint = checkpoint_for(training, command)
@@ -80,10 +83,6 @@ def prepare(arguments: Arguments) -> Run:
     for student in pair_students.values():
         for size in {tuple(data_arguments.crop_size), image_size}:
             student.check_size(size)
-    # After the students: that the Hub does not answer is told sooner than every file can be read.
-    summary = _check(data, data_arguments) if training.local_process_index == 0 else None
-    wait_for_all()
-    control = _control(training.control, data_arguments) if training.control else None
     training.hub_model_id = training.hub_model_id or f"{short_name(method.method)}-{data.name}"
     # Each learns from a trained student of the other's kind.
     teachers = {}
@@ -93,6 +92,13 @@ def prepare(arguments: Arguments) -> Run:
             _teacher(Path(method.teachers) / name, data.class_names) for name in peers
         )
     objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
+    pair = StudentPair(pair_students, objective)
+    if checkpoint is not None:
+        check_checkpoint(Path(checkpoint), pair)
+    # After the students: that the Hub does not answer, or that a checkpoint is another's, is told
+    # sooner than every file can be read.
+    summary = _check(data, data_arguments) if training.local_process_index == 0 else None
+    wait_for_all()
     if method.class_weights is not None:
         weights = class_weights(method.class_weights, data)
         objective.weigh_classes(weights)
@@ -102,7 +108,6 @@ def prepare(arguments: Arguments) -> Run:
                 for name, weight in zip(data.class_names, weights, strict=True)
             )
             print(f"Weights of the classes in the cross entropy: {told}.")
-    pair = StudentPair(pair_students, objective)
     augment = TrainingTransform(
         image_size,
         tuple(data_arguments.crop_size),

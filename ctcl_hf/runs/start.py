@@ -4,14 +4,38 @@ from pathlib import Path
 
 from accelerate.utils import gather_object
 
-from ..arguments.recipes import arguments_of, options_in
+from ..arguments.recipes import Arguments, arguments_of, options_in
 from ..arguments.training import CTCLArguments
-from ..base.files import read_json
+from ..base.files import check_place, read_json
 from ..publishing.card import RECORD_FILE
+from ..publishing.hub import check_token
+from ..students.encoder_weights import LOCAL_DIR
 from ..training.checkpoints import FolderTaken, checkpoints_of, find_checkpoint, trained_steps
 
 # Arguments that say where a run lies and how it is run, and not what it is.
 OF_NO_RUN = ("--output_dir", "--resume_from_checkpoint", "--cpu_threads", "--hub_token")
+
+
+def check_places(arguments: Arguments) -> None:
+    """What can be known to be missing before data are read and students built, which takes long.
+
+    OSError for an output folder that cannot be written to; ValueError for a folder of teachers that
+    holds none, or a file of weights that is not there; PermissionError if students are to be
+    published without a token.
+    """
+    training, teachers = arguments.training, arguments.method.teachers
+    check_place("--output_dir", Path(training.output_dir))
+    if teachers is not None and not any(Path(teachers).glob("*/config.json")):
+        raise ValueError(
+            f"--teachers {teachers}: no students there. Give the output folder of a finished "
+            "--method vanilla run."
+        )
+    for file in arguments.students.encoder_weights or ():
+        if not Path(file.removeprefix(LOCAL_DIR)).exists():
+            raise ValueError(f"--encoder_weights {file}: there is no such file.")
+    # What is trained to its end may be published already.
+    if training.push_to_hub and trained_steps(Path(training.output_dir)) is None:
+        check_token(training.hub_token)
 
 
 def checkpoint_for(training: CTCLArguments, command: str) -> str | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from ..base.heartbeat import watched
+from ..base.tables import counted
 from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
 from ..figures import mistakes_figure
 from ..losses import upsample
@@ -52,8 +53,9 @@ def saved_students(name: str) -> dict[str, Student]:
     students = sorted(path.parent for path in Path(name).glob("*/config.json"))
     if students and len(students) != 2:
         raise ValueError(
-            f"{name} holds {len(students)} models ({', '.join(path.name for path in students)}), "
-            "and a run has two students. Give the folder of one."
+            f"{name} holds {counted(len(students), 'model')} "
+            f"({', '.join(path.name for path in students)}), and a run has two students. Give the "
+            "folder of one."
         )
     # The name of "." is empty.
     sources = {path.name: str(path) for path in students} or {Path(name).resolve().name: name}

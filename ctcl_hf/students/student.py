@@ -1,6 +1,7 @@
 """What the losses may ask of any segmentation model."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..base.files import share_as
 from ..losses import as_constant
 
 
@@ -214,6 +216,8 @@ class Student(nn.Module):
         """
         self.model.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
+        for weights in Path(folder).glob("*.safetensors"):
+            share_as(weights, Path(folder, "config.json"))
 
 
 def has_attention(module: nn.Module) -> bool:

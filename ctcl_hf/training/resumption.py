@@ -9,6 +9,7 @@ from ..methods.pair import StudentPair
 from .checkpoints import MANIFEST_FILE, changed_file, manifest_of
 
 OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's `training_state`
+SHOWN = 3  # of the entries in which two configurations differ
 # What may differ between the configuration of a checkpoint and that of the student it is loaded
 # into.
 NOT_ARCHITECTURE = {
@@ -47,6 +48,21 @@ def check_training_state(checkpoint: Path) -> None:
         )
 
 
+def _differing(there: object, here: object) -> tuple[str, str]:
+    """Two values of a configuration as they are told: of mappings (the names of classes) how many
+    entries each has, or the first that differ.
+    """
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return repr(there), repr(here)
+    if len(there) != len(here):
+        return f"of {len(there)}", f"of {len(here)}"
+    differing = [key for key in here if there.get(key) != here[key]][:SHOWN]
+    first, second = (
+        ", ".join(f"{key}: {values.get(key)!r}" for key in differing) for values in (there, here)
+    )
+    return first, second
+
+
 def check_checkpoint(folder: Path, pair: StudentPair) -> None:
     """ValueError unless the folder holds both students of this pair, and the state of its
     method.
@@ -70,9 +86,10 @@ def check_checkpoint(folder: Path, pair: StudentPair) -> None:
             {"model_type": student.config.model_type} | student.config.to_dict()
         ).items():
             if key not in NOT_ARCHITECTURE and saved.get(key) != own:
+                there, here = _differing(saved.get(key), own)
                 raise ValueError(
-                    f"{folder / name} holds another student: its {key} is {saved.get(key)!r}, this "
-                    f"run's is {own!r}. {mend}"
+                    f"{folder / name} holds another student: its {key} is {there}, this run's is "
+                    f"{here}. {mend}"
                 )
     expected, file = set(pair.objective.training_state()), folder / OBJECTIVE_FILE
     held: set[str] = set()

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from transformers.utils import logging
 
-from ..base.files import read_json, whole, write_whole
+from ..base.files import read_json, share_as, whole, write_whole
 from ..methods.pair import StudentPair
 from ..publishing.background import Publisher
 from ..publishing.rows import OWN_CODE
@@ -136,6 +136,8 @@ class PairCheckpoints:
                 yield
             finally:
                 self._holds_output_folder = False
+                with suppress(OSError):  # none, or not empty: of a save that failed
+                    (folder / STAGING).rmdir()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """A complete checkpoint or none.
@@ -316,9 +318,10 @@ class PairCheckpoints:
         state = {
             key: value.contiguous() for key, value in self.model.objective.training_state().items()
         }
+        write_whole(folder / ARGUMENTS_FILE, self.args.to_json_string())
         if state:
             save_file(state, folder / OBJECTIVE_FILE)
-        write_whole(folder / ARGUMENTS_FILE, self.args.to_json_string())
+            share_as(folder / OBJECTIVE_FILE, folder / ARGUMENTS_FILE)
 
     def load_trained(self) -> None:
         """Brings back both students, and what is known of their training, from the output folder at

@@ -10,7 +10,7 @@ import pytest
 from helpers.pictures import ids, picture, save
 
 import ctcl_hf
-from ctcl_hf.base.files import problem_of_name, read_json
+from ctcl_hf.base.files import check_place, problem_of_name, read_json
 from ctcl_hf.cli.ending import told
 
 PACKAGE = Path(ctcl_hf.__file__).parent
@@ -26,6 +26,38 @@ def test_a_damaged_file_is_told_with_its_name(content, tmp_path):
         read_json(file)
     file.write_bytes('{"class": "Straße"}'.encode())
     assert read_json(file) == {"class": "Straße"}
+
+
+@pytest.mark.parametrize(
+    ("place", "is_folder", "message"),
+    [
+        ("file", True, "--out file is a file: give a folder."),
+        ("file/x", True, "--out file/x: file is a file, and no folder."),
+        ("file/x/y.onnx", False, "--out file/x/y.onnx: file is a file, and no folder."),
+        ("folder", False, "--out folder is a folder: give a file."),
+        ("/proc/x/y", True, "--out /proc/x/y: nothing can be written into /proc "),
+        ("/proc/x.onnx", False, "--out /proc/x.onnx: nothing can be written into /proc "),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_told_by_its_option(
+    place, is_folder, message, tmp_path, monkeypatch
+):
+    """Errors of the system were told, some of them after minutes of work."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    Path("folder").mkdir()
+    with pytest.raises(OSError) as raised:
+        check_place("--out", Path(place), is_folder)
+    assert str(raised.value).startswith(message)
+
+
+def test_a_place_is_looked_at_without_leaving_anything_there(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_place("--out", tmp_path / "new" / "folder")
+    check_place("--out", tmp_path)
+    check_place("--out", tmp_path / "file", is_folder=False)
+    check_place("--out", tmp_path / "new" / "file", is_folder=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_every_text_file_is_read_in_an_encoding_that_no_locale_decides():

@@ -13,6 +13,7 @@ from ctcl_hf.base.hub_access import (
     hub_answers,
     near_folder,
     refuse_missing_folder,
+    refuse_near_folder,
 )
 from ctcl_hf.data import build_own
 from ctcl_hf.scoring.predict import load_whole_model
@@ -41,6 +42,20 @@ def test_a_student_that_cannot_be_fetched_names_the_ways_on_within_seconds(name,
         load_student(name, ("road", "sky"), (64, 64))
     assert time.monotonic() - start < 5
     assert constants.HF_HUB_OFFLINE is False  # the next is asked for again
+
+
+def test_a_mistyped_folder_is_told_at_once_where_the_hub_does_not_answer(
+    no_hub, tmp_path, monkeypatch
+):
+    """`--dataset_name foto` asked the Hub again and again, for 35 seconds."""
+    monkeypatch.chdir(tmp_path)
+    refuse_near_folder("photo")  # nothing is called nearly so: perhaps it is in the cache
+    (tmp_path / "photos").mkdir()
+    refuse_near_folder("photos")
+    with pytest.raises(FileNotFoundError, match=r"there is no such folder.* Did you mean photos?"):
+        build_own("photo")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    refuse_near_folder("photo")  # the client asks its cache alone
 
 
 def test_what_the_cache_holds_is_read_without_the_hub(no_hub):

@@ -79,6 +79,14 @@ def test_what_is_no_image_is_told_before_the_model_is_loaded(
         predict(monkeypatch, *arguments, "--model", "vit")
 
 
+def test_a_mistyped_kind_is_answered_with_the_nearest(photos, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        predict(monkeypatch, "a.jpg", "--model", "vit", "--save", "maks")
+    usage, said = capsys.readouterr().err.strip().splitlines()
+    assert usage == "usage: ctcl-hf predict IMAGE ... --model MODEL [options]"
+    assert said.endswith("--save maks: expected one of figure, overlay, mask. Did you mean mask?")
+
+
 def test_one_image_named_twice_is_segmented_once(photos):
     assert list(named_images(["a.jpg", "a.jpg", "*.jpg"])) == ["a"]
 

@@ -102,7 +102,7 @@ def test_a_missing_cleanlab_is_told_before_a_student_is_loaded(root, monkeypatch
         (["--model", "run/vit", "run/vit"], "expected two students, got one."),
         (["run", "--split", "test"], "--split test: shards has train, validation."),
         (["run", "--top", "0"], "--top 0: expected at least 1."),
-        (["run", "--image_size", "3"], "--image_size 3: expected HEIGHT WIDTH."),
+        (["run", "--image_size", "3"], "--image_size 3: expected HEIGHT WIDTH,"),
         (["run", "--images", "gone"], "gone: no image there."),
         (["run", "--images", "notes.txt"], "notes.txt: Pillow cannot identify it as an image"),
         (["run", "--images", "photos", "--split", "test"], "--split is of a data set"),

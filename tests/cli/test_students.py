@@ -1,11 +1,11 @@
-"""What commands say of folders that hold no student."""
+"""What commands say of folders that hold no student, and of what else they cannot use."""
 
 import sys
 
 import PIL.Image
 import pytest
 
-from ctcl_hf.cli import evaluate, export, predict, push
+from ctcl_hf.cli import compare, evaluate, export, predict, prepare, push, review, space
 from ctcl_hf.cli.students import refuse_without_students
 
 
@@ -25,6 +25,10 @@ def runs(tmp_path, monkeypatch):
     make(tmp_path / "grid", "grid.json", "a+b/seed-1/dml/cnn/config.json")
     make(tmp_path / "new", "grid.json", "a+b/seed-1/dml/run.json")
     make(tmp_path / "done", "run.json", "cnn/config.json", "vit/config.json")
+    make(tmp_path / "copied", "config.json")
+    make(tmp_path / "other", "notes.txt")
+    make(tmp_path, "file")
+    (tmp_path / "empty").mkdir()
     return tmp_path
 
 
@@ -33,12 +37,16 @@ SAID = {
     "half": "half holds no students yet: .* of a checkpoint, such as half/checkpoint-4/cnn.",
     "grid": r"grid is the folder of a comparison: .* such as grid/a\+b/seed-1/dml/cnn\.",
     "new": "new is the folder of a comparison: none of its runs is finished yet.",
+    "empty": "empty is an empty folder: give the folder of a student, such as .* of its run.",
+    "other": "other holds no config.json: give the folder of a student, such as .* of its run.",
+    "file": "file is a file: give the folder of a student.",
 }
 COMMANDS = {
     evaluate: ["FOLDER"],
     predict: ["street.png", "--model", "FOLDER"],
     export: ["FOLDER", "--output", "a.onnx"],
     push: ["FOLDER"],
+    review: ["FOLDER"],
 }
 
 
@@ -47,11 +55,48 @@ COMMANDS = {
 def test_a_folder_without_students_is_answered_by_what_to_give_instead(
     command, folder, runs, monkeypatch
 ):
-    """They said that it was no model on the Hub either, at length."""
+    """They said that it was no model on the Hub either, or lacked a model_type, at length."""
     PIL.Image.new("RGB", (8, 8)).save("street.png")
     words = [folder if word == "FOLDER" else word for word in COMMANDS[command]]
     monkeypatch.setattr(sys, "argv", ["ctcl-hf command", *words])
     with pytest.raises(SystemExit, match=SAID[folder]) as ended:
+        command.main()
+    assert "\n" not in str(ended.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        (push, ["copied"], "copied is one student: give the folder of the run above it, /"),
+        (push, ["done/cmn"], "done/cmn: there is no such folder. Did you mean done/cnn?"),
+        (evaluate, ["copied"], "copied: no run lies beside it .* Give --dataset NAME, or"),
+        (
+            space,
+            ["me/x", "done/cnn", "done/vit"],
+            "done/cnn is no USER/STUDENT .* ctcl_hf.publishing.space.app done/cnn done/vit",
+        ),
+        (space, ["me/x", "../cnn", "../vit"], "../cnn is no USER/STUDENT of the Hub"),
+        (export, ["copied", "--output", "x.txt"], "--output x.txt: .* ends in .onnx."),
+        (export, ["copied", "--output", "file/x.onnx"], "--output file/x.onnx: file is a file"),
+        (predict, ["street.png", "--model", "copied", "--output_dir", "file"], "is a file: give a"),
+        (evaluate, ["copied", "--output_dir", "file"], "--output_dir file is a file: give a f"),
+        (evaluate, ["copied", "--predictions", "file"], "--predictions file is a file: give a f"),
+        (review, ["done", "--output_dir", "file"], "--output_dir file is a file: give a folder."),
+        (compare, ["--output_dir", "file"], "--output_dir file is a file: give a folder."),
+        (compare, ["--report_only", "--output_dir", "done"], "is the folder of a run: ctcl-hf rep"),
+        (prepare, ["copied", "--out", "file/x"], "--out file/x: file is a file, and no folder."),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_is_loaded_or_asked(
+    command, words, message, runs, monkeypatch
+):
+    """Some logged in first, downloaded CamVid, or worked for minutes."""
+    PIL.Image.new("RGB", (8, 8)).save("street.png")
+    monkeypatch.setattr("ctcl_hf.scoring.predict.load_for_inference", None)
+    monkeypatch.setattr("ctcl_hf.arguments.data.DatasetArguments.load", None)
+    monkeypatch.setattr("ctcl_hf.publishing.hub.check_access", None)
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf command", *words])
+    with pytest.raises(SystemExit, match=message) as ended:
         command.main()
     assert "\n" not in str(ended.value)
 

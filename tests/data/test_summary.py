@@ -60,7 +60,7 @@ def test_the_summary_is_json_that_holds_shares_sizes_and_images_by_class():
 def test_rare_classes_and_imbalance_are_told_with_their_numbers():
     lines = str(summary_of({0: 9000, 1: 900, 2: 20}, {0: 1000})).splitlines()
     assert lines[0] == "train: 2 images of 30x40, 0.0 % of the pixels not scored"
-    assert "Rare in train: dot 0.18 % in 1 images." in lines
+    assert "Rare in train: dot 0.18 % in 1 image." in lines
     assert "left has 500 times the pixels of dot, and mIoU counts both alike." in lines
 
 

@@ -110,9 +110,9 @@ def test_the_text_holds_what_was_recorded(trained):
     assert f"| **cnn**, test | 5 | {iou:.2f} |" in text
     assert f"| cnn trained alone, test | 5 | {iou / 2:.2f} |" in text
     assert f"| dot | {100 * scores.ious['dot']:.2f} |" in text
-    assert "Classes: left (#00005a), right (#c8c800), dot (#ff0000)." in text
+    assert "Classes by id: 0 left (#00005a), 1 right (#c8c800), 2 dot (#ff0000)." in text
     # whose colours nobody said
-    assert "Classes: left, right, dot." in (folder / "vit" / "README.md").read_text()
+    assert "Classes by id: 0 left, 1 right, 2 dot." in (folder / "vit" / "README.md").read_text()
     assert "](figure.png)" in text and (folder / "cnn" / "figure.png").is_file()
     assert "@inproceedings{zhu2023good," in text
     assert "{{" not in text and "None" not in text

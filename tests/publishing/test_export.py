@@ -1,11 +1,13 @@
 """Students as ONNX files."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import PIL.Image
 import pytest
@@ -17,6 +19,7 @@ from transformers import DPTForSemanticSegmentation
 
 from ctcl_hf import __version__
 from ctcl_hf.cli import export as command
+from ctcl_hf.data import palette_of
 from ctcl_hf.publishing import onnx as module
 from ctcl_hf.publishing.onnx import export_onnx
 from ctcl_hf.scoring.predict import class_map
@@ -67,7 +70,9 @@ def test_bytes_of_any_size_become_the_class_map_that_evaluation_scores(family, t
 
 def test_the_example_needs_numpy_and_onnxruntime_alone(cnn, tmp_path):
     export_onnx(cnn, (64, 96), tmp_path / "cnn.onnx", with_preprocessing=True, argmax=True)
-    PIL.Image.new("RGB", (51, 37), (200, 30, 30)).save(tmp_path / "street.png")
+    turned = PIL.Image.Exif()
+    turned[0x0112] = 6  # by a quarter
+    PIL.Image.new("RGB", (51, 37), (200, 30, 30)).save(tmp_path / "street.png", exif=turned)
     example = Path(module.__file__).with_name("run_onnx.py")  # in the wheel as well
     assert "torch" not in example.read_text() and "ctcl_hf" not in example.read_text()
     done = subprocess.run(
@@ -77,8 +82,42 @@ def test_the_example_needs_numpy_and_onnxruntime_alone(cnn, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == list(CLASSES)
-    assert PIL.Image.open(tmp_path / "classes.png").size == (51, 37)
+    *shares, written = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in shares] == list(CLASSES)
+    picture = PIL.Image.open(tmp_path / written)
+    assert (written, picture.size, picture.mode) == ("street-classes.png", (37, 51), "P")
+    colours = [channel for colour in palette_of(cnn.config) for channel in colour]
+    assert picture.getpalette()[: len(colours)] == colours
+
+
+def run_example(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["run_onnx.py", *words])
+    runpy.run_path(str(Path(module.__file__).with_name("run_onnx.py")), run_name="__main__")
+
+
+def test_the_example_says_in_a_sentence_what_it_cannot_use(tmp_path, monkeypatch):
+    """Each of these ended in a traceback, or was taken for an opaque image."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.jpg").write_text("no image")
+    PIL.Image.new("RGBA", (8, 8)).save(tmp_path / "clear.png")
+    plain = onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1])
+    same = onnx.helper.make_node("Identity", ["pixel_values"], ["logits"])
+    logits = onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([same], "plain", [plain], [logits])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), "plain.onnx")
+    for words, message in (
+        ([], r"^usage: run_onnx.py FILE.onnx IMAGE$"),
+        (["text.jpg", "clear.png"], "text.jpg is no ONNX file that can be read"),
+        (["plain.onnx", "clear.png"], "takes pixel_values and gives logits. Expected a file that"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run_example(monkeypatch, *words)
+    read = runpy.run_path(str(Path(module.__file__).with_name("run_onnx.py")))["read"]
+    with pytest.raises(OSError, match=r"cannot identify image file 'text.jpg'"):
+        read("text.jpg")
+    with pytest.raises(ValueError, match=r"clear.png: expected 8 bits .* and no transparency"):
+        read("clear.png")
 
 
 def test_a_file_that_fails_the_check_is_not_left_behind(cnn, tmp_path, monkeypatch):

@@ -134,6 +134,26 @@ def test_the_space_refuses_an_image_that_it_would_not_see_as_it_is(tmp_path):
         next(upload(tmp_path / "16.png"))
 
 
+def test_what_is_no_image_is_told_to_who_uploads_it_and_never_offered(tmp_path):
+    """gradio told of an exception without its reason; an example could be a text."""
+    app, _, upload = build(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "text.jpg").write_text("no image")
+    with pytest.raises(app["gr"].Error, match=r"^'?text.jpg: Pillow cannot identify it") as raised:
+        next(upload(tmp_path / "own" / "text.jpg"))
+    assert not raised.value.print_exception  # which would fill the server's log
+    with pytest.raises(SystemExit, match=r"^--examples .*text.jpg: Pillow cannot identify it"):
+        app["images_in"](tmp_path / "own")
+    with pytest.raises(SystemExit, match=r"^--examples .*nowhere"):
+        app["images_in"](tmp_path / "nowhere")
+
+
+def test_a_student_that_is_none_is_told_in_a_sentence(tmp_path):
+    load = runpy.run_path(str(APP))["load"]
+    with pytest.raises(SystemExit, match="nix is neither a student's folder nor a model on the H"):
+        load(str(tmp_path / "nix"), False)
+
+
 def test_what_the_space_offers_as_files_has_the_images_own_size(tmp_path):
     """All was of at most 1280 pixels, and compressed again."""
     _, _, upload = build(tmp_path)

@@ -304,7 +304,7 @@ def test_run_again_it_runs_only_what_is_missing(compared):
     ("arguments", "message"),
     [
         (["--methods", "dlm"], "--method dlm: expected one of vanilla, offline_kd, dml"),
-        (["--methods", "dml --no_hfd"], "--hfd has no effect on --method dml"),
+        (["--methods", "dml --no_hfd"], "--no_hfd has no effect on --method dml"),
         (["--pair", "resnet18"], "expected two students as A+B"),
         (["--pair", "resnet18+nothing", "--methods", "dml"], "nothing"),
         (["--pair", "resnet18+mit-b0", "--crop", "32"], "did you mean --crop_size"),

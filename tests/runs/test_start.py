@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ctcl_hf.arguments.recipes import parse_arguments
-from ctcl_hf.runs.start import checkpoint_for
+from ctcl_hf.runs.start import check_places, checkpoint_for
 
 DEMO = ["--recipe", "demo", "--use_cpu"]
 
@@ -29,6 +29,32 @@ def refused(folder, *given):
     with pytest.raises(ValueError, match="already holds a run") as raised:
         checkpoint_for(arguments.training, arguments.command)
     return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--output_dir", "file"], "--output_dir file is a file: give a folder."),
+        (["--output_dir", "/proc/x"], "--output_dir /proc/x: nothing can be written into /proc"),
+        (["--teachers", "empty", "--method", "offline_kd"], "--teachers empty: no students there."),
+        (["--encoder_weights", "nix.pth"], "--encoder_weights nix.pth: there is no such file."),
+        (["--push_to_hub"], "Publishing needs a token of the Hugging Face Hub with write access"),
+    ],
+)
+def test_what_is_missing_is_told_before_data_are_read(tmp_path, monkeypatch, given, message):
+    """It was told after the data were checked and the students built, half a minute later."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ctcl_hf.publishing.hub.get_token", lambda: None)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((ValueError, OSError)) as raised:
+        check_places(parse_arguments("", [*DEMO, "--output_dir", "new", *given]))
+    assert str(raised.value).startswith(message)
+
+
+def test_a_finished_run_may_be_published_already_and_needs_no_token(folder, monkeypatch):
+    monkeypatch.setattr("ctcl_hf.publishing.hub.get_token", lambda: None)
+    check_places(parse_arguments("", [*DEMO, "--output_dir", str(folder), "--push_to_hub"]))
 
 
 def test_it_says_how_far_that_run_has_come_what_differs_and_which_folder_is_free(folder):

@@ -229,6 +229,12 @@ def test_any_saved_segmentation_model_becomes_a_student_and_a_pipeline_again(nam
     assert torch.allclose(student.normalize(images), read, atol=1e-5)
 
 
+def test_who_may_read_a_students_configuration_may_read_its_weights(cnn, tmp_path):
+    """safetensors leaves a file that its owner alone may read."""
+    cnn.save_pretrained(str(tmp_path))
+    assert len({path.stat().st_mode for path in tmp_path.glob("*.[js]*")}) == 1
+
+
 def test_an_impossible_pairing_names_both_shapes():
     cnn, vit = make_cnn(), make_vit()
     images, labels = torch.randint(0, 256, (2, 3, 64, 64)), torch.randint(0, 3, (2, 64, 64))

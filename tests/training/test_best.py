@@ -146,7 +146,7 @@ def test_a_run_stops_early_as_its_arguments_say(tmp_path):
 def test_early_stopping_without_evaluations_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--early_stopping counts evaluations: say when"):
         CTCLArguments(str(tmp_path), early_stopping=2)
-    with pytest.raises(ValueError, match="--early_stopping 0: at least 1"):
+    with pytest.raises(ValueError, match="--early_stopping 0: expected at least 1"):
         CTCLArguments(str(tmp_path), early_stopping=0, eval_strategy="epoch")
 
 

@@ -79,7 +79,7 @@ def test_nothing_under_a_checkpoints_name_is_ever_incomplete(tmp_path):
     trainer.save_model = watched
     trainer.train()
     assert seen == [None] * 6
-    assert not list((tmp_path / STAGING).iterdir())
+    assert not (tmp_path / STAGING).exists()
 
 
 def test_a_kill_while_a_checkpoint_is_replaced_leaves_a_complete_one(tmp_path, monkeypatch):

@@ -1,10 +1,11 @@
 """A resumed run ends as the undisturbed one, and goes on with what it was begun with."""
 
 import json
+import re
 import shutil
 
 import pytest
-from conftest import make_data
+from conftest import CLASSES, make_cnn, make_data
 from helpers.training import (
     SAVES,
     assert_equal_weights,
@@ -13,7 +14,22 @@ from helpers.training import (
     weights,
 )
 
-from ctcl_hf import CTCL, Vanilla
+from ctcl_hf import CTCL, StudentPair, Vanilla
+from ctcl_hf.training.resumption import check_checkpoint
+
+
+def test_a_checkpoint_of_other_classes_is_told_by_those_that_differ(tmp_path, cnn, vit):
+    """Every class of both was printed."""
+    for count, told in (
+        (2, "its id2label is of 2, this run's is of 3. Resume with"),
+        (3, "its id2label is 1: 'other', this run's is 1: 'right'. Resume with"),
+    ):
+        saved = make_cnn(count)
+        if count == 3:
+            saved.config.id2label = dict(enumerate((CLASSES[0], "other", CLASSES[2])))
+        saved.save_pretrained(str(tmp_path / "cnn"))
+        with pytest.raises(ValueError, match=re.escape(told)):
+            check_checkpoint(tmp_path, StudentPair({"cnn": cnn, "vit": vit}, Vanilla(cnn, vit)))
 
 
 @pytest.mark.parametrize("resume", ["checkpoint", "output folder"])

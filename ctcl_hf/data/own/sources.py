@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...base.hub_access import near_folder, refuse_missing_folder
+from ...base.hub_access import near_folder, refuse_missing_folder, refuse_near_folder
 from ..streaming import StreamedRows
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _explained(name: str) -> Iterator[None]:
     from huggingface_hub.errors import GatedRepoError
 
     refuse_missing_folder(name)
+    refuse_near_folder(name)
     try:
         yield
     except (DatasetNotFoundError, GatedRepoError) as error:

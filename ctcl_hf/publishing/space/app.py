@@ -24,9 +24,9 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 try:
-    from ctcl_hf.data.images import read_image
+    from ctcl_hf.data.images import check_image, read_image
 except ImportError:  # as a Space, beside which `ctcl-hf space` puts the reader
-    from images import read_image
+    from images import check_image, read_image
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE / "images"
@@ -80,6 +80,7 @@ def demo(
 
     revisions: the commits that are shown, and whose code is run; None: each one's last, or folders.
     """
+    offered = images_in(examples)
     loaded = [
         load(name, trust_remote_code, revision)
         for name, revision in zip(students, revisions or [None, None], strict=True)
@@ -97,11 +98,12 @@ def demo(
 
     def compare(path: str | None) -> Iterator[list]:
         if path is None:
-            raise gr.Error("Choose an image first.")
+            raise gr.Error("Choose an image first.", print_exception=False)
         try:
             image = read_image(path)
         except (ValueError, OSError) as error:
-            raise gr.Error(str(error).replace(path, Path(path).name)) from error
+            told = str(error).replace(path, Path(path).name)
+            raise gr.Error(told, print_exception=False) from error
         small = image.copy()
         small.thumbnail((SHOWN, SHOWN))
         size = (image.height, image.width)
@@ -125,13 +127,13 @@ def demo(
             f"trained together to tell {len(class_names)} classes, on one image."
         )
         with gr.Row():
-            # The file as it is: gradio would clip 16 bits to 8 without a word.
             image = gr.Image(type="filepath", image_mode=None, label="Image", elem_id="image")
+            # The file as it is: gradio would clip 16 bits to 8 without a word, and answer what is
+            # no image with a fault of its own.
+            image.preprocess = lambda upload: None if upload is None else upload.path
             with gr.Column():
                 button = gr.Button("Segment", variant="primary", elem_id="segment")
-                gr.Examples(
-                    [[str(path)] for path in sorted(examples.iterdir())], image, label="Examples"
-                )
+                gr.Examples([[str(path)] for path in offered], image, label="Examples")
         with gr.Row():
             with gr.Column(scale=1, min_width=200):  # on a phone above the pictures
                 share = gr.Markdown(elem_id="share")
@@ -150,6 +152,17 @@ def demo(
         files = gr.File(label="At the image's own size", elem_id="files", interactive=False)
         button.click(compare, image, [*masks, *overlays, disagreement, share, files])
     return page
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The files of a folder. Exits with a sentence on the first that is no image."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        for path in files:
+            check_image(path)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"--examples {folder}: {error}") from None
+    return files
 
 
 def named(students: list[str]) -> tuple[str, list[str]]:
@@ -188,16 +201,24 @@ def pictures(image: Image.Image, maps: list[np.ndarray], colours: np.ndarray) ->
 def load(
     name: str, trust_remote_code: bool, revision: str | None = None
 ) -> tuple[torch.nn.Module, object]:
-    """A model in evaluation mode and its image processor, of a commit."""
+    """A model in evaluation mode and its image processor, of a commit.
+
+    Exits with a sentence on what is no model.
+    """
     # where it is installed, its models need no code from elsewhere
     with contextlib.suppress(ImportError):
         import ctcl_hf  # noqa: F401
-    model = AutoModelForSemanticSegmentation.from_pretrained(
-        name, trust_remote_code=trust_remote_code, revision=revision
-    )
-    processor = AutoImageProcessor.from_pretrained(
-        name, trust_remote_code=trust_remote_code, revision=revision
-    )
+    try:
+        model = AutoModelForSemanticSegmentation.from_pretrained(
+            name, trust_remote_code=trust_remote_code, revision=revision
+        )
+        processor = AutoImageProcessor.from_pretrained(
+            name, trust_remote_code=trust_remote_code, revision=revision
+        )
+    except (ValueError, OSError) as error:
+        raise SystemExit(
+            f"{name} is neither a student's folder nor a model on the Hub: {error}"
+        ) from None
     return model.eval(), processor
 
 
@@ -237,7 +258,7 @@ def palette(kept: list[list[int]] | None, count: int) -> np.ndarray:
 
 def legend(class_names: list[str], colours: np.ndarray) -> str:
     """A coloured square and the name of every class, in as many columns as there is room for."""
-    entry = '<div><span style="color:rgb({},{},{})">&#9632;</span> {}</div>'
+    entry = '<div><span style="color:rgb({},{},{});font-size:1.5em">&#9632;</span> {}</div>'
     entries = "".join(
         entry.format(*colour, html.escape(name))
         for name, colour in zip(class_names, colours, strict=True)
