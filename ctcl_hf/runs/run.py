@@ -13,7 +13,7 @@ from ..arguments.data import DataArguments
 from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..base.files import read_json, write_whole
-from ..base.registry import origin_of, short_name
+from ..base.registry import origin_of, own_code, short_name
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
 from ..data.summary import DataSummary
@@ -59,6 +59,11 @@ def prepare(arguments: Arguments) -> Run:
     found = progress_in(training.output_dir)
     checkpoint = checkpoint_for(training, command)
     data = data_arguments.load()
+    if missing_splits := {"train", "validation"} - data.splits.keys():
+        raise ValueError(
+            f"{data.name} has no split {' or '.join(sorted(missing_splits))}, but "
+            f"{', '.join(data.splits)}: training wants train and validation."
+        )
     if training.process_index == 0:
         print(data)
     image_size = tuple(data_arguments.image_size or data.image_size)
@@ -92,7 +97,8 @@ def prepare(arguments: Arguments) -> Run:
         teachers["teachers"] = tuple(
             _teacher(Path(method.teachers) / name, data.class_names) for name in peers
         )
-    objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
+    with own_code(method.method):
+        objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
     if method.class_weights is not None:
         weights = class_weights(method.class_weights, data)
         objective.weigh_classes(weights)

@@ -161,4 +161,9 @@ def test_the_next_commands_name_data_only_where_they_are_made_by_code_of_ones_ow
     own.dataset = "fields.py:Fields"
     said = next_commands(tmp_path, ("cnn", "vit"), own, is_published=True)
     assert f"ctcl-hf evaluate {tmp_path} --dataset fields.py:Fields  " in said
+    own.data_dir = "their fields"
+    said = next_commands(tmp_path, ("cnn", "vit"), own, is_published=True)
+    named = "--dataset fields.py:Fields --data_dir 'their fields'"
+    assert f"ctcl-hf evaluate {tmp_path} {named}  " in said
+    assert f"ctcl-hf review {tmp_path} {named}  " in said
     assert "push" not in said
