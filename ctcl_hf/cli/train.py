@@ -19,9 +19,10 @@ def main() -> None:
         # Imported here, so that --help and a mistyped argument answer at once.
         from ..runs.next_steps import next_commands
         from ..runs.run import complete, prepare
+        from ..students.student import FeaturesUnknown
 
         run = prepare(arguments)
-    with told(OSError, FloatingPointError):
+    with told(OSError, FloatingPointError, FeaturesUnknown):
         is_complete = complete(run)
     if not is_complete and run.trainer.is_world_process_zero():
         print("With --resume_from_checkpoint auto, the same command goes on.")
