@@ -196,8 +196,14 @@ def test_a_grid_takes_ones_own_method_and_refuses_results_of_it_before_it_was_ch
     assert curves.is_file()
     Path("mine.py").write_text(Path("mine.py").read_text() + "\n# changed\n")
     new_process(folder, monkeypatch)
-    with pytest.raises(SystemExit, match="was run with other code of your own"):
+    with pytest.raises(SystemExit, match="was run with other code of your own") as refused:
         compare.main()
+    folders = [str(path.parent) for path in Path("grid").glob("*/seed-*/*/results.json")]
+    assert len(folders) == 2 and all(folder in str(refused.value) for folder in folders)
+    # of which the tables were written without a word
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--report_only"])
+    compare.main()
+    assert "was run with other code of your own" in capsys.readouterr().err
 
 
 # ---- what is refused ----

@@ -201,7 +201,7 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
     assert config["seeds"] == [42] and "torch" in config["versions"]
     card = (folder / "mobilenetv2_035+mit-b0/seed-42/dml/cnn/README.md").read_text()
     assert "trained alone" in card
-    assert "grid: 4/4 runs are finished" in done.stdout
+    assert "grid: 4 of 4 runs are finished" in done.stdout
 
 
 def logs_of(cell):
