@@ -15,7 +15,7 @@ from ctcl_hf import DATASETS, METHODS
 from ctcl_hf.arguments.data import DataArguments
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.base import registry
-from ctcl_hf.cli import compare
+from ctcl_hf.cli import compare, gradients
 from ctcl_hf.metrics import METRICS
 from ctcl_hf.runs.comparison.gradients import measure
 from ctcl_hf.runs.run import complete, prepare
@@ -341,6 +341,13 @@ def test_what_is_wrong_with_ones_own_code_is_told_in_a_sentence(folder, capsys, 
     for name, text in OTHERS.items():
         (folder / name).write_text(text)
     assert message in refused(capsys, *argv)
+
+
+def test_gradients_of_a_folder_that_is_not_there_are_refused_at_once(tmp_path, monkeypatch):
+    """It said that nothing there is a checkpoint, once torch was imported."""
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf gradients", str(tmp_path / "nothere")])
+    with pytest.raises(SystemExit, match="nothere: there is no such folder"):
+        gradients.main()
 
 
 def test_an_option_that_is_a_flag_of_every_run_is_refused(folder):

@@ -34,10 +34,14 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         return f"{name} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        if action.default is None or action.default is False or "Default:" in action.help:
+        if action.default in (None, False, []):
             return action.help
+        # where that tells what None means, a recipe has set another value
+        word = "here" if "Default:" in action.help else "default"
         if isinstance(action.default, list):
-            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+            return f"{action.help} ({word}: {' '.join(map(str, action.default))})"
+        if word == "here":
+            return f"{action.help} (here: %(default)s)"
         return super()._get_help_string(action)
 
 
@@ -124,7 +128,8 @@ class ArgumentsParser(HfArgumentParser):
             choices = [str(choice) for choice in action.choices]
             near = difflib.get_close_matches(str(value), choices, n=1)
             self.problems.append(
-                f"{action.option_strings[0]} {value}: expected one of {', '.join(choices)}."
+                f"{action.option_strings[0]} {value}: expected one of {', '.join(choices)}"
+                + (", or one of your own, FILE.py:NAME." if registry is not None else ".")
                 + (f" Did you mean {near[0]}?" if near else "")
             )
 

@@ -133,7 +133,7 @@ class Registry(LazyDict[Value]):
                 "a file of one's own is run where its user's command line names it, and this "
                 "one was not named"
             )
-        return f"expected one of {', '.join(self)}"
+        return f"expected one of {', '.join(self)}, or one of your own, FILE.py:NAME"
 
 
 def run_file(name: str) -> OwnFile:

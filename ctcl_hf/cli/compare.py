@@ -16,11 +16,13 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from ..arguments.recipes import RECIPES, options_in, parse_arguments
+from ..base.heartbeat import alive
 from ..base.redaction import redacted_words
 from ..base.registry import is_reference
 from ..methods import METHODS
@@ -146,7 +148,7 @@ def pair_of_recipe(common: Sequence[str]) -> str:
 def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
     """Runs the files of the user's own that the command line names.
 
-    ValueError says what is wrong with one.
+    ValueError says what is wrong with one, or that there is no such method.
     """
     named = [("--methods", METHODS, row.method) for row in rows]
     named += [("--pair", STUDENTS, name) for pair in pairs for name in students_of(pair)]
@@ -156,6 +158,10 @@ def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
                 registry.add(name)
             except ValueError as error:
                 raise ValueError(f"{option} {name}: {error}") from error
+        elif registry is METHODS and name not in METHODS:
+            near = get_close_matches(name, METHODS, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{option} {name}: {METHODS.refusal(name)}.{hint}")
 
 
 def progress_of(cells: Sequence[Cell]) -> str:
@@ -250,38 +256,41 @@ def main() -> None:
         common = ["--dataset", table.dataset, *common]
     is_main_process = _is_main_process()
     try:
-        run_own_code(rows, pairs)
-        grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
-        # a mistyped argument of the last method should not wait for the others
-        for row in grid.rows:
-            parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
-        # Imported here, so that a mistyped argument is answered at once.
-        from transformers.utils import logging
+        with alive("starting"):
+            run_own_code(rows, pairs)
+            grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
+            # a mistyped argument of the last method should not wait for the others
+            for row in grid.rows:
+                parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
+            # Imported here, so that a mistyped argument is answered at once.
+            from transformers.utils import logging
 
-        from ..figures import costing
-        from ..runs.comparison import pictures, report
-        from ..runs.comparison.own_code import changed_code
-        from ..runs.comparison.recount import make_counts
-        from ..runs.page.grid import write_grid_page
-        from ..training.record import versions
+            from ..figures import costing
+            from ..runs.comparison import pictures, report
+            from ..runs.comparison.own_code import changed_code
+            from ..runs.comparison.recount import make_counts
+            from ..runs.page.grid import write_grid_page
+            from ..training.record import versions
 
-        logging.disable_progress_bar()  # of files read and written, which would break the grid's
-        cells = list(grid.cells())
-        if options.report_only and not any(cell.is_finished for cell in cells):
-            raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
-        if changed := changed_code(cells):
-            if not options.report_only:
-                raise ValueError(
-                    f"{changed}\nMove these folders away to run them again, or give another "
-                    "--output_dir."
-                )
-            print(f"{changed}\nThe tables hold what they scored then.", file=sys.stderr)
-        for cell in () if options.report_only else cells:
-            cell.check()
+            logging.disable_progress_bar()  # of files read and written, which would break the grid's
+            cells = list(grid.cells())
+            if options.report_only and not any(cell.is_finished for cell in cells):
+                raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
+            if changed := changed_code(cells):
+                if not options.report_only:
+                    raise ValueError(
+                        f"{changed}\nMove these folders away to run them again, or give another "
+                        "--output_dir."
+                    )
+                print(f"{changed}\nThe tables hold what they scored then.", file=sys.stderr)
+            for cell in () if options.report_only else cells:
+                cell.check()
+                if is_main_process:
+                    cell.tidy()
             if is_main_process:
-                cell.tidy()
-        if is_main_process:
-            grid.save(table=options.table, block_length=options.block_length, versions=versions())
+                grid.save(
+                    table=options.table, block_length=options.block_length, versions=versions()
+                )
     except (ValueError, OSError) as error:
         fail(error)
 

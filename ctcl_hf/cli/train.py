@@ -9,17 +9,19 @@ import sys
 from pathlib import Path
 
 from ..arguments.recipes import parse_arguments
+from ..base.heartbeat import alive
 from .ending import told
 
 
 def main() -> None:
     """Trains, evaluates and saves what the command line says."""
     with told(ValueError, OSError, ImportError):
-        arguments = parse_arguments(__doc__)
-        # Imported here, so that --help and a mistyped argument answer at once.
-        from ..runs.next_steps import next_commands
-        from ..runs.run import complete, prepare
-        from ..students.student import FeaturesUnknown
+        with alive("starting"):
+            arguments = parse_arguments(__doc__)
+            # Imported here, so that --help and a mistyped argument answer at once.
+            from ..runs.next_steps import next_commands
+            from ..runs.run import complete, prepare
+            from ..students.student import FeaturesUnknown
 
         run = prepare(arguments)
     with told(OSError, FloatingPointError, FeaturesUnknown):

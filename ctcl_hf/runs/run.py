@@ -13,6 +13,7 @@ from ..arguments.data import DataArguments
 from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..base.files import read_json, write_whole
+from ..base.heartbeat import alive
 from ..base.registry import origin_of, own_code, short_name
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
@@ -28,6 +29,7 @@ from ..students.loading import is_timm_encoder, load_student
 from ..training.checkpoints import steps_behind
 from ..training.guards.processes import wait_for_all
 from ..training.pictures import GuardedPictures
+from ..training.progress import FirstStep
 from ..training.record import RunFacts, machine
 from ..training.trainer import CTCLTrainer
 from .end import finish, missing_at_end
@@ -49,6 +51,7 @@ class Run(NamedTuple):
     found: list[str]  # in its output folder: see `progress_in`
 
 
+@alive("getting ready: data, students, checkpoint")
 def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint.
 
@@ -265,7 +268,11 @@ def train(run: Run) -> bool:
     is_main_process = trainer.is_world_process_zero()
     if run.checkpoint is not None and is_main_process:
         print(f"Goes on from step {steps_behind(Path(run.checkpoint))}, {run.checkpoint}.")
-    trainer.train(resume_from_checkpoint=run.checkpoint)
+    with alive("the first step") as end:
+        first = FirstStep(end)
+        trainer.add_callback(first)
+        trainer.train(resume_from_checkpoint=run.checkpoint)
+        trainer.remove_callback(first)
     if trainer.preemption.stopped and is_main_process:
         print(f"Stopped after step {trainer.state.global_step} by a signal.")
     return not trainer.preemption.stopped

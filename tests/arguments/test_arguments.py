@@ -106,6 +106,10 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
             ("--dataset", "camvit"),
             "--dataset camvit: expected one of camvid, voc, cityscapes, ",
         ),
+        (
+            ("--metrics", "dcie"),
+            "frequency_weighted_iou, or one of your own, FILE.py:NAME. Did you mean dice?",
+        ),
         (("--method", "ctlc"), "--method ctlc: expected one of vanilla, offline_kd, dml"),
         (("--recipe", "gpu"), "--recipe gpu: expected one of paper, cpu, demo"),
         (("--gamma", "-1"), "--gamma -1.0: a weight must not be negative"),
@@ -297,6 +301,17 @@ def test_the_help_of_a_method_shows_its_options_and_whose_the_others_are(capsys)
     own, others = shown.split("options of --method kdcl:")[1].split("options of other methods:")
     assert "--temperature" in own and "(default: 2.0)" in own and "--alpha" not in own
     assert "Weight of HFD in each student's loss (Eq. 6, Table 8). (ctcl: 0.1)" in others
+
+
+def test_the_help_of_a_recipe_shows_its_values_as_the_defaults(capsys):
+    """--recipe cpu said of --image_size that it is the data set's own, and of --metrics
+    "(default: )".
+    """
+    with pytest.raises(SystemExit):
+        parse("--recipe", "cpu", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(here: 180 240)" in shown.split("--image_size HEIGHT WIDTH")[1][:300]
+    assert "(default: 160 224)" in shown and "(default: )" not in shown
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ def test_run_again_it_runs_only_what_is_missing(compared):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "dlm"], "--method dlm: expected one of vanilla, offline_kd, dml"),
+        (["--methods", "dlm"], "--methods dlm: expected one of vanilla, offline_kd, dml"),
         (["--methods", "dml --no_hfd"], "--hfd has no effect on --method dml"),
         (["--pair", "resnet18"], "expected two students as A+B"),
         (["--pair", "resnet18+nothing", "--methods", "dml"], "nothing"),
