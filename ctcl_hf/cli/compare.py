@@ -272,7 +272,8 @@ def main() -> None:
             from ..runs.page.grid import write_grid_page
             from ..training.record import versions
 
-            logging.disable_progress_bar()  # of files read and written, which would break the grid's
+            # of files read and written, which would break the grid's
+            logging.disable_progress_bar()
             cells = list(grid.cells())
             if options.report_only and not any(cell.is_finished for cell in cells):
                 raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")

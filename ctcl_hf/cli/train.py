@@ -2,7 +2,7 @@
 
 ctcl-hf train --dataset camvid
 ctcl-hf train --dataset camvid --recipe cpu --method vanilla
-accelerate launch -m ctcl_hf.cli.train --dataset camvid    # on several processes
+accelerate launch -m ctcl_hf.cli.train --dataset camvid    # on several GPUs
 """
 
 import sys
