@@ -214,7 +214,13 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     of_training = (OptimizationArguments, PublishingArguments, ReportArguments)
     of_trainer = names_of_trainer()
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
-    read(*of_training, TrainerArguments, others=of_trainer, synonyms=SYNONYMS)
+    _, _, _, first_options, *_ = read(
+        *of_training, TrainerArguments, others=of_trainer, synonyms=SYNONYMS
+    )
+    words = options_in(sys.argv[1:] if argv is None else argv)
+    typed = {name[2:].replace("-", "_"): " ".join(values) for name, *values in words}
+    if wrong := first_options.problems_of_typed(typed):
+        raise ValueError("\n".join(f"--{problem}" for problem in wrong))
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)

@@ -277,6 +277,10 @@ def test_one_switch_sets_all_of_ctcl_as_printed(capsys):
     assert "as_printed" not in options
     said = refused(capsys, "--as_printed", "--region_projection", "learner")
     assert "--region_projection learner is not as printed (both): leave out one of the two" in said
+    # the default's own value was taken, and printed values were trained with
+    with pytest.raises(ValueError, match=r"^--kl_direction forward is not as printed"):
+        parse("--as_printed", "--kl_direction=forward")
+    assert parse("--as_printed", "--kl_direction", "reverse").options.kl_direction == "reverse"
     assert "--as_printed has no effect on --method dml" in refused(
         capsys, "--method", "dml", "--as_printed"
     )
@@ -363,6 +367,7 @@ def test_every_flag_in_the_documents_is_one():
     known = {option for action in parser._actions for option in action.option_strings}
     known |= {"--recipe", "--no-deps"}  # the last of pip
     known |= {"--config_file", "--shutdown-timeout", "--signals-to-handle"}  # of launchers
+    known |= {"--cpu", "--num_processes", "--nproc_per_node"}  # as well
     known |= {"--logdir"}  # of TensorBoard
     known |= {"--array", "--gpus-per-node", "--nodes", "--ntasks-per-node", "--signal"}  # of Slurm
     known |= {"--mutual", "--flag"}  # of methods of a reader's own
