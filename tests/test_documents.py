@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import make_cnn, make_data, make_vit
+from conftest import CLASSES, make_cnn, make_data, make_vit
 
 from ctcl_hf import METHODS, StudentPair
 
@@ -118,6 +118,13 @@ def learns(found, capsys):
     assert {"mutual_cnn", "mutual_vit"} <= output.terms.keys()
 
 
+def is_a_student(found, capsys):
+    cnn, vit = make_cnn(), found["TinyFormer"].new(CLASSES, SIZE, from_scratch=True)
+    images, labels = torch.randint(0, 256, (2, 3, *SIZE)), torch.randint(0, 3, (2, *SIZE))
+    output = StudentPair({"cnn": cnn, "vit": vit}, METHODS["ctcl"](cnn, vit))(images, labels)
+    assert {"hfd_vit", "hfd_cnn", "region_vit"} <= output.terms.keys()
+
+
 def printed(*expected):
     def check(found, capsys):
         text = capsys.readouterr().out
@@ -137,6 +144,7 @@ STAGES = {
     ("README.md", 1): (small_training, trained),
     ("docs/design.md", 0): (street_scenes, silent),
     ("docs/design.md", 1): (own_method, learns),
+    ("docs/design.md", 2): (own_method, is_a_student),
     ("docs/results-all-classes.md", 0): (all_classes, printed("class 0 tensor", "class 10 tensor")),
     ("docs/results-all-classes.md", 1): (six_classes, printed("42 vanilla [", "43 ctcl [")),
     ("ctcl_hf/metrics/mean_iou/README.md", 0): (counted, silent),

@@ -15,7 +15,7 @@ from ctcl_hf import DATASETS, METHODS
 from ctcl_hf.arguments.data import DataArguments
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.base import registry
-from ctcl_hf.cli import compare
+from ctcl_hf.cli import compare, gradients
 from ctcl_hf.metrics import METRICS
 from ctcl_hf.runs.comparison.gradients import measure
 from ctcl_hf.runs.run import complete, prepare
@@ -196,8 +196,14 @@ def test_a_grid_takes_ones_own_method_and_refuses_results_of_it_before_it_was_ch
     assert curves.is_file()
     Path("mine.py").write_text(Path("mine.py").read_text() + "\n# changed\n")
     new_process(folder, monkeypatch)
-    with pytest.raises(SystemExit, match="was run with other code of your own"):
+    with pytest.raises(SystemExit, match="was run with other code of your own") as refused:
         compare.main()
+    folders = [str(path.parent) for path in Path("grid").glob("*/seed-*/*/results.json")]
+    assert len(folders) == 2 and all(folder in str(refused.value) for folder in folders)
+    # of which the tables were written without a word
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--report_only"])
+    compare.main()
+    assert "was run with other code of your own" in capsys.readouterr().err
 
 
 # ---- what is refused ----
@@ -337,6 +343,13 @@ def test_what_is_wrong_with_ones_own_code_is_told_in_a_sentence(folder, capsys, 
     assert message in refused(capsys, *argv)
 
 
+def test_gradients_of_a_folder_that_is_not_there_are_refused_at_once(tmp_path, monkeypatch):
+    """It said that nothing there is a checkpoint, once torch was imported."""
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf gradients", str(tmp_path / "nothere")])
+    with pytest.raises(SystemExit, match="nothere: there is no such folder"):
+        gradients.main()
+
+
 def test_an_option_that_is_a_flag_of_every_run_is_refused(folder):
     (folder / "options.py").write_text(OTHERS["options.py"])
     with pytest.raises(
@@ -357,11 +370,23 @@ def test_a_builder_of_ones_own_must_return_data_of_a_name_of_their_own(folder):
     (folder / "other_data.py").write_text(
         "import dataclasses\nfrom mine import build_halves\n\n\ndef nothing(data_dir):\n    return "
         "data_dir\n\n\ndef camvid_again(data_dir):\n    return "
-        "dataclasses.replace(build_halves(data_dir), name='camvid')\n"
+        "dataclasses.replace(build_halves(data_dir), name='camvid')\n\n\n"
+        "def inside(data_dir):\n    return data_dir / 'images'\n\n\n"
+        "def empty(data_dir):\n    halves = build_halves(data_dir)\n    return "
+        "dataclasses.replace(halves, splits=dict(halves.splits, "
+        "train=halves.splits['train'].select([])))\n"
     )
     for name, message in (
         ("nothing", "expected a ctcl_hf.SegmentationData, got NoneType"),
         ("camvid_again", "'camvid'"),
+        # which was a traceback
+        (
+            "inside",
+            r"^other_data.py:inside, line 14: TypeError: unsupported .*\. It was called without "
+            r"--data_dir\.$",
+        ),
+        # which was told as masks that hold no class
+        ("empty", "--dataset other_data.py:empty: it returned no images of train"),
     ):
         arguments = parse_arguments("test", ["--dataset", f"other_data.py:{name}", "--use_cpu"])
         with pytest.raises(ValueError, match=message):
@@ -370,7 +395,7 @@ def test_a_builder_of_ones_own_must_return_data_of_a_name_of_their_own(folder):
 
 def test_a_student_that_nobody_could_load_is_refused(folder):
     (folder / "other_students.py").write_text(
-        "from mine import PlainStudent\nfrom plain_net import PlainNet, PlainNetConfig\n"
+        "from mine import PlainStudent, Student\nfrom plain_net import PlainNet, PlainNetConfig\n"
         "from ctcl_hf.students.loading import image_processor\n\n\n"
         "class Config(PlainNetConfig):\n    model_type = 'other_net'\n    _auto_class = None\n\n\n"
         "class Net(PlainNet):\n    config_class = Config\n    _auto_class = None\n\n\n"
@@ -379,7 +404,11 @@ def test_a_student_that_nobody_could_load_is_refused(folder):
         "class Mistaken(PlainStudent):\n    config_of = Taken\n\n\n"
         "class Deaf(PlainStudent):\n"
         "    @classmethod\n    def new(cls, class_names, image_size, from_scratch):\n"
-        "        return super().new(class_names[:1] * 2, image_size, from_scratch)\n"
+        "        return super().new(class_names[:1] * 2, image_size, from_scratch)\n\n\n"
+        "class Broken(PlainStudent):\n    @classmethod\n"
+        "    def new(cls, class_names, image_size, from_scratch):\n        return 1 / 0\n\n\n"
+        "class Odd(PlainStudent):\n    family = 'mlp'\n\n\n"
+        "class Nameless(PlainStudent):\n    family = Student.family\n"
     )
     for name, message in (
         (
@@ -392,6 +421,9 @@ def test_a_student_that_nobody_could_load_is_refused(folder):
             "a folder of model_type 'segformer' is read as that of transformers' segformer",
         ),
         ("Deaf", "its student knows the classes a, a, not a, b"),
+        ("Broken", "^other_students.py:Broken, line 37: ZeroDivisionError: division by zero"),
+        ("Odd", "its family is 'mlp': one of cnn, vit, hybrid"),
+        ("Nameless", "NotImplementedError: Nameless must name its family"),
     ):
         reference = f"other_students.py:{name}"
         STUDENTS.add(reference)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..base.registry import is_reference
+from ..base.registry import is_reference, own_code
 from ..data import DATASETS
 from .problems import raise_problems
 from .protocol import ProtocolArguments
@@ -16,6 +16,11 @@ from .ranges import check_of_sides, checks_of_numbers
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
+
+
+def words_naming(dataset: str, data_dir: str | None) -> list[str]:
+    """The words of a command line that name these data."""
+    return ["--dataset", dataset, *(() if data_dir is None else ("--data_dir", data_dir))]
 
 
 @dataclass
@@ -192,7 +197,7 @@ class DatasetArguments:
         ValueError or OSError: what is wrong.
         """
         if self.dataset_name is None:
-            return self._benchmark()
+            return self._own_builder() if is_reference(self.dataset) else self._benchmark()
         from ..data import build_own
 
         pairs = [pair.split(":") for pair in self.label_map or []]
@@ -204,21 +209,31 @@ class DatasetArguments:
         return build_own(self.dataset_name, **own)
 
     def _benchmark(self) -> "SegmentationData":
-        data = DATASETS[self.dataset](self.data_dir)
-        if is_reference(self.dataset):
-            from ..data import SegmentationData
+        return DATASETS[self.dataset](self.data_dir)
 
-            if not isinstance(data, SegmentationData):
-                raise ValueError(
-                    f"--dataset {self.dataset}: expected a ctcl_hf.SegmentationData, got "
-                    f"{type(data).__name__}."
-                )
-            if data.name in DATASETS:
-                raise ValueError(
-                    f"--dataset {self.dataset}: it calls its data {data.name!r}, as a benchmark of "
-                    "ctcl_hf is called. Call it otherwise: cards, tables and repositories are "
-                    "named after it."
-                )
+    def _own_builder(self) -> "SegmentationData":
+        """What a builder of the user's own returns. ValueError if it fails, or returns no data."""
+        from ..data import SegmentationData
+
+        try:
+            with own_code(self.dataset):
+                data = DATASETS[self.dataset](self.data_dir)
+        except ValueError as error:
+            if self.data_dir is not None:
+                raise
+            raise ValueError(f"{error} It was called without --data_dir.") from error
+        problem = None
+        if not isinstance(data, SegmentationData):
+            problem = f"expected a ctcl_hf.SegmentationData, got {type(data).__name__}."
+        elif data.name in DATASETS:
+            problem = (
+                f"it calls its data {data.name!r}, as a benchmark of ctcl_hf is called. Call it "
+                "otherwise: cards, tables and repositories are named after it."
+            )
+        elif empty := [split for split, rows in data.splits.items() if not len(rows)]:
+            problem = f"it returned no images of {' and '.join(empty)}."
+        if problem is not None:
+            raise ValueError(f"--dataset {self.dataset}: {problem}")
         return data
 
 

@@ -38,10 +38,14 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         return f"{name} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        if action.default is None or action.default is False or "Default:" in action.help:
+        if action.default in (None, False, []):
             return action.help
+        # where that tells what None means, a recipe has set another value
+        word = "here" if "Default:" in action.help else "default"
         if isinstance(action.default, list):
-            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+            return f"{action.help} ({word}: {' '.join(map(str, action.default))})"
+        if word == "here":
+            return f"{action.help} (here: %(default)s)"
         return super()._get_help_string(action)
 
 
@@ -127,7 +131,9 @@ class ArgumentsParser(HfArgumentParser):
         elif action.choices is not None and value != action.default and value not in action.choices:
             self.problems.append(
                 f"{action.option_strings[0]} {value}: expected one of "
-                f"{', '.join(map(str, action.choices))}.{did_you_mean(str(value), action.choices)}"
+                f"{', '.join(map(str, action.choices))}"
+                + (", or one of your own, FILE.py:NAME." if registry is not None else ".")
+                + did_you_mean(str(value), action.choices)
             )
 
     def parse(

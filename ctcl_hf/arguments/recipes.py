@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..base.redaction import shown_command
 from ..base.registry import is_reference, short_name
 from ..methods import METHODS, MethodOptions
-from .data import DataArguments, DatasetArguments
+from .data import DataArguments, DatasetArguments, words_naming
 from .method import MethodArguments, check_options, options_of_others, own_options
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments, StudentArguments
 from .parser import ArgumentsParser
@@ -146,12 +146,13 @@ def data_of(command: str) -> DatasetArguments:
     argv = arguments_of(command)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="paper")
-    first.add_argument("--dataset")
+    for what in ("dataset", "data_dir"):
+        first.add_argument(f"--{what}", f"--{what.replace('_', '-')}")
     told = first.parse_known_args(argv)[0]
     if told.dataset is not None and is_reference(told.dataset):
         raise ValueError(
             f"The run was made with data of {told.dataset}. If that is yours and may be run, say "
-            f"--dataset {told.dataset}"
+            f"{shlex.join(words_naming(told.dataset, told.data_dir))}"
         )
     names = {field.name for field in dataclasses.fields(DatasetArguments)}
     parser = ArgumentsParser([DatasetArguments])
@@ -213,7 +214,13 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     of_training = (OptimizationArguments, PublishingArguments, ReportArguments)
     of_trainer = names_of_trainer()
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
-    read(*of_training, TrainerArguments, others=of_trainer, synonyms=SYNONYMS)
+    _, _, _, first_options, *_ = read(
+        *of_training, TrainerArguments, others=of_trainer, synonyms=SYNONYMS
+    )
+    words = options_in(sys.argv[1:] if argv is None else argv)
+    typed = {name[2:].replace("-", "_"): " ".join(values) for name, *values in words}
+    if wrong := first_options.problems_of_typed(typed):
+        raise ValueError("\n".join(f"--{problem}" for problem in wrong))
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)

@@ -2,8 +2,10 @@
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm.auto import tqdm
@@ -11,7 +13,10 @@ from tqdm.auto import tqdm
 SECONDS = 5.0  # from one line to the next, at first
 SHARE = 0.1  # of the time so far, later on: a log of days has some hundred lines
 
+LOOK = 0.5  # seconds from one look at the clock to the next
+
 Item = TypeVar("Item")
+_watched: list[str] = []  # titles of what tells of itself at present
 
 
 class Heartbeat:
@@ -37,11 +42,43 @@ def watched(items: Iterable[Item], title: str, total: int, unit: str = "image") 
     """The items, with a sign of life on stderr, of the first process alone: `TITLE: 120/400`."""
     if int(os.environ.get("RANK", 0)) > 0:
         yield from items
-    elif sys.stderr.isatty():
-        yield from tqdm(items, title, total, leave=False, unit=unit)
-    else:
+        return
+    _watched.append(title)
+    try:
+        if sys.stderr.isatty():
+            yield from tqdm(items, title, total, leave=False, unit=unit)
+            return
         heart = Heartbeat()
         for number, item in enumerate(items):
             if heart.is_due():
                 print(f"{title}: {number}/{total}", file=sys.stderr, flush=True)
             yield item
+    finally:
+        _watched.remove(title)
+
+
+@contextmanager
+def alive(title: str) -> Iterator[Callable[[], None]]:
+    """Within it, or until what it gives is called, work of one piece shows that it goes on: on
+    stderr, of the first process alone, `TITLE, 5 s`. Silent while something `watched` tells of
+    itself.
+    """
+    if int(os.environ.get("RANK", 0)) > 0:
+        yield lambda: None
+        return
+    over, began, heart = threading.Event(), time.monotonic(), Heartbeat()
+
+    def tell() -> None:
+        while not over.wait(LOOK):
+            if _watched:
+                heart.told()
+            elif heart.is_due():
+                tqdm.write(f"{title}, {time.monotonic() - began:.0f} s", file=sys.stderr)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield over.set
+    finally:
+        over.set()
+        thread.join()

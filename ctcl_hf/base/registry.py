@@ -12,7 +12,8 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -132,7 +133,7 @@ class Registry(LazyDict[Value]):
                 "a file of one's own is run where its user's command line names it, and this "
                 "one was not named"
             )
-        return f"expected one of {', '.join(self)}"
+        return f"expected one of {', '.join(self)}, or one of your own, FILE.py:NAME"
 
 
 def run_file(name: str) -> OwnFile:
@@ -157,12 +158,32 @@ def run_file(name: str) -> OwnFile:
     try:
         module = importlib.import_module(path.stem)
     except Exception as error:
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == str(path)
-        ]
-        where = f"{name}, line {lines[-1]}" if lines else name
-        raise ValueError(f"{where}: {type(error).__name__}: {error}.") from error
+        raise ValueError(_told(name, path, error)) from error
     _FILES[path] = OwnFile(path, digest, module)
     return _FILES[path]
+
+
+@contextmanager
+def own_code(reference: str) -> Iterator[None]:
+    """Within it, what FILE.py:NAME raises is a ValueError that says what in the file was wrong, and
+    where; built-in code is left alone.
+    """
+    found = REFERENCE.fullmatch(reference)
+    try:
+        yield
+    except Exception as error:
+        if found is None:
+            raise
+        path = Path(found.group("file")).expanduser().resolve()
+        raise ValueError(_told(reference, path, error)) from error
+
+
+def _told(name: str, path: Path, error: Exception) -> str:
+    """`mine.py, line 3: TypeError: ...` of an error in a file of one's own."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    where = f"{name}, line {lines[-1]}" if lines else name
+    return f"{where}: {type(error).__name__}: {str(error).rstrip('.')}."

@@ -41,8 +41,12 @@ def _run(name: str, *arguments: str) -> None:
 
         print(f"ctcl-hf {__version__}")
     elif name in COMMANDS:
+        from ..base.heartbeat import alive
+
         sys.argv = [f"ctcl-hf {name}", *arguments]  # what a command calls itself in its messages
-        importlib.import_module(f".{name}", __name__).main()
+        with alive("starting"):
+            command = importlib.import_module(f".{name}", __name__)
+        command.main()
     else:
         _refuse(name)
 

@@ -16,12 +16,14 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from ..arguments.recipes import RECIPES, options_in, parse_arguments
 from ..base.files import check_place
+from ..base.heartbeat import alive
 from ..base.redaction import redacted_words
 from ..base.registry import is_reference
 from ..methods import METHODS
@@ -75,20 +77,22 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         help="Pairs of students, A+B. Default: the table's first; without --table the students of "
         f"--recipe, where it names any, else {DEFAULT_PAIR}.",
     )
-    parser.add_argument("--seeds", type=int, default=1, help="How many, from --seed on.")
-    parser.add_argument("--seed", type=int, default=42, help="The first seed.")
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="How many, from --seed on (default: 1)."
+    )
+    parser.add_argument("--seed", type=int, default=42, help="The first seed (default: 42).")
     parser.add_argument(
         "--jobs",
         type=int,
         default=1,
-        help="Runs at a time, each a process of its own that prints into ROW.log.",
+        help="Runs at a time, each a process of its own that prints into ROW.log (default: 1).",
     )
     parser.add_argument(
         "--block_length",
         type=int,
         default=10,
         help="Consecutive images that the interval over images draws together, such as frames of a "
-        "video; 1 for images that are independent.",
+        "video; 1 for images that are independent (default: 10).",
     )
     parser.add_argument(
         "--output_dir", type=Path, help="Default: runs/table-TABLE or runs/compare."
@@ -102,7 +106,10 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         help="Print what it takes at full scale; run nothing.",
     )
     parser.add_argument(
-        "--sustained_tflops", type=float, default=10.0, help="Of the GPU, for --paper_table."
+        "--sustained_tflops",
+        type=float,
+        default=10.0,
+        help="Of the GPU, for --paper_table (default: 10).",
     )
     options, common = parser.parse_known_args()
     for name in ("seeds", "jobs", "block_length"):
@@ -142,7 +149,7 @@ def pair_of_recipe(common: Sequence[str]) -> str:
 def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
     """Runs the files of the user's own that the command line names.
 
-    ValueError says what is wrong with one.
+    ValueError says what is wrong with one, or that there is no such method.
     """
     named = [("--methods", METHODS, row.method) for row in rows]
     named += [("--pair", STUDENTS, name) for pair in pairs for name in students_of(pair)]
@@ -152,6 +159,10 @@ def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
                 registry.add(name)
             except ValueError as error:
                 raise ValueError(f"{option} {name}: {error}") from error
+        elif registry is METHODS and name not in METHODS:
+            near = get_close_matches(name, METHODS, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{option} {name}: {METHODS.refusal(name)}.{hint}")
 
 
 def progress_of(cells: Sequence[Cell]) -> str:
@@ -192,18 +203,26 @@ def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqd
     Exits with what went wrong, once all that could be run has been.
     """
 
-    def on_change(running: Sequence[Cell], ended: Cell | None) -> None:
+    def on_change(running: Sequence[Cell], ended: Sequence[Cell]) -> None:
+        if ended:
+            progress.update(sum(cell.is_finished for cell in ended))
+            report(running)
         text = f"running {'; '.join(cell.title for cell in running)}" if running else "grid"
         progress.set_description(text)
         if progress.disable and running:  # without a terminal
             print(f"grid: {text}", flush=True)
-        if ended is not None:
-            progress.update(ended.is_finished)
-            report()
+
+    def on_stop(stopping: Sequence[Cell]) -> None:
+        count = f"{len(stopping)} run{'s' if len(stopping) != 1 else ''}"
+        print(f"\nStopping {count}, which save a checkpoint first.", file=sys.stderr, flush=True)
 
     # which stops the others first
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    failures = run_apart(grid, cells, jobs, TRAIN, on_change)
+    try:
+        failures = run_apart(grid, cells, jobs, TRAIN, on_change, on_stop)
+    except KeyboardInterrupt:
+        print("They have stopped. The same command goes on.", file=sys.stderr)
+        raise
     if failures:
         progress.close()
         lines = "\n".join(f"{cell.title}: {problem}" for cell, problem in failures.items())
@@ -238,36 +257,51 @@ def main() -> None:
         common = ["--dataset", table.dataset, *common]
     is_main_process = _is_main_process()
     try:
-        check_place("--output_dir", folder)
-        run_own_code(rows, pairs)
-        grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
-        # a mistyped argument of the last method should not wait for the others
-        for row in grid.rows:
-            parse_arguments(__doc__, list(grid.cell(row, pairs[0], seeds[0]).arguments))
-        # Imported here, so that a mistyped argument is answered at once.
-        from transformers.utils import logging
+        with alive("starting"):
+            check_place("--output_dir", folder)
+            run_own_code(rows, pairs)
+            grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
+            # a mistyped argument of the last method should not wait for the others
+            for row in grid.rows:
+                arguments = grid.cell(row, pairs[0], seeds[0]).arguments
+                # a report of runs on a GPU needs none
+                on_cpu = ["--use_cpu"] if options.report_only else []
+                parse_arguments(__doc__, [*arguments, *on_cpu])
+            # Imported here, so that a mistyped argument is answered at once.
+            from transformers.utils import logging
 
-        from ..figures import costing
-        from ..publishing.card import RECORD_FILE
-        from ..runs.comparison import pictures, report
-        from ..runs.comparison.recount import make_counts
-        from ..runs.page.grid import write_grid_page
-        from ..training.record import versions
+            from ..figures import costing
+            from ..publishing.card import RECORD_FILE
+            from ..runs.comparison import pictures, report
+            from ..runs.comparison.own_code import changed_code
+            from ..runs.comparison.recount import make_counts
+            from ..runs.page.grid import write_grid_page
+            from ..training.record import versions
 
-        logging.disable_progress_bar()  # of files read and written, which would break the grid's
-        cells = list(grid.cells())
-        if options.report_only and not any(cell.is_finished for cell in cells):
-            if (folder / RECORD_FILE).is_file():
-                raise ValueError(
-                    f"--report_only: {folder} is the folder of a run: ctcl-hf report {folder}"
-                )
-            raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
-        for cell in () if options.report_only else cells:
-            cell.check()
+            # of files read and written, which would break the grid's
+            logging.disable_progress_bar()
+            cells = list(grid.cells())
+            if options.report_only and not any(cell.is_finished for cell in cells):
+                if (folder / RECORD_FILE).is_file():
+                    raise ValueError(
+                        f"--report_only: {folder} is the folder of a run: ctcl-hf report {folder}"
+                    )
+                raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
+            if changed := changed_code(cells):
+                if not options.report_only:
+                    raise ValueError(
+                        f"{changed}\nMove these folders away to run them again, or give another "
+                        "--output_dir."
+                    )
+                print(f"{changed}\nThe tables hold what they scored then.", file=sys.stderr)
+            for cell in () if options.report_only else cells:
+                cell.check()
+                if is_main_process:
+                    cell.tidy()
             if is_main_process:
-                cell.tidy()
-        if is_main_process:
-            grid.save(table=options.table, block_length=options.block_length, versions=versions())
+                grid.save(
+                    table=options.table, block_length=options.block_length, versions=versions()
+                )
     except (ValueError, OSError) as error:
         fail(error)
 
@@ -279,13 +313,12 @@ def main() -> None:
         except ValueError as error:  # runs that cannot be compared
             fail(error)
 
-    def after_run() -> None:
+    def after_run(running: Sequence[Cell] = ()) -> None:
         write_report()
         if is_main_process and progress.disable:  # without a terminal
-            print(
-                f"grid: {sum(cell.is_finished for cell in cells)}/{len(cells)} runs are finished",
-                flush=True,
-            )
+            # what still runs may have written its scores
+            done = sum(cell.is_finished for cell in cells if cell not in running)
+            print(f"grid: {done} of {len(cells)} runs are finished", flush=True)
 
     if is_main_process and not options.report_only:
         print(f"grid: {progress_of(cells)}", flush=True)

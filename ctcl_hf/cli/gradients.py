@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from ..base.files import write_whole
+from ..base.heartbeat import alive
 from ..base.tables import markdown_table
 from .ending import program, told
 
@@ -37,8 +38,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     with told(ValueError, OSError), tempfile.TemporaryDirectory() as scratch:
-        from ..figures import pulls_figure, save_figure
-        from ..runs.comparison.gradients import measure
+        if not arguments.run.is_dir():
+            raise ValueError(f"{arguments.run}: there is no such folder.")
+        with alive("starting"):
+            from ..figures import pulls_figure, save_figure
+            from ..runs.comparison.gradients import measure
 
         found = measure(arguments.run, Path(scratch), arguments.batches, arguments.own_code)
     as_json = {

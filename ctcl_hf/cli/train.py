@@ -2,26 +2,29 @@
 
 ctcl-hf train --dataset camvid
 ctcl-hf train --dataset camvid --recipe cpu --method vanilla
-accelerate launch -m ctcl_hf.cli.train --dataset camvid    # on several processes
+accelerate launch -m ctcl_hf.cli.train --dataset camvid    # on several GPUs
 """
 
 import sys
 from pathlib import Path
 
 from ..arguments.recipes import parse_arguments
+from ..base.heartbeat import alive
 from .ending import told
 
 
 def main() -> None:
     """Trains, evaluates and saves what the command line says."""
     with told(ValueError, OSError, ImportError):
-        arguments = parse_arguments(__doc__)
-        # Imported here, so that --help and a mistyped argument answer at once.
-        from ..runs.next_steps import next_commands
-        from ..runs.run import complete, prepare
+        with alive("starting"):
+            arguments = parse_arguments(__doc__)
+            # Imported here, so that --help and a mistyped argument answer at once.
+            from ..runs.next_steps import next_commands
+            from ..runs.run import complete, prepare
+            from ..students.student import FeaturesUnknown
 
         run = prepare(arguments)
-    with told(OSError, FloatingPointError):
+    with told(OSError, FloatingPointError, FeaturesUnknown):
         is_complete = complete(run)
     if not is_complete and run.trainer.is_world_process_zero():
         print("With --resume_from_checkpoint auto, the same command goes on.")

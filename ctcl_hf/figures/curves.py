@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ..metrics.scores import metric_name
 
@@ -104,6 +104,8 @@ def grid_curves_figure(
         _scale(axes, keys_of(titles)[key], last, key.removesuffix("_{}") in losses, f"{name}: ")
     for axes in figure.axes[-len(names) :]:
         axes.set_xlabel("step")
+    if any(len(runs) > 1 for runs in histories.values()):
+        figure.suptitle("Lines are means over seeds", fontsize=10)
     _names_below(figure, colours)
     return figure
 
@@ -134,20 +136,22 @@ def _scale(
     axes: Axes, title: str, last_step: int, is_logarithmic: bool = False, whose: str = ""
 ) -> None:
     """A title, all steps, and ticks that can be read off: percent, and plain numbers on a
-    logarithmic axis.
+    logarithmic axis, which the title names.
 
     Values within two octaves do not need one.
     """
     axes.grid(alpha=0.3)
     axes.set_title(f"{whose}{title}", fontsize=10)
     axes.set_xlim(0, last_step * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    factor, unit = (100, " %") if is_share(title) else (1, "")
     if is_share(title):
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{factor * value:g}{unit}"))
     low, high = axes.dataLim.intervaly
     if is_logarithmic and 0 < 4 * low < high:
+        axes.set_title(f"{whose}{title}, logarithmic", fontsize=10)
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        factor, unit = (100, " %") if is_share(title) else (1, "")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{factor * value:g}{unit}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -248,7 +252,7 @@ def class_gains_figure(
         figsize=(4.2 * len(columns), (0.24 * len(shown) + 0.9) * len(gains) + 0.4),
         layout="constrained",
     )
-    grid = figure.subplots(len(gains), len(columns), squeeze=False, sharex="col", sharey=True)
+    grid = figure.subplots(len(gains), len(columns), squeeze=False, sharex=True, sharey=True)
     for row, (method, by_column) in zip(grid, gains.items(), strict=True):
         for axes, (title, of) in zip(row, by_column.items(), strict=True):
             bars = _mean_over_seeds(of)[shown]

@@ -1,5 +1,6 @@
 """CTCL: collaborative learning of a CNN and a ViT (Zhu et al., ICCV 2023, Eqs. 1-6)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -68,7 +69,7 @@ class CTCLOptions(SoftenedOptions):
     def problems(self) -> list[str]:
         found = super().problems()
         if self.as_printed:
-            # A value that equals the default may not have been asked for.
+            # One that equals the default may not have been asked for: `problems_of_typed`.
             found += [
                 f"{name} {getattr(self, name)} is not as printed ({printed}): leave out one of the "
                 "two."
@@ -76,6 +77,15 @@ class CTCLOptions(SoftenedOptions):
                 if getattr(self, name) not in (printed, getattr(type(self), name))
             ]
         return found
+
+    def problems_of_typed(self, typed: Mapping[str, str]) -> list[str]:
+        if not self.as_printed:
+            return []
+        return [
+            f"{name} {typed[name]} is not as printed ({printed}): leave out one of the two."
+            for name, printed in self.AS_PRINTED.items()
+            if typed.get(name, printed) != printed
+        ]
 
     def values(self) -> dict[str, Any]:
         """As recorded: what `as_printed` stands for is there under its own names."""

@@ -4,7 +4,7 @@ Imported without torch, as every class of options is: see `options_of`.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import (
     Annotated,
@@ -73,6 +73,12 @@ class MethodOptions:
                     f"{name} {value}: expected one of {', '.join(map(str, get_args(hints[name])))}."
                 )
         return found
+
+    def problems_of_typed(self, typed: Mapping[str, str]) -> list[str]:
+        """What is wrong with values as a command line gives them, by name: a value alone does not
+        tell whether it was asked for, or is the default.
+        """
+        return []
 
     def values(self) -> dict[str, Any]:
         """Every option by name, as a run records it."""

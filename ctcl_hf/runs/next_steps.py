@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..arguments.data import DatasetArguments
+from ..arguments.data import DatasetArguments, words_naming
 from ..base.registry import is_reference
 from ..base.tables import aligned
 
@@ -21,8 +21,7 @@ def next_commands(
         is_published: whether its students are on the Hub already.
     """
     student = str(folder / names[0])
-    # which is not run for being recorded
-    own_code = ["--dataset", data.dataset] if is_reference(data.dataset) else []
+    own_code = words_naming(data.dataset, data.data_dir) if is_reference(data.dataset) else []
     lines = [
         (["predict", "IMAGES", "--model", student], "segment images of your own"),
         (["evaluate", str(folder), *own_code], "score both students, and the pair"),

@@ -13,7 +13,8 @@ from ..arguments.data import DataArguments
 from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..base.files import read_json, write_whole
-from ..base.registry import origin_of, short_name
+from ..base.heartbeat import alive
+from ..base.registry import origin_of, own_code, short_name
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
 from ..data.summary import DataSummary
@@ -28,6 +29,7 @@ from ..students.loading import is_timm_encoder, load_student
 from ..training.checkpoints import steps_behind
 from ..training.guards.processes import wait_for_all
 from ..training.pictures import GuardedPictures
+from ..training.progress import FirstStep
 from ..training.record import RunFacts, machine
 from ..training.resumption import check_checkpoint
 from ..training.trainer import CTCLTrainer
@@ -50,6 +52,7 @@ class Run(NamedTuple):
     found: list[str]  # in its output folder: see `progress_in`
 
 
+@alive("getting ready: data, students, checkpoint")
 def prepare(arguments: Arguments) -> Run:
     """Everything that can fail before the first step: data, students, checkpoint.
 
@@ -62,6 +65,11 @@ def prepare(arguments: Arguments) -> Run:
     found = progress_in(training.output_dir)
     checkpoint = checkpoint_for(training, command)
     data = data_arguments.load()
+    if missing_splits := {"train", "validation"} - data.splits.keys():
+        raise ValueError(
+            f"{data.name} has no split {' or '.join(sorted(missing_splits))}, but "
+            f"{', '.join(data.splits)}: training wants train and validation."
+        )
     if training.process_index == 0:
         print(data)
     image_size = tuple(data_arguments.image_size or data.image_size)
@@ -91,7 +99,8 @@ def prepare(arguments: Arguments) -> Run:
         teachers["teachers"] = tuple(
             _teacher(Path(method.teachers) / name, data.class_names) for name in peers
         )
-    objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
+    with own_code(method.method):
+        objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
     pair = StudentPair(pair_students, objective)
     if checkpoint is not None:
         check_checkpoint(Path(checkpoint), pair)
@@ -264,7 +273,11 @@ def train(run: Run) -> bool:
     is_main_process = trainer.is_world_process_zero()
     if run.checkpoint is not None and is_main_process:
         print(f"Goes on from step {steps_behind(Path(run.checkpoint))}, {run.checkpoint}.")
-    trainer.train(resume_from_checkpoint=run.checkpoint)
+    with alive("the first step") as end:
+        first = FirstStep(end)
+        trainer.add_callback(first)
+        trainer.train(resume_from_checkpoint=run.checkpoint)
+        trainer.remove_callback(first)
     if trainer.preemption.stopped and is_main_process:
         print(f"Stopped after step {trainer.state.global_step} by a signal.")
     return not trainer.preemption.stopped

@@ -36,7 +36,9 @@ from .own import own_student
 WAYS_ON = (
     "Without access to the Hugging Face Hub there are three ways on: random weights (--recipe cpu, "
     "which is smaller too; --from_scratch at any size), a file of ImageNet weights for a timm "
-    "encoder (--encoder_weights FILE), or a local folder in its place (--cnn / --vit FOLDER)."
+    "encoder (--encoder_weights FILE), or a local folder in its place (--cnn / --vit FOLDER). In "
+    "Python these are load_student's from_scratch=True, encoder_weights=FILE, and its first "
+    "argument."
 )
 
 # Stride of a new DeepLabV3+'s encoder, unless told: the paper's MobileNetV2 runs at 8, its
@@ -154,10 +156,14 @@ def load_student(
             student.origin = "random weights"
     student.config.palette = [list(colour) for colour in palette or palette_of(student.config)]
     if family is not None and student.family not in (family, "hybrid"):
+        way_on = (
+            "Are the two students' folders swapped?"
+            if Path(name).is_dir()
+            else f"Give it as --{student.family}, or any two students as --students A B."
+        )
         raise ValueError(
             f"{name_or_path!r} is a {student.config.model_type}, a student of the "
-            f"{student.family!r} family; a {family!r} is wanted here. Are the two students' "
-            "folders swapped?"
+            f"{student.family!r} family; a {family!r} is wanted here. {way_on}"
         )
     return student
 

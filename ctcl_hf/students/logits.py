@@ -1,10 +1,10 @@
 """Any segmentation model as a student of which only the logits are known."""
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data import IGNORE_INDEX
-from .student import Student, StudentOutput, has_attention
+from .student import FeaturesUnknown, Student, StudentOutput, has_attention
 
 # Models of transformers whose encoders are convolutions with attention between them.
 HYBRID_TYPES = ("mobilevit", "mobilevitv2")
@@ -35,25 +35,8 @@ class LogitStudent(Student):
             isinstance(module, _BatchNorm) for module in self.model.modules()
         )
 
-    @property
-    def second_stage(self) -> nn.Module:
-        raise self._unknown_stages()
-
-    @property
-    def low_channels(self) -> int:
-        raise self._unknown_stages()
-
-    @property
-    def last_channels(self) -> int:
-        raise self._unknown_stages()
-
-    def _unknown_stages(self) -> ValueError:
-        return ValueError(
-            f"The stages of a {self.config.model_type} are not known, and HFD, region BSD and IFVD "
-            "read features. Methods that read logits alone work, such as dml, or ctcl with "
-            "--no_hfd --no_region_bsd. To have all of them, write its family, a subclass of "
-            "ctcl_hf.Student, and name it FILE.py:NAME."
-        )
+    def _lacks(self, name: str) -> FeaturesUnknown:
+        return FeaturesUnknown(f"The stages of a {self.config.model_type} are not known")
 
     def forward(self, pixel_values: Tensor) -> StudentOutput:
         return StudentOutput(logits=self.logits(pixel_values))

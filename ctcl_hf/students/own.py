@@ -8,8 +8,10 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING as SEGMENTATION,
 )
 
-from ..base.registry import origin_of
+from ..base.registry import origin_of, own_code
 from . import STUDENTS, Student
+
+FAMILIES = ("cnn", "vit", "hybrid")
 
 
 def own_student(
@@ -27,11 +29,16 @@ def own_student(
     if reference not in STUDENTS:
         raise ValueError(f"{reference}: {STUDENTS.refusal(reference)}.")
     family = STUDENTS[reference]
-    student = family.new(class_names, image_size, from_scratch)
+    with own_code(reference):
+        student = family.new(class_names, image_size, from_scratch)
     if type(student) is not family:
         raise ValueError(
             f"{reference}: its new must return a {family.__name__}, got a {type(student).__name__}."
         )
+    with own_code(reference):
+        kind, _ = student.family, student.description  # which every family must say
+    if kind not in FAMILIES:
+        raise ValueError(f"{reference}: its family is {kind!r}: one of {', '.join(FAMILIES)}.")
     config = student.config
     if config.id2label != dict(enumerate(class_names)):
         raise ValueError(

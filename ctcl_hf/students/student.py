@@ -14,19 +14,35 @@ from ..base.files import share_as
 from ..losses import as_constant
 
 
+class FeaturesUnknown(ValueError):
+    """A method reads features of a student that has logits alone.
+
+    Args:
+        lacking: a clause that says so.
+    """
+
+    def __init__(self, lacking: str):
+        super().__init__(
+            f"{lacking}: HFD, region BSD and IFVD read features. Methods that read logits "
+            "alone work, such as --method dml, or ctcl with --no_hfd --no_region_bsd. To have all "
+            "of them, name its stages in its family, a subclass of ctcl_hf.Student: docs/design.md."
+        )
+
+
 class StudentOutput(NamedTuple):
     """One student's view of a batch. B images, K classes; s is the student's own stride at that
-    tap.
+    tap, C the channels there.
 
-    A student whose stages are not known has logits alone.
+    A student whose stages are not known has logits alone, which is enough for methods that read no
+    features (vanilla, dml, kdcl, cwd, ctcl --no_hfd --no_region_bsd).
     """
 
     logits: Tensor  # (B, K, H/s, W/s)
-    low: Tensor | None = None  # first-stage features F_1 (B, C, H/s, W/s)
-    second: Tensor | None = None  # second-stage features F_2
-    last: Tensor | None = None  # last-stage features F_l
+    low: Tensor | None = None  # first-stage features F_1 (B, C, H/s, W/s), C = `low_channels`
+    second: Tensor | None = None  # F_2, what `second_stage` makes of them
+    last: Tensor | None = None  # last-stage features F_l, C = `last_channels`
     auxiliary_logits: Tensor | None = None  # (B, K, h, w) of a head that only training uses
-    # F_1 -> F_2 with every weight and statistic constant
+    # F_1 -> F_2 with every weight and statistic constant: a student's `borrowed_second_stage`
     second_stage: Callable[[Tensor], Tensor] | None = None
 
 
@@ -40,14 +56,14 @@ class Features(NamedTuple):
 
 
 def features_of(output: StudentOutput) -> Features:
-    """What losses on features read. ValueError of a student whose stages are not known."""
+    """What losses on features read. FeaturesUnknown of a student whose stages are not known."""
     if (
         output.low is None
         or output.second is None
         or output.last is None
         or output.second_stage is None
     ):
-        raise ValueError("This student has logits alone, and no features.")
+        raise FeaturesUnknown("A student's output lacks low, second, last or second_stage")
     return Features(output.low, output.second, output.last, output.second_stage)
 
 
@@ -130,11 +146,15 @@ class Student(nn.Module):
 
     @property
     def second_stage(self) -> nn.Module:
-        """The module from the first-stage features to the second-stage ones.
+        """The module from the first-stage features F_1 to the second-stage ones F_2, a part of
+        `model`: HFD sends the peer's projected features through it.
 
-        ValueError if there is no such module.
+        FeaturesUnknown if there is no such module.
         """
-        raise NotImplementedError(f"{type(self).__name__} must name its second stage.")
+        raise self._lacks("second_stage")
+
+    def _lacks(self, name: str) -> FeaturesUnknown:
+        return FeaturesUnknown(f"{type(self).__name__} names no {name}")
 
     def borrowed_second_stage(self, features: Tensor) -> Tensor:
         """The second stage as a constant function of features that are another student's: see
@@ -144,15 +164,17 @@ class Student(nn.Module):
 
     @property
     def low_channels(self) -> int:
-        raise NotImplementedError(
-            f"{type(self).__name__} must say how many channels its first stage has."
-        )
+        """Channels of the first-stage features, `StudentOutput.low`. FeaturesUnknown if there are
+        none.
+        """
+        raise self._lacks("low_channels")
 
     @property
     def last_channels(self) -> int:
-        raise NotImplementedError(
-            f"{type(self).__name__} must say how many channels its last stage has."
-        )
+        """Channels of the last-stage features, `StudentOutput.last`. FeaturesUnknown if there are
+        none.
+        """
+        raise self._lacks("last_channels")
 
     @property
     def description(self) -> str:
@@ -174,6 +196,9 @@ class Student(nn.Module):
         return (pixel_values.to(self.mean.dtype) - self.mean) / self.std
 
     def forward(self, pixel_values: Tensor) -> StudentOutput:
+        """What the losses read of images (B, 3, H, W), RGB in 0..255: `normalize` makes the model's
+        own input of them.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} must turn its model's output into a StudentOutput."
         )

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+from pathlib import Path
 
 # malloc.h; mallopt(3)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -15,13 +16,25 @@ LAUNCHED = ("ACCELERATE_DYNAMO_MODE", "TORCHELASTIC_RUN_ID")
 def threads_of_environment() -> int | None:
     """What the user's OMP_NUM_THREADS says; None if it is not set.
 
-    Launchers set it to 1 where the user has not: of them, 1 says nothing.
+    Launchers set it to 1 where the user has not: of them, 1 says nothing unless they were given it.
     """
     told = os.environ.get("OMP_NUM_THREADS", "")
     is_launched = any(name in os.environ for name in LAUNCHED)
-    if not told.isdecimal() or int(told) < 1 or (is_launched and told == "1"):
+    if not told.isdecimal() or int(told) < 1:
+        return None
+    if is_launched and told == "1" and b"OMP_NUM_THREADS=1" not in environment_of_launcher():
         return None
     return int(told)
+
+
+def environment_of_launcher() -> list[bytes]:
+    """`NAME=VALUE` of what the process that started this one was itself started with; nothing where
+    the system (other than Linux) does not tell.
+    """
+    try:
+        return Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def threads_of_process(wanted: int | None) -> int:

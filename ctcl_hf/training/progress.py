@@ -1,10 +1,10 @@
 """Metrics as text: what is printed while training, and the table at its end."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tqdm.auto import tqdm
-from transformers.trainer_callback import ProgressCallback, TrainerState
+from transformers.trainer_callback import ProgressCallback, TrainerCallback, TrainerState
 
 from ..base.heartbeat import Heartbeat
 from ..base.tables import markdown_table
@@ -66,6 +66,20 @@ def parameter_table(pair: StudentPair) -> str:
 def _place(state: TrainerState) -> str:
     """`step   4/120`."""
     return f"step {state.global_step:{len(str(state.max_steps))}}/{state.max_steps}"
+
+
+class FirstStep(TrainerCallback):
+    """Says that the first step of a training is made: from there on lines tell of the steps.
+
+    Args:
+        made: called then.
+    """
+
+    def __init__(self, made: Callable[[], None]):
+        self.made = made
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.made()
 
 
 class PairProgress(ProgressCallback):

@@ -184,7 +184,8 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
     ):
         if self.lr_scheduler is None:
             for name, settings in settings_for(self.model, self.args).items():
-                if 3 * settings.warmup_steps > num_training_steps:
+                is_long = 3 * settings.warmup_steps > num_training_steps
+                if is_long and self.is_world_process_zero():
                     logger.warning(
                         f"The learning rate of {name} rises over {settings.warmup_steps} steps, "
                         f"and there are {num_training_steps}: shorten its warm-up "

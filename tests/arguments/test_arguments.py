@@ -108,6 +108,10 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
             ("--dataset", "camvit"),
             "--dataset camvit: expected one of camvid, voc, cityscapes, ",
         ),
+        (
+            ("--metrics", "dcie"),
+            "frequency_weighted_iou, or one of your own, FILE.py:NAME. Did you mean dice?",
+        ),
         (("--method", "ctlc"), "--method ctlc: expected one of vanilla, offline_kd, dml"),
         (("--recipe", "gpu"), "--recipe gpu: expected one of paper, cpu, demo"),
         (("--gamma", "-1"), "--gamma -1.0: a weight must not be negative"),
@@ -331,6 +335,10 @@ def test_one_switch_sets_all_of_ctcl_as_printed(capsys):
     assert "as_printed" not in options
     said = refused(capsys, "--as_printed", "--region_projection", "learner")
     assert "--region_projection learner is not as printed (both): leave out one of the two" in said
+    # the default's own value was taken, and printed values were trained with
+    with pytest.raises(ValueError, match=r"^--kl_direction forward is not as printed"):
+        parse("--as_printed", "--kl_direction=forward")
+    assert parse("--as_printed", "--kl_direction", "reverse").options.kl_direction == "reverse"
     assert "--as_printed has no effect on --method dml" in refused(
         capsys, "--method", "dml", "--as_printed"
     )
@@ -355,6 +363,17 @@ def test_the_help_of_a_method_shows_its_options_and_whose_the_others_are(capsys)
     own, others = shown.split("options of --method kdcl:")[1].split("options of other methods:")
     assert "--temperature" in own and "(default: 2.0)" in own and "--alpha" not in own
     assert "Weight of HFD in each student's loss (Eq. 6, Table 8). (ctcl: 0.1)" in others
+
+
+def test_the_help_of_a_recipe_shows_its_values_as_the_defaults(capsys):
+    """--recipe cpu said of --image_size that it is the data set's own, and of --metrics
+    "(default: )".
+    """
+    with pytest.raises(SystemExit):
+        parse("--recipe", "cpu", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(here: 180 240)" in shown.split("--image_size HEIGHT WIDTH")[1][:300]
+    assert "(default: 160 224)" in shown and "(default: )" not in shown
 
 
 @pytest.mark.parametrize(
@@ -406,6 +425,7 @@ def test_every_flag_in_the_documents_is_one():
     known = {option for action in parser._actions for option in action.option_strings}
     known |= {"--recipe", "--no-deps"}  # the last of pip
     known |= {"--config_file", "--shutdown-timeout", "--signals-to-handle"}  # of launchers
+    known |= {"--cpu", "--num_processes", "--nproc_per_node"}  # as well
     known |= {"--logdir"}  # of TensorBoard
     known |= {"--array", "--gpus-per-node", "--nodes", "--ntasks-per-node", "--signal"}  # of Slurm
     known |= {"--mutual", "--flag"}  # of methods of a reader's own

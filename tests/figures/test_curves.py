@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from ctcl_hf.figures import grid_curves_figure, history_figure, pulls_figure
+from ctcl_hf.figures import (
+    class_gains_figure,
+    grid_curves_figure,
+    history_figure,
+    pulls_figure,
+)
+from ctcl_hf.runs.page.charts import line_chart
 
 TITLES = {"ce": "cross entropy (nats)", "teaches_pixels": "share of pixels it teaches"}
 
@@ -65,7 +71,7 @@ def test_shares_are_in_percent_and_no_tick_has_an_exponent():
     assert all(text.endswith(" %") for text in labels(axes["share of pixels it teaches"].yaxis))
     runs = [history(range(1, 400, 7), (100, 200))]
     axes = drawn(grid_curves_figure({"dml": runs, "ctcl": runs}, ["cnn", "vit"], TITLES, ["ce"]))
-    losses = axes["cnn: cross entropy (nats)"]
+    losses = axes["cnn: cross entropy (nats), logarithmic"]
     assert losses.get_yscale() == "log" and len(labels(losses.yaxis)) >= 3
     for text in labels(losses.yaxis):
         float(text)  # and no $\\mathdefault{...}$
@@ -74,6 +80,27 @@ def test_shares_are_in_percent_and_no_tick_has_an_exponent():
         "cnn: cross entropy (nats)"
     ]
     assert axes.get_yscale() == "linear" and len(labels(axes.yaxis)) >= 3
+
+
+def test_lines_that_are_means_say_so_and_ticks_are_short():
+    """Linear and logarithmic panels stood side by side without a word; steps had ticks at 2.5, and
+    shares at 4.300 %.
+    """
+    runs = [history((2, 4, 6, 8), (4, 8))] * 2
+    figure = grid_curves_figure({"dml": runs}, ["cnn", "vit"], TITLES, ["ce"])
+    axes = drawn(figure)["cnn: mIoU on validation"]
+    assert figure.get_suptitle() == "Lines are means over seeds"
+    assert all(text.isdecimal() for text in labels(axes.xaxis))
+    assert not any(text.endswith("0 %") and "." in text for text in labels(axes.yaxis))
+    assert not grid_curves_figure({"dml": runs[:1]}, ["cnn"], TITLES, ["ce"]).get_suptitle()
+    chart = line_chart("loss", {"cnn": [(2, 1.0), (9, 2.0)]}, 9)
+    assert all(tick.text.isdecimal() for tick in chart.x_ticks)
+
+
+def test_gains_of_both_students_are_on_one_axis():
+    gains = {"cnn": np.array([[1.0, 2.0]]), "vit": np.array([[-30.0, 5.0]])}
+    figure = class_gains_figure({"dml": gains}, ["road", "sky"])
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
 
 
 def test_a_term_has_one_colour_in_the_panels_of_both_students():

@@ -201,7 +201,7 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
     assert config["seeds"] == [42] and "torch" in config["versions"]
     card = (folder / "mobilenetv2_035+mit-b0/seed-42/dml/cnn/README.md").read_text()
     assert "trained alone" in card
-    assert "grid: 4/4 runs are finished" in done.stdout
+    assert "grid: 4 of 4 runs are finished" in done.stdout
 
 
 def logs_of(cell):
@@ -303,7 +303,7 @@ def test_run_again_it_runs_only_what_is_missing(compared):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "dlm"], "--method dlm: expected one of vanilla, offline_kd, dml"),
+        (["--methods", "dlm"], "--methods dlm: expected one of vanilla, offline_kd, dml"),
         (["--methods", "dml --no_hfd"], "--no_hfd has no effect on --method dml"),
         (["--pair", "resnet18"], "expected two students as A+B"),
         (["--pair", "resnet18+nothing", "--methods", "dml"], "nothing"),

@@ -143,7 +143,7 @@ def test_minutes_are_of_runs_that_were_not_interrupted_where_there_are_any(grid)
     _, vanilla, dml, loses = table_of(grid, "a+b", "validation", ("cnn", "vit"), None)
     assert [row[5] for row in (vanilla, dml, loses)] == [
         "2",
-        "2 (of 2 of 3 runs)",
+        "2 (of 2 runs; 1 resumed)",
         "0.5 (its last part)",
     ]
 
@@ -275,6 +275,9 @@ def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(
 def test_tables_and_the_chart_of_classes_are_written_into_the_grids_folder(grid):
     text = report.write_tables(grid, None, 2)
     assert (grid.folder / "table.md").read_text() == text
+    assert text.startswith("8 of 9 runs are finished. Missing: Loses (a+b, seed 3).\n")
+    # where spreadsheets would not compute them: no apostrophe
+    assert ",DML,dml," in (grid.folder / "table.csv").read_text()
     assert (
         text.index("| gain over vanilla")
         < text.index("lost classes")
@@ -305,6 +308,8 @@ def test_the_page_of_a_comparison_holds_every_cell_of_its_tables_and_every_inter
     for evidence in evidence_of(grid, "a+b", "validation", 2):
         for interval in (*evidence.over_seeds, *evidence.over_images):
             assert str(interval) in text
+    assert f"ctcl-hf compare --methods dml {grid.rows[2].arguments[9:]} --pair a+b" in text
+    assert "<td class=words>2 " in path.read_text()  # may wrap: the last column was cut off
     assert "8 of 9 runs are finished" in text and "cnn: mIoU on validation (%)" in text
     assert path.read_text().count('src="data:image/png') == 1
 

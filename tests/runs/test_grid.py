@@ -337,9 +337,11 @@ def test_cells_run_side_by_side_each_after_its_vanilla_run_and_print_into_a_file
     grid = make_grid(tmp_path / "grid", seeds=(1, 2, 3))
     most, ended = [], []
 
-    def on_change(running, cell):
+    def on_change(running, cells):
         most.append(len(running))
-        ended.extend([cell] if cell else [])
+        ended.extend(cells)
+        # a run that has ended was listed as running beside the count of those that had
+        assert not {*running} & {*ended}
 
     assert run_apart(grid, list(grid.cells()), 3, (sys.executable, script), on_change) == {}
     assert max(most) == 3 and len(ended) == 9
@@ -375,9 +377,10 @@ def test_interrupted_it_stops_those_that_run(tmp_path, script):
     def interrupt(running, cell):
         raise KeyboardInterrupt
 
-    started = threading.active_count()
+    started, told = threading.active_count(), []
     with pytest.raises(KeyboardInterrupt):
-        run_apart(grid, list(grid.cells()), 2, (sys.executable, script), interrupt)
+        run_apart(grid, list(grid.cells()), 2, (sys.executable, script), interrupt, told.extend)
+    assert told == list(grid.cells())  # at once, and not when they have ended
     assert threading.active_count() == started
     assert not any((cell.folder / CELL_FILE).exists() for cell in grid.cells())
 

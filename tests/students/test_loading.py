@@ -117,6 +117,9 @@ def test_the_other_students_folder_is_refused(tmp_path):
         ValueError, match=r"'vit' family; a 'cnn' is wanted here\. Are the two .* swapped"
     ):
         load_student(str(tmp_path / "vit"), CLASSES, SIZE, family="cnn")
+    # where there is no folder, none is spoken of
+    with pytest.raises(ValueError, match="Give it as --vit, or any two students as --students A B"):
+        load_student("nvidia/mit-b0", CLASSES, SIZE, family="cnn", from_scratch=True)
 
 
 def test_the_folder_of_the_whole_run_points_at_its_students(tmp_path):

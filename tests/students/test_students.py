@@ -19,8 +19,11 @@ from transformers import (
     pipeline,
 )
 
-from ctcl_hf import CTCL, DML, CTCLArguments, StudentPair, load_student
+from ctcl_hf import CTCL, DML, CTCLArguments, Student, StudentOutput, StudentPair, load_student
+from ctcl_hf.methods.ifvd import IFVD
 from ctcl_hf.students import LogitStudent, as_student
+from ctcl_hf.students.loading import image_processor
+from ctcl_hf.students.student import FeaturesUnknown, features_of
 from ctcl_hf.training.optim import settings_for
 
 # Supplement, Table 1, for 512x512 images: first (stride 4), second and last features as (channels,
@@ -153,6 +156,20 @@ def test_any_segmentation_model_learns_with_a_cnn_from_logits_of_its_own_stride(
     )
     with pytest.raises(ValueError, match=r"stages of a .* are not known.*--no_hfd --no_region_bsd"):
         CTCL(cnn, other)
+
+
+@pytest.mark.parametrize("method", [CTCL, IFVD])
+def test_a_method_that_reads_features_says_so_of_a_family_without_them(method):
+    """The base class's NotImplementedError ended a run in a traceback."""
+
+    class Tiny(Student):
+        family, description, auxiliary_weight = "cnn", "tiny", None
+
+    tiny = Tiny(make_cnn().model, image_processor((64, 64)))
+    with pytest.raises(FeaturesUnknown, match=r"^Tiny names no .*--no_hfd --no_region_bsd"):
+        method(tiny, make_vit())
+    with pytest.raises(FeaturesUnknown, match="lacks low, second, last"):
+        features_of(StudentOutput(torch.zeros(1)))
 
 
 def test_families_decide_on_the_optimizer_and_hybrids_are_neither_cnn_nor_vit(tmp_path):

@@ -48,7 +48,13 @@ def test_a_cpu_run_uses_as_many_threads_as_the_environment_says(monkeypatch):
     assert threads_of_process(None) == 1
     assert threads_of_process(3) == 3
     monkeypatch.setenv(LAUNCHED[0], "no")  # a launcher sets it to 1 by itself
+    monkeypatch.setattr("ctcl_hf.training.cpu.environment_of_launcher", list)
     assert threads_of_process(None) == 8
+    # `OMP_NUM_THREADS=1 accelerate launch` was overridden as well
+    monkeypatch.setattr(
+        "ctcl_hf.training.cpu.environment_of_launcher", lambda: [b"OMP_NUM_THREADS=1"]
+    )
+    assert threads_of_process(None) == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert threads_of_process(None) == 2
 

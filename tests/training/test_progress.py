@@ -1,6 +1,8 @@
 """What a training shows on the console and in trackers."""
 
 import re
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +13,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from ctcl_hf.arguments.data import DatasetArguments
-from ctcl_hf.base.heartbeat import Heartbeat, watched
+from ctcl_hf.base.heartbeat import Heartbeat, alive, watched
 from ctcl_hf.metrics.scores import Evaluation, Scores
 from ctcl_hf.runs.next_steps import next_commands
 from ctcl_hf.training.guards.trackers import GuardedTracker, by_split
@@ -98,6 +100,25 @@ def test_what_takes_a_while_says_so_without_a_terminal(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == [f"Checking photos train: {n}/9" for n in (3, 6)]
 
 
+def test_work_of_one_piece_says_that_it_goes_on_unless_what_is_in_it_does(monkeypatch, capsys):
+    """Nothing came for up to 80 seconds: of imports, of a comparison's start, of a first step."""
+    monkeypatch.setattr("ctcl_hf.base.heartbeat.SECONDS", 0.2)
+    monkeypatch.setattr("ctcl_hf.base.heartbeat.LOOK", 0.02)
+    with alive("starting"):
+        time.sleep(0.6)
+    assert capsys.readouterr().err.count("starting, ") in (1, 2)
+    with alive("the first step") as made:
+        made()
+        time.sleep(0.5)
+    with alive("getting ready"):
+        for _ in watched(range(2), "Checking photos train", 2):
+            time.sleep(0.3)
+    told = capsys.readouterr().err
+    assert "Checking photos train: 1/2" in told and "getting ready" not in told
+    assert "the first step" not in told
+    assert not [thread for thread in threading.enumerate() if "tell" in thread.name]
+
+
 def test_scores_are_named_by_their_split_for_trackers():
     """What was scored at the end of a run was in train/validation_cnn_mean_iou."""
     logs = {
@@ -161,4 +182,9 @@ def test_the_next_commands_name_data_only_where_they_are_made_by_code_of_ones_ow
     own.dataset = "fields.py:Fields"
     said = next_commands(tmp_path, ("cnn", "vit"), own, is_published=True)
     assert f"ctcl-hf evaluate {tmp_path} --dataset fields.py:Fields  " in said
+    own.data_dir = "their fields"
+    said = next_commands(tmp_path, ("cnn", "vit"), own, is_published=True)
+    named = "--dataset fields.py:Fields --data_dir 'their fields'"
+    assert f"ctcl-hf evaluate {tmp_path} {named}  " in said
+    assert f"ctcl-hf review {tmp_path} {named}  " in said
     assert "push" not in said

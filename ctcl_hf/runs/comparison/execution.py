@@ -50,7 +50,8 @@ def run_apart(
     cells: Sequence[Cell],
     jobs: int,
     program: Sequence[str],
-    on_change: Callable[[Sequence[Cell], Cell | None], None],
+    on_change: Callable[[Sequence[Cell], Sequence[Cell]], None],
+    on_stop: Callable[[Sequence[Cell]], None] = lambda stopping: None,
 ) -> dict[Cell, str]:
     """Runs cells in processes of their own, `jobs` at a time, and each after the vanilla run of its
     pair and seed.
@@ -62,7 +63,9 @@ def run_apart(
     Args:
         cells: those to run, of the grid.
         program: the words of a command line that trains, before the arguments of the run.
-        on_change: is given the cells that are running, and the one that has just ended.
+        on_change: is given the cells that are running, and those that have ended since it was last
+            called.
+        on_stop: is given, at once where this process is interrupted, the cells that save and stop.
 
     Returns:
         why not, by cell, of those that are not finished.
@@ -71,6 +74,7 @@ def run_apart(
     waiting = list(cells)
     failures = {}
     running: dict[Future, Process] = {}
+    ended: list[Cell] = []
     with ThreadPoolExecutor(jobs) as pool:  # which waits for the processes, and does nothing else
         try:
             while waiting or running:
@@ -83,15 +87,18 @@ def run_apart(
                         process = Process(cell, jobs, threads, program)
                         running[pool.submit(process.popen.wait)] = process
                         waiting.remove(cell)
-                on_change([process.cell for process in running.values()], None)
+                on_change([process.cell for process in running.values()], ended)
+                ended = []
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     process = running.pop(future)
                     if problem := process.finish():
                         failures[process.cell] = problem
-                    on_change([process.cell for process in running.values()], process.cell)
+                    ended.append(process.cell)
+            on_change([], ended)
         except BaseException:
             for process in running.values():
                 process.popen.terminate()  # it saves and stops
+            on_stop([process.cell for process in running.values()])
             raise
     return failures
 

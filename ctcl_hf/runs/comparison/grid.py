@@ -14,12 +14,9 @@ from typing import Any
 
 from ...arguments.recipes import arguments_of, options_in
 from ...base.files import read_json, write_whole
-from ...base.registry import is_reference, origin_of
 from ...methods import METHODS, options_of
 from ...metrics.scores import Evaluation, evaluations_from_json
 from ...publishing.card import RECORD_FILE
-from ...publishing.rows import OWN_CODE
-from ...students import STUDENTS
 from ...training.checkpoints import checkpoints_of, problem_of, step_of, trained_steps
 from ...training.locks import lock_folder
 from ..files import is_drawn
@@ -158,15 +155,7 @@ class Cell:
     def check(self) -> None:
         """ValueError if the folder holds the results of another run, which no grid has marked as
         this cell's.
-
-        Or of this one, with a file of the user's own as it was before it was changed.
         """
-        if self.is_finished and (was := self._recorded_code()) != (now := self._own_code()):
-            raise ValueError(
-                f"{self.folder} was run with other code of your own ({', '.join(was) or 'none'}) "
-                f"than there is now ({', '.join(now) or 'none'}). Move the folder away to run it "
-                "again, or give another --output_dir."
-            )
         command = None if (self.folder / CELL_FILE).is_file() else self._command_of_results()
         if command is not None and _identity(arguments_of(command)) != _identity(self.arguments):
             raise ValueError(
@@ -192,27 +181,6 @@ class Cell:
             "resumed": True,
             "jobs": 1,
         }
-
-    def _own_code(self) -> list[str]:
-        """What of it is from files of the user's own, with their hashes as they were run in this
-        process.
-        """
-        references = [word for word in self.arguments if is_reference(word)]
-        own = [
-            registry[word]
-            for registry in (METHODS, STUDENTS)
-            for word in references
-            if word in registry
-        ]
-        return sorted({origin_of(entry) for entry in own})
-
-    def _recorded_code(self) -> list[str]:
-        """The same as its finished run recorded it; of a run of a version that could have none,
-        none.
-        """
-        if not (self.folder / RECORD_FILE).is_file():
-            return []
-        return sorted({*self.read(RECORD_FILE).get(OWN_CODE, {}).values()})
 
     def _command_of_results(self) -> str | None:
         """The command line that the results in the folder are of; None if there are none."""

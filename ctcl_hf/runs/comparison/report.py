@@ -7,7 +7,7 @@ from ...base.files import write_whole
 from ...base.tables import csv_table, markdown_table
 from .checklist import checklist
 from .evidence import Evidence, evidence_of
-from .grid import Grid
+from .grid import Cell, Grid
 from .paper import Table
 from .setup import caption_of, setup_of
 from .tables import lines_of, sections_of
@@ -20,6 +20,8 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
         block_length: consecutive images that the intervals over images draw together.
     """
     parts = [caption_of(grid, paper)] if paper else []
+    if missing := missing_in(list(grid.cells())):
+        parts.append(missing)
     records = []
     for pair in grid.pairs:
         cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
@@ -37,6 +39,22 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
     columns = list(records[0]) if records else ["pair"]
     write_whole(grid.folder / "table.csv", csv_table(records, columns))
     return text
+
+
+def missing_in(cells: Sequence[Cell]) -> str | None:
+    """A sentence that names the runs that are not finished; None if all are."""
+    missing: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        if not cell.is_finished:
+            missing.setdefault((cell.row.title, cell.pair), []).append(str(cell.seed))
+    if not missing:
+        return None
+    count = sum(map(len, missing.values()))
+    runs = "; ".join(
+        f"{title} ({pair}, seed{'s' if len(seeds) > 1 else ''} {' '.join(seeds)})"
+        for (title, pair), seeds in missing.items()
+    )
+    return f"{len(cells) - count} of {len(cells)} runs are finished. Missing: {runs}."
 
 
 def _records(
@@ -57,7 +75,8 @@ def _records(
             "pair": pair,
             "split": split,
             "method": line.row.title,
-            "arguments": line.row.arguments,
+            # as --methods takes them: spreadsheets would compute what begins with a dash
+            "arguments": line.row.arguments.removeprefix("--method "),
         }
         record |= dict(zip(("first", "second"), students, strict=True))
         for i, which in enumerate(("first", "second")):

@@ -129,7 +129,9 @@ def of_which_runs(whole: int, runs: int) -> str:
     """Which of so many runs minutes are of, where not of all."""
     if whole == runs:
         return ""
-    return f" (of {whole} of {runs} runs)" if whole else " (its last part)"
+    if not whole:
+        return " (its last part)"
+    return f" (of {whole} run{'s' if whole > 1 else ''}; {runs - whole} resumed)"
 
 
 def table_of(

@@ -86,7 +86,7 @@ def line_chart(
     levels = levels or {}
     values = [value for points in series.values() for _, value in points] + list(levels.values())
     y_places = _ticks(min(values), max(values))
-    x_places = [tick for tick in _ticks(0, last_step) if tick <= last_step]
+    x_places = [tick for tick in _ticks(0, last_step, whole=True) if tick <= last_step]
     x_of = _scale(0, max(last_step, 1), LEFT, WIDTH - RIGHT)
     y_of = _scale(y_places[0], y_places[-1], HEIGHT - BOTTOM, TOP)
     lines = []
@@ -144,11 +144,12 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers that enclose both."""
+def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Round numbers that enclose both; `whole` ones, such as steps."""
     if low == high:
         low, high = low - abs(low) / 10 - 1e-9, high + abs(high) / 10 + 1e-9
-    return MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high).round(12).tolist()
+    locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10], integer=whole)
+    return locator.tick_values(low, high).round(12).tolist()
 
 
 def _scale(low: float, high: float, start: float, end: float):

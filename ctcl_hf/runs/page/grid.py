@@ -1,5 +1,6 @@
 """The page of a comparison, from the files of its runs and from the pictures in its folder."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from ...figures.curves import is_share, points_of
 from ..comparison.checklist import checklist
 from ..comparison.evidence import Evidence, blocks_text, evidence_of, seeds_text
 from ..comparison.grid import Cell, Grid, safe_name
-from ..comparison.paper import Table
+from ..comparison.paper import TABLES, Table
 from ..comparison.pictures import logged_quantities
 from ..comparison.setup import caption_of, setup_of
 from ..comparison.tables import Section, sections_of
@@ -54,8 +55,21 @@ def write_grid_page(grid: Grid, paper: Table | None, block_length: int) -> Path:
             for pair, cells in by_pair.items()
             if cells
         ],
-        common=" ".join(grid.common),
+        command=command_of(grid, paper, block_length),
     )
+
+
+def command_of(grid: Grid, paper: Table | None, block_length: int) -> str:
+    """The command line that makes the comparison, or goes on with it."""
+    words = ["ctcl-hf", "compare"]
+    if paper is not None:
+        words += ["--table", next(name for name, table in TABLES.items() if table == paper)]
+    rows = [row for row in grid.rows[1:] if paper is None or row not in paper.rows]
+    if rows:
+        words += ["--methods", *(row.arguments.removeprefix("--method ") for row in rows)]
+    words += ["--pair", *grid.pairs, "--seeds", str(len(grid.seeds)), "--seed", str(grid.seeds[0])]
+    words += ["--block_length", str(block_length), *grid.common, "--output_dir", str(grid.folder)]
+    return shlex.join(words)
 
 
 def _part(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -57,4 +58,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
+    environment.tests["words"] = lambda text: re.search("[a-z]{2}", text) is not None
     return environment
