@@ -142,16 +142,17 @@ def test_what_is_no_image_is_told_to_who_uploads_it_and_never_offered(tmp_path):
     with pytest.raises(app["gr"].Error, match=r"^'?text.jpg: Pillow cannot identify it") as raised:
         next(upload(tmp_path / "own" / "text.jpg"))
     assert not raised.value.print_exception  # which would fill the server's log
-    with pytest.raises(SystemExit, match=r"^--examples .*text.jpg: Pillow cannot identify it"):
+    with pytest.raises(ValueError, match=r"^--examples .*text.jpg: Pillow cannot identify it"):
         app["images_in"](tmp_path / "own")
-    with pytest.raises(SystemExit, match=r"^--examples .*nowhere"):
+    with pytest.raises(ValueError, match=r"^--examples .*nowhere"):
         app["images_in"](tmp_path / "nowhere")
 
 
-def test_a_student_that_is_none_is_told_in_a_sentence(tmp_path):
-    load = runpy.run_path(str(APP))["load"]
+def test_a_student_that_is_none_is_told_in_a_sentence(tmp_path, monkeypatch):
+    nix = str(tmp_path / "nix")
+    monkeypatch.setattr(sys, "argv", ["app", nix, nix, "--examples", str(tmp_path)])
     with pytest.raises(SystemExit, match="nix is neither a student's folder nor a model on the H"):
-        load(str(tmp_path / "nix"), False)
+        runpy.run_path(str(APP))["main"]()
 
 
 def test_what_the_space_offers_as_files_has_the_images_own_size(tmp_path):

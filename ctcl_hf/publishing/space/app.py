@@ -59,7 +59,10 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, help="Default: the first free one from 7860 on.")
     arguments = parser.parse_args()
-    page = demo(arguments.students, arguments.trust_remote_code, arguments.examples)
+    try:
+        page = demo(arguments.students, arguments.trust_remote_code, arguments.examples)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     serve(page, arguments.port, arguments.examples)
 
 
@@ -155,13 +158,13 @@ def demo(
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The files of a folder. Exits with a sentence on the first that is no image."""
+    """The files of a folder. ValueError names the first that is no image."""
     try:
         files = sorted(path for path in folder.iterdir() if path.is_file())
         for path in files:
             check_image(path)
     except (ValueError, OSError) as error:
-        raise SystemExit(f"--examples {folder}: {error}") from None
+        raise ValueError(f"--examples {folder}: {error}") from error
     return files
 
 
@@ -203,7 +206,7 @@ def load(
 ) -> tuple[torch.nn.Module, object]:
     """A model in evaluation mode and its image processor, of a commit.
 
-    Exits with a sentence on what is no model.
+    ValueError says what is no model.
     """
     # where it is installed, its models need no code from elsewhere
     with contextlib.suppress(ImportError):
@@ -216,9 +219,9 @@ def load(
             name, trust_remote_code=trust_remote_code, revision=revision
         )
     except (ValueError, OSError) as error:
-        raise SystemExit(
+        raise ValueError(
             f"{name} is neither a student's folder nor a model on the Hub: {error}"
-        ) from None
+        ) from error
     return model.eval(), processor
 
 
