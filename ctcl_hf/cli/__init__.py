@@ -1,6 +1,6 @@
 """The command line: `ctcl-hf COMMAND`, `python -m ctcl_hf COMMAND`, or a script of examples/.
 
-A module is a command.
+A module is a command, but for what commands share: `ending` and `students`.
 """
 
 import importlib

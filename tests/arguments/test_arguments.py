@@ -110,7 +110,7 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         ),
         (
             ("--metrics", "dcie"),
-            "frequency_weighted_iou, or one of your own, FILE.py:NAME. Did you mean dice?",
+            ", or one of your own, FILE.py:NAME. Did you mean dice?",
         ),
         (("--method", "ctlc"), "--method ctlc: expected one of vanilla, offline_kd, dml"),
         (("--recipe", "gpu"), "--recipe gpu: expected one of paper, cpu, demo"),
