@@ -64,17 +64,23 @@ def step_of(model: torch.nn.Module, loss: Callable[[], torch.Tensor], device, dt
     return step
 
 
-def main() -> None:
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """What both scripts that time batches on a GPU take."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda", help="cpu: to try this script.")
     parser.add_argument("--size", default="360x480", help="HEIGHTxWIDTH")
     parser.add_argument("--images", type=int, default=8, help="Of a batch.")
+    parser.add_argument("--repeats", type=int, default=10)
+    return parser
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
     parser.add_argument("--classes", nargs="+", type=int, default=[11, 150])
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--methods", nargs="*", default=["ctcl"], help="Beside vanilla.")
-    parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--compile", action="store_true", help="torch.compile both sides.")
     parser.add_argument("--profile", type=int, default=0, help="Rows of a profile of a CTCL step.")
     arguments = parser.parse_args()

