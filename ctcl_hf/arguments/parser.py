@@ -162,9 +162,7 @@ class ArgumentsParser(HfArgumentParser):
             spelled = f"--{option.lstrip('-').replace('-', '_')}"
             if option.startswith("--") and spelled in elsewhere:
                 continue
-            near = (synonyms or {}).get(spelled) or next(
-                iter(difflib.get_close_matches(spelled, known, n=1)), None
-            )
+            near = (synonyms or {}).get(spelled) or _nearest(spelled, known)
             self.problems.append(
                 f"unrecognized arguments: {option}" + (f" (did you mean {near}?)" if near else "")
             )
@@ -201,6 +199,16 @@ class ArgumentsParser(HfArgumentParser):
 
     def _is_told(self, problem: str) -> bool:
         return any(told.partition(":")[0] == problem.partition(":")[0] for told in self.problems)
+
+
+def _nearest(option: str, known: Sequence[str]) -> str | None:
+    """The known option that reads most like one. Every --no_FIELD reads much like every other: by
+    FIELD.
+    """
+    leaving = "--no_" if option.startswith("--no_") else "--"
+    fields = [name.removeprefix(leaving) for name in known if name.startswith(leaving)]
+    near = difflib.get_close_matches(option.removeprefix(leaving), fields, n=1)
+    return f"{leaving}{near[0]}" if near else None
 
 
 def _is_number(word: str) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..base.tables import counted
 from .masks import Colour, with_values
 
 NONE: Mapping = MappingProxyType({})
@@ -96,8 +97,8 @@ class Told:
 
     def sentences(self) -> list[str]:
         told = [
-            f"{count} images of {split} are turned by their EXIF tag: their masks must be drawn on "
-            "the turned image."
+            _of(count, split, "is turned by its EXIF tag", "are turned by their EXIF tag")
+            + f": {'its mask' if count == 1 else 'their masks'} must be drawn on the turned image."
             for split, count in self.turned.items()
             if count
         ]
@@ -108,11 +109,16 @@ class Told:
                 "colours, numbered anew in every file, say what the colours mean: --palette."
             )
         return told + [
-            f"{count} images of {split} are the same files as images of {first}."
+            _of(count, split, "is the same file as one", "are the same files as images")
+            + f" of {first}."
             + (" What is scored has been trained on." if split != first else "")
             for (split, first), count in self.copies.items()
             if count
         ]
+
+
+def _of(count: int, split: str, one: str, several: str) -> str:
+    return f"{counted(count, 'image')} of {split} {one if count == 1 else several}"
 
 
 def pixels_by_id(labels: np.ndarray) -> dict[int, int]:

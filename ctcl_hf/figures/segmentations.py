@@ -84,7 +84,7 @@ def overlay_figure(
     ids, counts = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
     is_black = black_classes(palette)
     legend = {
-        f"{class_names[ids[i]]} {100 * counts[i] / labels.size:.1f} %"
+        f"{class_names[ids[i]]} {_percent(counts[i] / labels.size)}"
         f"{', outlined' if is_black[ids[i]] else ''}": tuple(mixed[labels == ids[i]].mean(0))
         for i in np.argsort(-counts)
     }
@@ -273,6 +273,11 @@ def _sheet(
 def _show(axes: Axes, picture: np.ndarray) -> None:
     axes.imshow(picture, interpolation="nearest")
     axes.set(xticks=[], yticks=[], frame_on=False)
+
+
+def _percent(share: float) -> str:
+    """`3.1 %`; what is there is not called 0."""
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "under 0.1 %"
 
 
 def _note(axes: Axes, text: str) -> None:

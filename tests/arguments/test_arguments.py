@@ -163,6 +163,10 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
             ("--finish", "runs/x"),
             "(did you mean --resume_from_checkpoint auto, which finishes a trained run without",
         ),
+        (
+            ("--no_pixel_bds",),
+            "unrecognized arguments: --no_pixel_bds (did you mean --no_pixel_bsd?)",
+        ),
         (("-e", "3"), "unrecognized arguments: -e"),
         (
             ("--class_weights", "ballanced"),
@@ -179,6 +183,11 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
 )
 def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
     assert message in refused(capsys, *argv)
+
+
+def test_an_unknown_no_field_is_not_taken_for_another_by_its_no(capsys):
+    """--no_sheep was answered by --no_use_cpu."""
+    assert "did you mean" not in refused(capsys, "--no_sheep")
 
 
 @pytest.mark.parametrize(

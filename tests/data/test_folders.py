@@ -240,8 +240,8 @@ def test_turned_images_and_copies_are_counted_and_told(flat, caplog):
     data = build_own(str(flat), class_names=NAMES, validation_share=0.25)
     with caplog.at_level("WARNING"):
         data.check()
-    assert "1 images of " in caplog.text and "are turned by their EXIF tag" in caplog.text
-    assert "are the same files as images of " in caplog.text
+    assert "1 image of " in caplog.text and "is turned by its EXIF tag: its mask" in caplog.text
+    assert "is the same file as one of " in caplog.text
 
 
 @pytest.mark.parametrize("turn", [5, 6, 7, 8])

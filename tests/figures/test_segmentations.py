@@ -74,6 +74,13 @@ def test_an_overlay_and_its_legend_are_of_one_tint():
     assert tints == {"sky": tuple(picture[0, 0].tolist()), "road": tuple(picture[20, 0].tolist())}
 
 
+def test_a_class_that_is_there_is_not_called_zero_percent():
+    labels = np.zeros((60, 80), np.uint8)
+    labels[0, 0] = 1
+    legend = legend_of(overlay_figure(np.zeros((60, 80, 3), np.uint8), labels, NAMES[:2], PALETTE))
+    assert list(legend) == ["sky 100.0 %", f"{NAMES[1]} under 0.1 %"]
+
+
 def test_a_black_class_is_outlined_in_an_overlay():
     """CVAT's background, black, looked like a part of the image that is in shadow."""
     labels = np.zeros((30, 40), np.uint8)
