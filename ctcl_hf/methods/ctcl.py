@@ -22,7 +22,7 @@ class CTCLOptions(SoftenedOptions):
     (docs/fidelity.md).
     """
 
-    AS_PRINTED: ClassVar[dict[str, str]] = {  # Eqs. 3 and 4
+    AS_PRINTED: ClassVar[Mapping[str, str]] = {  # Eqs. 3 and 4
         "kl_direction": "reverse",
         "pixel_divisor": "taught",
         "pixel_classes": "all",

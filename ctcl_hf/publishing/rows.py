@@ -148,6 +148,7 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
             )
         ),
         "options of the method": listed(record["method"]["options"]),
+        "equations": _equations(record),
         "started from": record["students"][name]["origin"],
         "student's code": code.get(name),
         "training images": f"{train['images']}{_held_out(record)}" if train else None,
@@ -169,6 +170,20 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         "command": f"`{record['command']}`" if record["command"] else None,
     }
     return [(key, value) for key, value in rows.items() if value]
+
+
+def _equations(record: Mapping[str, Any]) -> str | None:
+    """Whether the method's equations were those that its paper prints; None where that is not
+    recorded, or its options leave nothing open.
+    """
+    options, printed = record["method"]["options"], record.get("as_printed")
+    if not printed:
+        return None
+    others = {name: value for name, value in printed.items() if options[name] != value}
+    if not others:
+        return "as the paper prints them"
+    own = {name: options[name] for name in others}
+    return f"not as the paper prints them: {listed(own)} (printed: {listed(others)})"
 
 
 def _held_out(record: Mapping[str, Any]) -> str:

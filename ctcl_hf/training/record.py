@@ -126,6 +126,7 @@ def record(
         OWN_CODE: _own_code(pair),
         "titles": pair.objective.logged(),
         "paper": pair.objective.PAPER and pair.objective.PAPER._asdict(),
+        "as_printed": dict(pair.objective.options.AS_PRINTED),
         "students": {name: _student(student) for name, student in pair.students.items()},
         "dataset_title": facts.dataset_title or (facts.dataset and f"`{facts.dataset}`"),
         "dataset_id": facts.dataset_id,

@@ -127,6 +127,25 @@ def test_data_without_a_title_are_quoted_and_held_out_images_are_told(tmp_path):
     assert "| training images | 12; the 5 validation images, a share of 0.2, were held out" in text
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"as_printed": True}, "| equations | as the paper prints them |"),
+        (
+            {"pixel_divisor": "taught", "kl_direction": "reverse"},
+            "| equations | not as the paper prints them: pixel_classes grouped (printed: "
+            "pixel_classes all) |",
+        ),
+    ],
+)
+def test_a_card_says_whether_the_equations_are_those_of_the_paper(tmp_path, options, told):
+    """It listed five options, whose printed values nobody knows by heart."""
+    make_trainer(tmp_path, lambda a, b: CTCL(a, b, **options)).save_model()
+    assert told in (tmp_path / "cnn" / "README.md").read_text()
+    make_trainer(tmp_path, Vanilla).save_model()
+    assert "| equations" not in (tmp_path / "cnn" / "README.md").read_text()
+
+
 def test_what_was_not_recorded_is_not_said(tmp_path):
     trainer = make_trainer(tmp_path, method=Vanilla)
     trainer.save_model()
