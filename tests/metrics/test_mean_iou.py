@@ -271,6 +271,19 @@ def test_confusion_counts():
         confusion_counts(predictions, references, 2)
 
 
+@pytest.mark.parametrize("num_ids", [181, 182, 1024])
+def test_pairs_of_many_ids_are_counted_apart(num_ids):
+    """Whatever type holds the index of a pair: 181 ids are the most for int16."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(num_ids - 3, num_ids, (2, 50), generator=generator)
+    before = ids.clone()
+    expected = torch.zeros(num_ids, num_ids, dtype=torch.int64)
+    for predicted, reference in ids.T.tolist():
+        expected[reference, predicted] += 1
+    assert torch.equal(confusion_counts(*ids, num_ids), expected)
+    assert torch.equal(ids, before), "neither argument has changed"
+
+
 def test_add_counts_grows_a_square_table_that_is_too_small():
     total, counts = torch.ones(2, 2, dtype=torch.int64), torch.ones(1, 3, dtype=torch.int64)
     assert add_counts(total, counts).tolist() == [[2, 2, 1], [1, 1, 0], [0, 0, 0]]

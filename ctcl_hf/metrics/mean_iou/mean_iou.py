@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+INDEX_TYPES = (torch.int16, torch.int32, torch.int64)
 MAX_IDS = 1024  # the table of raw ids is at most MAX_IDS x MAX_IDS int64, 8 MiB
 
 _DESCRIPTION = """
@@ -89,8 +90,9 @@ def confusion_counts(predictions: Any, references: Any, num_ids: int | None = No
             raise ValueError(f"{name} hold ids {_quoted(outside)} outside 0..{limit - 1}")
         shape.append(num_ids or high + 1)
     rows, columns = shape
-    # in one go: a product would be a second array of this size
-    pairs = torch.add(predicted, reference, alpha=columns)
+    # in the fewest bytes that hold the table: it is memory that counting waits for
+    small = next(kind for kind in INDEX_TYPES if rows * columns <= torch.iinfo(kind).max)
+    pairs = predicted.to(small).add_(reference.to(small), alpha=columns)
     return torch.bincount(pairs.flatten(), minlength=rows * columns).view(rows, columns)
 
 
