@@ -28,6 +28,7 @@ SCRIPTS = {
     "input_pipeline": ("data_dir",),
     "shards": ("data_dir",),
     "inference": (),
+    "evaluation": (),
     "startup": (),
     "options": (),
     "growth": (),
