@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: demo test test-oldest browser bench bench-gpu docs lint clean
+.PHONY: demo test test-oldest browser node bench bench-gpu docs lint clean
 
 # About five minutes on two CPU cores, on 40 drawn street scenes, rare classes weighing more: both students alone, then
 # together, with the same steps. Ends with a table of both and of the gain in each class, and a figure, in runs/demo.
@@ -28,6 +28,14 @@ test-oldest: $(OLDEST)/installed
 browser:
 	command -v chromium && command -v chromedriver || \
 		{ apt-get update && apt-get install --yes --no-install-recommends chromium chromium-driver; }
+
+# transformers.js into .node, for the test that runs a released SegFormer with it; needs npm, and without it that is skipped.
+TRANSFORMERS_JS := 4.3.1
+node: .node/installed-$(TRANSFORMERS_JS)
+
+.node/installed-$(TRANSFORMERS_JS):
+	npm install --prefix .node --ignore-scripts --no-audit --no-fund @huggingface/transformers@$(TRANSFORMERS_JS)
+	touch $@
 
 # Writes docs/benchmarks.md in about 24 minutes; wants an idle machine. BENCH="--data_dir CamVid" measures on real images.
 bench: $(VENV)/installed

@@ -44,6 +44,7 @@ RANGES = {
         (
             "aspp_channels",
             "batch_size",
+            "calibration_images",
             "cpu_threads",
             "dataloader_prefetch_factor",
             "ddp_bucket_cap_mb",
@@ -71,6 +72,7 @@ RANGES = {
             "eval_delay",
             "learning_rates",
             "max_grad_norm",
+            "most_loss",
             "powers",
             "vit_head_lr_multiplier",
             "vit_lr",

@@ -15,6 +15,7 @@ COMMANDS = {
     "review": "rank images by where to look first: for wrong labels, or for what to label next",
     "predict": "segment images, and draw the result over each with a legend",
     "export": "write a student as an ONNX file, checked against PyTorch",
+    "release": "make the ONNX files of a released student, and score each, for its card",
     "prepare": "check a data set file by file, and write it once as Parquet",
     "report": "write the page of a run or of a comparison again",
     "push": "publish the students of a finished run, or finish a push that failed",

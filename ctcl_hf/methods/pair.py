@@ -46,6 +46,8 @@ class StudentPair(nn.Module):
     # Tells Trainer to average over the micro-batches of a step, which is what their losses are made
     # for.
     accepts_loss_kwargs = False
+    # as of a PreTrainedModel: trackers put theirs there, for the cards
+    model_tags: list[str] | None = None
 
     def __init__(self, students: dict[str, Student], objective: Objective):
         super().__init__()

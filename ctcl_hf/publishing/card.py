@@ -14,6 +14,7 @@ from ..base.files import read_json, whole, write_whole
 from ..base.hub_access import shown_endpoint
 from ..methods.paper import Paper
 from .hub import Repository
+from .onnx_scores import read_scores, rows_of_card, tags_of
 from .rows import values_of_card
 
 RECORD_FILE = "run.json"  # beside the students' folders: all that is known of their run
@@ -25,10 +26,15 @@ FIGURE_FILE = "figure.png"  # beside each card
 
 
 def render(
-    record: Mapping[str, Any], name: str, repositories: Mapping[str, Repository]
+    record: Mapping[str, Any],
+    name: str,
+    repositories: Mapping[str, Repository],
+    onnx: Mapping[str, Any] | None = None,
 ) -> ModelCard:
     """The card of the student NAME from its run's record, linked to where its sibling is published
     too.
+
+    onnx: what is known of the ONNX files beside it, if there are any (`onnx_scores.read_scores`).
     """
     recorded = _on_one_line(values_of_card(record, name))
     own, sibling = repositories.get(name), repositories.get(recorded["sibling"])
@@ -58,7 +64,11 @@ def render(
         license=recorded["license"],
         datasets=[recorded["dataset_id"]] if recorded["dataset_id"] else None,
         base_model=origin if origin and "/" in origin else None,
-        tags=["semantic-segmentation", "knowledge-distillation", "ctcl_hf", recorded["method"]],
+        tags=[
+            *("semantic-segmentation", "knowledge-distillation", "ctcl_hf", recorded["method"]),
+            *(tags_of(onnx) if onnx else []),
+            *record.get("tags", []),  # a tracker's; older versions did not record them
+        ],
         model_name=title,
         eval_results=results or None,
     )
@@ -79,6 +89,7 @@ def render(
         figure=FIGURE_FILE if recorded["has_figure"] else None,
         dataset_title=recorded["dataset_title"] or "",
         citation=Paper(**recorded["paper"]).bibtex if recorded["paper"] else None,
+        onnx=onnx and {**onnx, "rows": rows_of_card(onnx)},
         **tables,
         **{key: value for key, value in recorded.items() if key not in apart},
     )
@@ -121,7 +132,8 @@ def write_cards(
         own = folder / name
         own.mkdir(parents=True, exist_ok=True)
         try:
-            write_whole(own / "README.md", str(render(record, name, repositories)))
+            card = render(record, name, repositories, read_scores(own))
+            write_whole(own / "README.md", str(card))
             if figure is not None:
                 with whole(own / FIGURE_FILE) as staged:
                     shutil.copyfile(figure, staged)

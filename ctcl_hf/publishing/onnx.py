@@ -88,6 +88,11 @@ def export_onnx(
             f"--argmax: a class map holds up to {MOST_CLASSES} classes, got "
             f"{student.config.num_labels}."
         )
+    if dynamic and pads_by_size(student):
+        raise ValueError(
+            f"{student.description} pads by the size of what it is given, which cannot be traced "
+            "for any size in useful time: leave --dynamic out, and give --size."
+        )
     graph = _Graph(student, with_preprocessing, argmax).eval()
     sizes = [size, (size[0] + 32, size[1] + 64)] if dynamic else [size]
     examples = [_images(student, CHECKED_BATCH, each, with_preprocessing) for each in sizes]
@@ -126,6 +131,18 @@ def export_onnx(
                 f"{TOLERANCE}."
             )
     return difference
+
+
+def pads_by_size(student: Student) -> bool:
+    """Whether a layer pads by its input's size, as TensorFlow's "same" does and so timm's tf_
+    encoders: where sizes are free, what one pads stands in the formula of the next one's.
+    """
+    from timm.layers import AvgPool2dSame, Conv2dSame, ScaledStdConv2dSame, StdConv2dSame
+
+    return any(
+        isinstance(module, (AvgPool2dSame, Conv2dSame, ScaledStdConv2dSame, StdConv2dSame))
+        for module in student.model.modules()
+    )
 
 
 def facts_of(student: Student, size: tuple[int, int]) -> dict[str, str]:

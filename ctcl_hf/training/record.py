@@ -136,6 +136,7 @@ def record(
         "recipe": facts.recipe,
         "command": facts.command,
         "license": facts.license,
+        "tags": pair.model_tags or [],
         "protocol": facts.protocol,
         "has_figure": facts.figure is not None,
         "processes": args.world_size,

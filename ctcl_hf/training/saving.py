@@ -19,6 +19,7 @@ from transformers.utils import logging
 from ..base.files import read_json, share_as, whole, write_whole
 from ..methods.pair import StudentPair
 from ..publishing.background import Publisher
+from ..publishing.onnx_scores import drop_stale
 from ..publishing.rows import OWN_CODE
 from ..scoring.predict import load_whole_model
 from .best import best_steps, student_metric
@@ -40,7 +41,7 @@ from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import lost_processes_told
 from .guards.workers import WorkerDeaths
 from .locks import lock_folder
-from .record import RunFacts, differences
+from .record import RunFacts, differences, hash_of_weights
 from .resumption import OBJECTIVE_FILE, check_checkpoint, check_contents, check_training_state
 from .steps import LoggedMeans
 
@@ -294,6 +295,8 @@ class PairCheckpoints:
             self._write_students(staged)
             self._write_state(staged)
             self.publisher.forget_commits()
+            for name, student in self.model.students.items():
+                drop_stale(own / name, hash_of_weights(student.model))
             move_whole(staged, own, last=STATE_FILE)
         except DISK_ERRORS as error:
             shutil.rmtree(staged, ignore_errors=True)

@@ -5,7 +5,7 @@ import sys
 import PIL.Image
 import pytest
 
-from ctcl_hf.cli import compare, evaluate, export, predict, prepare, push, review, space
+from ctcl_hf.cli import compare, evaluate, export, predict, prepare, push, release, review, space
 from ctcl_hf.cli.students import refuse_without_students
 
 
@@ -46,6 +46,7 @@ COMMANDS = {
     predict: ["street.png", "--model", "FOLDER"],
     export: ["FOLDER", "--output", "a.onnx"],
     push: ["FOLDER"],
+    release: ["FOLDER"],
     review: ["FOLDER"],
 }
 

@@ -12,7 +12,7 @@ import onnxruntime
 import PIL.Image
 import pytest
 import torch
-from conftest import CLASSES
+from conftest import CLASSES, make_deeplabv3plus
 from helpers.commands import run
 from helpers.foreign import small_dpt_config
 from transformers import DPTForSemanticSegmentation
@@ -124,6 +124,14 @@ def test_a_file_that_fails_the_check_is_not_left_behind(cnn, tmp_path, monkeypat
     monkeypatch.setattr(module, "TOLERANCE", -1.0)
     with pytest.raises(ValueError, match="differs from PyTorch's"):
         export_onnx(cnn, (64, 64), tmp_path / "student.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_any_size_is_refused_for_an_encoder_that_pads_by_the_size(tmp_path):
+    """Tracing it went on for hours without a word."""
+    student = make_deeplabv3plus("tf_mobilenetv3_small_minimal_100", 16, 3, (64, 64))
+    with pytest.raises(ValueError, match="pads by the size of what it is given"):
+        export_onnx(student, (64, 64), tmp_path / "x.onnx", dynamic=True)
     assert not list(tmp_path.iterdir())
 
 
