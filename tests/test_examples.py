@@ -173,7 +173,7 @@ def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "kd" / "results.json").read_text())
-    assert facts["method"]["teachers"] == str(folder)
+    assert facts["method"]["teachers"] == [str(folder)]
     logs = json.loads((tmp_path / "kd" / "trainer_state.json").read_text())["log_history"]
     assert "kl_cnn" in logs[1] and "kl_vit" in logs[1]
     refused = run(
