@@ -271,7 +271,7 @@ def test_nothing_moves_the_logits_of_a_class_that_a_teacher_lacks(name):
         assert not gradient[:, 1].any() and gradient[:, 0].any() and gradient[:, 2].any()
 
 
-@pytest.mark.parametrize("name", ["offline_kd", "cwd"])
+@pytest.mark.parametrize("name", ["offline_kd", "cwd", "ctcl"])
 def test_one_teacher_for_both_teaches_as_two_copies_of_it_and_sees_an_image_once(name):
     images, labels = random_batch(size=(32, 32))
     options = {"pixel_classes": "all"} if name == "ctcl" else {}
