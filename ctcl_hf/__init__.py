@@ -43,6 +43,7 @@ _HOME = {
     "build_own": "data",
     "build_voc": "data",
     "load_student": "students.loading",
+    "load_teacher": "runs.teachers",
     "segment": "scoring.predict",
     "sliding_window_logits": "scoring.predict",
 }
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from .metrics import MeanIoU as MeanIoU
     from .models import DeepLabV3PlusConfig as DeepLabV3PlusConfig
     from .models import DeepLabV3PlusForSemanticSegmentation as DeepLabV3PlusForSemanticSegmentation
+    from .runs.teachers import load_teacher as load_teacher
     from .scoring.predict import segment as segment
     from .scoring.predict import sliding_window_logits as sliding_window_logits
     from .scoring.protocols import Protocol as Protocol

@@ -173,9 +173,18 @@ def test_trained_students_teach_the_next_run_offline(finished, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "kd" / "results.json").read_text())
-    assert facts["method"]["teachers"] == str(folder)
+    assert facts["method"]["teachers"] == [str(folder)]
     logs = json.loads((tmp_path / "kd" / "trainer_state.json").read_text())["log_history"]
     assert "kl_cnn" in logs[1] and "kl_vit" in logs[1]
+    third = [*TINY, "--teachers", str(folder / "vit"), *options, str(tmp_path / "third")]
+    done = run("run_ctcl.py", *third)
+    assert done.returncode == 0, done.stderr
+    assert f"Teacher of cnn and vit: {folder / 'vit'}, a SegFormer" in done.stdout
+    logs = json.loads((tmp_path / "third" / "trainer_state.json").read_text())["log_history"]
+    assert 0 <= logs[0]["taught_by_teacher_cnn"] <= 1
+    record = json.loads((tmp_path / "third" / "run.json").read_text())
+    assert len(set(record["method"]["teachers"])) == 1
+    assert not any("teacher" in path.name for path in (tmp_path / "third").glob("**/*"))
     refused = run(
         "run_ctcl.py",
         *TINY,

@@ -31,12 +31,25 @@ class MethodArguments:
         default="ctcl",
         metadata={"help": "Training method, or one of your own, FILE.py:NAME.", "choices": METHODS},
     )
-    teachers: str | None = field(
+    teachers: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Output folder of a finished --method vanilla run, whose frozen students teach "
+            "metavar": "MODEL",
+            "help": "Frozen segmentation models to learn from "
             f"({', '.join(_learning_from('needed'))}; {', '.join(_learning_from('optional'))}, "
-            "which without it learn from each other)."
+            "which without it learn from each other): a folder or a Hub id, one for both students "
+            "or one each; or the output folder of a finished --method vanilla run, of which each "
+            "student learns from the other's kind.",
+        },
+    )
+    teacher_label_map: list[str] | None = field(
+        default=None,
+        metadata={
+            "metavar": "FILE",
+            "help": "JSON file that says which of a teacher's classes are which of the data's, "
+            'where names do not: {"car": "vehicle", "bus": "vehicle", "12": "sky"}, of names or '
+            "ids to names. Several may be one; those not named are left out. Of two teachers, one "
+            "for both or one each.",
         },
     )
 
@@ -65,9 +78,22 @@ class MethodArguments:
         if learns_from == "needed" and self.teachers is None:
             raise ValueError(
                 f"--method {self.method} needs --teachers FOLDER: students that were trained "
-                "before. This trains them: ctcl-hf train --method vanilla --output_dir FOLDER, on "
-                "the same data."
+                "before, or any segmentation model. This trains students: ctcl-hf train --method "
+                "vanilla --output_dir FOLDER, on the same data."
             )
+        teachers, maps = self.teachers or [], self.teacher_label_map or []
+        if len(teachers) > 2:
+            raise ValueError(
+                f"--teachers {' '.join(teachers)}: expected one, or one for each of both students."
+            )
+        if maps and (not teachers or len(maps) not in (1, len(teachers))):
+            raise ValueError(
+                f"--teacher_label_map {' '.join(maps)}: expected one file, or one for each of "
+                f"--teachers, which are {' '.join(teachers) or 'none'}."
+            )
+        for file in maps:
+            if not Path(file).is_file():
+                raise ValueError(f"--teacher_label_map {file}: there is no such file.")
 
 
 def own_options(method: str) -> type[MethodOptions]:

@@ -77,7 +77,8 @@ class ClassGroups(nn.Module):
 
     Args:
         num_classes: K.
-        peers: of each learner, by its place among the predictors, its peer's place. The learners
+        peers: of each learner, its peer's place among the predictors.
+        learners: their places there; one that learns from several is there as often. Default: they
             come first.
         compared: "known": each class that was seen and that the peer is not blind to; "grouped":
             the groups of `groups_of`.
@@ -99,12 +100,14 @@ class ClassGroups(nn.Module):
         ratio: float = 0.5,
         floor: float = 0.05,
         memory: float = 0.99,
+        learners: Sequence[int] | None = None,
     ):
         super().__init__()
         self.peers = tuple(peers)
+        self.learners = tuple(range(len(peers)) if learners is None else learners)
         self.compared = compared
         self.ratio, self.floor, self.memory = ratio, floor, memory
-        predictors = max(len(self.peers), max(self.peers) + 1)
+        predictors = max(*self.learners, *self.peers) + 1
         self.register_buffer("confusion", torch.zeros(predictors, num_classes, num_classes))
         self.register_buffer("blind", torch.zeros(len(self.peers), num_classes, dtype=torch.bool))
         self.register_buffer("counted", torch.zeros_like(self.confusion))
@@ -126,11 +129,11 @@ class ClassGroups(nn.Module):
         correct = self.confusion.diagonal(dim1=1, dim2=2)
         union = self.confusion.sum(1) + self.confusion.sum(2) - correct
         iou = correct / union.clamp_min(torch.finfo(union.dtype).tiny)
-        for learner, peer in enumerate(self.peers):
+        for i, (learner, peer) in enumerate(zip(self.learners, self.peers, strict=True)):
             bound = (self.ratio * iou[learner]).clamp_min(self.floor)
-            bound = torch.where(self.blind[learner], RECOVERY * bound, bound)
+            bound = torch.where(self.blind[i], RECOVERY * bound, bound)
             # of classes that were seen
-            self.blind[learner] = (iou[peer] < bound) & (self.confusion[peer].sum(1) > 0)
+            self.blind[i] = (iou[peer] < bound) & (self.confusion[peer].sum(1) > 0)
 
     def blind_classes(self, learner: int) -> list[int]:
         """The classes that the learner's peer is blind to."""

@@ -1,6 +1,6 @@
 """CTCL: collaborative learning of a CNN and a ViT (Zhu et al., ICCV 2023, Eqs. 1-6)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,10 +10,11 @@ from .. import losses
 from ..base.choices import Divisor, KLDirection, PixelClasses, RegionProjection
 from ..students import Student, StudentOutput
 from ..students.student import features_of
+from ..students.teacher import Teacher
 from .objective import StudentTerms
 from .options import SoftenedOptions, Weight, option
 from .paper import Paper
-from .pixelwise import PixelwiseObjective
+from .pixelwise import PixelwiseObjective, places_of
 
 
 @dataclass(kw_only=True)
@@ -22,6 +23,7 @@ class CTCLOptions(SoftenedOptions):
     (docs/fidelity.md).
     """
 
+    TEACHERS = "optional"
     AS_PRINTED: ClassVar[Mapping[str, str]] = {  # Eqs. 3 and 4
         "kl_direction": "reverse",
         "pixel_divisor": "taught",
@@ -115,6 +117,18 @@ class CTCL(PixelwiseObjective):
     What the paper leaves open is chosen where it matters (docs/fidelity.md): all labelled pixels
     divide pixel BSD, since of taught ones each weighs more, the fewer they are; classes are
     grouped, so that among those that a peer cannot tell apart the labels alone decide.
+
+    With `teachers`, a frozen third party t_i beside the peer j of each student i, pixel BSD is
+    taught by whoever is the most reliable at the pixel, if that is not the learner itself:
+
+        m_i(x) = t_i  where CE_t(x) < min(CE_i(x), CE_j(x))
+                 j    elsewhere, where Eq. 4 says so: CE_j(x) < CE_i(x), and ties as there
+        pixel_i = 1/N sum over x with an m_i(x) of T^2 KL(p_m(x) || p_i(x))
+
+    with the order of the KL, the divisor and the classes compared as the options say. A class that
+    the teacher lacks has probability 0, so that it never teaches there. HFD and region BSD stay
+    between the students: they read features, which a model of any kind need not have, and train
+    the projections of both sides, where a frozen model's would have the learner's loss alone.
     """
 
     Options = CTCLOptions
@@ -126,6 +140,7 @@ class CTCL(PixelwiseObjective):
     }
     STATISTICS: ClassVar[dict[str, str]] = {
         "teaches_pixels": "share of pixels it teaches",
+        "taught_by_teacher": "share of pixels its teacher teaches it",
         "teaches_regions": "share of regions it teaches",
         **PixelwiseObjective.STATISTICS,
         "region_spread": "spread of the projected features",
@@ -140,10 +155,22 @@ class CTCL(PixelwiseObjective):
         url="https://vlistlab22.github.io/CTCL/",
     )
 
-    def __init__(self, a: Student, b: Student, **options: Any):
-        super().__init__(a, b, (1, 0), **options)
+    def __init__(
+        self,
+        a: Student,
+        b: Student,
+        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
+        **options: Any,
+    ):
+        third = None if teachers is None else places_of(teachers)
+        super().__init__(a, b, (1, 0), third, teachers=teachers, **options)
         told = self.options
         if not told.pixel_bsd:
+            if teachers is not None:
+                raise ValueError(
+                    "CTCL's teachers teach at pixels, by pixel BSD: leave out either them or "
+                    "--no_pixel_bsd."
+                )
             self.class_groups = None  # nothing is compared pixel by pixel
         self.teaching = losses.PixelTeaching(
             peers=self.peers,
@@ -152,6 +179,7 @@ class CTCL(PixelwiseObjective):
             temperature=told.temperature,
             divisor=told.pixel_divisor,
             weighed=told.weigh_taught,
+            third=third,
         )
         for weights, modules, learner, peer in zip(
             self.weights, self.projections, (a, b), (b, a), strict=True
@@ -172,7 +200,7 @@ class CTCL(PixelwiseObjective):
                 weights["pixel"] = told.gamma * told.alpha
 
     def forward(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor
+        self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
     ) -> tuple[StudentTerms, StudentTerms]:
         students = (a, b)
         if not (self.options.region_bsd or self.options.pixel_bsd):
@@ -180,7 +208,7 @@ class CTCL(PixelwiseObjective):
                 StudentTerms(self.segmentation_terms(student, labels), {}) for student in students
             ]
         else:
-            terms = self._selective_terms(a, b, labels)
+            terms = self._selective_terms(a, b, labels, teachers)
         if self.options.hfd:
             for i, j in ((0, 1), (1, 0)):
                 learner, peer = features_of(students[i]), features_of(students[j])
@@ -191,16 +219,25 @@ class CTCL(PixelwiseObjective):
         return terms[0], terms[1]
 
     def _selective_terms(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor
+        self,
+        a: StudentOutput,
+        b: StudentOutput,
+        labels: Tensor,
+        teachers: Sequence[StudentOutput],
     ) -> list[StudentTerms]:
         """Cross entropies, and both kinds of BSD, which they direct."""
-        on_pixels = self.pixel_losses((a.logits, b.logits), labels, self.teaching)
+        on_pixels = self.pixel_losses(
+            (a.logits, b.logits), labels, self.teaching, self.logits_of(teachers)
+        )
         labelled = labels != self.ignore_index
         terms = []
         for i, student in enumerate((a, b)):
             taught = {"pixel": on_pixels.pixel[i]} if self.options.pixel_bsd else {}
             teaches_pixels = losses.Mean(on_pixels.teaches[i].sum(), labelled.sum())
             told = {"teaches_pixels": teaches_pixels, **self.group_statistics(i)}
+            if teachers:
+                by_teacher = on_pixels.by_third[i].sum()
+                told["taught_by_teacher"] = losses.Mean(by_teacher, labelled.sum())
             own = {"ce": on_pixels.ce[i], **self.auxiliary_terms(student, labels)}
             terms.append(StudentTerms(own | taught, told))
         if not self.options.region_bsd:

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..losses import Mean, intra_class_variation
 from ..students import Student, StudentOutput
 from ..students.student import features_of
+from ..students.teacher import Teacher
 from .options import Weight, WeightedOptions, option
 from .paper import Paper
 from .peers import PeerDistillation
@@ -49,7 +50,7 @@ class IFVD(PeerDistillation):
         self,
         a: Student,
         b: Student,
-        teachers: tuple[Student, Student] | None = None,
+        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
         **options: Any,
     ):
         super().__init__(a, b, teachers, **options)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..losses import ClassGroups, Mean, cross_entropy_loss
 from ..students import Student, StudentOutput
+from ..students.teacher import Teacher, as_teacher
 from .options import MethodOptions
 from .paper import Paper
 
@@ -47,8 +48,8 @@ class Objective(nn.Module):
 
     Args:
         a, b: the students, of the same classes.
-        teachers: frozen models to learn from, of a method that does so (`Options.TEACHERS`): of a's
-            peer, and of b's.
+        teachers: frozen models to learn from, of a method that does so (`Options.TEACHERS`): a's,
+            and b's, which may be the same one. Students teach what they are; others are `Teacher`s.
         options: see `Options`.
 
     Raises:
@@ -58,7 +59,9 @@ class Objective(nn.Module):
 
     options: MethodOptions
     projections: Sequence[nn.ModuleDict]  # of a, and of b: an nn.ModuleList
-    teachers: Sequence[Student]  # an nn.ModuleList, too
+    teachers: Sequence[Teacher]  # those that there are, each once: an nn.ModuleList, too
+    # of a, and of b: its teacher's place among those; () without
+    teacher_of: tuple[int, ...]
     ramp: Tensor
 
     Options: ClassVar[type[MethodOptions]] = MethodOptions
@@ -78,13 +81,17 @@ class Objective(nn.Module):
     micro_batch = 0
 
     def __init__(
-        self, a: Student, b: Student, teachers: Sequence[Student] | None = None, **options: Any
+        self,
+        a: Student,
+        b: Student,
+        teachers: Sequence[Student | Teacher] | None = None,
+        **options: Any,
     ):
         super().__init__()
         self.options = self.Options(**options)
         if teachers is None and self.Options.TEACHERS == "needed":
             raise ValueError(
-                f"{type(self).__name__} needs teachers: two trained models, of a's peer and of b's."
+                f"{type(self).__name__} needs teachers: two trained models, a's and b's."
             )
         if teachers is not None and self.Options.TEACHERS == "none":
             raise ValueError(f"{type(self).__name__} learns from no teachers.")
@@ -107,12 +114,14 @@ class Objective(nn.Module):
             "Sequence[nn.ModuleDict]", nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()])
         )
         self.class_groups: ClassGroups | None = None  # of a method that compares groups of classes
-        frozen = nn.ModuleList(teachers or ()).requires_grad_(False).eval()
-        self.teachers = cast("Sequence[Student]", frozen)
+        distinct = list(dict.fromkeys(teachers or ()))
+        self.teacher_of = tuple(distinct.index(teacher) for teacher in teachers or ())
+        frozen = nn.ModuleList(map(as_teacher, distinct)).requires_grad_(False).eval()
+        self.teachers = cast("Sequence[Teacher]", frozen)
         for teacher in self.teachers:
-            if teacher.config.num_labels != self.num_labels:
+            if teacher.num_labels != self.num_labels:
                 raise ValueError(
-                    f"A teacher must have the students' classes: got {teacher.config.num_labels} "
+                    f"A teacher must have the students' classes: got {teacher.num_labels} "
                     f"for {self.num_labels}."
                 )
 
@@ -133,8 +142,31 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def teacher_outputs(self, pixel_values: Tensor) -> list[StudentOutput]:
-        """What the teachers, if there are any, see in images (B, 3, H, W), RGB in 0..255."""
-        return [teacher(pixel_values) for teacher in self.teachers]
+        """What a's and b's teacher, if there are any, see in images (B, 3, H, W), RGB in 0..255."""
+        seen = [teacher(pixel_values) for teacher in self.teachers]
+        return [seen[i] for i in self.teacher_of]
+
+    def known_part(
+        self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor
+    ) -> tuple[StudentOutput, StudentOutput, Tensor]:
+        """Student i, what it learns from, and the labels, as far as its teacher knows classes; as
+        they are without a teacher, or where it lacks none.
+
+        Both with the logits of the classes that it knows alone, labels (B, H, W) as places among
+        those and the others ignored: where the label is such, whatever the teacher says is wrong,
+        and elsewhere what the learner says of them is left to the labels. Features stay.
+        """
+        known = self.teachers[self.teacher_of[i]].known if self.teacher_of else None
+        if known is None:
+            return learner, peer, labels
+        places = labels.new_full((self.num_labels,), self.ignore_index)
+        places[list(known)] = torch.arange(len(known), dtype=labels.dtype, device=labels.device)
+        labelled = labels != self.ignore_index
+        of_known = torch.where(labelled, places[torch.where(labelled, labels, 0)], labels)
+        learner, peer = (
+            output._replace(logits=output.logits[:, list(known)]) for output in (learner, peer)
+        )
+        return learner, peer, of_known
 
     def observe(self, held_out: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
         """Reads both students' logits (B, K, H, W) on held-out images, and the labels (B, H, W),

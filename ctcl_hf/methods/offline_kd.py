@@ -17,8 +17,8 @@ class OfflineKDOptions(SoftenedWeightedOptions):
 
 
 class OfflineKD(LogitDistillation):
-    """`LogitDistillation` from frozen, trained peers: `teachers` are one of b's kind for a, and one
-    of a's for b.
+    """`LogitDistillation` from frozen, trained models: a's teacher, and b's. In CTCL's tables they
+    are of the other's kind: a's one of b's, and b's one of a's.
     """
 
     Options = OfflineKDOptions

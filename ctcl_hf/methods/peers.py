@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..losses import Mean
 from ..students import Student, StudentOutput
+from ..students.teacher import Teacher
 from .objective import Objective, StudentTerms
 from .options import WeightedOptions
 
@@ -17,6 +18,8 @@ class PeerDistillation(Objective):
     one term in TERMS, under which D is logged, and computes it; w is its option
     `distillation_weight`. Gradient contract: D moves the learner alone.
 
+    Of a teacher that lacks some of the classes, D sees the `known_part`.
+
     Args:
         teachers, options: see `Objective`.
     """
@@ -27,7 +30,7 @@ class PeerDistillation(Objective):
         self,
         a: Student,
         b: Student,
-        teachers: tuple[Student, Student] | None = None,
+        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
         **options: Any,
     ):
         super().__init__(a, b, teachers, **options)
@@ -39,14 +42,17 @@ class PeerDistillation(Objective):
         self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
     ) -> tuple[StudentTerms, StudentTerms]:
         terms = []
-        for learner, peer in zip((a, b), teachers or (b, a), strict=True):
+        for i, (learner, peer) in enumerate(zip((a, b), teachers or (b, a), strict=True)):
             losses = self.segmentation_terms(learner, labels)
-            losses[self.term] = self.distill(learner, peer, labels)
+            losses[self.term] = self.distill(*self.known_part(i, learner, peer, labels))
             terms.append(StudentTerms(losses, {}))
         return terms[0], terms[1]
 
     def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean | Tensor:
-        """D, unweighted: a mean, or a scalar, whose gradient reaches the learner alone."""
+        """D, unweighted: a mean, or a scalar, whose gradient reaches the learner alone.
+
+        How many classes there are is told by the logits, of which a teacher may lack some.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} must say what a student learns from its peer."
         )

@@ -23,8 +23,7 @@ from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..metrics import titles_of
 from ..metrics.scores import Evaluation, evaluations_from_json
-from ..scoring.predict import load_for_inference
-from ..students import Student, as_student
+from ..students import Student
 from ..students.loading import is_timm_encoder, load_student
 from ..training.checkpoints import steps_behind
 from ..training.guards.processes import wait_for_all
@@ -38,6 +37,7 @@ from .files import DATA_FILE, SAMPLES_FILE
 from .page.live import LiveReport
 from .pictures import read_samples, spread_figure, write_samples
 from .start import check_places, checkpoint_for, progress_in
+from .teachers import load_teachers
 
 
 class Run(NamedTuple):
@@ -92,12 +92,15 @@ def prepare(arguments: Arguments) -> Run:
         for size in {tuple(data_arguments.crop_size), image_size}:
             student.check_size(size)
     training.hub_model_id = training.hub_model_id or f"{short_name(method.method)}-{data.name}"
-    # Each learns from a trained student of the other's kind.
     teachers = {}
     if method.teachers is not None:
-        peers = reversed(pair_students)
-        teachers["teachers"] = tuple(
-            _teacher(Path(method.teachers) / name, data.class_names) for name in peers
+        teachers["teachers"] = load_teachers(
+            method.teachers,
+            method.teacher_label_map,
+            tuple(pair_students),
+            data.class_names,
+            tuple(data_arguments.crop_size),
+            tell=training.process_index == 0,
         )
     with own_code(method.method):
         objective = METHODS[method.method](*pair_students.values(), **teachers, **options.values())
@@ -303,18 +306,3 @@ def _control(folder: str, data: DataArguments) -> dict[str, Evaluation]:
             f"the control of this one is --method vanilla on {own}."
         )
     return evaluations_from_json(facts["scores"])
-
-
-def _teacher(folder: Path, class_names: tuple[str, ...]) -> Student:
-    """A trained student to learn from.
-
-    OSError if the folder holds none, ValueError if it knows other classes.
-    """
-    teacher = as_student(*load_for_inference(str(folder)))
-    known = tuple(teacher.class_names)
-    if known != tuple(class_names):
-        raise ValueError(
-            f"--teachers: {folder} knows the classes {', '.join(known)}, not "
-            f"{', '.join(class_names)}."
-        )
-    return teacher

@@ -11,6 +11,7 @@ from ..publishing.card import RECORD_FILE
 from ..publishing.hub import check_token
 from ..students.encoder_weights import LOCAL_DIR
 from ..training.checkpoints import FolderTaken, checkpoints_of, find_checkpoint, trained_steps
+from .teachers import check_teacher
 
 # Arguments that say where a run lies and how it is run, and not what it is.
 OF_NO_RUN = ("--output_dir", "--resume_from_checkpoint", "--cpu_threads", "--hub_token")
@@ -19,17 +20,13 @@ OF_NO_RUN = ("--output_dir", "--resume_from_checkpoint", "--cpu_threads", "--hub
 def check_places(arguments: Arguments) -> None:
     """What can be known to be missing before data are read and students built, which takes long.
 
-    OSError for an output folder that cannot be written to; ValueError for a folder of teachers that
-    holds none, or a file of weights that is not there; PermissionError if students are to be
-    published without a token.
+    OSError for an output folder that cannot be written to; ValueError for a teacher, or a file of
+    weights, that is not there; PermissionError if students are to be published without a token.
     """
-    training, teachers = arguments.training, arguments.method.teachers
+    training = arguments.training
     check_place("--output_dir", Path(training.output_dir))
-    if teachers is not None and not any(Path(teachers).glob("*/config.json")):
-        raise ValueError(
-            f"--teachers {teachers}: no students there. Give the output folder of a finished "
-            "--method vanilla run."
-        )
+    for teacher in arguments.method.teachers or ():
+        check_teacher(teacher)
     for file in arguments.students.encoder_weights or ():
         if not Path(file.removeprefix(LOCAL_DIR)).exists():
             raise ValueError(f"--encoder_weights {file}: there is no such file.")

@@ -11,22 +11,33 @@ from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    AutoModelForUniversalSegmentation,
+    PreTrainedModel,
+)
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..base.hub_access import from_cache_unless_hub_answers, refuse_missing_folder
 from ..data.images import as_rgb
 from ..losses import upsample
 
+# A class of transformers' by which models of a task are read.
+AutoModel = type[AutoModelForSemanticSegmentation] | type[AutoModelForUniversalSegmentation]
 # Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of
 # the whole image.
 WHOLE_IMAGE = {"do_center_crop": False, "do_pad": False}
+# what models call their logits: of pixels, or of queries and of where those are
+PREDICTED = ("logits", "class_queries_logits", "masks_queries_logits")
 # logits in memory at once where a class map is decided: 256 MB in float32
 UPSAMPLED_ELEMENTS = 2**26
 STRIP_ELEMENTS = 2**20  # of those, in a strip of rows: what fits into a cache
 
 
-def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
+def load_for_inference(
+    name: str, kind: AutoModel = AutoModelForSemanticSegmentation
+) -> tuple[PreTrainedModel, BaseImageProcessor]:
     """A model in evaluation mode and its image processor, from a student's folder or the Hub.
     OSError if neither.
 
@@ -37,20 +48,22 @@ def load_for_inference(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
             f"{name} is the folder of a run. Did you mean "
             f"{' or '.join(f'{name}/{s}' for s in students)}?"
         )
-    model = load_whole_model(name).eval()
+    model = load_whole_model(name, kind).eval()
     try:
-        with _asked(name):
+        with asked(name):
             return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     except (ValueError, OSError) as error:
         raise OSError(f"{name} has no image processor that can be read: {error}") from error
 
 
-def _asked(name: str) -> AbstractContextManager[None]:
+def asked(name: str) -> AbstractContextManager[None]:
     """Where a model is read: a folder, or the Hub if it answers, else its cache."""
     return nullcontext() if Path(name).is_dir() else from_cache_unless_hub_answers()
 
 
-def load_whole_model(name: str) -> PreTrainedModel:
+def load_whole_model(
+    name: str, kind: AutoModel = AutoModelForSemanticSegmentation
+) -> PreTrainedModel:
     """A segmentation model of which every weight was read, is a number, and has a place; in float32
     at least.
 
@@ -60,14 +73,15 @@ def load_whole_model(name: str) -> PreTrainedModel:
 
     Args:
         name: a folder, or a Hub id.
+        kind: transformers' class for models of its task.
 
     Raises:
         OSError: no such model, or not the whole of it.
     """
     refuse_missing_folder(name)
     try:
-        with _asked(name):
-            model, told = AutoModelForSemanticSegmentation.from_pretrained(
+        with asked(name):
+            model, told = kind.from_pretrained(
                 name,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -107,8 +121,8 @@ def load_whole_model(name: str) -> PreTrainedModel:
 
 
 def _matters(model: PreTrainedModel, key: str) -> bool:
-    """Whether a logit depends on a weight: some of transformers' models (DPT) have some that none
-    does.
+    """Whether a prediction depends on a weight: some of transformers' models (DPT) have some that
+    none does.
     """
     parameter = dict(model.named_parameters()).get(key)
     if parameter is None:
@@ -119,8 +133,11 @@ def _matters(model: PreTrainedModel, key: str) -> bool:
         1, 3, *((side, side) if isinstance(side, int) else side), dtype=model.dtype
     )
     with torch.enable_grad():
-        logits = model.eval()(pixel_values=pixels).logits
-        (gradient,) = torch.autograd.grad(logits.sum(), parameter, allow_unused=True)
+        output = model.eval()(pixel_values=pixels)
+        predicted = [output[name] for name in PREDICTED if name in output]
+        (gradient,) = torch.autograd.grad(
+            sum(values.sum() for values in predicted), parameter, allow_unused=True
+        )
     return gradient is not None
 
 

@@ -92,8 +92,9 @@ class Student(nn.Module):
         mean, std = (0.0,) * 3, (1.0,) * 3
         if processing.get("do_normalize"):
             mean, std = processing["image_mean"], processing["image_std"]
+        scale = 1 / image_processor.rescale_factor if processing.get("do_rescale", True) else 1.0
         for name, values in (("mean", mean), ("std", std)):
-            in_255 = torch.tensor(values).view(1, -1, 1, 1) * (1 / image_processor.rescale_factor)
+            in_255 = torch.tensor(values).view(1, -1, 1, 1) * scale
             self.register_buffer(name, in_255, persistent=False)
 
     @classmethod

@@ -28,6 +28,7 @@ from ..metrics.scores import Evaluation
 from ..publishing.card import RECORD_FILE, RECORD_FORMAT, write_record
 from ..publishing.rows import OWN_CODE
 from ..students import Student
+from ..students.teacher import Teacher
 from .optim import settings_for
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "timm")
@@ -218,8 +219,18 @@ def record_of_inputs(pair: StudentPair, train: Dataset | None, evaluation: Any) 
     }
     return {
         "data": data,
-        "teachers": [hash_of_weights(teacher) for teacher in pair.objective.teachers],
+        "teachers": [_teacher(pair.objective.teachers[i]) for i in pair.objective.teacher_of],
     }
+
+
+def _teacher(teacher: Teacher) -> str | dict[str, Any]:
+    """What a student learns from: a hash of weights, and where classes are not its own, of each of
+    the students' those of the teacher's that are it.
+    """
+    weights = hash_of_weights(teacher.model)
+    if teacher.members is None:
+        return weights
+    return {"weights": weights, "classes": [list(own) for own in teacher.members]}
 
 
 def _samples(dataset: Any, with_transform: bool) -> dict[str, Any]:

@@ -139,6 +139,15 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         (("--method", "offline_kd"), "--method offline_kd needs --teachers FOLDER"),
         (("--method", "dml", "--teachers", "runs/x"), "--teachers has no effect on --method dml"),
         (
+            ("--method", "cwd", "--teachers", "a", "b", "c"),
+            "--teachers a b c: expected one, or one for each of both students.",
+        ),
+        (("--teacher_label_map", "x.json"), "expected one file, or one for each of --teachers"),
+        (
+            ("--teachers", "a", "--teacher_label_map", "x.json"),
+            "--teacher_label_map x.json: there is no such file.",
+        ),
+        (
             ("--method", "cwd", "--kdcl_target", "naive"),
             "--kdcl_target has no effect on --method cwd",
         ),

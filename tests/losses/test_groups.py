@@ -164,3 +164,14 @@ def test_its_state_is_what_its_groups_depend_on():
     for groups in (first, second):
         groups.advance()
     assert torch.equal(first.confusion, second.confusion) and torch.equal(first.blind, second.blind)
+
+
+def test_a_student_that_learns_from_several_is_compared_with_each_on_what_that_one_knows():
+    """Two students, and a teacher of both that never says class 1."""
+    groups = ClassGroups(3, (1, 0, 2, 2), learners=(0, 1, 0, 1))
+    knows, blind = 90.0 * torch.eye(3), torch.diag(torch.tensor([90.0, 0.0, 90.0]))
+    blind[1, 2] = 90
+    groups.count(torch.stack([knows, knows, blind]))
+    groups.advance()
+    assert [groups.blind_classes(i) for i in range(4)] == [[], [], [1], [1]]
+    assert groups.of_learner(0) == ((0,), (1,), (2,)) and groups.of_learner(2) == ((0,), (2,))

@@ -8,6 +8,7 @@ import reference
 import torch
 
 from ctcl_hf.losses import (
+    Mean,
     PixelTeaching,
     cross_entropy_map,
     kl_map,
@@ -41,11 +42,23 @@ def plain(logits, labels, teaching, teachers=(), pixel_weights=1.0):
         if teaching.selective
         else ()
     )
+    by_third = ()
+    if teaching.third is not None:
+        of_teachers = [cross_entropy_map(upsampled[t], labels, IGNORE) for t in teaching.third]
+        lowest = torch.minimum(*maps)
+        by_third = tuple(valid & (of_teacher < lowest) for of_teacher in of_teachers)
+        teaches = tuple(
+            own & ~taken for own, taken in zip(teaches, reversed(by_third), strict=True)
+        )
     ce, pixel = tuple(masked_mean(values, valid) for values in maps), []
-    for i, j in enumerate(teaching.peers):
+    lessons = [(i, j, teaching.groups) for i, j in enumerate(teaching.peers)]
+    lessons += [(i, j, teaching.third_groups) for i, j in enumerate(teaching.third or ())]
+    for number, (i, j, of_students) in enumerate(lessons):
         learner, peer = upsampled[i], upsampled[j].detach()
         taught = teaches[1 - i] if teaching.selective else valid
-        groups = teaching.groups and teaching.groups[i]
+        if number >= len(logits):
+            taught = by_third[i]
+        groups = of_students and of_students[i]
         if groups is not None:
             taught = taught & torch.isin(
                 labels, torch.tensor([label for group in groups for label in group])
@@ -60,7 +73,16 @@ def plain(logits, labels, teaching, teachers=(), pixel_weights=1.0):
         divergence = kl_map(learner, peer, teaching.direction, teaching.temperature)
         divided_by = taught if teaching.divisor == "taught" else valid
         pixel.append(masked_mean(pixel_weights * divergence, taught, divided_by))
-    return strips.PixelLosses(ce, tuple(pixel), tuple(maps), teaches, None)
+    if teaching.third is not None:  # one term of both
+        a, b, *more = pixel
+        pixel = [
+            Mean(
+                own.total + other.total,
+                own.number + other.number if teaching.divisor == "taught" else own.number,
+            )
+            for own, other in zip((a, b), more, strict=True)
+        ]
+    return strips.PixelLosses(ce, tuple(pixel), tuple(maps), teaches, None, by_third)
 
 
 def values_of(losses):
@@ -94,7 +116,9 @@ def assert_equal_to_plain(logits, labels, teaching=SELECTIVE, teachers=(), toler
         (*values_of(ours), *ours.ce_maps), (*values_of(theirs), *theirs.ce_maps), strict=True
     ):
         assert torch.allclose(mine, expected, atol=tolerance)
-    for mine, expected in zip(ours.teaches, theirs.teaches, strict=True):
+    for mine, expected in zip(
+        (*ours.teaches, *ours.by_third), (*theirs.teaches, *theirs.by_third), strict=True
+    ):
         assert torch.equal(mine, expected)
     for mine, expected in zip(our_gradients, their_gradients, strict=True):
         assert (mine - expected).abs().max() <= tolerance * max(1, expected.abs().max())
@@ -287,6 +311,31 @@ def test_a_class_that_is_left_out_is_moved_by_nothing_and_at_its_pixels_nothing_
     # Whatever one known class gains another one loses: their sum against the others stays with the
     # labels.
     assert torch.allclose(gradient.sum(1), torch.zeros(8, 6, dtype=torch.float64), atol=1e-12)
+
+
+@pytest.mark.parametrize("divisor", ["labelled", "taught"])
+@pytest.mark.parametrize("third", [(2, 3), (2, 2)], ids=["one each", "one for both"])
+@pytest.mark.parametrize(
+    ("groups", "third_groups"),
+    [(None, None), ((SOME, NONE), (KNOWN, SOME)), (None, (KNOWN, None)), ((ALL, KNOWN), None)],
+)
+def test_a_third_party_teaches_where_it_is_better_than_both_and_equals_the_plain_losses(
+    divisor, third, groups, third_groups
+):
+    logits, labels = random_case((8, 6), (4, 3), (32, 24))
+    teachers, _ = random_case((8, 6), (2, 3), (32, 24))
+    teaching = SELECTIVE._replace(
+        divisor=divisor,
+        groups=groups,
+        third=third,
+        third_groups=third_groups,
+        temperature=2.0,
+    )
+    found = assert_equal_to_plain(logits, labels, teaching, teachers[: max(third) - 1])
+    of_a, of_b = found.by_third
+    assert (
+        of_a.any() and not (of_a & found.teaches[1]).any() and not (of_b & found.teaches[0]).any()
+    )
 
 
 def test_frozen_teachers_and_a_target_equal_the_plain_losses_and_get_no_gradient():

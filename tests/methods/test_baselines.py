@@ -16,10 +16,12 @@ from ctcl_hf.losses import (
     cross_entropy_map,
     error_products,
     general_share,
+    intra_class_variation,
     linear_share,
     minimum_target,
     upsample,
 )
+from ctcl_hf.students.teacher import Teacher
 
 TERMS = {"dml": "kl", "offline_kd": "kl", "kdcl": "kl", "ifvd": "ifv", "cwd": "channel"}
 MAKERS = {"cnn": make_cnn, "vit": make_vit, "hybrid": make_hybrid, "other": make_other}
@@ -218,6 +220,79 @@ def test_methods_that_match_logits_compare_what_the_peer_knows_if_asked_to(name,
     pair.train()
     pair(images, labels)
     assert groups.counted.sum() == len(groups.confusion) * (labels != IGNORE).sum()
+
+
+LACKING = ((0,), (), (3,))  # of three classes, what a teacher of four tells apart
+
+
+def lacking_teachers():
+    torch.manual_seed(3)
+    return Teacher(make_vit(4), LACKING).double(), Teacher(make_cnn(4), LACKING).double()
+
+
+@pytest.mark.parametrize("name", ["offline_kd", "cwd", "ifvd"])
+def test_of_a_teacher_that_lacks_a_class_what_it_knows_is_taught(name):
+    images, labels = random_batch(size=(32, 32))
+    pair = make_pair(name, teachers=lacking_teachers())
+    (a, b), terms = terms_of(pair, images, labels)
+    # what stands in the logits of the class that it lacks is read by nobody
+    seen = [
+        output._replace(logits=output.logits[:, [0, 2]])
+        for output in pair.objective.teacher_outputs(images)
+    ]
+    of_known = torch.tensor([0, IGNORE, 1])[labels.clamp_max(2)]
+    of_known[labels == IGNORE] = IGNORE
+    labelled = (labels != IGNORE).sum()
+    for learner, teacher, own in zip((a, b), seen, terms, strict=True):
+        known = learner.logits[:, [0, 2]]
+        if name == "offline_kd":
+            views = [upsample(z, labels.shape[-2:]) for z in (known, teacher.logits)]
+            expected = reference.kl_everywhere(*views, of_known, IGNORE, 1.0)
+            # divided by all that is labelled, as cross entropy
+            expected = expected * (of_known != IGNORE).sum() / labelled
+        elif name == "cwd":
+            size = known.shape[-2:]
+            expected = reference.channel_kl(known, upsample(teacher.logits, size), 4.0)
+        else:
+            expected = intra_class_variation(learner.last, teacher.last, of_known, 2, IGNORE).value
+        assert torch.allclose(own.losses[TERMS[name]], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["offline_kd", "cwd"])
+def test_nothing_moves_the_logits_of_a_class_that_a_teacher_lacks(name):
+    images, labels = random_batch(size=(32, 32))
+    pair = make_pair(name, teachers=lacking_teachers())
+    outputs = [student(images) for student in pair.students.values()]
+    outputs = [each._replace(logits=each.logits.detach().requires_grad_()) for each in outputs]
+    terms = pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
+    for output, own in zip(outputs, terms, strict=True):
+        term = own.of_batch().losses[TERMS[name]]
+        (gradient,) = torch.autograd.grad(term, output.logits, retain_graph=True)
+        assert not gradient[:, 1].any() and gradient[:, 0].any() and gradient[:, 2].any()
+
+
+@pytest.mark.parametrize("name", ["offline_kd", "cwd", "ctcl"])
+def test_one_teacher_for_both_teaches_as_two_copies_of_it_and_sees_an_image_once(name):
+    images, labels = random_batch(size=(32, 32))
+    options = {"pixel_classes": "all"} if name == "ctcl" else {}
+    one, other = (make_teachers()[1] for _ in range(2))
+    shared = make_pair(name, teachers=(one, one), **options)
+    apart = make_pair(name, teachers=(one, other), **options)
+    apart.load_state_dict(shared.state_dict(), strict=False)
+    assert len(shared.objective.teachers) == 1
+    for ours, theirs in zip(
+        terms_of(shared, images, labels)[1], terms_of(apart, images, labels)[1], strict=True
+    ):
+        assert ours.losses.keys() == theirs.losses.keys()
+        for term, value in ours.losses.items():
+            assert torch.equal(value, theirs.losses[term]), term
+
+
+def test_a_teacher_whose_features_are_not_known_is_refused_where_they_are_read():
+    teacher = make_other().double()
+    with pytest.raises(ValueError, match="features of a upernet as a teacher are not known"):
+        make_pair("ifvd", teachers=(teacher, teacher))
+    make_pair("cwd", teachers=(teacher, teacher))(*random_batch()).loss.backward()
 
 
 def test_teachers_of_other_classes_are_refused():

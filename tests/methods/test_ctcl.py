@@ -7,6 +7,7 @@ from conftest import make_cnn, make_vit
 from helpers.losses import IGNORE, random_batch
 
 from ctcl_hf import CTCL, DML, StudentPair, Vanilla
+from ctcl_hf.students.teacher import Teacher
 
 # Eq. 4, which teaches from the first step on
 PRINTED = {"pixel_divisor": "taught", "pixel_classes": "all"}
@@ -385,3 +386,115 @@ def test_what_a_checkpoint_keeps_of_the_groups_restores_them():
     for each in (pair, other):
         each.objective.class_groups.advance()
     assert other.objective.class_groups.of_learner(0) == pair.objective.class_groups.of_learner(0)
+
+
+# ---- a third party ----
+
+
+def third_party(members=None):
+    torch.manual_seed(5)
+    teacher = Teacher(make_vit(3 if members is None else 4), members).double()
+    with torch.no_grad():  # surer of itself than drawn weights are
+        teacher.model.model.decode_head.classifier.weight.mul_(30)
+    return teacher
+
+
+def looped_third_party(views, learner, labels, classes):
+    """Pixel BSD of one student, pixel by pixel: the mean of KL(best || learner) over labelled
+    pixels, where another is better; and how many pixels the third party teaches.
+
+    Of `classes`, what the third party knows is compared, and what the peer says of all.
+    """
+    peer, third = 1 - learner, 2
+    total, labelled, by_third = 0.0, 0, 0
+    images, _, height, width = views[0].shape
+    for b in range(images):
+        for y in range(height):
+            for x in range(width):
+                label = int(labels[b, y, x])
+                if label == IGNORE:
+                    continue
+                labelled += 1
+                logits = [view[b, :, y, x] for view in views]
+                p = [torch.exp(z) / torch.exp(z).sum() for z in logits]
+                ce = [-torch.log(own[label]) for own in p]
+                if ce[third] < ce[learner] and ce[third] < ce[peer]:
+                    by_third += 1
+                    taught = [p[third][classes], p[learner][classes]]
+                elif ce[peer] < ce[learner]:
+                    taught = [p[peer], p[learner]]
+                else:
+                    continue
+                target, own = (values / values.sum() for values in taught)
+                target = target.detach()
+                total = total + (target * (torch.log(target) - torch.log(own))).sum()
+    return total / labelled, by_third / labelled
+
+
+@pytest.mark.parametrize("members", [None, ((0,), (3,), ())], ids=["all", "lacks a class"])
+def test_each_pixel_is_taught_by_whoever_is_the_most_reliable_there(members):
+    teacher = third_party(members)
+    pair = make_pair(
+        teachers=(teacher, teacher), hfd=False, region_bsd=False, pixel_divisor="labelled"
+    )
+    images, labels = random_batch(size=(32, 32))
+    a, b = outputs_of(pair, images)
+    seen = pair.objective.teacher_outputs(images)
+    assert not seen[0].logits.requires_grad
+    views = [reference.upsample_bilinear(o.logits, labels.shape[1:]) for o in (a, b, seen[0])]
+    ours = terms_of(pair.objective, a, b, labels, *seen)
+    for i, own in enumerate(ours):
+        expected, share = looped_third_party(
+            views, i, labels, [0, 1, 2] if members is None else [0, 1]
+        )
+        assert torch.allclose(own.losses["pixel"], expected, atol=1e-9)
+        assert float(own.statistics["taught_by_teacher"]) == pytest.approx(share)
+        assert 0 < share < 1
+        gradients, wanted = (
+            torch.autograd.grad(
+                2 * term, (a.logits, b.logits), allow_unused=True, retain_graph=True
+            )
+            for term in (own.losses["pixel"], expected)
+        )
+        assert (gradients[i] - wanted[i]).abs().max() < 1e-9
+        assert gradients[1 - i] is None or not gradients[1 - i].any()
+
+
+@pytest.mark.parametrize("classes", ["all", "known", "grouped"])
+def test_a_third_party_gets_no_gradient_and_leaves_region_bsd_and_hfd_as_they_are(classes):
+    teacher = third_party()
+    images, labels = random_batch()
+    found = []
+    for options in ({"teachers": (teacher, teacher)}, {}):
+        pair = make_pair(pixel_classes=classes, drop_path_rate=0.0, **options)
+        for _ in range(2):  # what the first counts, the second compares
+            torch.manual_seed(7)
+            output = pair(images, labels)
+        output.loss.backward()
+        found.append(output.terms)
+        assert all(p.grad is None for p in pair.objective.teachers.parameters())
+        assert all(p.grad is not None for p in pair.students.parameters())
+        # of a checkpoint: what was counted of it, and nothing that is its own
+        assert not any(key.startswith("teachers") for key in pair.objective.training_state())
+    for term in ("ce_cnn", "hfd_cnn", "region_cnn", "region_vit", "hfd_vit"):
+        assert torch.equal(found[0][term], found[1][term]), term
+    assert found[0]["taught_by_teacher_cnn"] > 0
+    if classes == "all":  # else it depends on what was counted
+        assert found[0]["pixel_cnn"] != found[1]["pixel_cnn"]
+
+
+def test_a_third_party_that_knows_nothing_changes_nothing():
+    images, labels = random_batch()
+    teacher = third_party(((), (), (0,)))
+    labels[labels == 2] = IGNORE
+    losses = []
+    for options in ({"teachers": (teacher, teacher)}, {}):
+        torch.manual_seed(7)
+        losses.append(make_pair(**options)(images, labels).loss)
+    assert torch.equal(*losses)
+
+
+def test_a_third_party_without_pixel_bsd_is_refused():
+    teacher = third_party()
+    with pytest.raises(ValueError, match="CTCL's teachers teach at pixels"):
+        make_pair(teachers=(teacher, teacher), pixel_bsd=False)

@@ -22,6 +22,7 @@ from ctcl_hf.runs.comparison.grid import (
     CELL_FILE,
     GRID_FILE,
     OLD_GRID_FILE,
+    Cell,
     Grid,
     folder_name,
     safe_name,
@@ -85,6 +86,19 @@ def test_names_of_folders_differ_where_what_they_are_named_after_does():
     assert all("/" not in name and len(name.encode()) < 140 for name in names)
     rows = [Row(value, f"--method ctcl --teachers {value}") for value in ("x" * 300, "x" * 301)]
     assert len({folder_name(row) for row in rows}) == 2 and len(folder_name(rows[0])) < 140
+
+
+def test_which_run_a_cell_is_depends_on_who_teaches_but_for_the_grids_own_vanilla_run(tmp_path):
+    """Teachers were left out of it: a run was taken for the one of another teacher."""
+
+    def taken_for(before, now):
+        command = f"ctcl-hf train --method ctcl --teachers {before}"
+        (tmp_path / "results.json").write_text(json.dumps({"command": command}))
+        arguments = ("--method", "ctcl", "--teachers", *now.split())
+        return Cell(CTCL, "a+b", 1, tmp_path, arguments).is_finished
+
+    assert taken_for("here/vanilla", "moved/to/vanilla") and taken_for("user/a", "user/a")
+    assert not taken_for("user/a", "user/b") and not taken_for("user/a user/b", "user/b user/a")
 
 
 # ---- what a grid is made of ----

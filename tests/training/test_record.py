@@ -9,10 +9,11 @@ import torch
 from conftest import make_cnn, make_data, make_vit
 from helpers.training import make_trainer
 
-from ctcl_hf import CTCL, CWD, KDCL, SegmentationData
+from ctcl_hf import CTCL, CWD, KDCL, SegmentationData, StudentPair
 from ctcl_hf.publishing.card import RECORD_FILE, write_record
+from ctcl_hf.students.teacher import Teacher
 from ctcl_hf.training.checkpoints import complete_checkpoint, find_checkpoint, problem_of
-from ctcl_hf.training.record import differences
+from ctcl_hf.training.record import differences, record_of_inputs
 
 
 def changed(tmp_path, before, after, objective=CTCL):
@@ -84,6 +85,19 @@ def test_every_option_of_a_method_is_compared_through_python_too(
         changed(tmp_path, {}, {"objective": lambda a, b: objective(a, b, **options)}, objective)
         == told
     )
+
+
+def test_whose_classes_a_teachers_are_is_part_of_a_record():
+    def told(members):
+        torch.manual_seed(0)
+        a, b = make_cnn(), make_vit()
+        teacher = Teacher(make_vit(), members)
+        pair = StudentPair({"cnn": a, "vit": b}, CWD(a, b, teachers=(teacher, teacher)))
+        return record_of_inputs(pair, None, None)["teachers"]
+
+    own, other = told(((0,), (1,), (2,))), told(((0,), (2, 1), ()))
+    assert own[0] == own[1] and isinstance(own[0], str)
+    assert other == 2 * [{"weights": own[0], "classes": [[0], [2, 1], []]}]
 
 
 def test_teachers_are_known_by_their_weights(tmp_path):

@@ -7,7 +7,7 @@ the same values, and no tensor larger than the logits at their own stride.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -56,6 +56,9 @@ class PixelTeaching(NamedTuple):
         of those classes.
     target: logits of one more peer, made pointwise of those of all students and teachers and the
         labels; given those, (b, K, n, m) each, and the labels with 0 where ignored, (b, 1, n, m).
+    third: if selective, of each student the place of a teacher that teaches it in its peer's place,
+        wherever the teacher's cross entropy is lower than both students'.
+    third_groups: as `groups`, of each student with that teacher.
     """
 
     peers: tuple[int, ...]
@@ -66,6 +69,8 @@ class PixelTeaching(NamedTuple):
     weighed: bool = False
     groups: tuple[Groups | None, ...] | None = None
     target: Callable[[Sequence[Tensor], Tensor], Tensor] | None = None
+    third: tuple[int, ...] | None = None
+    third_groups: tuple[Groups | None, ...] | None = None
 
 
 class PixelLosses(NamedTuple):
@@ -76,10 +81,12 @@ class PixelLosses(NamedTuple):
     ce: tuple[Mean, ...]  # Eq. 1
     pixel: tuple[Mean, ...]  # what it learns from its peer: see `PixelTeaching`
     ce_maps: tuple[Tensor, ...]  # (B, H, W) in nats, 0 where ignored
-    # (B, H, W) bool: where this student is the more reliable; none if not selective
+    # (B, H, W) bool: where this student teaches its peer; none if not selective
     teaches: tuple[Tensor, ...]
     # (students, teachers and target, K, K) counts, rows by label: see `ClassGroups`
     confusion: Tensor | None
+    # (B, H, W) bool: where this student's `third` teaches it; none without
+    by_third: tuple[Tensor, ...] = ()
 
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
@@ -125,28 +132,44 @@ def pixel_losses(
         grids = with_phases(labels, *map(widened, (*students, *teachers)))
         results = list(_PixelSums.apply(labels, ignore_index, teaching, n, class_weights, *grids))
     confusion = results.pop() if teaching.groups is not None else None
-    ce, pixel, ce_maps, teaches = (tuple(results[i : i + n]) for i in range(0, 4 * n, n))
+    ce, pixel, ce_maps, teaches, by_third = (tuple(results[i : i + n]) for i in range(0, 5 * n, n))
     labelled = labels != ignore_index
     number = labelled.sum()
     counts = [number] * n
     if teaching.selective and teaching.divisor == "taught":
         target = torch.where(labelled, labels, 0).long()
-        of_classes = [
-            _compared(own, grids[0].shape[1], labels.device)
-            for own in teaching.groups or (None,) * n
-        ]
-        counts = [
-            (mask if compared is None else mask & compared[target]).sum()
-            # taught where the peer teaches
-            for mask, compared in zip(reversed(teaches), of_classes, strict=True)
-        ]
+        # taught where the peer teaches
+        counts = _numbers_of_taught(reversed(teaches), teaching.groups, grids[0].shape[1], target)
+        if teaching.third is not None:
+            more = _numbers_of_taught(by_third, teaching.third_groups, grids[0].shape[1], target)
+            counts = [own + other for own, other in zip(counts, more, strict=True)]
     return PixelLosses(
         tuple(Mean(total, number) for total in ce),
         tuple(map(Mean, pixel, counts)),
         ce_maps,
         teaches,
         confusion,
+        by_third,
     )
+
+
+def _numbers_of_taught(
+    masks: Iterable[Tensor],
+    groups: Sequence[Groups | None] | None,
+    num_classes: int,
+    target: Tensor,
+) -> list[Tensor]:
+    """Of each student, the number of pixels at which it is taught, by masks (B, H, W) and the
+    groups of classes that are compared there.
+    """
+    masks = list(masks)
+    of_classes = [
+        _compared(own, num_classes, target.device) for own in groups or (None,) * len(masks)
+    ]
+    return [
+        (mask if compared is None else mask & compared[target]).sum()
+        for mask, compared in zip(masks, of_classes, strict=True)
+    ]
 
 
 def largest_factor(device: torch.device, elements: int) -> float:
@@ -178,8 +201,8 @@ def with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
 
 
 class _PixelSums(torch.autograd.Function):
-    """Of n students: sums of CE, with teaching of what is taught; CE maps; if selective masks; with
-    groups counts.
+    """Of n students: sums of CE, with teaching of what is taught; CE maps; if selective masks, and
+    with third parties theirs; with groups counts.
     """
 
     @staticmethod
@@ -193,12 +216,13 @@ class _PixelSums(torch.autograd.Function):
         teaches = [
             torch.empty_like(labelled) for _ in range(n if teaching and teaching.selective else 0)
         ]
+        by_third = [torch.empty_like(labelled) for _ in (teaching and teaching.third) or ()]
         # sums over taught pixels
         divergences = [grids[0].new_zeros(()) for _ in range(n if teaching else 0)]
-        compared = [
-            _compared(groups, num_classes, labels.device)
-            for groups in (teaching and teaching.groups) or ()
-        ]
+        compared, compared_with_third = (
+            [_compared(groups, num_classes, labels.device) for groups in own or ()]
+            for own in ((teaching.groups, teaching.third_groups) if teaching else (None, None))
+        )
         counts = None
         if teaching and teaching.groups is not None:
             predicted = len(grids) + (teaching.target is not None)
@@ -226,23 +250,35 @@ class _PixelSums(torch.autograd.Function):
                 logits.append(teaching.target(logits, target))
             if counts is not None:
                 _count(counts, logits, target, valid)
+            log_p += [F.log_softmax(values, dim=1) for values in logits[n:]]
             taught = [valid] * n
             if teaching.selective:
                 ce_a, ce_b = (ce_map[phase.place] for ce_map in ce_maps)
-                masks = teaching_directions(ce_a, ce_b, valid)
+                masks = [*teaching_directions(ce_a, ce_b, valid)]
+                by_teacher = []
+                for i, place in enumerate(teaching.third or ()):
+                    of_teacher = -log_p[place].gather(1, target).squeeze(1)
+                    wins = valid & (of_teacher < ce_a) & (of_teacher < ce_b)
+                    masks[1 - i] = masks[1 - i] & ~wins  # in the place of the peer
+                    by_teacher.append(wins)
+                    by_third[i][phase.place] = wins
                 taught = [*reversed(masks)]  # a student is taught where its peer teaches
                 for own, mask in zip(teaches, masks, strict=True):
                     own[phase.place] = mask
-            for i, is_compared in enumerate(compared):
-                if is_compared is not None:
-                    taught[i] = taught[i] & is_compared[target.squeeze(1)]
-            taught = [mask.unsqueeze(1).to(p[0].dtype) for mask in taught]
-            log_p += [F.log_softmax(values, dim=1) for values in logits[n:]]
+            taught = _places(taught, compared, target, p[0].dtype)
             all_classes = all(own is None for own in teaching.groups or ())
-            lessons = _exchanged_lessons if teaching.selective and all_classes else _lessons
-            weighed = teaching.weighed and weight is not None
-            for i, divergence, gradient, sign in lessons(teaching, log_p, taught):
-                counts_for = taught[i] * weight if weighed else taught[i]
+            exchange = _exchanged_lessons if teaching.selective and all_classes else _lessons
+            lessons = [(taught, exchange(teaching, log_p, taught))]
+            if teaching.third is not None:
+                alone = teaching._replace(peers=teaching.third, groups=teaching.third_groups)
+                taught = _places(by_teacher, compared_with_third, target, p[0].dtype)
+                lessons.append((taught, _lessons(alone, log_p, taught)))
+            for places, (i, divergence, gradient, sign) in (
+                (places, lesson) for places, given in lessons for lesson in given
+            ):
+                counts_for = places[i]
+                if teaching.weighed and weight is not None:
+                    counts_for = counts_for * weight
                 divergences[i] += (divergence * counts_for).sum() * (sign * teaching.temperature**2)
                 if with_gradient:
                     # T^2 / T
@@ -259,7 +295,7 @@ class _PixelSums(torch.autograd.Function):
                 *(own for term in range(terms) for own in upsampling.gradients(term))
             )
         ctx.students, ctx.teachers = n, len(grids) - n
-        constants = [*ce_maps, *teaches]
+        constants = [*ce_maps, *teaches, *by_third]
         if counts is not None:
             constants.append(counts.view(-1, num_classes, num_classes))
         ctx.mark_non_differentiable(*constants)
@@ -285,6 +321,22 @@ def _compared(groups: Groups | None, num_classes: int, device: torch.device) -> 
     is_compared = torch.zeros(num_classes, dtype=torch.bool, device=device)
     is_compared[[label for members in groups for label in members]] = True
     return is_compared
+
+
+def _places(
+    taught: Sequence[Tensor],
+    compared: Sequence[Tensor | None],
+    target: Tensor,
+    dtype: torch.dtype,
+) -> list[Tensor]:
+    """Where each student is taught, (b, 1, n, m) of 0 and 1: at pixels of a mask (b, n, m) whose
+    class is compared.
+    """
+    masks = [
+        own if is_compared is None else own & is_compared[target.squeeze(1)]
+        for own, is_compared in zip(taught, compared or [None] * len(taught), strict=True)
+    ]
+    return [mask.unsqueeze(1).to(dtype) for mask in masks]
 
 
 def _cross_entropy_gradient(p: Tensor, target: Tensor, valid: Tensor) -> Tensor:

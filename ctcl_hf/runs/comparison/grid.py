@@ -31,7 +31,6 @@ CIRCUMSTANCES = {
     "--output_dir",
     "--resume_from_checkpoint",
     "--control",
-    "--teachers",
     "--cpu_threads",
     "--hub_token",
 }
@@ -333,5 +332,13 @@ def _digest(text: str) -> str:
 
 
 def _identity(arguments: Sequence[str]) -> list[tuple[str, ...]]:
-    """What says which run it is, in an order of its own."""
-    return sorted(option for option in options_in(arguments) if option[0] not in CIRCUMSTANCES)
+    """What says which run it is, in an order of its own.
+
+    Teachers of the grid's own are its vanilla run of this pair and seed, wherever the grid lies.
+    """
+    return sorted(
+        option
+        for option in options_in(arguments)
+        if option[0] not in CIRCUMSTANCES
+        and not (option[0] == "--teachers" and Path(option[-1]).name == folder_name(VANILLA))
+    )
