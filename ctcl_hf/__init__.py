@@ -20,6 +20,7 @@ _HOME = {
     "DeepLabV3PlusConfig": "models",
     "DeepLabV3PlusForSemanticSegmentation": "models",
     "EvaluationTransform": "data",
+    "FeatureKD": "methods",
     "IFVD": "methods",
     "KDCL": "methods",
     "METHODS": "methods",
@@ -27,6 +28,7 @@ _HOME = {
     "Objective": "methods",
     "OfflineKD": "methods",
     "PeerDistillation": "methods",
+    "PeerObjective": "methods",
     "Protocol": "scoring.protocols",
     "SegmentationData": "data",
     "SegmentationSamples": "data",
@@ -68,9 +70,11 @@ if TYPE_CHECKING:
     from .methods import IFVD as IFVD
     from .methods import KDCL as KDCL
     from .methods import METHODS as METHODS
+    from .methods import FeatureKD as FeatureKD
     from .methods import Objective as Objective
     from .methods import OfflineKD as OfflineKD
     from .methods import PeerDistillation as PeerDistillation
+    from .methods import PeerObjective as PeerObjective
     from .methods import StudentTerms as StudentTerms
     from .methods import Vanilla as Vanilla
     from .methods.pair import StudentPair as StudentPair

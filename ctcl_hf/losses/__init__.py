@@ -8,6 +8,7 @@ blocks for methods of one's own.
 
 from .channel import channel_distillation
 from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
+from .feature import feature_distillation, standardised
 from .fused.strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
 from .groups import ClassGroups, Groups, groups_of, merged_log_probabilities, place_of_classes
 from .hfd import as_constant, hfd
@@ -39,6 +40,7 @@ __all__ = [
     "cross_entropy_loss",
     "cross_entropy_map",
     "error_products",
+    "feature_distillation",
     "general_share",
     "groups_of",
     "hfd",
@@ -58,6 +60,7 @@ __all__ = [
     "region_bsd",
     "region_sums",
     "spread",
+    "standardised",
     "teaching_directions",
     "upsample",
 ]

@@ -29,6 +29,7 @@ METHODS: "Registry[type[Objective]]" = Registry(
         "kdcl": "kdcl:KDCL",
         "ifvd": "ifvd:IFVD",
         "cwd": "cwd:CWD",
+        "feature_kd": "feature_kd:FeatureKD",
         "ctcl": "ctcl:CTCL",
     },
     kind="method",
@@ -44,11 +45,13 @@ _HOME = {
     "CWD": "cwd",
     "DML": "dml",
     "DistillationOptions": "options",
+    "FeatureKD": "feature_kd",
     "IFVD": "ifvd",
     "KDCL": "kdcl",
     "Objective": "objective",
     "OfflineKD": "offline_kd",
     "PeerDistillation": "peers",
+    "PeerObjective": "peers",
     "PixelwiseObjective": "pixelwise",
     "StudentTerms": "objective",
     "Vanilla": "vanilla",
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from .ctcl import CTCL as CTCL
     from .cwd import CWD as CWD
     from .dml import DML as DML
+    from .feature_kd import FeatureKD as FeatureKD
     from .ifvd import IFVD as IFVD
     from .kdcl import KDCL as KDCL
     from .objective import Objective as Objective
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
     from .options import DistillationOptions as DistillationOptions
     from .options import option as option
     from .peers import PeerDistillation as PeerDistillation
+    from .peers import PeerObjective as PeerObjective
     from .pixelwise import PixelwiseObjective as PixelwiseObjective
     from .vanilla import Vanilla as Vanilla
 else:

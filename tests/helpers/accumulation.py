@@ -8,9 +8,13 @@ from conftest import freeze, make_cnn, make_vit
 from ctcl_hf import METHODS, StudentPair
 
 IGNORE = 255
-# What divides by where a student is taught, which only each forward knows, is not in these: with
-# them every method's micro-batches make the step of one large batch.
-BY_LABELS = {"ctcl": {"region_divisor": "labelled"}}
+# What divides by where a student is taught, which only each forward knows, is not in these, nor
+# what takes the images of a batch together: with them every method's micro-batches make the step of
+# one large batch.
+BY_LABELS = {
+    "ctcl": {"region_divisor": "labelled"},
+    "feature_kd": {"statistics_over": "image"},
+}
 
 
 def make_pair(name, **options):

@@ -12,6 +12,7 @@ from ctcl_hf import (
     DML,
     IFVD,
     KDCL,
+    FeatureKD,
     Objective,
     OfflineKD,
     StudentTerms,
@@ -89,6 +90,7 @@ def scenes():
         (taught_offline, "kl"),
         (IFVD, "ifv"),
         (CWD, "channel"),
+        (FeatureKD, "feature"),
         (Agreement, "agreement"),
     ],
 )

@@ -1,0 +1,75 @@
+"""Methods later than CTCL, built for two students: which side of which term is whose, and that any
+batch will do.
+"""
+
+import pytest
+import reference_rivals
+import torch
+from conftest import freeze, make_cnn, make_vit
+from helpers.losses import IGNORE, random_batch
+
+from ctcl_hf import METHODS, StudentPair
+from ctcl_hf.losses import average_pool
+
+RIVALS = ["feature_kd"]
+
+
+def make_pair(name, num_labels=3, **options):
+    torch.manual_seed(0)
+    a, b = make_cnn(num_labels).double(), make_vit(num_labels).double()
+    pair = StudentPair({"a": a, "b": b}, METHODS[name](a, b, **options)).double().train()
+    return freeze(pair)
+
+
+def terms_of(pair, images, labels):
+    outputs = [student(images) for student in pair.students.values()]
+    teachers = pair.objective.teacher_outputs(images)
+    terms = pair.objective(*outputs, labels, *teachers)
+    return outputs, teachers, [own.of_batch().losses for own in terms]
+
+
+def make_teachers():
+    torch.manual_seed(3)
+    return make_vit().double(), make_cnn().double()
+
+
+@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("size", [(33, 50), (64, 40)], ids=str)
+def test_two_classes_odd_sizes_and_a_batch_without_labels_are_finite(name, size):
+    pair = make_pair(name, num_labels=2)
+    images, labels = random_batch(size=size)
+    labels = torch.where(labels == IGNORE, IGNORE, labels % 2)
+    for own in (labels, torch.full_like(labels, IGNORE)):
+        pair.zero_grad()
+        output = pair(images, own)
+        output.loss.backward()
+        assert torch.isfinite(output.loss)
+        assert all(torch.isfinite(parameter.grad).all() for parameter in pair.parameters())
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_under_autocast_terms_are_float32_and_near_those_in_full_precision(name):
+    pair = make_pair(name).float()
+    images, labels = random_batch()
+    whole = pair(images, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = pair(images, labels)
+    half.loss.backward()
+    for term in METHODS[name].TERMS:
+        for student in "ab":
+            value = half.terms[f"{term}_{student}"]
+            assert value.dtype == torch.float32
+            assert torch.allclose(value, whole.terms[f"{term}_{student}"], rtol=0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("teachers", [False, True], ids=["live", "frozen"])
+def test_feature_kd_compares_each_students_projection_with_its_peer(teachers):
+    pair = make_pair("feature_kd", teachers=make_teachers() if teachers else None)
+    outputs, frozen, found = terms_of(pair, *random_batch(size=(64, 96)))
+    for i, peer in enumerate(frozen or outputs[::-1]):
+        projection, grid = pair.objective.projections[i]["last"], (2, 3)
+        own = projection(outputs[i].last, grid)
+        expected = reference_rivals.standardised_distance(
+            own, average_pool(peer.last, grid), per_image=False
+        )
+        assert torch.allclose(found[i]["feature"], expected)
