@@ -15,6 +15,7 @@ _HOME = {
     "CTCLArguments": "arguments.training",
     "CTCLTrainer": "training.trainer",
     "CWD": "methods",
+    "DIST": "methods",
     "DML": "methods",
     "DATASETS": "data",
     "DeepLabV3PlusConfig": "models",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from .data import build_voc as build_voc
     from .methods import CTCL as CTCL
     from .methods import CWD as CWD
+    from .methods import DIST as DIST
     from .methods import DML as DML
     from .methods import IFVD as IFVD
     from .methods import KDCL as KDCL

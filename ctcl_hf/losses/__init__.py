@@ -7,6 +7,7 @@ blocks for methods of one's own.
 """
 
 from .channel import channel_distillation
+from .correlation import class_correlation, pearson, position_correlation
 from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
 from .feature import feature_distillation, standardised
 from .fused.strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
@@ -36,6 +37,7 @@ __all__ = [
     "as_constant",
     "average_pool",
     "channel_distillation",
+    "class_correlation",
     "cosine_distance",
     "cross_entropy_loss",
     "cross_entropy_map",
@@ -54,9 +56,11 @@ __all__ = [
     "minimum_target",
     "naive_share",
     "over_step",
+    "pearson",
     "pixel_bsd",
     "pixel_losses",
     "place_of_classes",
+    "position_correlation",
     "region_bsd",
     "region_sums",
     "spread",

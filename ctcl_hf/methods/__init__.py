@@ -30,6 +30,7 @@ METHODS: "Registry[type[Objective]]" = Registry(
         "ifvd": "ifvd:IFVD",
         "cwd": "cwd:CWD",
         "feature_kd": "feature_kd:FeatureKD",
+        "dist": "dist:DIST",
         "ctcl": "ctcl:CTCL",
     },
     kind="method",
@@ -43,6 +44,7 @@ One's own is registered by assignment: `METHODS["mine"] = MyMethod`.
 _HOME = {
     "CTCL": "ctcl",
     "CWD": "cwd",
+    "DIST": "dist",
     "DML": "dml",
     "DistillationOptions": "options",
     "FeatureKD": "feature_kd",
@@ -62,6 +64,7 @@ __all__ = ["METHODS", "MethodOptions", "options_of", *_HOME]
 if TYPE_CHECKING:
     from .ctcl import CTCL as CTCL
     from .cwd import CWD as CWD
+    from .dist import DIST as DIST
     from .dml import DML as DML
     from .feature_kd import FeatureKD as FeatureKD
     from .ifvd import IFVD as IFVD

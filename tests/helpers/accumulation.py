@@ -14,6 +14,7 @@ IGNORE = 255
 BY_LABELS = {
     "ctcl": {"region_divisor": "labelled"},
     "feature_kd": {"statistics_over": "image"},
+    "dist": {"statistics_over": "image"},
 }
 
 

@@ -14,6 +14,7 @@ from helpers.losses import IGNORE, random_batch
 from ctcl_hf import (
     CTCL,
     CWD,
+    DIST,
     DML,
     IFVD,
     KDCL,
@@ -169,7 +170,17 @@ def test_teachers_are_frozen_in_evaluation_mode_and_not_saved(name):
 
 
 def test_all_are_exported_by_name():
-    assert list(METHODS.values()) == [Vanilla, OfflineKD, DML, KDCL, IFVD, CWD, FeatureKD, CTCL]
+    assert list(METHODS.values()) == [
+        Vanilla,
+        OfflineKD,
+        DML,
+        KDCL,
+        IFVD,
+        CWD,
+        FeatureKD,
+        DIST,
+        CTCL,
+    ]
 
 
 def test_listing_the_methods_imports_none_of_them():

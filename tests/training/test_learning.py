@@ -9,6 +9,7 @@ from helpers.training import SIZE, general_kdcl, make_trainer, training_logs
 from ctcl_hf import (
     CTCL,
     CWD,
+    DIST,
     DML,
     IFVD,
     KDCL,
@@ -91,6 +92,7 @@ def scenes():
         (IFVD, "ifv"),
         (CWD, "channel"),
         (FeatureKD, "feature"),
+        (DIST, "intra"),
         (Agreement, "agreement"),
     ],
 )
