@@ -11,6 +11,7 @@ from ._lazy import lazy_names
 __version__ = "0.2.0"
 
 _HOME = {
+    "BPKD": "methods",
     "CTCL": "methods",
     "CTCLArguments": "arguments.training",
     "CTCLTrainer": "training.trainer",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from .data import build_own as build_own
     from .data import build_synthetic as build_synthetic
     from .data import build_voc as build_voc
+    from .methods import BPKD as BPKD
     from .methods import CTCL as CTCL
     from .methods import CWD as CWD
     from .methods import DIST as DIST

@@ -83,3 +83,63 @@ def intra_class_distance(learner, peer, per_image):
         sides = [[side[place][k] for place in inside] for side in (own, other)]
         distances.append(1 - _correlation(*sides))
     return sum(distances) / len(distances)
+
+
+# --- BPKD
+# ---------------------------------------------------------------------------
+
+
+def edge_band(labels, width):
+    """Where a pixel is in some label's mask dilated, and not in it eroded, by a square inside the
+    image.
+    """
+    batch, height, width_of_image = labels.shape
+    reach = width // 2
+    band = torch.zeros_like(labels, dtype=torch.bool)
+    for b, y, x in product(range(batch), range(height), range(width_of_image)):
+        around = [
+            int(labels[b, row, column])
+            for row in range(max(y - reach, 0), min(y + reach + 1, height))
+            for column in range(max(x - reach, 0), min(x + reach + 1, width_of_image))
+        ]
+        for label in set(around):
+            dilated, eroded = label in around, all(each == label for each in around)
+            band[b, y, x] |= dilated and not eroded
+    return band
+
+
+def _kl(log_peer, log_learner):
+    return (torch.exp(log_peer) * (log_peer - log_learner)).sum()
+
+
+def edge_and_body(learner, peer, labels, width, temperature, ignore_index):
+    """BPKD: KL at labelled edges over all labelled positions, and KL over positions of each
+    channel's body over images and channels, both times T^2; logits of one size.
+    """
+    batch, channels, height, columns = learner.shape
+    peer, band = peer.detach(), edge_band(labels, width)
+    edge = body = (learner * 0).sum()
+    labelled = 0
+    for b in range(batch):
+        inside = []
+        for y, x in product(range(height), range(columns)):
+            pixel = (
+                y * 2 * labels.shape[1] // (2 * height) + labels.shape[1] // (2 * height),
+                x * 2 * labels.shape[2] // (2 * columns) + labels.shape[2] // (2 * columns),
+            )
+            if labels[b][pixel] == ignore_index:
+                continue
+            labelled += 1
+            if band[b][pixel]:
+                sides = [_log_softmax(z[b, :, y, x] / temperature) for z in (peer, learner)]
+                edge = edge + _kl(*sides)
+            else:
+                inside.append((y, x))
+        for k in range(channels if inside else 0):
+            sides = [
+                _log_softmax(torch.stack([z[b, k, y, x] for y, x in inside]) / temperature)
+                for z in (peer, learner)
+            ]
+            body = body + _kl(*sides)
+    scale = temperature**2
+    return scale * edge / max(labelled, 1), scale * body / (batch * channels)

@@ -8,6 +8,7 @@ blocks for methods of one's own.
 
 from .channel import channel_distillation
 from .correlation import class_correlation, pearson, position_correlation
+from .edges import edge_band, edge_distillation
 from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
 from .feature import feature_distillation, standardised
 from .fused.strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
@@ -41,6 +42,8 @@ __all__ = [
     "cosine_distance",
     "cross_entropy_loss",
     "cross_entropy_map",
+    "edge_band",
+    "edge_distillation",
     "error_products",
     "feature_distillation",
     "general_share",

@@ -31,6 +31,7 @@ METHODS: "Registry[type[Objective]]" = Registry(
         "cwd": "cwd:CWD",
         "feature_kd": "feature_kd:FeatureKD",
         "dist": "dist:DIST",
+        "bpkd": "bpkd:BPKD",
         "ctcl": "ctcl:CTCL",
     },
     kind="method",
@@ -42,6 +43,7 @@ One's own is registered by assignment: `METHODS["mine"] = MyMethod`.
 """
 
 _HOME = {
+    "BPKD": "bpkd",
     "CTCL": "ctcl",
     "CWD": "cwd",
     "DIST": "dist",
@@ -62,6 +64,7 @@ _HOME = {
 __all__ = ["METHODS", "MethodOptions", "options_of", *_HOME]
 # what type checkers and editors read instead of the table; "as" makes a name public
 if TYPE_CHECKING:
+    from .bpkd import BPKD as BPKD
     from .ctcl import CTCL as CTCL
     from .cwd import CWD as CWD
     from .dist import DIST as DIST

@@ -43,10 +43,11 @@ def frozen_pair(name, **options):
 
 
 def batch(ignored):
-    """As many images as shares of them to be ignored."""
+    """As many images as shares of them to be ignored; their labels come in blocks."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (len(ignored), 3, 64, 96), generator=generator)
-    labels = torch.randint(0, 3, (len(ignored), 64, 96), generator=generator)
+    labels = torch.randint(0, 3, (len(ignored), 4, 6), generator=generator)
+    labels = labels.repeat_interleave(16, 1).repeat_interleave(16, 2)
     for own, share in zip(labels, ignored, strict=True):
         own[torch.rand(own.shape, generator=generator) < share] = IGNORE
     return images, labels.to(torch.uint8)

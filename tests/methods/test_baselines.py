@@ -12,6 +12,7 @@ from conftest import make_cnn, make_hybrid, make_other, make_vit
 from helpers.losses import IGNORE, random_batch
 
 from ctcl_hf import (
+    BPKD,
     CTCL,
     CWD,
     DIST,
@@ -179,6 +180,7 @@ def test_all_are_exported_by_name():
         CWD,
         FeatureKD,
         DIST,
+        BPKD,
         CTCL,
     ]
 

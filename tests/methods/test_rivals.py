@@ -11,7 +11,7 @@ from helpers.losses import IGNORE, random_batch
 from ctcl_hf import METHODS, StudentPair
 from ctcl_hf.losses import average_pool
 
-RIVALS = ["feature_kd", "dist"]
+RIVALS = ["feature_kd", "dist", "bpkd"]
 
 
 def make_pair(name, num_labels=3, **options):
@@ -86,3 +86,24 @@ def test_dist_correlates_each_students_logits_with_its_peers(over):
         assert torch.allclose(found[i]["inter"], inter)
         assert torch.allclose(found[i]["intra"], intra)
         assert pair.objective.weights[i].items() >= {("inter", 0.5), ("intra", 3.0)}
+
+
+def test_bpkd_splits_what_each_student_learns_at_the_edges_of_the_labels():
+    options = {"edge_width": 5, "temperature": 2.0}
+    pair = make_pair("bpkd", edge_weight=0.5, body_weight=4.0, **options)
+    images, labels = random_batch(size=(32, 32))
+    labels = labels[:, ::8, ::8].repeat_interleave(8, 1).repeat_interleave(8, 2)
+    outputs, _, found = terms_of(pair, images, labels)
+    for i, (own, other) in enumerate((outputs, outputs[::-1])):
+        edge, body = reference_rivals.edge_and_body(
+            own.logits, other.logits, labels, *options.values(), IGNORE
+        )
+        assert edge > 0 and torch.allclose(found[i]["edge"], edge)
+        assert body > 0 and torch.allclose(found[i]["body"], body)
+        assert pair.objective.weights[i].items() >= {("edge", 0.5), ("body", 4.0)}
+
+
+@pytest.mark.parametrize("width", [0, 4, -3])
+def test_a_width_of_edges_that_has_no_middle_is_refused(width):
+    with pytest.raises(ValueError, match=f"edge_width {width}: expected an odd number of pixels"):
+        make_pair("bpkd", edge_width=width)

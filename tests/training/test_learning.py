@@ -7,6 +7,7 @@ from conftest import make_cnn, make_data, make_vit
 from helpers.training import SIZE, general_kdcl, make_trainer, training_logs
 
 from ctcl_hf import (
+    BPKD,
     CTCL,
     CWD,
     DIST,
@@ -93,6 +94,7 @@ def scenes():
         (CWD, "channel"),
         (FeatureKD, "feature"),
         (DIST, "intra"),
+        (BPKD, "edge"),
         (Agreement, "agreement"),
     ],
 )
