@@ -23,6 +23,7 @@ _HOME = {
     "DeepLabV3PlusForSemanticSegmentation": "models",
     "EvaluationTransform": "data",
     "FeatureKD": "methods",
+    "HeteroAKD": "methods",
     "IFVD": "methods",
     "KDCL": "methods",
     "METHODS": "methods",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from .methods import KDCL as KDCL
     from .methods import METHODS as METHODS
     from .methods import FeatureKD as FeatureKD
+    from .methods import HeteroAKD as HeteroAKD
     from .methods import Objective as Objective
     from .methods import OfflineKD as OfflineKD
     from .methods import PeerDistillation as PeerDistillation

@@ -143,3 +143,73 @@ def edge_and_body(learner, peer, labels, width, temperature, ignore_index):
             body = body + _kl(*sides)
     scale = temperature**2
     return scale * edge / max(labelled, 1), scale * body / (batch * channels)
+
+
+# --- HeteroAKD
+# ---------------------------------------------------------------------------
+
+
+def _log_sigmoid(z):
+    """log of 1 / (1 + exp(-z)), of a scalar."""
+    return -torch.log1p(torch.exp(-z)) if z > 0 else z - torch.log1p(torch.exp(z))
+
+
+def _binary_cross_entropy(z, is_class):
+    return -_log_sigmoid(z) if is_class else -_log_sigmoid(-z)
+
+
+def _centres(labels, size):
+    """Labels (B, H, W) at the centres of a grid (h, w)."""
+    rows, columns = (
+        [pixels * (2 * i + 1) // (2 * points) for i in range(points)]
+        for pixels, points in zip(labels.shape[1:], size, strict=True)
+    )
+    return torch.stack([labels[:, y, x] for y, x in product(rows, columns)], 1).view(-1, *size)
+
+
+def mixed_knowledge(learner, peer, labels, ignore_index):
+    """HeteroAKD: of each image and class, the sum over labelled positions of w KL(Bernoulli(Z) ||
+    Bernoulli(Z_learner)); the mean over images with a label, and over classes.
+    """
+    batch, classes, height, width = learner.shape
+    peer, labels = peer.detach(), _centres(labels, (height, width))
+    sums = []
+    for b in range(batch):
+        places = [p for p in product(range(height), range(width)) if labels[b][p] != ignore_index]
+        for k in range(classes if places else 0):
+            divergences, importances = [], []
+            for place in places:
+                is_class = int(labels[b][place]) == k
+                z, z_own, z_peer = (
+                    learner[b, k][place],
+                    learner[b, k][place].detach(),
+                    peer[b, k][place],
+                )
+                own = _binary_cross_entropy(z_own, is_class)
+                other = _binary_cross_entropy(z_peer, is_class)
+                share = 1 - other / (other + own)
+                mixture = share * z_peer + (1 - share) * z_own
+                mixed = _binary_cross_entropy(mixture, is_class)
+                importances.append(own + torch.relu(own - mixed))
+                p = torch.exp(_log_sigmoid(mixture))
+                divergences.append(
+                    p * (_log_sigmoid(mixture) - _log_sigmoid(z))
+                    + (1 - p) * (_log_sigmoid(-mixture) - _log_sigmoid(-z))
+                )
+            weights = torch.exp(_log_softmax(torch.stack(importances)))
+            sums.append((weights * torch.stack(divergences)).sum())
+    return sum(sums) / len(sums) if sums else (learner * 0).sum()
+
+
+def projection_cross_entropy(projections, labels, ignore_index):
+    """The mean over labelled positions and classes of the binary cross entropy, of each projection
+    (B, K, h, w), summed over projections.
+    """
+    batch, classes, height, width = projections[0].shape
+    labels = _centres(labels, (height, width))
+    errors = [
+        sum(_binary_cross_entropy(z[b, k, y, x], int(labels[b, y, x]) == k) for z in projections)
+        for b, k, y, x in product(range(batch), range(classes), range(height), range(width))
+        if labels[b, y, x] != ignore_index
+    ]
+    return sum(errors) / len(errors) if errors else sum((z * 0).sum() for z in projections)

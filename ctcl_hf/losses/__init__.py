@@ -13,6 +13,7 @@ from .ensemble import error_products, general_share, linear_share, minimum_targe
 from .feature import feature_distillation, standardised
 from .fused.strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
 from .groups import ClassGroups, Groups, groups_of, merged_log_probabilities, place_of_classes
+from .hetero import mixed_knowledge, projection_cross_entropy
 from .hfd import as_constant, hfd
 from .means import Mean, masked_mean, mean_of, over_step
 from .pixel import cross_entropy_map, kl_map, pixel_bsd, upsample
@@ -57,6 +58,7 @@ __all__ = [
     "mean_of",
     "merged_log_probabilities",
     "minimum_target",
+    "mixed_knowledge",
     "naive_share",
     "over_step",
     "pearson",
@@ -64,6 +66,7 @@ __all__ = [
     "pixel_losses",
     "place_of_classes",
     "position_correlation",
+    "projection_cross_entropy",
     "region_bsd",
     "region_sums",
     "spread",

@@ -32,6 +32,7 @@ METHODS: "Registry[type[Objective]]" = Registry(
         "feature_kd": "feature_kd:FeatureKD",
         "dist": "dist:DIST",
         "bpkd": "bpkd:BPKD",
+        "heteroakd": "heteroakd:HeteroAKD",
         "ctcl": "ctcl:CTCL",
     },
     kind="method",
@@ -50,6 +51,7 @@ _HOME = {
     "DML": "dml",
     "DistillationOptions": "options",
     "FeatureKD": "feature_kd",
+    "HeteroAKD": "heteroakd",
     "IFVD": "ifvd",
     "KDCL": "kdcl",
     "Objective": "objective",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from .dist import DIST as DIST
     from .dml import DML as DML
     from .feature_kd import FeatureKD as FeatureKD
+    from .heteroakd import HeteroAKD as HeteroAKD
     from .ifvd import IFVD as IFVD
     from .kdcl import KDCL as KDCL
     from .objective import Objective as Objective

@@ -21,6 +21,7 @@ from ctcl_hf import (
     KDCL,
     METHODS,
     FeatureKD,
+    HeteroAKD,
     OfflineKD,
     StudentPair,
     Vanilla,
@@ -43,7 +44,7 @@ TERMS = {  # of those that have one
     "cwd": "channel",
     "feature_kd": "feature",
 }
-ON_FEATURES = ("ifvd", "feature_kd")
+ON_FEATURES = ("ifvd", "feature_kd", "heteroakd")
 MAKERS = {"cnn": make_cnn, "vit": make_vit, "hybrid": make_hybrid, "other": make_other}
 PAIRS = [  # beside a CNN and a ViT, which every method is tested on by test_contract.py
     ("cnn", "cnn"),
@@ -104,7 +105,7 @@ def test_swapping_the_students_swaps_their_terms(name):
     pair = make_pair(name, **options).eval()
     if METHODS[name].Options.TEACHERS == "needed":
         options["teachers"] = tuple(pair.objective.teachers)[::-1]
-    swapped = METHODS[name](*reversed(pair.students.values()), **options).double()
+    swapped = METHODS[name](*reversed(pair.students.values()), **options).double().eval()
     for i in (0, 1):
         swapped.projections[i].load_state_dict(pair.objective.projections[1 - i].state_dict())
     outputs, terms = terms_of(pair, images, labels)
@@ -181,6 +182,7 @@ def test_all_are_exported_by_name():
         FeatureKD,
         DIST,
         BPKD,
+        HeteroAKD,
         CTCL,
     ]
 

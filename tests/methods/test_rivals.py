@@ -11,7 +11,7 @@ from helpers.losses import IGNORE, random_batch
 from ctcl_hf import METHODS, StudentPair
 from ctcl_hf.losses import average_pool
 
-RIVALS = ["feature_kd", "dist", "bpkd"]
+RIVALS = ["feature_kd", "dist", "bpkd", "heteroakd"]
 
 
 def make_pair(name, num_labels=3, **options):
@@ -107,3 +107,31 @@ def test_bpkd_splits_what_each_student_learns_at_the_edges_of_the_labels():
 def test_a_width_of_edges_that_has_no_middle_is_refused(width):
     with pytest.raises(ValueError, match=f"edge_width {width}: expected an odd number of pixels"):
         make_pair("bpkd", edge_width=width)
+
+
+@pytest.mark.parametrize("teachers", [False, True], ids=["live", "frozen"])
+def test_heteroakd_mixes_each_students_projection_with_its_peers(teachers):
+    pair = make_pair("heteroakd", teachers=make_teachers() if teachers else None)
+    images, labels = random_batch(size=(64, 96))
+    outputs, frozen, found = terms_of(pair, images, labels)
+    projections = pair.objective.projections
+    own = [projections[i]["own"](outputs[i].last, (2, 3)) for i in (0, 1)]
+    others = own[::-1]
+    if teachers:
+        others = [projections[i]["teacher"](frozen[i].last, (2, 3)) for i in (0, 1)]
+    for i in (0, 1):
+        mixed = reference_rivals.mixed_knowledge(own[i], others[i], labels, IGNORE)
+        learning = [own[i], others[i]] if teachers else [own[i]]
+        errors = reference_rivals.projection_cross_entropy(learning, labels, IGNORE)
+        assert torch.allclose(found[i]["hetero"], mixed)
+        assert torch.allclose(found[i]["projection"], errors)
+    weights = {"kl": 0.1, "hetero": 1.0, "projection": 1.0}
+    assert pair.objective.weights[0].items() >= weights.items()
+
+
+def test_what_heteroakds_projections_learn_moves_no_student():
+    pair = make_pair("heteroakd", teachers=make_teachers())
+    _, _, found = terms_of(pair, *random_batch())
+    sum(own["projection"] for own in found).backward()
+    assert all(parameter.grad is None for parameter in pair.students.parameters())
+    assert all(parameter.grad.any() for parameter in pair.objective.projections.parameters())

@@ -15,6 +15,7 @@ from ctcl_hf import (
     IFVD,
     KDCL,
     FeatureKD,
+    HeteroAKD,
     Objective,
     OfflineKD,
     StudentTerms,
@@ -95,6 +96,7 @@ def scenes():
         (FeatureKD, "feature"),
         (DIST, "intra"),
         (BPKD, "edge"),
+        (HeteroAKD, "hetero"),
         (Agreement, "agreement"),
     ],
 )
