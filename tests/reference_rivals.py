@@ -1,4 +1,5 @@
-"""The losses of methods later than CTCL, slowly, as in `reference`: loops, from equations alone.
+"""The losses of methods that CTCL's paper does not compare with, slowly, as in `reference`: loops,
+from the equations alone.
 
 This file shares no code with the package that it checks.
 """

@@ -17,8 +17,8 @@ def pearson(x: Tensor, y: Tensor, dim: int) -> Tensor:
     0 where either side is constant. Deviations of a 2-norm below 1e-8 count as if it were 1e-8, so
     that what differs by rounding alone is not compared.
     """
-    deviations = (values - values.mean(dim, keepdim=True) for values in (x, y))
-    return F.cosine_similarity(*deviations, dim=dim, eps=1e-8)
+    x, y = (values - values.mean(dim, keepdim=True) for values in (x, y))
+    return F.cosine_similarity(x, y, dim=dim, eps=1e-8)
 
 
 @in_full_precision

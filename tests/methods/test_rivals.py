@@ -1,5 +1,5 @@
-"""Methods later than CTCL, built for two students: which side of which term is whose, and that any
-batch will do.
+"""Methods that CTCL's paper does not compare with, built for two students: which side of which term
+is whose, and that any batch will do.
 """
 
 import pytest
