@@ -65,10 +65,10 @@ def mixed_knowledge(learner: Tensor, peer: Tensor, labels: Tensor, ignore_index:
     # Not -inf, of which an image without a label would make NaN.
     importance = importance.masked_fill(~labelled, torch.finfo(importance.dtype).min)
     weights = importance.flatten(2).softmax(2).view_as(importance)
-    probability = mixture.sigmoid()
-    divergence = probability * (F.logsigmoid(mixture) - F.logsigmoid(learner)) + (
-        1 - probability
-    ) * (F.logsigmoid(-mixture) - F.logsigmoid(-learner))
+    divergence = sum(
+        (sign * mixture).sigmoid() * (F.logsigmoid(sign * mixture) - F.logsigmoid(sign * learner))
+        for sign in (1, -1)
+    )
     total = torch.where(labelled, weights * divergence, 0).sum()
     images = labelled.flatten(1).any(1).sum()
     return Mean(total, images * learner.shape[1], LabelledImages(grid))
