@@ -44,12 +44,13 @@ def _log_softmax(scores):
     return shifted - torch.log(torch.exp(shifted).sum())
 
 
-def _correlation(xs, ys):
-    """Pearson's, of two lists of scalars."""
+def _correlation(xs, ys, floor):
+    """Pearson's, of two lists of scalars, with floor^2 added to their variances."""
     x_mean, y_mean = sum(xs) / len(xs), sum(ys) / len(ys)
-    covariance = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys, strict=True))
-    x_square, y_square = sum((x - x_mean) ** 2 for x in xs), sum((y - y_mean) ** 2 for y in ys)
-    return covariance / torch.sqrt(x_square * y_square)
+    covariance = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys, strict=True)) / len(xs)
+    x_variance = sum((x - x_mean) ** 2 for x in xs) / len(xs)
+    y_variance = sum((y - y_mean) ** 2 for y in ys) / len(ys)
+    return covariance / torch.sqrt((x_variance + floor**2) * (y_variance + floor**2))
 
 
 def _probabilities(learner, peer):
@@ -64,14 +65,14 @@ def _probabilities(learner, peer):
     ]
 
 
-def inter_class_distance(learner, peer):
+def inter_class_distance(learner, peer, floor):
     """The mean over positions of 1 - the correlation over classes; logits of one size."""
     places, (own, other) = _probabilities(learner, peer)
-    distances = [1 - _correlation(list(own[place]), list(other[place])) for place in places]
+    distances = [1 - _correlation(list(own[place]), list(other[place]), floor) for place in places]
     return sum(distances) / len(distances)
 
 
-def intra_class_distance(learner, peer, per_image):
+def intra_class_distance(learner, peer, per_image, floor):
     """The mean over classes, and over images if one by one, of 1 - the correlation over
     positions.
     """
@@ -82,7 +83,7 @@ def intra_class_distance(learner, peer, per_image):
     for images, k in product(groups, range(learner.shape[1])):
         inside = [place for place in places if place[0] in images]
         sides = [[side[place][k] for place in inside] for side in (own, other)]
-        distances.append(1 - _correlation(*sides))
+        distances.append(1 - _correlation(*sides, floor))
     return sum(distances) / len(distances)
 
 

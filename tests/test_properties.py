@@ -157,8 +157,8 @@ def test_losses_of_rivals_of_any_batch_are_finite_and_not_negative(batch, over, 
     of_one_size = upsample(peer, learner.shape[-2:])
     for loss in (
         feature_distillation(learner, of_one_size, over),
-        class_correlation(learner, peer),
-        position_correlation(learner, peer, over),
+        class_correlation(learner, peer, 0.02),
+        position_correlation(learner, peer, over, 0.02),
         *edge_distillation(learner, peer, labels, width, 2.0, IGNORE),
         mixed_knowledge(learner, of_one_size, labels, IGNORE),
         projection_cross_entropy([learner], labels, IGNORE),

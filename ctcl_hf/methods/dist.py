@@ -8,7 +8,7 @@ from torch import Tensor
 from ..base.choices import StatisticsOver
 from ..losses import Mean, class_correlation, position_correlation
 from ..students import Student, StudentOutput
-from .options import DistillationOptions, Weight, option
+from .options import DistillationOptions, Positive, Weight, option
 from .paper import Paper
 from .peers import PeerObjective
 
@@ -30,13 +30,20 @@ class DISTOptions(DistillationOptions):
         "Over what a class's probabilities are correlated: the positions of all images of a batch, "
         "as in its authors' code, or of each image on its own.",
     )
+    deviation_floor: Positive = option(
+        0.02,
+        "Standard deviation whose square is added to the variances of the probabilities that are "
+        "correlated; its authors' code has next to none, by which students from random weights "
+        "diverge.",
+    )
 
 
 class DIST(PeerObjective):
     """L = CE + w_inter mean (1 - r over classes) + w_intra mean (1 - r over positions), r Pearson's
     correlation of the learner's and the peer's probabilities.
 
-    On logits at the learner's own stride; all positions count. The authors' code compares auxiliary
+    On logits at the learner's own stride; all positions count. What hardly varies is hardly
+    compared (`deviation_floor`). The authors' code compares auxiliary
     heads too; here a student need not have one.
     """
 
@@ -70,8 +77,8 @@ class DIST(PeerObjective):
     def taught(
         self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor
     ) -> dict[str, Mean | Tensor]:
-        over = self.options.statistics_over
+        over, floor = self.options.statistics_over, self.options.deviation_floor
         return {
-            "inter": class_correlation(learner.logits, peer.logits),
-            "intra": position_correlation(learner.logits, peer.logits, over),
+            "inter": class_correlation(learner.logits, peer.logits, floor),
+            "intra": position_correlation(learner.logits, peer.logits, over, floor),
         }

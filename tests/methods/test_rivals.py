@@ -77,12 +77,14 @@ def test_feature_kd_compares_each_students_projection_with_its_peer(teachers):
 
 @pytest.mark.parametrize("over", ["batch", "image"])
 def test_dist_correlates_each_students_logits_with_its_peers(over):
-    pair = make_pair("dist", statistics_over=over, inter_weight=0.5, intra_weight=3.0)
+    pair = make_pair(
+        "dist", statistics_over=over, inter_weight=0.5, intra_weight=3.0, deviation_floor=0.1
+    )
     outputs, _, found = terms_of(pair, *random_batch(size=(32, 32)))
     for i, (own, other) in enumerate((outputs, outputs[::-1])):
         logits = own.logits, other.logits
-        inter = reference_rivals.inter_class_distance(*logits)
-        intra = reference_rivals.intra_class_distance(*logits, over == "image")
+        inter = reference_rivals.inter_class_distance(*logits, 0.1)
+        intra = reference_rivals.intra_class_distance(*logits, over == "image", 0.1)
         assert torch.allclose(found[i]["inter"], inter)
         assert torch.allclose(found[i]["intra"], intra)
         assert pair.objective.weights[i].items() >= {("inter", 0.5), ("intra", 3.0)}
