@@ -11,15 +11,19 @@ from ._lazy import lazy_names
 __version__ = "0.2.0"
 
 _HOME = {
+    "BPKD": "methods",
     "CTCL": "methods",
     "CTCLArguments": "arguments.training",
     "CTCLTrainer": "training.trainer",
     "CWD": "methods",
+    "DIST": "methods",
     "DML": "methods",
     "DATASETS": "data",
     "DeepLabV3PlusConfig": "models",
     "DeepLabV3PlusForSemanticSegmentation": "models",
     "EvaluationTransform": "data",
+    "FeatureKD": "methods",
+    "HeteroAKD": "methods",
     "IFVD": "methods",
     "KDCL": "methods",
     "METHODS": "methods",
@@ -27,6 +31,7 @@ _HOME = {
     "Objective": "methods",
     "OfflineKD": "methods",
     "PeerDistillation": "methods",
+    "PeerObjective": "methods",
     "Protocol": "scoring.protocols",
     "SegmentationData": "data",
     "SegmentationSamples": "data",
@@ -63,15 +68,20 @@ if TYPE_CHECKING:
     from .data import build_own as build_own
     from .data import build_synthetic as build_synthetic
     from .data import build_voc as build_voc
+    from .methods import BPKD as BPKD
     from .methods import CTCL as CTCL
     from .methods import CWD as CWD
+    from .methods import DIST as DIST
     from .methods import DML as DML
     from .methods import IFVD as IFVD
     from .methods import KDCL as KDCL
     from .methods import METHODS as METHODS
+    from .methods import FeatureKD as FeatureKD
+    from .methods import HeteroAKD as HeteroAKD
     from .methods import Objective as Objective
     from .methods import OfflineKD as OfflineKD
     from .methods import PeerDistillation as PeerDistillation
+    from .methods import PeerObjective as PeerObjective
     from .methods import StudentTerms as StudentTerms
     from .methods import Vanilla as Vanilla
     from .methods.pair import StudentPair as StudentPair

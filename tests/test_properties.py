@@ -17,16 +17,22 @@ from ctcl_hf.base.tables import listed
 from ctcl_hf.losses import (
     PixelTeaching,
     channel_distillation,
+    class_correlation,
     cross_entropy_loss,
+    edge_distillation,
     error_products,
+    feature_distillation,
     general_share,
     intra_class_variation,
     kl_map,
     linear_share,
     masked_mean,
     minimum_target,
+    mixed_knowledge,
     naive_share,
     pixel_losses,
+    position_correlation,
+    projection_cross_entropy,
     region_bsd,
     region_sums,
     spread,
@@ -141,6 +147,23 @@ def test_baselines_of_any_batch_are_finite(batch, temperature):
     )
     assert torch.isfinite(wanted).all()
     assert_good(masked_mean(kl_map(views[0], wanted, "forward", temperature), labelled), learner)
+
+
+@LARGE
+@given(batches(), st.sampled_from(["batch", "image"]), st.sampled_from([1, 3, 7]))
+def test_losses_of_rivals_of_any_batch_are_finite_and_not_negative(batch, over, width):
+    logits, labels, _ = batch
+    learner, peer = (values.requires_grad_() for values in logits)
+    of_one_size = upsample(peer, learner.shape[-2:])
+    for loss in (
+        feature_distillation(learner, of_one_size, over),
+        class_correlation(learner, peer, 0.02),
+        position_correlation(learner, peer, over, 0.02),
+        *edge_distillation(learner, peer, labels, width, 2.0, IGNORE),
+        mixed_knowledge(learner, of_one_size, labels, IGNORE),
+        projection_cross_entropy([learner], labels, IGNORE),
+    ):
+        assert_good(loss, learner)
 
 
 @LARGE

@@ -21,6 +21,10 @@ PixelClasses = Literal["all", "known", "grouped"]
 # features.
 RegionProjection = Literal["both", "learner"]
 
+# Over which positions a channel's mean and variance are taken: those of all images of the "batch",
+# of a process's micro-batch that is, or those of each "image".
+StatisticsOver = Literal["batch", "image"]
+
 # KDCL's one target for both students: see `KDCL`.
 KDCLTarget = Literal["minlogit", "naive", "linear", "general"]
 

@@ -7,9 +7,13 @@ blocks for methods of one's own.
 """
 
 from .channel import channel_distillation
+from .correlation import class_correlation, pearson, position_correlation
+from .edges import edge_band, edge_distillation
 from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
+from .feature import feature_distillation, standardised
 from .fused.strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
 from .groups import ClassGroups, Groups, groups_of, merged_log_probabilities, place_of_classes
+from .hetero import mixed_knowledge, projection_cross_entropy
 from .hfd import as_constant, hfd
 from .means import Mean, masked_mean, mean_of, over_step
 from .pixel import cross_entropy_map, kl_map, pixel_bsd, upsample
@@ -35,10 +39,14 @@ __all__ = [
     "as_constant",
     "average_pool",
     "channel_distillation",
+    "class_correlation",
     "cosine_distance",
     "cross_entropy_loss",
     "cross_entropy_map",
+    "edge_band",
+    "edge_distillation",
     "error_products",
+    "feature_distillation",
     "general_share",
     "groups_of",
     "hfd",
@@ -50,14 +58,19 @@ __all__ = [
     "mean_of",
     "merged_log_probabilities",
     "minimum_target",
+    "mixed_knowledge",
     "naive_share",
     "over_step",
+    "pearson",
     "pixel_bsd",
     "pixel_losses",
     "place_of_classes",
+    "position_correlation",
+    "projection_cross_entropy",
     "region_bsd",
     "region_sums",
     "spread",
+    "standardised",
     "teaching_directions",
     "upsample",
 ]

@@ -29,6 +29,10 @@ METHODS: "Registry[type[Objective]]" = Registry(
         "kdcl": "kdcl:KDCL",
         "ifvd": "ifvd:IFVD",
         "cwd": "cwd:CWD",
+        "feature_kd": "feature_kd:FeatureKD",
+        "dist": "dist:DIST",
+        "bpkd": "bpkd:BPKD",
+        "heteroakd": "heteroakd:HeteroAKD",
         "ctcl": "ctcl:CTCL",
     },
     kind="method",
@@ -40,15 +44,20 @@ One's own is registered by assignment: `METHODS["mine"] = MyMethod`.
 """
 
 _HOME = {
+    "BPKD": "bpkd",
     "CTCL": "ctcl",
     "CWD": "cwd",
+    "DIST": "dist",
     "DML": "dml",
     "DistillationOptions": "options",
+    "FeatureKD": "feature_kd",
+    "HeteroAKD": "heteroakd",
     "IFVD": "ifvd",
     "KDCL": "kdcl",
     "Objective": "objective",
     "OfflineKD": "offline_kd",
     "PeerDistillation": "peers",
+    "PeerObjective": "peers",
     "PixelwiseObjective": "pixelwise",
     "StudentTerms": "objective",
     "Vanilla": "vanilla",
@@ -57,9 +66,13 @@ _HOME = {
 __all__ = ["METHODS", "MethodOptions", "options_of", *_HOME]
 # what type checkers and editors read instead of the table; "as" makes a name public
 if TYPE_CHECKING:
+    from .bpkd import BPKD as BPKD
     from .ctcl import CTCL as CTCL
     from .cwd import CWD as CWD
+    from .dist import DIST as DIST
     from .dml import DML as DML
+    from .feature_kd import FeatureKD as FeatureKD
+    from .heteroakd import HeteroAKD as HeteroAKD
     from .ifvd import IFVD as IFVD
     from .kdcl import KDCL as KDCL
     from .objective import Objective as Objective
@@ -68,6 +81,7 @@ if TYPE_CHECKING:
     from .options import DistillationOptions as DistillationOptions
     from .options import option as option
     from .peers import PeerDistillation as PeerDistillation
+    from .peers import PeerObjective as PeerObjective
     from .pixelwise import PixelwiseObjective as PixelwiseObjective
     from .vanilla import Vanilla as Vanilla
 else:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import losses
 from ..base.choices import Divisor, KLDirection, PixelClasses, RegionProjection
@@ -15,6 +15,7 @@ from .objective import StudentTerms
 from .options import SoftenedOptions, Weight, option
 from .paper import Paper
 from .pixelwise import PixelwiseObjective, places_of
+from .projection import Projection
 
 
 @dataclass(kw_only=True)
@@ -92,18 +93,6 @@ class CTCLOptions(SoftenedOptions):
     def values(self) -> dict[str, Any]:
         """As recorded: what `as_printed` stands for is there under its own names."""
         return {name: value for name, value in super().values().items() if name != "as_printed"}
-
-
-class Projection(nn.Conv2d):
-    """The paper's Gamma: a 1x1 convolution and average pooling, (B, C, h, w) -> (B, C', *size)."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__(in_channels, out_channels, kernel_size=1)
-
-    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:  # type: ignore[override]  # has a size
-        # A 1x1 convolution and averaging commute; pooling first leaves the convolution fewer
-        # positions.
-        return super().forward(losses.average_pool(features, size))
 
 
 class CTCL(PixelwiseObjective):

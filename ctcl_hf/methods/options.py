@@ -33,6 +33,10 @@ Share = Annotated[float, Check(lambda value: 0 <= value <= 1, "expected a share,
 """A part of a whole, 0 to 1."""
 Positive = Annotated[float, Check(lambda value: value > 0, "must be positive")]
 """A number above 0."""
+OddWidth = Annotated[
+    int, Check(lambda value: value > 0 and value % 2 == 1, "expected an odd number of pixels")
+]
+"""The side in pixels of a square around a pixel."""
 
 
 def option(default: Any, help: str) -> Any:

@@ -1,4 +1,4 @@
-"""What methods share in which each student learns one thing from one peer."""
+"""What methods share in which each student learns from one peer."""
 
 from typing import Any
 
@@ -11,17 +11,56 @@ from .objective import Objective, StudentTerms
 from .options import WeightedOptions
 
 
-class PeerDistillation(Objective):
-    """L = CE + w D(learner, peer) for each student.
+class PeerObjective(Objective):
+    """L = CE + sum of w_k D_k(learner, peer) for each student.
 
-    The peer is the other student as it is, or, with `teachers`, a frozen model. A subclass names
-    one term in TERMS, under which D is logged, and computes it; w is its option
-    `distillation_weight`. Gradient contract: D moves the learner alone.
+    The peer is the other student as it is, or, with `teachers`, a frozen model. A subclass computes
+    the D_k in `taught`, names them in TERMS and weighs them in `weights`. Gradient contract: they
+    move the learner, and its own projections, alone.
 
-    Of a teacher that lacks some of the classes, D sees the `known_part`.
+    Of a teacher that lacks some of the classes, they see the `known_part`.
 
     Args:
         teachers, options: see `Objective`.
+    """
+
+    def __init__(
+        self,
+        a: Student,
+        b: Student,
+        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
+        **options: Any,
+    ):
+        super().__init__(a, b, teachers, **options)
+
+    def forward(
+        self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
+    ) -> tuple[StudentTerms, StudentTerms]:
+        terms = []
+        for i, (learner, peer) in enumerate(zip((a, b), teachers or (b, a), strict=True)):
+            losses = self.segmentation_terms(learner, labels)
+            losses |= self.taught(i, *self.known_part(i, learner, peer, labels))
+            terms.append(StudentTerms(losses, {}))
+        return terms[0], terms[1]
+
+    def taught(
+        self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor
+    ) -> dict[str, Mean | Tensor]:
+        """The D_k of student i by name, unweighted: means, or scalars, whose gradient reaches the
+        learner alone.
+
+        How many classes there are is told by the logits, of which a teacher may lack some.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must say what a student learns from its peer."
+        )
+
+
+class PeerDistillation(PeerObjective):
+    """L = CE + w D(learner, peer) for each student: a `PeerObjective` of one term.
+
+    A subclass names the term in TERMS, under which D is logged, and computes it; w is its option
+    `distillation_weight`.
     """
 
     options: WeightedOptions
@@ -38,21 +77,13 @@ class PeerDistillation(Objective):
         for weights in self.weights:
             weights[self.term] = self.options.distillation_weight
 
-    def forward(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
-    ) -> tuple[StudentTerms, StudentTerms]:
-        terms = []
-        for i, (learner, peer) in enumerate(zip((a, b), teachers or (b, a), strict=True)):
-            losses = self.segmentation_terms(learner, labels)
-            losses[self.term] = self.distill(*self.known_part(i, learner, peer, labels))
-            terms.append(StudentTerms(losses, {}))
-        return terms[0], terms[1]
+    def taught(
+        self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor
+    ) -> dict[str, Mean | Tensor]:
+        return {self.term: self.distill(learner, peer, labels)}
 
     def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean | Tensor:
-        """D, unweighted: a mean, or a scalar, whose gradient reaches the learner alone.
-
-        How many classes there are is told by the logits, of which a teacher may lack some.
-        """
+        """D, unweighted, as in `taught`."""
         raise NotImplementedError(
             f"{type(self).__name__} must say what a student learns from its peer."
         )

@@ -23,9 +23,10 @@ class FeaturesUnknown(ValueError):
 
     def __init__(self, lacking: str):
         super().__init__(
-            f"{lacking}: HFD, region BSD and IFVD read features. Methods that read logits "
-            "alone work, such as --method dml, or ctcl with --no_hfd --no_region_bsd. To have all "
-            "of them, name its stages in its family, a subclass of ctcl_hf.Student: docs/design.md."
+            f"{lacking}: HFD, region BSD, ifvd, feature_kd and heteroakd read features. Methods "
+            "that read logits alone work, such as --method dml, or ctcl with --no_hfd "
+            "--no_region_bsd. To have all of them, name its stages in its family, a subclass of "
+            "ctcl_hf.Student: docs/design.md."
         )
 
 

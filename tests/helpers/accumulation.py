@@ -8,9 +8,14 @@ from conftest import freeze, make_cnn, make_vit
 from ctcl_hf import METHODS, StudentPair
 
 IGNORE = 255
-# What divides by where a student is taught, which only each forward knows, is not in these: with
-# them every method's micro-batches make the step of one large batch.
-BY_LABELS = {"ctcl": {"region_divisor": "labelled"}}
+# What divides by where a student is taught, which only each forward knows, is not in these, nor
+# what takes the images of a batch together: with them every method's micro-batches make the step of
+# one large batch.
+BY_LABELS = {
+    "ctcl": {"region_divisor": "labelled"},
+    "feature_kd": {"statistics_over": "image"},
+    "dist": {"statistics_over": "image"},
+}
 
 
 def make_pair(name, **options):
@@ -38,10 +43,11 @@ def frozen_pair(name, **options):
 
 
 def batch(ignored):
-    """As many images as shares of them to be ignored."""
+    """As many images as shares of them to be ignored; their labels come in blocks."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (len(ignored), 3, 64, 96), generator=generator)
-    labels = torch.randint(0, 3, (len(ignored), 64, 96), generator=generator)
+    labels = torch.randint(0, 3, (len(ignored), 4, 6), generator=generator)
+    labels = labels.repeat_interleave(16, 1).repeat_interleave(16, 2)
     for own, share in zip(labels, ignored, strict=True):
         own[torch.rand(own.shape, generator=generator) < share] = IGNORE
     return images, labels.to(torch.uint8)

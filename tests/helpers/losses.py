@@ -24,6 +24,32 @@ def random_batch(ignored=0.1, size=(64, 96)):
     return images, labels
 
 
+def draw(*shape, seed=0, scale=2.0):
+    return scale * torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
+
+
+def draw_labels(*shape, classes=3, ignored=0.2):
+    generator = torch.Generator().manual_seed(9)
+    labels = torch.randint(0, classes, shape, generator=generator)
+    labels[torch.rand(shape, generator=generator) < ignored] = IGNORE
+    return labels
+
+
+def compare(mean, theirs, *inputs):
+    """Equal values, and equal gradients to every input, with an upstream gradient of 2; None where
+    the other is None.
+    """
+    ours = mean.value
+    assert torch.allclose(ours, theirs, atol=1e-12)
+    wanted = torch.autograd.grad(2 * theirs, inputs, allow_unused=True, retain_graph=True)
+    found = torch.autograd.grad(2 * ours, inputs, allow_unused=True, retain_graph=True)
+    for gradient, want in zip(found, wanted, strict=True):
+        assert (gradient is None) == (want is None)
+        assert want is None or torch.allclose(gradient, want, atol=1e-12)
+
+
 def assert_same_value_and_gradients(ours, theirs, inputs, upstream=2.0, tolerance=1e-9):
     assert torch.allclose(ours, theirs, atol=tolerance, rtol=1e-9), (ours.item(), theirs.item())
     our_gradients = torch.autograd.grad(

@@ -5,6 +5,7 @@ edge cases.
 import pytest
 import reference
 import torch
+from helpers.losses import IGNORE, compare, draw, draw_labels
 
 from ctcl_hf.losses import (
     channel_distillation,
@@ -19,32 +20,6 @@ from ctcl_hf.losses import (
     naive_share,
 )
 from ctcl_hf.losses.variation import nearest_labels
-
-IGNORE = 255
-
-
-def draw(*shape, seed=0, scale=2.0):
-    return scale * torch.randn(
-        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
-
-
-def draw_labels(*shape, classes=3, ignored=0.2):
-    generator = torch.Generator().manual_seed(9)
-    labels = torch.randint(0, classes, shape, generator=generator)
-    labels[torch.rand(shape, generator=generator) < ignored] = IGNORE
-    return labels
-
-
-def compare(mean, theirs, *inputs):
-    """Equal values, and equal gradients to every input, with an upstream gradient of 2."""
-    ours = mean.value
-    assert torch.allclose(ours, theirs, atol=1e-12)
-    wanted = torch.autograd.grad(2 * theirs, inputs, allow_unused=True, retain_graph=True)
-    found = torch.autograd.grad(2 * ours, inputs, allow_unused=True, retain_graph=True)
-    for gradient, want in zip(found, wanted, strict=True):
-        assert (gradient is None) == (want is None)
-        assert want is None or torch.allclose(gradient, want, atol=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])

@@ -20,6 +20,8 @@ from transformers import (
 )
 
 from ctcl_hf import CTCL, DML, CTCLArguments, Student, StudentOutput, StudentPair, load_student
+from ctcl_hf.methods.feature_kd import FeatureKD
+from ctcl_hf.methods.heteroakd import HeteroAKD
 from ctcl_hf.methods.ifvd import IFVD
 from ctcl_hf.students import LogitStudent, as_student
 from ctcl_hf.students.loading import image_processor
@@ -158,7 +160,7 @@ def test_any_segmentation_model_learns_with_a_cnn_from_logits_of_its_own_stride(
         CTCL(cnn, other)
 
 
-@pytest.mark.parametrize("method", [CTCL, IFVD])
+@pytest.mark.parametrize("method", [CTCL, FeatureKD, HeteroAKD, IFVD])
 def test_a_method_that_reads_features_says_so_of_a_family_without_them(method):
     """The base class's NotImplementedError ended a run in a traceback."""
 

@@ -7,11 +7,15 @@ from conftest import make_cnn, make_data, make_vit
 from helpers.training import SIZE, general_kdcl, make_trainer, training_logs
 
 from ctcl_hf import (
+    BPKD,
     CTCL,
     CWD,
+    DIST,
     DML,
     IFVD,
     KDCL,
+    FeatureKD,
+    HeteroAKD,
     Objective,
     OfflineKD,
     StudentTerms,
@@ -89,6 +93,10 @@ def scenes():
         (taught_offline, "kl"),
         (IFVD, "ifv"),
         (CWD, "channel"),
+        (FeatureKD, "feature"),
+        (DIST, "intra"),
+        (BPKD, "edge"),
+        (HeteroAKD, "hetero"),
         (Agreement, "agreement"),
     ],
 )
