@@ -16,6 +16,7 @@ from ..methods.pair import StudentPair
 from ..metrics import MeanIoU, Metric, confusion_counts, titles_of
 from ..metrics.scores import Evaluation, Scores
 from .image_counts import ImageCounts
+from .mean import mean_probabilities
 from .predict import class_map
 from .protocols import Protocol
 
@@ -83,7 +84,7 @@ def evaluate_predictors(
 
     for batch in batches:
         # by image, of every predictor
-        probabilities: list[list[Tensor]] = [[] for _ in batch["labels"]]
+        upsampled: list[list[Tensor]] = [[] for _ in batch["labels"]]
         for name, predict in predictors.items():
             with accelerator.autocast():
                 logits = protocol.logits(predict, batch["pixel_values"])
@@ -91,10 +92,10 @@ def evaluate_predictors(
                 image_logits = upsample(image_logits[None], labels.shape)
                 score(name, image_logits, labels)
                 if mean_name:
-                    probabilities[i].append(image_logits.softmax(1))
+                    upsampled[i].append(image_logits)
         if mean_name:
-            for own, labels in zip(probabilities, batch["labels"], strict=True):
-                mean = (sum(own[1:], own[0]) / len(own)).clamp_min(torch.finfo(torch.float32).tiny)
+            for own, labels in zip(upsampled, batch["labels"], strict=True):
+                mean = mean_probabilities(own).clamp_min(torch.finfo(torch.float32).tiny)
                 score(mean_name, mean.log(), labels)
         images += len(batch["labels"])
         after_batch()

@@ -25,6 +25,7 @@ from ..metrics.scores import Scores
 from ..students import Student, as_student
 from .evaluate import NothingToScore, evaluate_predictors
 from .image_counts import ImageCounts
+from .mean import mean_probabilities
 from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
 
@@ -184,12 +185,12 @@ class Scorer:
             sample = samples[number]
             labels = sample["labels"]
             pixels = sample["pixel_values"][None].to(self.accelerator.device)
-            probabilities = []
+            upsampled = []
             for predict in own:
                 with self.accelerator.autocast():
                     logits = protocol.logits(predict, pixels)
-                probabilities.append(upsample(logits, labels.shape).softmax(1))
-            mean = torch.stack(probabilities).mean(0)
+                upsampled.append(upsample(logits, labels.shape))
+            mean = mean_probabilities(upsampled)
             predicted.append(class_map(mean, labels.shape)[0].cpu().numpy().astype(np.uint8))
             truths.append(labels.numpy())
             shown = Image.fromarray(sample["pixel_values"].permute(1, 2, 0).numpy())
