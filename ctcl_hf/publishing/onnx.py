@@ -41,9 +41,10 @@ class _Graph(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if self.with_preprocessing:
             images = self.student.normalize(images.permute(0, 3, 1, 2))
-        logits = self.student.model(pixel_values=images).logits
+        logits = self.student.calibrated(self.student.model(pixel_values=images).logits)
         if self.peer is not None:
             theirs = self.peer.model(pixel_values=self._for_peer(self.peer, images)).logits
+            theirs = self.peer.calibrated(theirs)
             both = (logits, theirs[:, self.order])
             probabilities = mean_probabilities([_upsampled(own, images) for own in both])
             return _ids(probabilities) if self.argmax else probabilities

@@ -19,6 +19,7 @@ from .image_counts import ImageCounts
 from .mean import mean_probabilities
 from .predict import class_map
 from .protocols import Protocol
+from .reliability import Reliability
 
 logger = logging.get_logger(__name__)
 
@@ -42,6 +43,7 @@ def evaluate_predictors(
     after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
     mean_name: str | None = None,
     metrics: Sequence[type[Metric]] = (),
+    reliability: Mapping[str, Reliability] | None = None,
 ) -> tuple[Evaluation, dict[str, ImageCounts]]:
     """The scores of all processes' images, and the counts by predictor of each image that this
     process has scored.
@@ -61,6 +63,7 @@ def evaluate_predictors(
         mean_name: what the mean of all predictors' probabilities is called, if it is to be scored
             as well.
         metrics: what is scored beside mean IoU and the accuracies.
+        reliability: of every predictor and of the mean, what is to sum up how sure it is.
     """
     titles = titles_of(metrics)
     ids_counted = max(len(class_names), ignore_index + 1)
@@ -74,6 +77,8 @@ def evaluate_predictors(
     def score(name: str, logits: Tensor, labels: Tensor) -> None:
         """Of one image: logits (1, K, h, w), labels (h, w)."""
         loss_sums[name] += cross_entropy_loss(logits, labels[None], ignore_index).value.item()
+        if reliability:
+            reliability[name].add(logits, labels)
         ids = class_map(logits, labels.shape)
         counts = confusion_counts(ids[0], labels, ids_counted).cpu()
         mean_ious[name].merge(counts)
@@ -99,6 +104,8 @@ def evaluate_predictors(
                 score(mean_name, mean.log(), labels)
         images += len(batch["labels"])
         after_batch()
+    for own_reliability in (reliability or {}).values():
+        own_reliability.gather(accelerator)
     totals = torch.tensor([*loss_sums.values(), images], dtype=torch.float64)
     if accelerator.num_processes > 1:  # Apple's GPUs, which know no float64, are always alone
         totals = accelerator.reduce(totals.to(accelerator.device), "sum")

@@ -46,7 +46,9 @@ def segment_together(students: Sequence[Student], image: Image.Image) -> np.ndar
     size = (image.height, image.width)
     orders = class_orders(students)
     logits = [
-        logits_of(student.model, student.image_processor, [image])[0][order][None]
+        student.calibrated(logits_of(student.model, student.image_processor, [image])[0])[
+            None, order
+        ]
         for student, order in zip(students, orders, strict=True)
     ]
     ids = np.empty(size, dtype=np.uint8)

@@ -28,6 +28,7 @@ from .image_counts import ImageCounts
 from .mean import mean_probabilities
 from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
+from .reliability import Reliability
 
 PAIR = "pair"  # the mean of two students' probabilities, in the keys of scores
 
@@ -103,6 +104,11 @@ class Scorer:
         return PAIR if len(self.predictors) > 1 else None
 
     @property
+    def names(self) -> list[str]:
+        """Of all that are scored: the students, and of two their mean."""
+        return [*self.predictors, *([self.mean_name] if self.mean_name else [])]
+
+    @property
     def image_size(self) -> tuple[int, int] | None:
         """(height, width) that the students' own processors resize images to, if they say so, and
         the same.
@@ -118,6 +124,7 @@ class Scorer:
         workers: int = 0,
         predictions: Path | None = None,
         metrics: Sequence[type[Metric]] = (),
+        reliability: Mapping[str, Reliability] | None = None,
     ) -> dict[str, Scored]:
         """What each student, and the mean of two, has reached.
 
@@ -126,6 +133,7 @@ class Scorer:
                 of several predictors with a folder for each. ValueError if two images have one
                 name.
             metrics: what is scored beside mean IoU and the accuracies.
+            reliability: of every one in `names`, what is to sum up how sure it is.
         """
         samples = self.data.samples(split, protocol.transform)
         accelerator = self.accelerator
@@ -162,6 +170,7 @@ class Scorer:
                 after_image=after_image,
                 mean_name=self.mean_name,
                 metrics=metrics,
+                reliability=reliability,
             )
         except NothingToScore as nothing:
             # a benchmark's images without labels, whose predictions are wanted

@@ -81,7 +81,9 @@ class Recorded(list):
 
 
 def make_pair_of_habits():
-    """Students that normalise differently, of which the second has the classes in another order."""
+    """Students that normalise differently, of other temperatures, of which the second has the
+    classes in another order.
+    """
     cnn, vit = make_cnn(size=(64, 96)), make_vit(size=(64, 96))
     vit.image_processor.image_mean, vit.image_processor.image_std = [0.5] * 3, [0.25] * 3
     vit.config.id2label = dict(enumerate([CLASSES[2], CLASSES[0], CLASSES[1]]))
@@ -89,7 +91,9 @@ def make_pair_of_habits():
     for student in (cnn, vit):  # so that a pixel is of one class or another
         for parameter in student.model.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
-    return cnn.eval(), as_student(vit.model, vit.image_processor).eval()
+    vit = as_student(vit.model, vit.image_processor)
+    cnn.temperature, vit.temperature = 2.0, 0.5
+    return cnn.eval(), vit.eval()
 
 
 def scored_by_the_pair(cnn, vit, images):

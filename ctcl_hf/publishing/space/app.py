@@ -232,10 +232,10 @@ def load(
 
 @torch.no_grad()
 def logits_of(model: torch.nn.Module, processor: object, image: Image.Image) -> torch.Tensor:
-    """Logits (K, h, w) of an image, whole."""
+    """Logits (K, h, w) of an image, whole, over the temperature that the model has, if any."""
     # Some processors would cut out the middle, or pad, and their logits not be of the whole image.
     inputs = processor(images=image, return_tensors="pt", do_center_crop=False, do_pad=False)
-    return model(**inputs).logits[0]
+    return model(**inputs).logits[0] / getattr(model.config, "calibration_temperature", 1.0)
 
 
 def segment(logits: list[torch.Tensor], size: tuple[int, int]) -> list[np.ndarray]:
