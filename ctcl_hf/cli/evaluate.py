@@ -5,6 +5,7 @@ What a run has trained is scored on its own data, unless others are named.
 
 ctcl-hf evaluate runs/camvid-paper-ctcl
 ctcl-hf evaluate runs/camvid-paper-ctcl/cnn --split test
+ctcl-hf evaluate runs/camvid-paper-ctcl --split test --calibrate_on validation
 ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir ADE
 """
 
@@ -28,6 +29,8 @@ from .students import refuse_without_students
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
+    from ..scoring.protocols import Protocol
+    from ..scoring.scorer import Scorer
 
 # pixels of a side of the centre crop and the sliding window, unless told or larger than the image
 WINDOW = 512
@@ -48,6 +51,20 @@ class EvaluationArguments:
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16."})
     use_cpu: bool = field(default=False, metadata={"help": "Even where there is an accelerator."})
     workers: int = field(default=2, metadata={"help": "Processes that read images."})
+    calibration: bool = field(
+        default=False,
+        metadata={
+            "help": "Tell how sure the models are of what they get right: expected calibration "
+            "error, and reliability.png."
+        },
+    )
+    calibrate_on: str | None = field(
+        default=None,
+        metadata={
+            "help": "A split of held-out images, other than the one that is scored, on which each "
+            "student's temperature is fitted and stored in its folder; with --calibration."
+        },
+    )
     worst: int = field(
         default=4, metadata={"help": "How many of the worst images to draw; 0 for no figure."}
     )
@@ -71,6 +88,16 @@ class EvaluationArguments:
         raise_problems(
             [
                 check_of_sides("image_size", self.image_size),
+                (
+                    self.calibrate_on == self.split,
+                    f"--calibrate_on {self.calibrate_on}: the same images are scored. Give another "
+                    "--split to score, or other images to calibrate on.",
+                ),
+                (
+                    self.calibrate_on == "train",
+                    "--calibrate_on train: students are too sure of what they were trained on. "
+                    "Give a split of other images.",
+                ),
                 *checks_of_numbers(self),
             ]
         )
@@ -178,9 +205,11 @@ def evaluate(
     from ..base.files import write_whole
     from ..base.redaction import shown_command
     from ..base.tables import counted, markdown_table
-    from ..figures import save_figure
+    from ..data import IGNORE_INDEX
+    from ..figures import reliability_figure, save_figure
     from ..metrics import titles_of
     from ..publishing.rows import PRECISIONS
+    from ..scoring.reliability import Reliability
     from ..scoring.scorer import Scorer, saved_students
     from ..training.record import machine, versions
 
@@ -190,6 +219,8 @@ def evaluate(
     hide_bars_without_terminal()
     students = saved_students(model)
     data = load_data(dataset, arguments.split, next(iter(students.values())).class_names)
+    if arguments.calibrate_on:
+        check_calibration(model, arguments, data)
     scorer = Scorer(students, data, accelerator)
     image_size = tuple(arguments.image_size or scorer.image_size or data.image_size)
     window = tuple(min(WINDOW, side) for side in image_size)
@@ -201,13 +232,27 @@ def evaluate(
     predictions = Path(arguments.predictions) if arguments.predictions else None
     folder = Path(arguments.output_dir or _default_folder(model, data.name, arguments.split))
     folder.mkdir(parents=True, exist_ok=True)  # before the scores, which take long
+    if arguments.calibrate_on:
+        calibrate(model, scorer, arguments, protocol)
+    reliability = None
+    if arguments.calibration or arguments.calibrate_on:
+        reliability = {name: Reliability(IGNORE_INDEX) for name in scorer.names}
     scored = scorer.score(
-        arguments.split, protocol, arguments.batch_size, arguments.workers, predictions, metrics
+        arguments.split,
+        protocol,
+        arguments.batch_size,
+        arguments.workers,
+        predictions,
+        metrics,
+        reliability,
     )
     if not accelerator.is_main_process:
         return
     images = next(iter(scored.values())).images
     flat = {predictor: own.scores.flat() if own.scores else {} for predictor, own in scored.items()}
+    for predictor, own in (reliability or {}).items():
+        if flat[predictor]:
+            flat[predictor]["calibration_error"] = own.expected_calibration_error
     facts = {
         "model": model,
         "data": str(data),
@@ -218,6 +263,7 @@ def evaluate(
         "metrics_code": protocol_arguments.metrics_code(),
         "classes": scorer.class_note,
         "precision": PRECISIONS[accelerator.mixed_precision],
+        "temperatures": {name: own.temperature for name, own in scorer.students.items()},
         "scores": flat,
         "versions": versions(),
         "machine": machine(accelerator.device, accelerator.num_processes),
@@ -229,6 +275,7 @@ def evaluate(
         ("pixel accuracy", "overall_accuracy"),
         ("mean accuracy", "mean_accuracy"),
         *((title, key) for key, title in titles_of(metrics).items()),
+        *([("calibration error", "calibration_error")] if reliability else []),
     ]
     rows += [(name, f"iou_{name}") for name in data.class_names]
     lines = [[f"{arguments.split} (%)", *(scored if scorer.mean_name else [model])]]
@@ -244,6 +291,11 @@ def evaluate(
     )
     print(f"\n{arguments.split}: {counts}, in {facts['precision']}.\n\n{table}\n")
     written = ["results.json", "results.md"]
+    if reliability and all(flat.values()):
+        written.append("reliability.png")
+        errors = {name: own["calibration_error"] for name, own in flat.items()}
+        sums = {name: own.sums.numpy() for name, own in reliability.items()}
+        save_figure(reliability_figure(sums, errors), folder / written[-1])
     for predictor, own in scored.items():
         if worst := own.images.worst(arguments.worst):
             written.append(f"worst-{predictor}.png" if scorer.mean_name else "worst.png")
@@ -255,6 +307,55 @@ def evaluate(
         print(folder / file)
     if predictions is not None:
         print(predictions)
+
+
+def check_calibration(model: str, arguments: EvaluationArguments, data: "SegmentationData") -> None:
+    """ValueError if temperatures cannot be fitted on these images, or stored."""
+    from ..data.fingerprint import fingerprint
+
+    if not Path(model).is_dir():
+        raise ValueError(
+            f"--calibrate_on stores temperatures in the students' folders, and {model} is none. "
+            "Give a folder"
+        )
+    if arguments.calibrate_on not in data.scored_splits:
+        raise ValueError(
+            f"--calibrate_on {arguments.calibrate_on}: {data.name} has labels of other images in "
+            f"{', '.join(data.scored_splits)}"
+        )
+    fitted, scored = (
+        fingerprint(data.samples(split, None))
+        for split in (arguments.calibrate_on, arguments.split)
+    )
+    if fitted == scored:
+        raise ValueError(
+            f"--calibrate_on {arguments.calibrate_on}: its images are those of {arguments.split}, "
+            "which is scored. Give images of another split"
+        )
+
+
+def calibrate(
+    model: str, scorer: "Scorer", arguments: EvaluationArguments, protocol: "Protocol"
+) -> None:
+    """Fits each student's temperature anew, and stores it in its configuration."""
+    from ..base.files import read_json, write_whole
+    from ..scoring.temperature import fit_temperatures
+    from ..students.student import TEMPERATURE
+
+    for student in scorer.students.values():
+        student.temperature = 1.0
+    fitted = fit_temperatures(scorer, arguments.calibrate_on, protocol, arguments.workers)
+    for name, temperature in fitted.items():
+        scorer.students[name].temperature = temperature
+        if not scorer.accelerator.is_main_process:
+            continue
+        beside = Path(model) / name / "config.json"
+        file = beside if beside.is_file() else Path(model) / "config.json"
+        config = read_json(file) | {TEMPERATURE: temperature}
+        write_whole(file, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        print(
+            f"Temperature of {name}, fitted on {arguments.calibrate_on}: {temperature:.3f} ({file})"
+        )
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.evaluate`

@@ -1,8 +1,9 @@
-"""Export a student to ONNX, checked with onnxruntime against PyTorch (pip install
-'ctcl-hf[export]').
+"""Export a student to ONNX, or two as one file that gives the mean of their probabilities; checked
+with onnxruntime against PyTorch (pip install 'ctcl-hf[export]').
 
 ctcl-hf export runs/camvid-paper-ctcl/cnn --output cnn.onnx
 ctcl-hf export runs/camvid-paper-ctcl/cnn --output cnn.onnx --with_preprocessing --argmax --dynamic
+ctcl-hf export runs/camvid-paper-ctcl --output pair.onnx
 """
 
 import argparse
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from ..arguments.ranges import check_of_sides
 from ..base.files import check_place
-from .ending import hide_bars_without_terminal, program, told
-from .students import refuse_without_students
+from .ending import program, told
+from .students import named_students, refuse_without_students
 
 
 def main() -> None:
@@ -22,7 +23,13 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("model", help="Folder of a student, or the Hub id of a segmentation model.")
+    parser.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="Folder of a student, or the Hub id of a segmentation model. Two, or the folder of a "
+        "run, are averaged.",
+    )
     parser.add_argument("--output", type=Path, required=True, help="The .onnx file to write.")
     parser.add_argument(
         "--size",
@@ -43,7 +50,8 @@ def main() -> None:
     parser.add_argument(
         "--argmax",
         action="store_true",
-        help="Give class ids at the input's size, bytes (batch, height, width), and not logits.",
+        help="Give class ids at the input's size, bytes (batch, height, width), in place of "
+        "logits or, of two students, probabilities.",
     )
     arguments = parser.parse_args()
     is_wrong, problem = check_of_sides("size", arguments.size)
@@ -55,21 +63,22 @@ def main() -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     from ..publishing.onnx import check_exporter, export_onnx
-    from ..scoring.predict import input_size, load_for_inference
-    from ..students import as_student
+    from ..scoring.predict import input_size
 
-    refuse_without_students(arguments.model)
+    for model in arguments.models:
+        refuse_without_students(model)
     if arguments.output.suffix != ".onnx":
         raise ValueError(f"--output {arguments.output}: expected a name that ends in .onnx.")
     check_place("--output", arguments.output, is_folder=False)
     check_exporter()
-    hide_bars_without_terminal()
-    student = as_student(*load_for_inference(arguments.model))
-    size = arguments.size or input_size(student.image_processor)
+    students = named_students(arguments.models)
+    student, *peers = students.values()
+    sizes = {input_size(own.image_processor) for own in students.values()}
+    size = arguments.size or (sizes.pop() if len(sizes) == 1 else None)
     if size is None:
         raise ValueError(
-            f"The image processor of {arguments.model} resizes to no one size: give --size HEIGHT "
-            "WIDTH."
+            f"The image processors of {' and '.join(students)} resize to no one size: give --size "
+            "HEIGHT WIDTH."
         )
     height, width = size
     difference = export_onnx(
@@ -79,13 +88,18 @@ def export(arguments: argparse.Namespace) -> None:
         dynamic=arguments.dynamic,
         with_preprocessing=arguments.with_preprocessing,
         argmax=arguments.argmax,
+        peer=peers[0] if peers else None,
         report=lambda step: print(f"{program()}: {step} ...", flush=True),
     )
     sides = "height, width" if arguments.dynamic else f"{height}, {width}"
-    given = f"pixel_values (batch, 3, {sides}), normalised as in {arguments.model}"
+    given = f"pixel_values (batch, 3, {sides}), normalised as in {arguments.models[0]}"
+    if peers and len(arguments.models) == 1:
+        given += f"/{next(iter(students))}"
     if arguments.with_preprocessing:
         given = f"image (batch, {sides}, 3), RGB bytes"
-    returned = f"class_map (batch, {sides}), bytes" if arguments.argmax else "logits"
+    returned = f"probabilities (batch, classes, {sides})" if peers else "logits"
+    if arguments.argmax:
+        returned = f"class_map (batch, {sides}), bytes"
     print(f"{arguments.output}: {given} -> {returned}")
     if arguments.with_preprocessing and arguments.argmax:
         print(f"To try it: python -m ctcl_hf.publishing.run_onnx {arguments.output} IMAGE")
@@ -95,7 +109,8 @@ def export(arguments: argparse.Namespace) -> None:
             "pixels"
         )
     else:
-        print(f"onnxruntime's logits agree with PyTorch's to {difference:.0e} of the largest")
+        what = "probabilities" if peers else "logits"
+        print(f"onnxruntime's {what} agree with PyTorch's to {difference:.0e} of the largest")
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.export`

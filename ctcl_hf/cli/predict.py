@@ -1,8 +1,9 @@
-"""Segment images with a released or local student: pictures with a legend, overlays, or masks of
-class ids.
+"""Segment images with a released or local student, or by the mean of two students' probabilities:
+pictures with a legend, overlays, or masks of class ids.
 
 ctcl-hf predict street.jpg --model runs/camvid-paper-ctcl/cnn
 ctcl-hf predict photos "more/*.jpg" --model runs/camvid-paper-ctcl/vit --save mask overlay
+ctcl-hf predict street.jpg --model runs/camvid-paper-ctcl
 """
 
 import argparse
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from ..arguments.problems import did_you_mean
 from ..base.files import check_place
-from .ending import hide_bars_without_terminal, program, told
-from .students import refuse_without_students
+from .ending import program, told
+from .students import named_students, refuse_without_students
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,12 +37,16 @@ def main() -> None:
     )
     parser.add_argument(
         "images",
-        nargs="+",
+        nargs="*",  # to say what is wrong where --model has taken them
         metavar="IMAGE",
         help="Files, folders with what lies below them, and patterns in quotes.",
     )
     parser.add_argument(
-        "--model", required=True, help="Folder of a student, or the Hub id of a segmentation model."
+        "--model",
+        required=True,
+        nargs="+",
+        help="Folder of a student, or the Hub id of a segmentation model. Two, CNN VIT, or the "
+        "folder of a run: what is the likeliest by the mean of both students' probabilities.",
     )
     parser.add_argument(
         "--output_dir",
@@ -62,6 +67,8 @@ def main() -> None:
         "--use_cpu", action="store_true", help="Even where there is an accelerator."
     )
     arguments = parser.parse_args()
+    if not arguments.images:
+        parser.error("expected images, before --model, which takes what follows it.")
     for kind in arguments.save:
         if kind not in KINDS:
             parser.error(
@@ -79,7 +86,7 @@ def main() -> None:
 
 def predict(
     images: Sequence[str],
-    model_name: str,
+    model_names: Sequence[str],
     output_dir: Path,
     kinds: Sequence[str],
     use_cpu: bool = False,
@@ -95,18 +102,20 @@ def predict(
 
     files = named_images(images)
     check_images(files.values())
-    refuse_without_students(model_name)
+    for name in model_names:
+        refuse_without_students(name)
     check_place("--output_dir", output_dir)
     # Imported once there is something to segment: it takes seconds.
     from accelerate import PartialState
 
-    from ..scoring.predict import load_for_inference, segment
+    from ..scoring.mean import segment_together
+    from ..scoring.predict import segment
 
-    hide_bars_without_terminal()
-    model, image_processor = load_for_inference(model_name)
-    model.to(PartialState(cpu=use_cpu).device)
-    class_names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    palette = palette_of(model.config)
+    students = list(named_students(model_names).values())
+    for student in students:
+        student.model.to(PartialState(cpu=use_cpu).device)
+    class_names = students[0].class_names
+    palette = palette_of(students[0].config)
     unreadable = []
     for name, path in tqdm(files.items(), "Segmenting", disable=None):
         try:
@@ -114,7 +123,10 @@ def predict(
         except ValueError as error:
             unreadable.append(str(error))
             continue
-        labels = segment(model, image_processor, image)
+        if len(students) > 1:
+            labels = segment_together(students, image)
+        else:
+            labels = segment(students[0].model, students[0].image_processor, image)
         for kind in kinds:
             target = output_dir / kind / f"{name}.png"
             save(kind, image, labels, class_names, palette, target)

@@ -22,10 +22,10 @@ from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..base.extras import require
 from ..base.files import check_place
 from ..base.tables import counted
-from .ending import fail, hide_bars_without_terminal, told
+from .ending import fail, told
 from .evaluate import data_of_model, load_data, names_data
 from .predict import check_images, named_images
-from .students import refuse_without_students
+from .students import named_students, refuse_without_students
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
@@ -126,15 +126,7 @@ def two_students(names: list[str]) -> "dict[str, Student]":
 
     ValueError or OSError: there are not two.
     """
-    from ..scoring.scorer import saved_students
-
-    hide_bars_without_terminal()
-    found = [saved_students(name) for name in names]
-    if len(names) == 2 and max(map(len, found)) > 1:
-        raise ValueError(f"--model {' '.join(names)}: expected a student each, and no run")
-    students = {own: student for of in found for own, student in of.items()}
-    if len(names) == 2 and len(students) == 1:  # both are called cnn
-        students = dict(zip(names, (of for own in found for of in own.values()), strict=True))
+    students = named_students(names)
     if len(students) != 2:
         raise ValueError(
             f"{' and '.join(names)}: expected two students, got one. Give the folder of a run, or "

@@ -1,6 +1,13 @@
-"""What a command is given as a student, where a folder holds none."""
+"""What a command is given as students, and what is said where a folder holds none."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .ending import hide_bars_without_terminal
+
+if TYPE_CHECKING:
+    from ..students import Student
 
 
 def refuse_without_students(name: str) -> None:
@@ -43,6 +50,26 @@ def refuse_without_students(name: str) -> None:
         f"{name} {what}: give the folder of a student, such as runs/camvid-paper-ctcl/cnn, or that "
         "of its run."
     )
+
+
+def named_students(names: Sequence[str]) -> "dict[str, Student]":
+    """The student of one name, the two of a run of one name, or one each of two names; by their own
+    names.
+
+    ValueError or OSError: there are none, or more.
+    """
+    from ..scoring.scorer import saved_students
+
+    if len(names) > 2:
+        raise ValueError(f"{' '.join(names)}: expected one or two models, got {len(names)}")
+    hide_bars_without_terminal()
+    found = [saved_students(name) for name in names]
+    if len(names) == 2 and max(map(len, found)) > 1:
+        raise ValueError(f"{' '.join(names)}: expected a student each, and no run")
+    students = {own: student for of in found for own, student in of.items()}
+    if len(students) < len(names):  # both are called cnn
+        students = dict(zip(names, (of for own in found for of in own.values()), strict=True))
+    return students
 
 
 def _students(run: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from .curves import class_gains_figure as class_gains_figure
 from .curves import grid_curves_figure as grid_curves_figure
 from .curves import history_figure as history_figure
 from .curves import pulls_figure as pulls_figure
+from .reliability import reliability_figure as reliability_figure
 from .segmentations import colourize as colourize
 from .segmentations import comparison_figure as comparison_figure
 from .segmentations import highlight as highlight

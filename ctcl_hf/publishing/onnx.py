@@ -1,4 +1,6 @@
-"""A student as an ONNX file, for runtimes without Python (pip install 'ctcl-hf[export]')."""
+"""A student, or two as one model, as an ONNX file for runtimes without Python (pip install
+'ctcl-hf[export]').
+"""
 
 import json
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from .. import __version__
 from ..base.extras import require
 from ..base.files import whole
 from ..data import palette_of
+from ..scoring.mean import class_orders, mean_probabilities
 from ..students import Student
 
 # Of the largest logit: rounding in float32 through about a hundred layers, whose sums run in
@@ -24,22 +27,41 @@ MOST_CLASSES = 256  # in a class map of bytes
 
 
 class _Graph(nn.Module):
-    """What the file computes."""
+    """What the file computes, of one student or of two."""
 
-    def __init__(self, student: Student, with_preprocessing: bool, argmax: bool):
+    def __init__(
+        self, student: Student, peer: Student | None, with_preprocessing: bool, argmax: bool
+    ):
         super().__init__()
-        self.student, self.with_preprocessing, self.argmax = student, with_preprocessing, argmax
+        self.student, self.peer = student, peer
+        self.with_preprocessing, self.argmax = with_preprocessing, argmax
+        # where the peer has the first one's classes
+        self.order = class_orders([student, peer])[1] if peer else []
 
     def forward(self, images: Tensor) -> Tensor:
         if self.with_preprocessing:
             images = self.student.normalize(images.permute(0, 3, 1, 2))
-        logits = self.student.model(pixel_values=images).logits
-        if self.argmax:
-            upsampled = F.interpolate(
-                logits, images.shape[-2:], mode="bilinear", align_corners=False
-            )
-            return upsampled.argmax(1).to(torch.uint8)
-        return logits
+        logits = self.student.calibrated(self.student.model(pixel_values=images).logits)
+        if self.peer is not None:
+            theirs = self.peer.model(pixel_values=self._for_peer(self.peer, images)).logits
+            theirs = self.peer.calibrated(theirs)
+            both = (logits, theirs[:, self.order])
+            probabilities = mean_probabilities([_upsampled(own, images) for own in both])
+            return _ids(probabilities) if self.argmax else probabilities
+        return _ids(_upsampled(logits, images)) if self.argmax else logits
+
+    def _for_peer(self, peer: Student, images: Tensor) -> Tensor:
+        """The first student's input as the peer's, which may have another mean and order."""
+        pixels = images * self.student.std + self.student.mean
+        return peer.normalize(pixels.flip(1) if self.student.reads_bgr else pixels)
+
+
+def _upsampled(logits: Tensor, images: Tensor) -> Tensor:
+    return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _ids(values: Tensor) -> Tensor:
+    return values.argmax(1).to(torch.uint8)
 
 
 def check_exporter() -> None:
@@ -54,6 +76,7 @@ def export_onnx(
     dynamic: bool = False,
     with_preprocessing: bool = False,
     argmax: bool = False,
+    peer: Student | None = None,
     report: Callable[[str], None] = lambda step: None,
 ) -> float:
     """Writes `output`: "pixel_values" (batch, 3, height, width), normalised -> "logits" (batch, K,
@@ -68,6 +91,10 @@ def export_onnx(
         with_preprocessing: the input is "image" (batch, height, width, 3) uint8 RGB in its place.
         argmax: the output is "class_map" (batch, height, width) uint8, at the input's size, in
             place of logits.
+        peer: a second student of the same classes. The output is then the mean of both students'
+            probabilities in place of logits, "probabilities" (batch, K, height, width), or what is
+            the likeliest by it. The input is normalised as `student` wants it: the file makes the
+            peer's of it.
         report: is told what is done next.
 
     Returns:
@@ -77,8 +104,8 @@ def export_onnx(
     Raises:
         ImportError: see `check_exporter`.
         ValueError: the model cannot take images of this size, or of others if `dynamic`; it has
-            more classes than a class map can hold; or the difference is above `TOLERANCE`. Nothing
-            was written.
+            more classes than a class map can hold; the peer knows others; or the difference is
+            above `TOLERANCE`. Nothing was written.
     """
     check_exporter()
     import onnxruntime
@@ -88,20 +115,21 @@ def export_onnx(
             f"--argmax: a class map holds up to {MOST_CLASSES} classes, got "
             f"{student.config.num_labels}."
         )
-    if dynamic and pads_by_size(student):
-        raise ValueError(
-            f"{student.description} pads by the size of what it is given, which cannot be traced "
-            "for any size in useful time: leave --dynamic out, and give --size."
-        )
-    graph = _Graph(student, with_preprocessing, argmax).eval()
+    for model in filter(None, (student, peer)):
+        if dynamic and pads_by_size(model):
+            raise ValueError(
+                f"{model.description} pads by the size of what it is given, which cannot be traced "
+                "for any size in useful time: leave --dynamic out, and give --size."
+            )
+    graph = _Graph(student, peer, with_preprocessing, argmax).eval()
     sizes = [size, (size[0] + 32, size[1] + 64)] if dynamic else [size]
     examples = [_images(student, CHECKED_BATCH, each, with_preprocessing) for each in sizes]
     report(f"PyTorch: {' and '.join(f'{height}x{width}' for height, width in sizes)}")
-    expected = [_run(graph, images, student) for images in examples]
+    expected = [_run(graph, images) for images in examples]
     rows, columns = (1, 2) if with_preprocessing else (2, 3)
     free = {0: "batch"} | ({rows: "height", columns: "width"} if dynamic else {})
     given = "image" if with_preprocessing else "pixel_values"
-    returned = "class_map" if argmax else "logits"
+    returned = "class_map" if argmax else "probabilities" if peer else "logits"
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole(output) as unchecked:
         report("tracing, which takes up to a few minutes")
@@ -116,7 +144,7 @@ def export_onnx(
             dynamo=True,
             verbose=False,
         )
-        program.model.metadata_props.update(facts_of(student, size))
+        program.model.metadata_props.update(facts_of(student, size, peer))
         program.save(unchecked, external_data=False)
         report("onnxruntime: the same images")
         session = onnxruntime.InferenceSession(unchecked, providers=["CPUExecutionProvider"])
@@ -125,7 +153,11 @@ def export_onnx(
             ours = torch.from_numpy(session.run([returned], {given: images.cpu().numpy()})[0])
             difference = max(difference, _difference(ours, theirs))
         if not difference <= TOLERANCE:
-            what = "of the class map's pixels" if argmax else "of the largest logit"
+            what = (
+                "of the class map's pixels"
+                if argmax
+                else f"of the largest {'probability' if peer else 'logit'}"
+            )
             raise ValueError(
                 f"onnxruntime's result differs from PyTorch's by {difference:.1e} {what}, above "
                 f"{TOLERANCE}."
@@ -145,15 +177,18 @@ def pads_by_size(student: Student) -> bool:
     )
 
 
-def facts_of(student: Student, size: tuple[int, int]) -> dict[str, str]:
-    """What an exported file says of itself, each as JSON.
+def facts_of(
+    student: Student, size: tuple[int, int], peer: Student | None = None
+) -> dict[str, str]:
+    """What an exported file says of itself, each as JSON; of two students what the first says.
 
     classes: names in the order of the logits. size: (height, width) it was exported for. stride:
     pixels of a side that share a logit. channels: "RGB" or "BGR". mean, std: a pixel of 0..255 is
     normalised as (pixel - mean) / std.
     palette: RGB of each class. version: of this package.
     """
-    logits = _run(_Graph(student, False, False).eval(), _images(student, 1, size, False), student)
+    graph = _Graph(student, peer, False, False).eval()
+    logits = _run(graph, _images(student, 1, size, False))
     facts: dict[str, Any] = {
         "classes": [student.config.id2label[i] for i in range(student.config.num_labels)],
         "size": list(size),
@@ -178,14 +213,15 @@ def _images(student: Student, count: int, size: tuple[int, int], as_bytes: bool)
 
 
 @torch.no_grad()
-def _run(graph: _Graph, images: Tensor, student: Student) -> Tensor:
+def _run(graph: _Graph, images: Tensor) -> Tensor:
     try:
         return graph(images).cpu()
     except (RuntimeError, ValueError, AssertionError) as error:
         # of a model that knows one size, or some
         height, width = images.shape[1:3] if graph.with_preprocessing else images.shape[2:]
+        described = [own.description for own in (graph.student, graph.peer) if own]
         raise ValueError(
-            f"{student.description} cannot take images of {height}x{width} pixels ({error}). "
+            f"{' or '.join(described)} cannot take images of {height}x{width} pixels ({error}). "
             "Choose another --size, and leave --dynamic out if it knows some sizes alone."
         ) from error
 

@@ -16,8 +16,10 @@ from ..methods.pair import StudentPair
 from ..metrics import MeanIoU, Metric, confusion_counts, titles_of
 from ..metrics.scores import Evaluation, Scores
 from .image_counts import ImageCounts
+from .mean import mean_probabilities
 from .predict import class_map
 from .protocols import Protocol
+from .reliability import Reliability
 
 logger = logging.get_logger(__name__)
 
@@ -41,6 +43,7 @@ def evaluate_predictors(
     after_image: Callable[[str, Tensor, Tensor], None] = lambda name, ids, labels: None,
     mean_name: str | None = None,
     metrics: Sequence[type[Metric]] = (),
+    reliability: Mapping[str, Reliability] | None = None,
 ) -> tuple[Evaluation, dict[str, ImageCounts]]:
     """The scores of all processes' images, and the counts by predictor of each image that this
     process has scored.
@@ -60,6 +63,7 @@ def evaluate_predictors(
         mean_name: what the mean of all predictors' probabilities is called, if it is to be scored
             as well.
         metrics: what is scored beside mean IoU and the accuracies.
+        reliability: of every predictor and of the mean, what is to sum up how sure it is.
     """
     titles = titles_of(metrics)
     ids_counted = max(len(class_names), ignore_index + 1)
@@ -73,6 +77,8 @@ def evaluate_predictors(
     def score(name: str, logits: Tensor, labels: Tensor) -> None:
         """Of one image: logits (1, K, h, w), labels (h, w)."""
         loss_sums[name] += cross_entropy_loss(logits, labels[None], ignore_index).value.item()
+        if reliability:
+            reliability[name].add(logits, labels)
         ids = class_map(logits, labels.shape)
         counts = confusion_counts(ids[0], labels, ids_counted).cpu()
         mean_ious[name].merge(counts)
@@ -83,7 +89,7 @@ def evaluate_predictors(
 
     for batch in batches:
         # by image, of every predictor
-        probabilities: list[list[Tensor]] = [[] for _ in batch["labels"]]
+        upsampled: list[list[Tensor]] = [[] for _ in batch["labels"]]
         for name, predict in predictors.items():
             with accelerator.autocast():
                 logits = protocol.logits(predict, batch["pixel_values"])
@@ -91,13 +97,15 @@ def evaluate_predictors(
                 image_logits = upsample(image_logits[None], labels.shape)
                 score(name, image_logits, labels)
                 if mean_name:
-                    probabilities[i].append(image_logits.softmax(1))
+                    upsampled[i].append(image_logits)
         if mean_name:
-            for own, labels in zip(probabilities, batch["labels"], strict=True):
-                mean = (sum(own[1:], own[0]) / len(own)).clamp_min(torch.finfo(torch.float32).tiny)
+            for own, labels in zip(upsampled, batch["labels"], strict=True):
+                mean = mean_probabilities(own).clamp_min(torch.finfo(torch.float32).tiny)
                 score(mean_name, mean.log(), labels)
         images += len(batch["labels"])
         after_batch()
+    for own_reliability in (reliability or {}).values():
+        own_reliability.gather(accelerator)
     totals = torch.tensor([*loss_sums.values(), images], dtype=torch.float64)
     if accelerator.num_processes > 1:  # Apple's GPUs, which know no float64, are always alone
         totals = accelerator.reduce(totals.to(accelerator.device), "sum")

@@ -25,9 +25,6 @@ from ..losses import upsample
 
 # A class of transformers' by which models of a task are read.
 AutoModel = type[AutoModelForSemanticSegmentation] | type[AutoModelForUniversalSegmentation]
-# Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it, where logits are of
-# the whole image.
-WHOLE_IMAGE = {"do_center_crop": False, "do_pad": False}
 # what models call their logits: of pixels, or of queries and of where those are
 PREDICTED = ("logits", "class_queries_logits", "masks_queries_logits")
 # logits in memory at once where a class map is decided: 256 MB in float32
@@ -260,6 +257,20 @@ def segment(
     """
     if isinstance(images, Image.Image):
         return segment(model, image_processor, [images])[0]
+    maps = [
+        class_map(own[None], (image.height, image.width))[0]
+        for own, image in zip(logits_of(model, image_processor, images), images, strict=True)
+    ]
+    return [ids.to(torch.uint8).cpu().numpy() for ids in maps]
+
+
+@torch.no_grad()
+def logits_of(
+    model: PreTrainedModel, image_processor: BaseImageProcessor, images: Sequence[Image.Image]
+) -> list[Tensor]:
+    """Logits (K, h, w) of each image, whole, at the size that the processor resizes it to over the
+    model's stride. What is resized to one size goes through the model in one forward.
+    """
     # Some processors cut out an image's middle (MobileViT, MobileNetV2) or pad it: logits are to be
     # of the whole image.
     inputs = [
@@ -269,14 +280,9 @@ def segment(
         for image in images
     ]
     batches = [torch.cat(inputs)] if len({pixels.shape for pixels in inputs}) == 1 else inputs
-    logits = [
+    return [
         own for batch in batches for own in model.eval()(pixel_values=batch.to(model.device)).logits
     ]
-    maps = [
-        class_map(own[None], (image.height, image.width))[0]
-        for own, image in zip(logits, images, strict=True)
-    ]
-    return [ids.to(torch.uint8).cpu().numpy() for ids in maps]
 
 
 def _starts(side: int, window: int, stride: int) -> list[int]:

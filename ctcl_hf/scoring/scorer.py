@@ -25,8 +25,10 @@ from ..metrics.scores import Scores
 from ..students import Student, as_student
 from .evaluate import NothingToScore, evaluate_predictors
 from .image_counts import ImageCounts
+from .mean import mean_probabilities
 from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
+from .reliability import Reliability
 
 PAIR = "pair"  # the mean of two students' probabilities, in the keys of scores
 
@@ -102,6 +104,11 @@ class Scorer:
         return PAIR if len(self.predictors) > 1 else None
 
     @property
+    def names(self) -> list[str]:
+        """Of all that are scored: the students, and of two their mean."""
+        return [*self.predictors, *([self.mean_name] if self.mean_name else [])]
+
+    @property
     def image_size(self) -> tuple[int, int] | None:
         """(height, width) that the students' own processors resize images to, if they say so, and
         the same.
@@ -117,6 +124,7 @@ class Scorer:
         workers: int = 0,
         predictions: Path | None = None,
         metrics: Sequence[type[Metric]] = (),
+        reliability: Mapping[str, Reliability] | None = None,
     ) -> dict[str, Scored]:
         """What each student, and the mean of two, has reached.
 
@@ -125,6 +133,7 @@ class Scorer:
                 of several predictors with a folder for each. ValueError if two images have one
                 name.
             metrics: what is scored beside mean IoU and the accuracies.
+            reliability: of every one in `names`, what is to sum up how sure it is.
         """
         samples = self.data.samples(split, protocol.transform)
         accelerator = self.accelerator
@@ -161,6 +170,7 @@ class Scorer:
                 after_image=after_image,
                 mean_name=self.mean_name,
                 metrics=metrics,
+                reliability=reliability,
             )
         except NothingToScore as nothing:
             # a benchmark's images without labels, whose predictions are wanted
@@ -184,12 +194,12 @@ class Scorer:
             sample = samples[number]
             labels = sample["labels"]
             pixels = sample["pixel_values"][None].to(self.accelerator.device)
-            probabilities = []
+            upsampled = []
             for predict in own:
                 with self.accelerator.autocast():
                     logits = protocol.logits(predict, pixels)
-                probabilities.append(upsample(logits, labels.shape).softmax(1))
-            mean = torch.stack(probabilities).mean(0)
+                upsampled.append(upsample(logits, labels.shape))
+            mean = mean_probabilities(upsampled)
             predicted.append(class_map(mean, labels.shape)[0].cpu().numpy().astype(np.uint8))
             truths.append(labels.numpy())
             shown = Image.fromarray(sample["pixel_values"].permute(1, 2, 0).numpy())

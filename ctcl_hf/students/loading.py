@@ -32,6 +32,7 @@ from ..models import DeepLabV3PlusForSemanticSegmentation
 from . import STUDENTS, Student, as_student
 from .encoder_weights import LOCAL_DIR, read_encoder_weights, read_local_config
 from .own import own_student
+from .student import TEMPERATURE
 
 WAYS_ON = (
     "Without access to the Hugging Face Hub there are three ways on: random weights (--recipe cpu, "
@@ -154,6 +155,7 @@ def load_student(
             student.origin = weights.origin
         elif from_scratch:
             student.origin = "random weights"
+    vars(student.config).pop(TEMPERATURE, None)  # it is of the weights before training
     student.config.palette = [list(colour) for colour in palette or palette_of(student.config)]
     if family is not None and student.family not in (family, "hybrid"):
         way_on = (

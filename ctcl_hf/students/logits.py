@@ -39,4 +39,4 @@ class LogitStudent(Student):
         return FeaturesUnknown(f"The stages of a {self.config.model_type} are not known")
 
     def forward(self, pixel_values: Tensor) -> StudentOutput:
-        return StudentOutput(logits=self.logits(pixel_values))
+        return StudentOutput(logits=self.raw_logits(pixel_values))

@@ -52,7 +52,7 @@ class SegformerStudent(Student):
             self.normalize(pixel_values), output_hidden_states=True
         ).hidden_states
 
-    def logits(self, pixel_values: Tensor) -> Tensor:
+    def raw_logits(self, pixel_values: Tensor) -> Tensor:
         return decode(self.model.decode_head, self.features(pixel_values))
 
     def forward(self, pixel_values: Tensor) -> StudentOutput:

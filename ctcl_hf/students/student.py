@@ -13,6 +13,9 @@ from transformers.image_processing_utils import BaseImageProcessor
 from ..base.files import share_as
 from ..losses import as_constant
 
+# Of a model's configuration, which keeps it and makes no use of it: a student's temperature.
+TEMPERATURE = "calibration_temperature"
+
 
 class FeaturesUnknown(ValueError):
     """A method reads features of a student that has logits alone.
@@ -205,9 +208,28 @@ class Student(nn.Module):
             f"{type(self).__name__} must turn its model's output into a StudentOutput."
         )
 
-    def logits(self, pixel_values: Tensor) -> Tensor:
-        """Logits alone, for evaluation: (B, 3, H, W) RGB in 0..255 -> (B, K, h, w)."""
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by to be calibrated; 1 where it was not calibrated."""
+        return getattr(self.config, TEMPERATURE, 1.0)
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        setattr(self.config, TEMPERATURE, value)
+
+    def raw_logits(self, pixel_values: Tensor) -> Tensor:
+        """The model's own logits alone: (B, 3, H, W) RGB in 0..255 -> (B, K, h, w)."""
         return self.model(pixel_values=self.normalize(pixel_values)).logits
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """The model's own logits over its temperature, so that their softmax is probabilities that
+        are as often right as they say (`ctcl-hf evaluate --calibrate_on`).
+        """
+        return logits if self.temperature == 1 else logits / self.temperature
+
+    def logits(self, pixel_values: Tensor) -> Tensor:
+        """Calibrated logits alone, for evaluation and prediction: `calibrated` of `raw_logits`."""
+        return self.calibrated(self.raw_logits(pixel_values))
 
     @torch.no_grad()
     def check_size(self, size: tuple[int, int]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import make_vit
+from conftest import make_cnn, make_vit
 from transformers import SegformerForSemanticSegmentation
 
 from ctcl_hf.cli import predict as command
@@ -85,6 +85,46 @@ def test_a_mistyped_kind_is_answered_with_the_nearest(photos, monkeypatch, capsy
     usage, said = capsys.readouterr().err.strip().splitlines()
     assert usage == "usage: ctcl-hf predict IMAGE ... --model MODEL [options]"
     assert said.endswith("--save maks: expected one of figure, overlay, mask. Did you mean mask?")
+
+
+def test_two_models_or_a_run_predict_what_is_likeliest_by_their_mean_probabilities(
+    photos, monkeypatch
+):
+    torch.manual_seed(1)
+    make_cnn().save_pretrained("run/cnn")
+    make_vit().save_pretrained("run/vit")
+    logits = []
+    for name in ("run/cnn", "run/vit"):
+        model, processor = load_for_inference(name)
+        pixels = processor(PIL.Image.open("photos/b.png"), return_tensors="pt").pixel_values
+        with torch.no_grad():
+            logits.append(model(pixel_values=pixels).logits)
+    sized = [
+        torch.nn.functional.interpolate(own, (37, 51), mode="bilinear", align_corners=False)
+        for own in logits
+    ]
+    expected = sum(own.softmax(1) for own in sized)[0].argmax(0).numpy()
+    for names in (["run"], ["run/cnn", "run/vit"]):
+        predict(monkeypatch, "photos/b.png", "--model", *names, "--save", "mask")
+        found = np.asarray(PIL.Image.open("predictions/mask/b.png"))
+        assert (found == expected).mean() > 0.999
+    assert any((expected != own[0].argmax(0).numpy()).any() for own in sized)
+
+
+def test_images_that_the_models_flag_has_taken_are_asked_for_before_it(photos, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        predict(monkeypatch, "--model", "vit", "a.jpg")
+    assert (
+        capsys.readouterr()
+        .err.strip()
+        .endswith("error: expected images, before --model, which takes what follows it.")
+    )
+
+
+def test_students_of_other_classes_have_no_mean(photos, monkeypatch):
+    make_vit(2).save_pretrained("two")
+    with pytest.raises(SystemExit, match=r"The models know different classes, .*: give two"):
+        predict(monkeypatch, "a.jpg", "--model", "vit", "two")
 
 
 def test_one_image_named_twice_is_segmented_once(photos):

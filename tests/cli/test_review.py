@@ -97,7 +97,7 @@ def test_a_missing_cleanlab_is_told_before_a_student_is_loaded(root, monkeypatch
         (["run/cnn"], "run/cnn: expected two students, got one."),
         (
             ["--model", "run", "run/vit"],
-            "--model run run/vit: expected a student each, and no run.",
+            "run run/vit: expected a student each, and no run.",
         ),
         (["--model", "run/vit", "run/vit"], "expected two students, got one."),
         (["run", "--split", "test"], "--split test: shards has train, validation."),

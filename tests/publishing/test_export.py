@@ -1,5 +1,6 @@
 """Students as ONNX files."""
 
+import dataclasses
 import json
 import runpy
 import subprocess
@@ -12,7 +13,8 @@ import onnxruntime
 import PIL.Image
 import pytest
 import torch
-from conftest import CLASSES, make_deeplabv3plus
+from accelerate import Accelerator
+from conftest import CLASSES, make_cnn, make_data, make_deeplabv3plus, make_vit
 from helpers.commands import run
 from helpers.foreign import small_dpt_config
 from transformers import DPTForSemanticSegmentation
@@ -22,7 +24,10 @@ from ctcl_hf.cli import export as command
 from ctcl_hf.data import palette_of
 from ctcl_hf.publishing import onnx as module
 from ctcl_hf.publishing.onnx import export_onnx
+from ctcl_hf.scoring.evaluate import evaluate_predictors
 from ctcl_hf.scoring.predict import class_map
+from ctcl_hf.scoring.protocols import Protocol
+from ctcl_hf.scoring.scorer import Scorer
 from ctcl_hf.students import as_student
 from ctcl_hf.students.loading import image_processor
 
@@ -66,6 +71,104 @@ def test_bytes_of_any_size_become_the_class_map_that_evaluation_scores(family, t
             logits = student.eval().logits(torch.from_numpy(images).permute(0, 3, 1, 2))
         assert ids.dtype == np.uint8
         assert (ids == class_map(logits, shape[1:3]).numpy()).mean() > 0.999
+
+
+class Recorded(list):
+    """What a metric is given: each image's ids, by predictor."""
+
+    def __call__(self, name, ids, labels):
+        self.append((name, ids))
+
+
+def make_pair_of_habits():
+    """Students that normalise differently, of other temperatures, of which the second has the
+    classes in another order.
+    """
+    cnn, vit = make_cnn(size=(64, 96)), make_vit(size=(64, 96))
+    vit.image_processor.image_mean, vit.image_processor.image_std = [0.5] * 3, [0.25] * 3
+    vit.config.id2label = dict(enumerate([CLASSES[2], CLASSES[0], CLASSES[1]]))
+    vit.config.label2id = {name: i for i, name in vit.config.id2label.items()}
+    for student in (cnn, vit):  # so that a pixel is of one class or another
+        for parameter in student.model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    vit = as_student(vit.model, vit.image_processor)
+    cnn.temperature, vit.temperature = 2.0, 0.5
+    return cnn.eval(), vit.eval()
+
+
+def scored_by_the_pair(cnn, vit, images):
+    """Class ids of the pair as `ctcl-hf evaluate` scores them, and probabilities by hand."""
+    data = dataclasses.replace(make_data(1, 1, images.shape[1:3]), class_names=CLASSES)
+    scorer = Scorer({"cnn": cnn, "vit": vit}, data, Accelerator(cpu=True))
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+    recorded = Recorded()
+    evaluate_predictors(
+        scorer.predictors,
+        [{"pixel_values": pixels, "labels": list(torch.zeros(images.shape[:3]).long())}],
+        data.class_names,
+        255,
+        Protocol(image_size=images.shape[1:3]),
+        scorer.accelerator,
+        after_image=recorded,
+        mean_name=scorer.mean_name,
+    )
+    with torch.no_grad():
+        of_cnn, of_vit = cnn.logits(pixels), vit.logits(pixels)[:, [1, 2, 0]]
+    sized = [
+        torch.nn.functional.interpolate(
+            own, pixels.shape[-2:], mode="bilinear", align_corners=False
+        )
+        for own in (of_cnn, of_vit)
+    ]
+    ids = np.stack([ids.numpy() for name, ids in recorded if name == "pair"])
+    return ids, sum(own.softmax(1) for own in sized).numpy() / 2
+
+
+def test_one_file_gives_the_mean_probabilities_by_which_a_pair_is_scored(tmp_path):
+    cnn, vit = make_pair_of_habits()
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
+    ids, probabilities = scored_by_the_pair(cnn, vit, images)
+    normalised = cnn.normalize(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+
+    export_onnx(cnn, (64, 96), tmp_path / "x.onnx", peer=vit)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(["probabilities"], {"pixel_values": normalised})
+    assert np.allclose(found, probabilities, atol=1e-4)
+    assert (found.argmax(1) == ids).mean() > 0.999
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["classes"]) == list(CLASSES) and json.loads(told["stride"]) == 1
+
+
+def test_bytes_of_any_size_become_the_pairs_class_map(tmp_path):
+    cnn, vit = make_pair_of_habits()
+    export_onnx(
+        cnn,
+        (64, 96),
+        tmp_path / "x.onnx",
+        dynamic=True,
+        with_preprocessing=True,
+        argmax=True,
+        peer=vit,
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((1, 64, 96, 3), (2, 75, 131, 3)):
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        ids, _ = scored_by_the_pair(cnn, vit, images)
+        assert len(np.unique(ids)) > 1
+        assert (session.run(["class_map"], {"image": images})[0] == ids).mean() > 0.999
+
+
+def test_the_folder_of_a_run_is_exported_as_its_pair(tmp_path, monkeypatch, capsys):
+    for name, make in (("cnn", make_cnn), ("vit", make_vit)):
+        make(size=(64, 96)).save_pretrained(str(tmp_path / "run" / name))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["ctcl-hf export", "run", "--output", "pair.onnx"])
+    command.main()
+    said = capsys.readouterr().out
+    assert "pair.onnx: pixel_values (batch, 3, 64, 96), normalised as in run/cnn" in said
+    assert "-> probabilities (batch, classes, 64, 96)" in said
+    assert "onnxruntime's probabilities agree with PyTorch's" in said
+    assert onnxruntime.InferenceSession("pair.onnx").get_outputs()[0].name == "probabilities"
 
 
 def test_the_example_needs_numpy_and_onnxruntime_alone(cnn, tmp_path):

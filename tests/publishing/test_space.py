@@ -80,7 +80,10 @@ def test_an_example_is_segmented_by_both_students(page, tmp_path):
         browser.find_element(By.CSS_SELECTOR, "#segment").click()
         wait.until(lambda b: "They disagree on" in b.find_element(By.ID, "share").text)
         sizes = {}
-        for name in ("mask-0", "mask-1", "overlay-0", "overlay-1", "disagreement"):
+        for name in (
+            *(f"{what}-{i}" for what in ("mask", "overlay") for i in range(3)),
+            "disagreement",
+        ):
             shown = wait.until(
                 lambda b, name=name: b.find_elements(By.CSS_SELECTOR, f"#{name} img")
             )[0]
@@ -165,11 +168,14 @@ def test_what_the_space_offers_as_files_has_the_images_own_size(tmp_path):
     assert {drawn.size for drawn in shown} == {(1280, 82)}
     assert [Path(file).name for file in files] == [
         f"{what}-wide.png"
-        for what in ("cnn-classes", "vit-classes", "cnn-overlay", "vit-overlay", "disagreement")
+        for what in (
+            *("cnn-classes", "vit-classes", "pair-classes"),
+            *("cnn-overlay", "vit-overlay", "pair-overlay", "disagreement"),
+        )
     ]
     opened = [PIL.Image.open(file) for file in files]
     assert {drawn.size for drawn in opened} == {(1400, 90)}
-    assert [drawn.mode for drawn in opened] == ["P", "P", "RGB", "RGB", "RGB"]
+    assert [drawn.mode for drawn in opened] == ["P"] * 3 + ["RGB"] * 4
     first, second = (np.asarray(drawn) for drawn in opened[:2])
     assert set(np.unique(first)) <= {0, 1, 2}
     assert opened[0].getpalette()[:9] == [1, 2, 3, 40, 50, 60, 7, 8, 9]
@@ -177,17 +183,28 @@ def test_what_the_space_offers_as_files_has_the_images_own_size(tmp_path):
     assert not list(outputs) and not any(map(os.path.exists, files))  # gradio has its copies
 
 
-def test_class_by_class_a_pixel_gets_the_class_that_all_logits_at_once_give_it(tmp_path):
+def test_class_by_class_a_pixel_gets_the_class_that_all_logits_at_once_and_their_mean_give_it(
+    tmp_path,
+):
     app = runpy.run_path(str(APP))
-    student = make_vit(num_labels=7)
+    torch.manual_seed(0)
+    students = [make_cnn(num_labels=7), make_vit(num_labels=7)]
     image = PIL.Image.fromarray(
         np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     )
-    ids = app["segment"](student.model.eval(), student.image_processor, image, (131, 77))
-    with torch.no_grad():
-        logits = student.model(**student.image_processor(images=image, return_tensors="pt")).logits
-    at_once = torch.nn.functional.interpolate(logits, size=(131, 77), mode="bilinear")[0].argmax(0)
-    assert ids.dtype == np.uint8 and np.array_equal(ids, at_once.numpy())
+    logits = [
+        app["logits_of"](student.model.eval(), student.image_processor, image) * 20
+        for student in students
+    ]
+    maps = app["segment"](logits, (131, 77))
+    at_once = [
+        torch.nn.functional.interpolate(own[None], size=(131, 77), mode="bilinear")[0]
+        for own in logits
+    ]
+    together = sum(own.softmax(0) for own in at_once)
+    for ids, values in zip(maps, [*at_once, together], strict=True):
+        assert ids.dtype == np.uint8 and (ids == values.argmax(0).numpy()).mean() > 0.999
+    assert all((maps[2] != own).any() for own in maps[:2])
 
 
 @pytest.mark.parametrize(

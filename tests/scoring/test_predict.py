@@ -39,7 +39,7 @@ def test_a_picture_is_drawn_in_the_students_own_colours(tmp_path):
     student.config.palette = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     student.save_pretrained(str(tmp_path / "vit"))
     PIL.Image.new("RGB", (40, 30)).save(tmp_path / "street.png")
-    predict([str(tmp_path / "street.png")], str(tmp_path / "vit"), tmp_path / "out", ("mask",))
+    predict([str(tmp_path / "street.png")], [str(tmp_path / "vit")], tmp_path / "out", ("mask",))
     (mask,) = (tmp_path / "out").rglob("*.png")
     assert PIL.Image.open(mask).getpalette()[:9] == list(range(1, 10))
 

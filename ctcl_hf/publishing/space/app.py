@@ -1,4 +1,5 @@
-"""Two students side by side on an image of yours: what each sees, and where they disagree.
+"""Two students side by side on an image of yours: what each sees, what both together do, and where
+they disagree.
 
 python -m ctcl_hf.publishing.space.app runs/camvid-paper-ctcl/cnn runs/camvid-paper-ctcl/vit
 
@@ -36,6 +37,7 @@ OPACITY = 0.6
 LARGEST_FILE = 20 * gr.FileSize.MB  # of an upload
 WAITING = 64  # requests, at once
 DISAGREEMENT = (255, 0, 64)
+PAIR = "pair"  # what the mean of both students' probabilities is called
 
 
 def main() -> None:
@@ -94,7 +96,8 @@ def demo(
             f"{students[0]} and {students[1]} know different classes: {labels[0]} and {labels[1]}."
         )
     title, names = named(students)
-    places = [f"{name}-{what}" for what in ("classes", "overlay") for name in names]
+    predictors = [*names, PAIR]
+    places = [f"{name}-{what}" for what in ("classes", "overlay") for name in predictors]
     places = [place.replace("/", "-") for place in [*places, "disagreement"]]
     class_names = [labels[0][i] for i in range(len(labels[0]))]
     colours = palette(loaded[0][0].config.to_dict().get("palette"), len(class_names))
@@ -110,7 +113,7 @@ def demo(
         small = image.copy()
         small.thumbnail((SHOWN, SHOWN))
         size = (image.height, image.width)
-        maps = [segment(model, processor, small, size) for model, processor in loaded]
+        maps = segment([logits_of(*student, small) for student in loaded], size)
         share = f"They disagree on **{100 * (maps[0] != maps[1]).mean():.1f} %** of the pixels."
         fitted = [np.asarray(Image.fromarray(ids).resize(small.size, 0)) for ids in maps]
         shown = [drawn.convert("RGB") for drawn in pictures(small, fitted, colours)]
@@ -127,7 +130,8 @@ def demo(
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.Markdown(
             f"# {title}\n{names[0]} ({architectures[0]}) and {names[1]} ({architectures[1]}), "
-            f"trained together to tell {len(class_names)} classes, on one image."
+            f"trained together to tell {len(class_names)} classes, on one image; and {PAIR}, what "
+            "is likeliest by the mean of their probabilities."
         )
         with gr.Row():
             image = gr.Image(type="filepath", image_mode=None, label="Image", elem_id="image")
@@ -144,12 +148,13 @@ def demo(
             with gr.Column(scale=5, min_width=300):
                 with gr.Row():
                     masks = [
-                        picture(f"{name}: classes", f"mask-{i}") for i, name in enumerate(names)
+                        picture(f"{name}: classes", f"mask-{i}")
+                        for i, name in enumerate(predictors)
                     ]
                 with gr.Row():
                     overlays = [
                         picture(f"{name}: over the image", f"overlay-{i}")
-                        for i, name in enumerate(names)
+                        for i, name in enumerate(predictors)
                     ]
                 disagreement = picture("Where they disagree", "disagreement")
         files = gr.File(label="At the image's own size", elem_id="files", interactive=False)
@@ -188,8 +193,8 @@ def picture(label: str, elem_id: str) -> gr.Image:
 
 
 def pictures(image: Image.Image, maps: list[np.ndarray], colours: np.ndarray) -> list[Image.Image]:
-    """Of an image and both students' class ids of its size: the ids with their colours, these over
-    the image, and where they disagree.
+    """Of an image and class ids of its size, of both students first: the ids with their colours,
+    these over the image, and where the two disagree.
     """
     pixels = np.asarray(image)
     masks = [Image.fromarray(ids) for ids in maps]
@@ -226,23 +231,38 @@ def load(
 
 
 @torch.no_grad()
-def segment(
-    model: torch.nn.Module, processor: object, image: Image.Image, size: tuple[int, int]
-) -> np.ndarray:
-    """Class ids of an image, uint8 (height, width) of a size of one's own."""
+def logits_of(model: torch.nn.Module, processor: object, image: Image.Image) -> torch.Tensor:
+    """Logits (K, h, w) of an image, whole, over the temperature that the model has, if any."""
     # Some processors would cut out the middle, or pad, and their logits not be of the whole image.
     inputs = processor(images=image, return_tensors="pt", do_center_crop=False, do_pad=False)
-    logits = model(**inputs).logits[0]
-    # Class by class: all logits at the size of a camera's picture would fill a small machine.
-    ids = torch.zeros(size, dtype=torch.uint8)
-    best = torch.full(size, -torch.inf)
-    for i, own in enumerate(logits):
-        own = torch.nn.functional.interpolate(
+    return model(**inputs).logits[0] / getattr(model.config, "calibration_temperature", 1.0)
+
+
+def segment(logits: list[torch.Tensor], size: tuple[int, int]) -> list[np.ndarray]:
+    """Class ids, uint8 (height, width) of a size of one's own: of each model's logits (K, h, w),
+    and by the mean of their probabilities.
+    """
+
+    def at_size(own: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.interpolate(
             own[None, None], size=size, mode="bilinear", align_corners=False
         )[0, 0]
-        ids[own > best] = i
-        best = torch.maximum(best, own)
-    return ids.numpy()
+
+    # Class by class: all logits at the size of a camera's picture would fill a small machine.
+    totals = []  # of each model, log of the sum over classes of exp(logit)
+    for own in logits:
+        totals.append(torch.full(size, -torch.inf))
+        for one in own:
+            totals[-1] = torch.logaddexp(totals[-1], at_size(one))
+    ids = torch.zeros(len(logits) + 1, *size, dtype=torch.uint8)
+    best = torch.full(ids.shape, -torch.inf)
+    for i, of_class in enumerate(zip(*logits, strict=True)):
+        own = [at_size(one) for one in of_class]
+        mean = sum((one - total).exp() for one, total in zip(own, totals, strict=True))
+        for place, value in enumerate([*own, mean]):
+            ids[place][value > best[place]] = i
+            best[place] = torch.maximum(best[place], value)
+    return list(ids.numpy())
 
 
 def palette(kept: list[list[int]] | None, count: int) -> np.ndarray:
