@@ -1,8 +1,8 @@
 """Runs beside each other
 
 Minutes of a grid of four runs on a CPU, one after the other in one process and as two jobs at a
-time, each with one thread. Not part of `run.py`: it takes about twelve minutes of an idle machine
-with two cores.
+time, each with one thread. Wants an idle machine with two cores, and is not part of
+`run.py`: it was not measured yet.
 """
 
 import argparse
