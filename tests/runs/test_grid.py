@@ -1,29 +1,23 @@
-"""A grid of runs loses nothing: it goes on, runs side by side, and deletes neither results nor what
-is locked.
-"""
+"""A grid of runs loses nothing: it goes on, and deletes neither results nor what is locked."""
 
 import json
-import os
 import shlex
-import subprocess
-import sys
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.grids import make_grid
 from helpers.runs import Killed, killed
 
 from ctcl_hf.cli.compare import DEFAULT_PAIR, pair_of_recipe, progress_of
 from ctcl_hf.publishing.card import RECORD_FILE
 from ctcl_hf.runs.comparison import execution
-from ctcl_hf.runs.comparison.execution import run_apart, run_here
+from ctcl_hf.runs.comparison.execution import run_here
 from ctcl_hf.runs.comparison.grid import (
     CELL_FILE,
     GRID_FILE,
     OLD_GRID_FILE,
     Cell,
-    Grid,
     folder_name,
     safe_name,
 )
@@ -31,12 +25,6 @@ from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row
 from ctcl_hf.runs.files import FIGURE_FILE
 from ctcl_hf.training.checkpoints import complete_checkpoint
 from ctcl_hf.training.locks import lock_folder
-
-
-def make_grid(
-    folder, rows=(VANILLA, DML, CTCL), pairs=("a+b",), seeds=(1, 2), common=("--recipe", "demo")
-):
-    return Grid(Path(folder), tuple(rows), tuple(pairs), tuple(seeds), tuple(common))
 
 
 def write_results(cell, arguments=None):
@@ -312,102 +300,6 @@ def test_a_cell_that_another_grid_has_finished_meanwhile_is_not_run_over(
     runs.complete = lambda run: pytest.fail("it was run again")
     with pytest.raises(OSError, match="Another grid has finished"):
         run_here(cell)
-
-
-# ---- side by side ----
-
-FAKE_SCRIPT = """
-import json, shlex, sys, time
-from pathlib import Path
-arguments = sys.argv[1:]
-folder = Path(arguments[arguments.index("--output_dir") + 1])
-folder.mkdir(parents=True, exist_ok=True)
-together = folder.parents[2] / "together"
-together.mkdir(exist_ok=True)
-(together / str(id(folder))).touch()
-print("this cell's own words", folder.name, flush=True)
-control = folder.parent / "vanilla" / "cell.json"
-if folder.name != "vanilla" and not control.exists():
-    sys.exit("its control is not there")
-if "fail" in arguments:
-    sys.exit(3)
-time.sleep(0.3)
-results = {"command": shlex.join(["run_ctcl.py", *arguments])}
-(folder / "results.json").write_text(json.dumps(results))
-"""
-
-
-@pytest.fixture
-def script(tmp_path):
-    path = tmp_path / "run_ctcl.py"
-    path.write_text(FAKE_SCRIPT)
-    return path
-
-
-def test_cells_run_side_by_side_each_after_its_vanilla_run_and_print_into_a_file_each(
-    tmp_path, script, monkeypatch
-):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # or it says how many threads a run takes
-    grid = make_grid(tmp_path / "grid", seeds=(1, 2, 3))
-    most, ended = [], []
-
-    def on_change(running, cells):
-        most.append(len(running))
-        ended.extend(cells)
-        # a run that has ended was listed as running beside the count of those that had
-        assert not {*running} & {*ended}
-
-    assert run_apart(grid, list(grid.cells()), 3, (sys.executable, script), on_change) == {}
-    assert max(most) == 3 and len(ended) == 9
-    assert all(cell.is_finished for cell in grid.cells())
-    for cell in grid.cells():
-        facts = cell.facts()
-        assert facts["jobs"] == 3 and not facts["resumed"] and "--cpu_threads" in facts["command"]
-        assert f"this cell's own words {cell.folder.name}" in cell.log_file.read_text()
-
-
-def test_what_cannot_run_is_told_and_all_else_is_run(tmp_path, script):
-    rows = (VANILLA, Row("fails", "--method dml fail"), CTCL)
-    grid = make_grid(tmp_path / "grid", rows, seeds=(1, 2))
-    cells = list(grid.cells())
-    locked = cells[3]
-    with lock_folder(locked.folder):
-        failures = run_apart(grid, cells, 2, (sys.executable, script), lambda running, cell: None)
-    told = {(cell.row.title, cell.seed): problem for cell, problem in failures.items()}
-    assert told["fails", 1].startswith("ended with status 3: ") and told["fails", 1].endswith(
-        "fail.log says why"
-    )
-    assert told["Vanilla", 2].startswith("Another run is writing to")
-    assert told["fails", 2] == told["CTCL", 2] == "its vanilla run is not finished"
-    assert len(told) == 4 and cells[2].is_finished
-    again = run_apart(grid, [locked], 2, (sys.executable, script), lambda running, cell: None)
-    assert again == {}  # the same command goes on
-
-
-def test_interrupted_it_stops_those_that_run(tmp_path, script):
-    script.write_text("import time\ntime.sleep(60)\n")
-    grid = make_grid(tmp_path / "grid", (VANILLA,))
-
-    def interrupt(running, cell):
-        raise KeyboardInterrupt
-
-    started, told = threading.active_count(), []
-    with pytest.raises(KeyboardInterrupt):
-        run_apart(grid, list(grid.cells()), 2, (sys.executable, script), interrupt, told.extend)
-    assert told == list(grid.cells())  # at once, and not when they have ended
-    assert threading.active_count() == started
-    assert not any((cell.folder / CELL_FILE).exists() for cell in grid.cells())
-
-
-def test_side_by_side_means_one_process_a_run(tmp_path):
-    script = Path(__file__).parents[2] / "examples" / "compare.py"
-    done = subprocess.run(
-        [sys.executable, script, "--jobs", "2", "--output_dir", str(tmp_path)],
-        env=os.environ | {"WORLD_SIZE": "2"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2 and "--jobs 2: every run is one process" in done.stderr
 
 
 # ---- what is said of a grid ----

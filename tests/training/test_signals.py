@@ -36,6 +36,7 @@ def hears_ctrl_c():
         (signal.SIGINT, CTCL),
         (signal.SIGTERM, CTCL),
         (signal.SIGUSR1, CTCL),
+        (signal.SIGUSR2, CTCL),
         (signal.SIGTERM, general_kdcl),  # which observes held-out images besides
     ],
 )

@@ -12,13 +12,15 @@ from accelerate import Accelerator
 from transformers import TrainerCallback
 from transformers.utils import logging
 
-from ..cpu import LAUNCHED
+from .launchers import launcher_of_process
 
 logger = logging.get_logger(__name__)
 
-# Windows has no SIGUSR1.
+# Windows has neither of the last two; submitit has Slurm send SIGUSR2.
 SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
 ]
 INTERRUPTED = (
     b"\nInterrupted: a checkpoint is saved after the present step. Once more, and the "
@@ -33,16 +35,16 @@ class EvaluationInterrupted(Exception):
 
 
 class Preemption(TrainerCallback):
-    """On Ctrl-C, SIGTERM or SIGUSR1, to any process of the run, saves a checkpoint after the
-    present step and stops.
+    """On Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2, to any process of the run, saves a checkpoint after
+    the present step and stops.
 
     A second Ctrl-C ends the process at once, as the system does it; no file of a checkpoint is then
     half there.
 
     So it does when the process's launcher has ended: `accelerate launch` of one process, and
-    torchrun on a SIGUSR1, die of a signal without passing it on. An evaluation that was due at that
-    step is owed: the resumed run begins with it; if a signal comes then, EvaluationInterrupted
-    leaves the training.
+    torchrun on a SIGUSR1, die of a signal without passing it on; the job of a grid's run may be
+    killed. An evaluation that was due at that step is owed: the resumed run begins with it; if a
+    signal comes then, EvaluationInterrupted leaves the training.
 
     Args:
         pay: evaluates, and saves again with the scores.
@@ -53,7 +55,7 @@ class Preemption(TrainerCallback):
         self.pay = pay
         self.signalled = False
         self.announced = False  # to the user at the keyboard, that it will stop
-        self.launcher = os.getppid() if any(name in os.environ for name in LAUNCHED) else None
+        self.launcher = launcher_of_process()
         self.stopped = False
         self.owes_evaluation = False  # a checkpoint keeps it
         self._handlers = {}

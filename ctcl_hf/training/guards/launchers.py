@@ -1,0 +1,16 @@
+"""What starts the processes of a run, and may end before them."""
+
+import os
+
+from ..cpu import LAUNCHED
+
+# set for a run whose parent passes signals on: without it the run is to save and stop
+ENDS_WITH_PARENT = "CTCL_HF_ENDS_WITH_PARENT"
+
+
+def launcher_of_process() -> int | None:
+    """The process without which this one is to stop; None if it may outlive the one that started
+    it, as in the background of a shell.
+    """
+    told = (*LAUNCHED, ENDS_WITH_PARENT)
+    return os.getppid() if any(name in os.environ for name in told) else None

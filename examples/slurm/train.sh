@@ -1,0 +1,14 @@
+#!/bin/bash
+# One run on a cluster, queued again until it has results:
+#
+#   sbatch examples/slurm/train.sh runs/street --dataset camvid --save_steps 200
+#
+# More processes: sbatch --ntasks-per-node=4 --gpus-per-node=4; more machines: --nodes=2. docs/scale.md says more.
+#SBATCH --nodes=1 --ntasks-per-node=1 --gpus-per-node=1 --cpus-per-task=8 --time=4:00:00
+#SBATCH --signal=USR1@180
+#SBATCH --requeue --open-mode=append
+set -e
+export OUTPUT=$1 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1) MASTER_PORT=${MASTER_PORT:-29500}
+srun bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS exec ctcl-hf train "$@" \
+    --output_dir "$OUTPUT" --resume_from_checkpoint auto' train "${@:2}"
+[ -e "$OUTPUT/results.json" ] || scontrol requeue "$SLURM_JOB_ID"
