@@ -77,8 +77,8 @@ def export(arguments: argparse.Namespace) -> None:
     size = arguments.size or (sizes.pop() if len(sizes) == 1 else None)
     if size is None:
         raise ValueError(
-            f"The image processors of {' and '.join(students)} resize to no one size: give --size "
-            "HEIGHT WIDTH."
+            f"What {' and '.join(arguments.models)} resizes to is no one size: give --size HEIGHT "
+            "WIDTH."
         )
     height, width = size
     difference = export_onnx(

@@ -80,7 +80,7 @@ def test_the_space_shows_a_model_the_whole_image_too(mobilevit):
     image = PIL.Image.fromarray(
         np.random.default_rng(0).integers(0, 255, (64, 192, 3), dtype=np.uint8)
     )
-    shown = app.segment(*mobilevit, image, (64, 192))
+    shown, _ = app.segment([app.logits_of(*mobilevit, image)], (64, 192))
     assert np.array_equal(shown, segment(*mobilevit, image))
 
 
@@ -88,8 +88,8 @@ def test_an_export_asks_for_the_size_that_a_processor_does_not_say(mobilevit, tm
     """It ended in `TypeError: randn() received NoneType`."""
     for part in mobilevit:
         part.save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="resizes to no one size: give --size HEIGHT WIDTH"):
-        export(Namespace(model=str(tmp_path / "model"), output=tmp_path / "x.onnx", size=None))
+    with pytest.raises(ValueError, match="model resizes to is no one size: give --size HEIGHT WIDTH"):
+        export(Namespace(models=[str(tmp_path / "model")], output=tmp_path / "x.onnx", size=None))
 
 
 def spoil(folder: Path, change) -> None:
