@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..pairs import LeftOut, image_files, listed, paired_rows
+from ..pairs import LeftOut, image_files, listed, paired_rows, read_list
 
 if TYPE_CHECKING:
     import datasets
@@ -93,26 +93,26 @@ class Layout:
         images, masks = self._first(self.folder, self.image_folders), self._masks_of(self.folder)
         if not lists or images is None or masks is None:
             return {}
-        names = {path.stem: path.read_text(encoding="utf-8-sig").split() for path in lists}
-        names = {split: own for split, own in names.items() if own}
-        if {"train", "val"} <= {split.lower() for split in names}:
-            names = {split: own for split, own in names.items() if split.lower() != "trainval"}
-        if len(names) == 1:  # "default", or "trainval"
-            names = {"train": next(iter(names.values()))}
+        names = {path: own for path in lists if (own := read_list(path))}
+        if {"train", "val"} <= {path.stem.lower() for path in names}:
+            names = {path: own for path, own in names.items() if path.stem.lower() != "trainval"}
         files = {kind: self._files(path) for kind, path in (("image", images), ("mask", masks))}
         for name in sorted(
             files["image"].keys() - {name for own in names.values() for name in own}
         ):
             self.left_out.add("in no list", Path(files["image"][name]))
-        return {
-            split: paired_rows(
-                listed(own, files["image"], self.folder / LISTS / f"{split}.txt", self.unpaired),
-                listed(own, files["mask"], self.folder / LISTS / f"{split}.txt", self.unpaired),
-                f"{split} of {self.folder}",
+        found = {
+            path.stem: paired_rows(
+                listed(own, files["image"], path, self.unpaired),
+                listed(own, files["mask"], path, self.unpaired),
+                f"{path.stem} of {self.folder}",
                 self.unpaired,
             )
-            for split, own in names.items()
+            for path, own in names.items()
         }
+        if len(found) == 1:  # "default", or "trainval"
+            return {"train": next(iter(found.values()))}
+        return found
 
     def _in_split_folders(self) -> dict[str, "datasets.Dataset"]:
         """SPLIT/images/ and SPLIT/masks/; images/SPLIT/ and masks/SPLIT/; or images/ and masks/."""
