@@ -242,14 +242,14 @@ def test_near_misses_are_told_what_was_meant(folder, monkeypatch):
 
 def test_an_empty_folder_says_what_was_expected(tmp_path):
     with pytest.raises(
-        ValueError, match=r"found neither Parquet files nor images. Expected train/images/"
+        ValueError, match=r"found neither Parquet files nor images. Expected images, and masks"
     ):
         build_own(str(tmp_path), class_names=NAMES)
     (tmp_path / "train" / "images").mkdir(parents=True)
     with pytest.raises(ValueError, match="has no masks beside it"):
         build_own(str(tmp_path), class_names=NAMES)
     (tmp_path / "train" / "masks").mkdir()
-    with pytest.raises(ValueError, match="no images were found"):
+    with pytest.raises(ValueError, match=r"The folder of images, .*train/images, is empty\."):
         build_own(str(tmp_path), class_names=NAMES)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..images import open_stored
 from ..masks import IGNORE_INDEX, Colour, colours_of_ids
-from ..pairs import LeftOut, files_in
+from ..pairs import LeftOut, files_in, image_files
 from ..samples import BadSample, SegmentationSamples
 from ..segmentation import SegmentationData
 from ..streaming import StreamedRows
@@ -29,7 +29,8 @@ from .classes import (
     read_palette,
 )
 from .effects import check_colours, check_map, check_source
-from .layouts import WANTED, Layout
+from .layouts import Layout
+from .refusals import of_no_pairs
 from .sources import file_beside, hub_splits, streams
 from .splits import named_splits, without_use
 
@@ -114,8 +115,9 @@ def build_own(
         layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet, skip_unpaired)
         found = layout.splits()
         told = str(layout) if found else ""
-        if not found and not parquet:
-            raise ValueError(f"{folder}: found neither Parquet files nor images. {WANTED}")
+        images = image_files(folder, below=True, unique=False) if mask_ending else {}
+        if not found and (images or not parquet):
+            raise ValueError(of_no_pairs(folder, mask_ending))
         if found and streaming:
             raise ValueError(
                 f"--streaming reads Parquet, and {folder} holds images and masks as well: give the "
