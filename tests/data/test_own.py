@@ -228,6 +228,7 @@ def test_near_misses_are_told_what_was_meant(folder, monkeypatch):
         build_own(str(folder), class_names=["ground,tree,sky"])
     with pytest.raises(ValueError, match="is one split of a data set: give the folder above it"):
         build_own(str(folder / "train"), class_names=NAMES)
+    monkeypatch.setattr("ctcl_hf.base.hub_access.hub_answers", lambda: True)
     monkeypatch.setattr(
         "datasets.load_dataset", lambda name: (_ for _ in ()).throw(ConnectionError("no network"))
     )
@@ -385,6 +386,7 @@ def test_a_data_set_that_the_hub_does_not_give_says_so(monkeypatch):
     def script(*args, **kwargs):
         raise RuntimeError("Dataset scripts are no longer supported, but found secret.py")
 
+    monkeypatch.setattr("ctcl_hf.base.hub_access.hub_answers", lambda: True)
     monkeypatch.setattr("datasets.load_dataset", gated)
     with pytest.raises(OSError, match=r"gated or private, ask for access .* hf auth login"):
         build_own("user/secret", class_names=NAMES)

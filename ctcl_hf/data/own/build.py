@@ -31,7 +31,7 @@ from .classes import (
 from .effects import check_colours, check_map, check_source
 from .layouts import Layout
 from .refusals import of_no_pairs
-from .sources import file_beside, hub_splits, streams
+from .sources import files_beside, hub_splits, streams
 from .splits import named_splits, without_use
 
 if TYPE_CHECKING:
@@ -142,8 +142,9 @@ def build_own(
         found = hub_splits(name, image_column, label_column)
     wanted = {"train": train_split, "validation": validation_split, "test": test_split}
     splits = named_splits(name, found, wanted, validation_share, needs_validation)
-    benchmark = file_beside(name, BENCHMARK_FILE)
-    names_file, palette_file = file_beside(name, CLASSES_FILE), file_beside(name, PALETTE_FILE)
+    benchmark, names_file, palette_file = files_beside(
+        name, BENCHMARK_FILE, CLASSES_FILE, PALETTE_FILE
+    )
     exported = None if folder is None else _exported_list(folder)
     if palette is None and palette_file is None:
         palette_file = (
