@@ -292,12 +292,31 @@ def test_training_leaves_out_what_cannot_be_read_and_counts_it_if_asked_for(fold
     total = len(list(bad.parent.iterdir()))
     data = arguments.load()
     assert len(data.splits["train"]) == total - 1
-    assert f"left out as bad: 1 of {total} of train (Cannot read sample" in str(data) and str(
-        bad
-    ) in str(data)
+    assert f"left out as bad: 1 of {total} of train (Cannot read sample" in str(data)
+    assert str(bad) in str(data)
     data.check()
     with pytest.raises(ValueError, match=r"1\.jpg"):
         DataArguments(dataset_name=str(folder), class_names=list(NAMES)).load().check()
+
+
+def test_each_cause_for_which_files_are_left_out_is_told(folder):
+    """Of three bad files of three kinds the first was named."""
+    bad = [folder / "train" / "images" / "1.jpg", folder / "train" / "masks" / "2.png"]
+    bad[0].write_bytes(b"nothing")
+    save(bad[1], ids(0, 77))
+    data = DataArguments(dataset_name=str(folder), class_names=list(NAMES), skip_bad=True).load()
+    assert all(str(path) in str(data) for path in bad) and "got [77]" in str(data)
+
+
+def test_masks_of_other_ids_are_the_cause_that_is_told_where_files_are_not_checked(folder):
+    """With --no_check_data, "hold no class, of 2 classes: nothing to tell apart"."""
+    for mask in (folder / "train" / "masks").iterdir():
+        save(mask, ids(0, 1, 5))
+    with pytest.raises(ValueError, match=r"No training image .* can be used\.\n.*got \[5\]"):
+        build_own(str(folder), class_names=NAMES[:2]).check_classes()
+    with pytest.raises(ValueError, match=r"hold ground alone, of 2 .*\n.*got \[5\]"):
+        save(mask, ids(0, 0))
+        build_own(str(folder), class_names=NAMES[:2]).check_classes()
 
 
 def test_two_images_of_one_name_are_refused(folder):
