@@ -35,6 +35,8 @@ class SegmentationData:
     protocol: how its benchmark is scored, a name of `PROTOCOLS`.
     hub_id: "user/name", if it comes from the Hub.
     source: where its files were found, and what is to be known of them.
+    told_ids: ids in the masks of which its user has said what they stand for; a check tells those
+        that no mask holds.
     prediction_ids: what its benchmark calls classes 0..K-1 in predictions that are handed in; None
         if the same.
     """
@@ -51,6 +53,7 @@ class SegmentationData:
     hub_id: str | None = None
     source: str | None = None
     prediction_ids: tuple[int, ...] | None = None
+    told_ids: tuple[int, ...] = ()
 
     def __post_init__(self):
         if len(self.palette) != len(self.class_names):
@@ -139,10 +142,11 @@ class SegmentationData:
         """
         bad: dict[str, list[Problem]] = {split: [] for split in self.splits}
         seen: dict[str, set[int]] = {}
-        told = Told()
+        told = Told(self.told_ids)
         summary = DataSummary(self.class_names, {})
         for split, rows in self.splits.items():
             samples = self.samples(split, transform=None)
+            samples.read_mask.watched = told.unmet
             seen[split] = set()
             counted = summary.splits[split] = SplitSummary(
                 len(self.class_names), "label" in rows.column_names

@@ -11,7 +11,8 @@ from datasets import Dataset, Features, Image, Value
 from helpers.pictures import NAMES, SIZE, ids, labels, picture, read, save
 
 from ctcl_hf.arguments.data import DataArguments, DatasetArguments
-from ctcl_hf.data import BadSample, build_own
+from ctcl_hf.data import BadSample, MaskReader, build_own
+from ctcl_hf.data.shards import write_shards
 
 
 @pytest.fixture
@@ -317,6 +318,38 @@ def test_masks_of_other_ids_are_the_cause_that_is_told_where_files_are_not_check
     with pytest.raises(ValueError, match=r"hold ground alone, of 2 .*\n.*got \[5\]"):
         save(mask, ids(0, 0))
         build_own(str(folder), class_names=NAMES[:2]).check_classes()
+
+
+@pytest.mark.parametrize("options", [{"label_map": {9: 1, 2: 1}}, {"ignore_index": 9}])
+def test_an_id_that_is_mapped_and_that_no_mask_holds_is_told(folder, options, caplog, tmp_path):
+    """`--label_map 9:1` was passed over without a word where no mask has a 9."""
+    data = build_own(str(folder), class_names=NAMES, **options)
+    with caplog.at_level("WARNING"):
+        data.check()
+    told = "No mask holds 9, of which --label_map or --ignore_index says"
+    assert told in caplog.text
+    assert told in str(write_shards(data, tmp_path / "shards"))
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        build_own(str(folder), class_names=NAMES, label_map={2: 1}, ignore_index=255).check()
+    assert "No mask holds" not in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "RGB"])
+def test_the_ids_that_a_mask_holds_are_met_in_every_kind_of_mask(mode):
+    values = np.array([[0, 1]], dtype=np.uint16 if mode == "I;16" else np.uint8)
+    colours = {(0, 0, 0): 0, (9, 9, 9): 1, (0, 9, 0): 2} if mode == "RGB" else {}
+    mask = PIL.Image.fromarray(values)
+    if mode == "1":
+        mask = PIL.Image.fromarray(values.astype(bool))
+    elif mode == "P":
+        mask.putpalette([0] * 768)
+    elif mode == "RGB":
+        mask = PIL.Image.fromarray(np.repeat(9 * values[..., None], 3, axis=2))
+    reader = MaskReader(3, {1: 0, 2: 0}, colours)
+    reader.watched = {1, 2}
+    reader(mask)
+    assert reader.watched == {2}
 
 
 def test_two_images_of_one_name_are_refused(folder):

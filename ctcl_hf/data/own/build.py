@@ -181,6 +181,8 @@ def build_own(
         class_names=names,
         palette=drawn_colours(names, colours) if colours else _shown(mask, names, mapped),
         label_map=mapped,
+        # without 255 as --ignore_index, which says nothing new
+        told_ids=tuple({*(label_map or {}), ignore_index or 0} & mapped.keys()),
         colours=meanings,
         source=f"from {name}{told}{lists}{without_use(found, wanted)}",
         **_benchmark(benchmark, splits["train"]),
