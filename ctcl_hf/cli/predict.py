@@ -9,12 +9,13 @@ ctcl-hf predict street.jpg --model runs/camvid-paper-ctcl
 import argparse
 import glob
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments.problems import did_you_mean
 from ..base.files import check_place
+from ..base.tables import counted
 from .ending import program, told
 from .students import named_students, refuse_without_students
 
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from ..data.pairs import LeftOut
     from ..data.palettes import Palette
 
 KINDS = ("figure", "overlay", "mask")
+SKIP = "Leave out what cannot be used with --skip_bad."
 
 
 def main() -> None:
@@ -66,6 +69,11 @@ def main() -> None:
     parser.add_argument(
         "--use_cpu", action="store_true", help="Even where there is an accelerator."
     )
+    parser.add_argument(
+        "--skip_bad",
+        action="store_true",
+        help="Leave out what is no image, or cannot be read in full, and tell it at the end.",
+    )
     arguments = parser.parse_args()
     if not arguments.images:
         parser.error("expected images, before --model, which takes what follows it.")
@@ -81,6 +89,7 @@ def main() -> None:
             arguments.output_dir,
             arguments.save,
             arguments.use_cpu,
+            arguments.skip_bad,
         )
 
 
@@ -90,18 +99,27 @@ def predict(
     output_dir: Path,
     kinds: Sequence[str],
     use_cpu: bool = False,
+    skip_bad: bool = False,
 ) -> None:
     """Segments every image that is named, on the accelerator if there is one, and saves it.
 
+    skip_bad: leave out what cannot be used, and tell it at the end.
+
     ValueError names what is no image before the model is loaded; what cannot be read in full, once
-    all others are done.
+    all others are done; and what was left out, if nothing else is there.
     """
     from tqdm.auto import tqdm
 
     from ..data import palette_of, read_image
 
-    files = named_images(images)
-    check_images(files.values())
+    left_out: list[LeftOut] = []
+    files = named_images(images, left_out)
+    unreadable = problems_of(files)
+    if unreadable and not (skip_bad and len(unreadable) < len(files)):
+        way_on = [] if len(unreadable) == len(files) else [SKIP]
+        raise ValueError("\n".join([*unreadable.values(), *way_on]))
+    if (remark := remark_on_masks(files.values())) is not None:
+        print(remark, file=sys.stderr)
     for name in model_names:
         refuse_without_students(name)
     check_place("--output_dir", output_dir)
@@ -116,12 +134,12 @@ def predict(
         student.model.to(PartialState(cpu=use_cpu).device)
     class_names = students[0].class_names
     palette = palette_of(students[0].config)
-    unreadable = []
-    for name, path in tqdm(files.items(), "Segmenting", disable=None):
+    usable = {name: path for name, path in files.items() if name not in unreadable}
+    for name, path in tqdm(usable.items(), "Segmenting", disable=None):
         try:
             image = read_image(path)
         except ValueError as error:
-            unreadable.append(str(error))
+            unreadable[name] = str(error)
             continue
         if len(students) > 1:
             labels = segment_together(students, image)
@@ -131,26 +149,33 @@ def predict(
             target = output_dir / kind / f"{name}.png"
             save(kind, image, labels, class_names, palette, target)
             tqdm.write(str(target))
-    if unreadable:
-        raise ValueError("\n".join(unreadable))
+    print(
+        f"{counted(len(files) - len(unreadable), 'image')} segmented{''.join(map(str, left_out))}."
+    )
+    if unreadable and not skip_bad:
+        raise ValueError("\n".join(unreadable.values()))
+    for problem in unreadable.values():
+        print(f"left out as bad: {problem}", file=sys.stderr)
 
 
-def named_images(named: Sequence[str]) -> dict[str, Path]:
+def named_images(named: Sequence[str], left_out: "list[LeftOut]") -> dict[str, Path]:
     """The files that the command line names, by what they are called in the output: below a folder,
-    their path in it.
+    their path in it. What lies in a folder and is not taken is noted in `left_out`.
 
     Raises:
         ValueError: a name that is no file, folder or pattern of some; a folder without images; or
             two images of one name. All of them are told.
     """
-    from ..data.pairs import image_files
+    from ..data.pairs import LeftOut, image_files
 
     found: dict[str, Path] = {}
     problems = []
     for text in named:
         path = Path(text)
         if path.is_dir():
-            below = {name: Path(file) for name, file in image_files(path, below=True).items()}
+            left_out.append(LeftOut(path))
+            taken = image_files(path, below=True, left_out=left_out[-1])
+            below = {name: Path(file) for name, file in taken.items()}
         elif path.exists():
             below = {path.stem: path}
         else:
@@ -176,18 +201,36 @@ def named_images(named: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def check_images(files: Iterable[Path]) -> None:
-    """ValueError tells all files that are no image, as far as their headers tell."""
+def problems_of(files: Mapping[str, Path]) -> dict[str, str]:
+    """Why files are no image, as far as their headers tell, by name."""
     from ..data.images import check_image
 
-    problems = []
-    for file in files:
+    problems = {}
+    for name, file in files.items():
         try:
             check_image(file)
         except (ValueError, OSError) as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(problems))
+            problems[name] = str(error)
+    return problems
+
+
+def remark_on_masks(files: Iterable[Path]) -> str | None:
+    """What is to be said where masks of a data set are among its images; None if none are."""
+    from ..data.own.layouts import IMAGE_FOLDERS, MASK_FOLDERS
+
+    folders = {folder for file in files for folder in file.parents}
+    beside = {folder.parent for folder in folders if folder.name.lower() in IMAGE_FOLDERS}
+    masks = sorted(
+        str(folder)
+        for folder in folders
+        if folder.name.lower() in MASK_FOLDERS and folder.parent in beside
+    )
+    if not masks:
+        return None
+    return (
+        f"{', '.join(masks)}: if these are the masks of a data set, they are segmented as well. To "
+        "leave them out, give the folders of images alone."
+    )
 
 
 def save(

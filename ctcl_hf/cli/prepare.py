@@ -17,6 +17,7 @@ from ..arguments.ranges import check_of_sides
 from ..base.files import check_place
 from ..base.redaction import redacted
 from ..base.registry import is_reference
+from ..base.tables import counted
 from ..data import DATASETS
 from .ending import told
 
@@ -66,6 +67,12 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
 
     folder = Path(arguments.out)
     check_place("--out", folder)
+    source = Path(dataset.dataset_name or "")
+    if dataset.dataset_name and source.is_dir() and source.resolve() in folder.resolve().parents:
+        raise ValueError(
+            f"--out {folder} lies in {source}, which would then hold the data twice: give a folder "
+            f"beside it, such as {source.resolve().with_name(f'{source.resolve().name}-shards')}."
+        )
     data = dataset.load(needs_validation=False)
     print(data)
     size = tuple(arguments.resize) if arguments.resize else None
@@ -73,15 +80,15 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     print(f"\n{report.found(BAD_SHOWN)}")
     if report.problems and not dataset.skip_bad:
         raise ValueError(
-            f"{len(report.problems)} bad files, listed above: nothing was written. Mend them, or "
-            "leave them out with --skip_bad."
+            f"{counted(len(report.problems), 'bad file')}, listed above: nothing was "
+            "written. Mend them, or leave them out with --skip_bad."
         )
     command = ["ctcl-hf", "train", "--dataset_name", str(folder)]
     how = "To train on them"
     if "validation" not in data.splits:
         command += ["--validation_share", "0.1"]
         how = "There are none to validate on. To train, with a tenth of them held out for that"
-    print(f"{folder}: {len(report.shards)} shards. {how}: {shlex.join(command)}")
+    print(f"{folder}: {counted(len(report.shards), 'shard')}. {how}: {shlex.join(command)}")
     if arguments.push_to_hub:
         from huggingface_hub import HfApi
 

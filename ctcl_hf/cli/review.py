@@ -24,7 +24,7 @@ from ..base.files import check_place
 from ..base.tables import counted
 from .ending import fail, told
 from .evaluate import data_of_model, load_data, names_data
-from .predict import check_images, named_images
+from .predict import SKIP, named_images, problems_of
 from .students import named_students, refuse_without_students
 
 if TYPE_CHECKING:
@@ -102,8 +102,13 @@ def main() -> None:
                 refuse_without_students(name)
             check_place("--output_dir", output_folder(names, arguments))
             if arguments.images:
-                files = list(dict.fromkeys(named_images(arguments.images).values()))
-                check_images(files)
+                named = named_images(arguments.images, left_out := [])
+                bad = {} if dataset.skip_bad else problems_of(named)
+                if bad:
+                    raise ValueError("\n".join([*bad.values(), SKIP]))
+                if passed_over := "".join(map(str, left_out)):
+                    print(passed_over.removeprefix("; "), file=sys.stderr)
+                files = list(dict.fromkeys(named.values()))
                 print(*review_images(names, files, arguments, dataset.skip_bad), sep="\n")
             else:
                 require("review", "cleanlab")

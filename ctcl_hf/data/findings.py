@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -76,7 +76,9 @@ class Finding(NamedTuple):
 class Told:
     """What is not wrong with samples, but may not be as it was meant."""
 
-    def __init__(self):
+    def __init__(self, told_ids: Iterable[int] = ()):
+        # of masks, for which an option says what they stand, and which none has held so far
+        self.unmet = set(told_ids)
         self.ids: dict[Colour, int] = {}  # the id that masks show in a colour
         # the first colour that stands for two ids
         self.moved: tuple[Colour, int, int] | None = None
@@ -107,6 +109,12 @@ class Told:
             told.append(
                 f"Masks show id {first} and id {second} in one colour, {colour}: if they hold "
                 "colours, numbered anew in every file, say what the colours mean: --palette."
+            )
+        if self.unmet:
+            ids = ", ".join(map(str, sorted(self.unmet)))
+            told.append(
+                f"No mask holds {ids}, of which --label_map or --ignore_index says what it stands "
+                "for."
             )
         return told + [
             _of(count, split, "is the same file as one", "are the same files as images")

@@ -66,6 +66,9 @@ class MaskReader:
             raise ValueError(
                 f"Mask ids are mapped to {sorted(wrong)}, but classes are 0..{num_classes - 1}."
             )
+        # ids of the map that a caller wants to know whether masks hold them: each is taken out once
+        # it is met
+        self.watched: set[int] = set()
         self._wide = [i for i in self.label_map if not 0 <= i <= 255]
         self._by_id = _Meanings(known)
         drawn = {_code(colour): class_id for colour, class_id in self.colours.items()}
@@ -122,6 +125,7 @@ class MaskReader:
         self._check_map()
         mask = mask.convert("L") if mask.mode == "1" else mask
         values = np.asarray(mask) if step == 1 else np.asarray(mask) // step
+        self._meet(values)
         if not self.colours:
             return self._checked(values, self._table[values])
         _check_opaque(mask)
@@ -131,6 +135,7 @@ class MaskReader:
     def _read_palette(self, mask: Image.Image) -> np.ndarray:
         self._check_map()
         values = np.asarray(mask)
+        self._meet(values)
         labels = self._table[values]
         if not self.colours:
             return self._checked(values, labels)
@@ -146,6 +151,7 @@ class MaskReader:
 
     def _read_wide(self, ids: np.ndarray) -> np.ndarray:
         """Of 16 or 32 bits. A grey of 16 bits is one of 8, times 257."""
+        self._meet(ids)
         if not self.colours:
             is_small = ids.min() >= 0 and ids.max() < len(self._table)
             return self._checked(ids, self._table[ids] if is_small else self._by_id[ids])
@@ -172,6 +178,8 @@ class MaskReader:
             )
         _check_opaque(mask)
         codes = _code(np.moveaxis(pixels[..., :3].astype(np.int64), -1, 0))
+        if self.watched:
+            self._meet(self._drawn[codes])
         labels = self._by_colour[codes]
         if (unknown := labels == UNKNOWN).any():
             bad = [
@@ -193,6 +201,7 @@ class MaskReader:
             greys.
         """
         by_id, by_colour = self._by_id[used], self._by_colour[_code(colours.T)]
+        self._meet(self._drawn[_code(colours.T)])
         # An option may say of the id what its colour is drawn for: then nothing is left to map.
         by_colour = np.where(by_id == self._drawn[_code(colours.T)], by_id, by_colour)
         has_colour = by_colour != UNKNOWN
@@ -242,6 +251,11 @@ class MaskReader:
                 return False
             self._agreeing = palette
         return True
+
+    def _meet(self, values: np.ndarray) -> None:
+        for value in tuple(self.watched):  # which other threads may change
+            if (values == value).any():
+                self.watched.discard(value)
 
     def _check_map(self) -> None:
         if self._wide:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base.files import problem_of_name
+from ..base.tables import counted
 
 if TYPE_CHECKING:
     import datasets
@@ -125,6 +126,18 @@ def lazy_rows(**paths: list[str]) -> "datasets.Dataset":
     return datasets.Dataset.from_dict(paths, features=features)
 
 
+def read_list(path: Path) -> list[str]:
+    """Names of a split's list, one on a line, which may hold spaces; quotes around one are dropped.
+
+    ValueError names a list that is not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeError as error:
+        raise ValueError(f"{path} is not UTF-8: save it so ({error}).") from error
+    return [line.strip().strip('"') for line in text.splitlines() if line.strip()]
+
+
 def listed(
     names: Iterable[str], files: Mapping[str, str], source: Path, left_out: LeftOut | None = None
 ) -> dict[str, str]:
@@ -136,8 +149,8 @@ def listed(
     missing = [name for name in names if name not in files]
     if missing and left_out is None:
         raise ValueError(
-            f"{source} names {len(names)} files, of which {len(missing)} are missing "
-            f"({_first(missing)})."
+            f"{source} names {counted(len(names), 'file')}, of which {len(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing ({_first(missing)})."
         )
     for name in missing:
         left_out.add("listed but missing", left_out.folder / name)

@@ -35,6 +35,8 @@ class SegmentationData:
     protocol: how its benchmark is scored, a name of `PROTOCOLS`.
     hub_id: "user/name", if it comes from the Hub.
     source: where its files were found, and what is to be known of them.
+    told_ids: ids in the masks of which its user has said what they stand for; a check tells those
+        that no mask holds.
     prediction_ids: what its benchmark calls classes 0..K-1 in predictions that are handed in; None
         if the same.
     """
@@ -51,6 +53,7 @@ class SegmentationData:
     hub_id: str | None = None
     source: str | None = None
     prediction_ids: tuple[int, ...] | None = None
+    told_ids: tuple[int, ...] = ()
 
     def __post_init__(self):
         if len(self.palette) != len(self.class_names):
@@ -93,8 +96,8 @@ class SegmentationData:
         return replace(self, splits=splits)
 
     def without_bad(self) -> "SegmentationData":
-        """The same without images and masks that `check` would refuse: `source` counts them, and
-        names the first.
+        """The same without images and masks that `check` would refuse: `source` counts
+        them, and tells each cause with the first files.
 
         Reads every file. ValueError if nothing is left of a split.
         """
@@ -112,17 +115,17 @@ class SegmentationData:
                 }
             if not problems:
                 continue
-            first = str(next(iter(problems.values())))
             if len(problems) == len(rows):
                 raise ValueError(
-                    f"No image of {split} of {self.name} can be used. The first: {first}"
+                    f"No image of {split} of {self.name} can be used. The first: "
+                    f"{next(iter(problems.values()))}"
                 )
             splits[split] = rows.select(
                 [index for index in range(len(rows)) if index not in problems]
             )
-            told.append(
-                f"left out as bad: {len(problems)} of {len(rows)} of {split} ({first.rstrip('.')})"
-            )
+            causes = by_cause({split: list(problems.values())}, BAD_SHOWN)
+            reasons = "; ".join(cause.rstrip(".") for cause in causes)
+            told.append(f"left out as bad: {len(problems)} of {len(rows)} of {split} ({reasons})")
         return replace(self, splits=splits, source="; ".join(filter(None, [self.source, *told])))
 
     @property
@@ -139,10 +142,11 @@ class SegmentationData:
         """
         bad: dict[str, list[Problem]] = {split: [] for split in self.splits}
         seen: dict[str, set[int]] = {}
-        told = Told()
+        told = Told(self.told_ids)
         summary = DataSummary(self.class_names, {})
         for split, rows in self.splits.items():
             samples = self.samples(split, transform=None)
+            samples.read_mask.watched = told.unmet
             seen[split] = set()
             counted = summary.splits[split] = SplitSummary(
                 len(self.class_names), "label" in rows.column_names
@@ -167,15 +171,23 @@ class SegmentationData:
     def check_classes(self) -> None:
         """Reads training masks until two classes were seen.
 
-        ValueError if there are none such, as `check` does.
+        ValueError if there are none such, as `check` does, and of what keeps images from being
+        used.
         """
         samples = self.samples("train", transform=None)
-        seen = set()
+        seen: set[int] = set()
+        bad: list[Problem] = []
         for index in range(len(samples)):
-            seen.update(samples.inspect(index).pixels)
+            finding = samples.inspect(index)
+            if finding.problem:
+                bad.append(finding.problem)
+            seen.update(finding.pixels)
             if self.problem_of_classes(seen) is None:
                 return
-        raise ValueError(self.problem_of_classes(seen))
+        causes = by_cause({"train": bad}, BAD_SHOWN)
+        if bad and len(bad) == len(samples):
+            raise ValueError("\n".join([f"No training image of {self.name} can be used.", *causes]))
+        raise ValueError("\n".join([str(self.problem_of_classes(seen)), *causes]))
 
     def problem_of_classes(self, seen: Collection[int]) -> str | None:
         """What is wrong where training masks hold these ids: fewer than two classes of several."""

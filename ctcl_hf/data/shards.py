@@ -45,7 +45,10 @@ class Report:
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))  # by class id
     shards: list[str] = field(default_factory=list)
     seen: dict[str, set[int]] = field(default_factory=dict)  # ids in the labels, by split
-    told: Told = field(default_factory=Told)
+    told: Told = field(init=False)
+
+    def __post_init__(self):
+        self.told = Told(self.data.told_ids)
 
     @property
     def problems(self) -> list[Problem]:
@@ -170,6 +173,7 @@ def _write_split(
     from pyarrow.parquet import ParquetWriter
 
     samples = data.samples(split, transform=None)
+    samples.read_mask.watched = report.told.unmet
     is_labelled = "label" in samples.rows.column_names
     columns = ("image", "label") if is_labelled else ("image",)
     schema = datasets.Features({column: datasets.Image() for column in columns}).arrow_schema

@@ -15,6 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from ..arguments.training import CTCLArguments
+from ..base.tables import counted
 from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
 from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
@@ -187,10 +188,10 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
                 is_long = 3 * settings.warmup_steps > num_training_steps
                 if is_long and self.is_world_process_zero():
                     logger.warning(
-                        f"The learning rate of {name} rises over {settings.warmup_steps} steps, "
-                        f"and there are {num_training_steps}: shorten its warm-up "
-                        "(--cnn_warmup_steps, --vit_warmup_steps, or --warmups A B), or train "
-                        "longer."
+                        f"The learning rate of {name} rises over "
+                        f"{counted(settings.warmup_steps, 'step')} of {num_training_steps}: "
+                        "shorten its warm-up (--cnn_warmup_steps, --vit_warmup_steps, or "
+                        "--warmups A B), or train longer."
                     )
             self.lr_scheduler = build_scheduler(
                 optimizer or self.optimizer,

@@ -3,6 +3,7 @@
 import socket
 import time
 
+import datasets
 import pytest
 from huggingface_hub import constants
 
@@ -16,6 +17,7 @@ from ctcl_hf.base.hub_access import (
     refuse_near_folder,
 )
 from ctcl_hf.data import build_own
+from ctcl_hf.data.own.sources import files_beside
 from ctcl_hf.scoring.predict import load_whole_model
 
 
@@ -56,6 +58,25 @@ def test_a_mistyped_folder_is_told_at_once_where_the_hub_does_not_answer(
         build_own("photo")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     refuse_near_folder("photo")  # the client asks its cache alone
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_data_of_the_hub_are_told_within_seconds_where_it_does_not_answer(
+    no_hub, tmp_path, monkeypatch, streaming
+):
+    """Where no folder is called nearly so, the Hub was asked for 24 seconds, in six lines."""
+    monkeypatch.chdir(tmp_path)
+    was_offline = datasets.config.HF_HUB_OFFLINE
+    start = time.monotonic()
+    with pytest.raises(
+        OSError, match=r"--dataset_name zebra: no such folder here, and it cannot.*not answer"
+    ):
+        build_own("zebra", class_names=["a", "b"], streaming=streaming)
+    with pytest.raises(OSError, match=r"whether a\.json or b\.json lies with it .* not answer"):
+        files_beside("me/zebra", "a.json", "b.json")
+    assert time.monotonic() - start < 8
+    assert constants.HF_HUB_OFFLINE is False
+    assert datasets.config.HF_HUB_OFFLINE is was_offline
 
 
 def test_what_the_cache_holds_is_read_without_the_hub(no_hub):

@@ -1,5 +1,6 @@
 """`ctcl-hf predict`: what it takes, what it saves, and what it refuses before a model is loaded."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -128,7 +129,45 @@ def test_students_of_other_classes_have_no_mean(photos, monkeypatch):
 
 
 def test_one_image_named_twice_is_segmented_once(photos):
-    assert list(named_images(["a.jpg", "a.jpg", "*.jpg"])) == ["a"]
+    assert list(named_images(["a.jpg", "a.jpg", "*.jpg"], [])) == ["a"]
+
+
+def test_bad_images_are_left_out_if_asked_for_and_every_one_is_told(photos, monkeypatch, capsys):
+    """One broken photo stopped a whole folder, and there was no --skip_bad."""
+    (photos / "photos" / "cut.png").write_bytes((photos / "photos" / "b.png").read_bytes()[:200])
+    for name in ("x.jpg", "y.jpg"):
+        (photos / "photos" / name).write_text("no image")
+    with pytest.raises(SystemExit, match=r"(?s)x\.jpg.*y\.jpg.*--skip_bad"):
+        predict(monkeypatch, "photos", "--model", "vit")
+    predict(monkeypatch, "photos", "--model", "vit", "--save", "mask", "--skip_bad")
+    out, said = capsys.readouterr()
+    assert "2 images segmented" in out
+    for name in ("cut.png", "x.jpg", "y.jpg"):
+        assert f"left out as bad: photos/{name}" in said
+    with pytest.raises(SystemExit, match=r"x\.jpg: Pillow cannot"):
+        predict(monkeypatch, "photos/x.jpg", "--model", "vit", "--skip_bad")
+
+
+def test_what_was_segmented_and_passed_over_is_told(photos, monkeypatch, capsys):
+    """Files of other kinds and hidden ones were passed over without a word."""
+    (photos / "photos" / "scan.heic").write_bytes(b"of a phone")
+    (photos / "photos" / "._b.png").write_bytes(b"of a Mac")
+    predict(monkeypatch, "photos", "--model", "vit", "--save", "mask")
+    assert (
+        "2 images segmented; left out: 1 hidden (._b.png), 1 of another kind (scan.heic)."
+        in capsys.readouterr().out
+    )
+
+
+def test_masks_of_a_data_set_are_told_of(photos, monkeypatch, capsys):
+    """`predict DATASET_FOLDER` segmented the masks as well, with no remark."""
+    for kind in ("images", "masks"):
+        (photos / "data" / "train" / kind).mkdir(parents=True)
+        shutil.copy(photos / "a.jpg", photos / "data" / "train" / kind / "a.jpg")
+    predict(monkeypatch, "data", "--model", "vit", "--save", "mask")
+    assert "data/train/masks: if these are the masks of a data set" in capsys.readouterr().err
+    predict(monkeypatch, "data/train/images", "--model", "vit", "--save", "mask")
+    assert "masks" not in capsys.readouterr().err
 
 
 def test_an_image_that_cannot_be_read_in_full_is_told_once_the_others_are_done(photos, monkeypatch):

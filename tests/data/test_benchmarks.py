@@ -96,7 +96,7 @@ def test_voc_names_a_broken_matrix(tmp_path, monkeypatch):
 def test_voc_names_the_list_whose_file_is_missing(tmp_path):
     folder = make_voc(tmp_path)
     (folder / "SegmentationClass" / "c.png").unlink()
-    with pytest.raises(ValueError, match=r"val\.txt names 1 files, of which 1 are missing \(c\)"):
+    with pytest.raises(ValueError, match=r"val\.txt names 1 file, of which 1 is missing \(c\)"):
         build_voc(str(folder))
 
 

@@ -134,11 +134,13 @@ def test_the_archive_is_downloaded_once_with_a_progress_bar(server, tmp_path):
     assert Handler.requests_seen == fetched
 
 
-def test_a_failed_download_says_what_to_do(tmp_path):
+def test_a_failed_download_says_why_and_what_to_do(tmp_path):
+    """It said the address, and the address again as the cause."""
     failed = download("http://127.0.0.1:9/camvid.zip", tmp_path / "home")
     assert failed.returncode != 0
     last = failed.stderr.strip().splitlines()[-2:]
     assert "ConnectionError: Cannot download CamVid from http://127.0.0.1:9/camvid.zip" in last[0]
+    assert "Cannot connect to host 127.0.0.1:9" in last[0]
     assert "--data_dir" in last[1]
 
 

@@ -11,7 +11,8 @@ from datasets import Dataset, Features, Image, Value
 from helpers.pictures import NAMES, SIZE, ids, labels, picture, read, save
 
 from ctcl_hf.arguments.data import DataArguments, DatasetArguments
-from ctcl_hf.data import BadSample, build_own
+from ctcl_hf.data import BadSample, MaskReader, build_own
+from ctcl_hf.data.shards import write_shards
 
 
 @pytest.fixture
@@ -228,6 +229,7 @@ def test_near_misses_are_told_what_was_meant(folder, monkeypatch):
         build_own(str(folder), class_names=["ground,tree,sky"])
     with pytest.raises(ValueError, match="is one split of a data set: give the folder above it"):
         build_own(str(folder / "train"), class_names=NAMES)
+    monkeypatch.setattr("ctcl_hf.base.hub_access.hub_answers", lambda: True)
     monkeypatch.setattr(
         "datasets.load_dataset", lambda name: (_ for _ in ()).throw(ConnectionError("no network"))
     )
@@ -242,14 +244,14 @@ def test_near_misses_are_told_what_was_meant(folder, monkeypatch):
 
 def test_an_empty_folder_says_what_was_expected(tmp_path):
     with pytest.raises(
-        ValueError, match=r"found neither Parquet files nor images. Expected train/images/"
+        ValueError, match=r"found neither Parquet files nor images. Expected images, and masks"
     ):
         build_own(str(tmp_path), class_names=NAMES)
     (tmp_path / "train" / "images").mkdir(parents=True)
     with pytest.raises(ValueError, match="has no masks beside it"):
         build_own(str(tmp_path), class_names=NAMES)
     (tmp_path / "train" / "masks").mkdir()
-    with pytest.raises(ValueError, match="no images were found"):
+    with pytest.raises(ValueError, match=r"The folder of images, .*train/images, is empty\."):
         build_own(str(tmp_path), class_names=NAMES)
 
 
@@ -291,12 +293,63 @@ def test_training_leaves_out_what_cannot_be_read_and_counts_it_if_asked_for(fold
     total = len(list(bad.parent.iterdir()))
     data = arguments.load()
     assert len(data.splits["train"]) == total - 1
-    assert f"left out as bad: 1 of {total} of train (Cannot read sample" in str(data) and str(
-        bad
-    ) in str(data)
+    assert f"left out as bad: 1 of {total} of train (Cannot read sample" in str(data)
+    assert str(bad) in str(data)
     data.check()
     with pytest.raises(ValueError, match=r"1\.jpg"):
         DataArguments(dataset_name=str(folder), class_names=list(NAMES)).load().check()
+
+
+def test_each_cause_for_which_files_are_left_out_is_told(folder):
+    """Of three bad files of three kinds the first was named."""
+    bad = [folder / "train" / "images" / "1.jpg", folder / "train" / "masks" / "2.png"]
+    bad[0].write_bytes(b"nothing")
+    save(bad[1], ids(0, 77))
+    data = DataArguments(dataset_name=str(folder), class_names=list(NAMES), skip_bad=True).load()
+    assert all(str(path) in str(data) for path in bad) and "got [77]" in str(data)
+
+
+def test_masks_of_other_ids_are_the_cause_that_is_told_where_files_are_not_checked(folder):
+    """With --no_check_data, "hold no class, of 2 classes: nothing to tell apart"."""
+    for mask in (folder / "train" / "masks").iterdir():
+        save(mask, ids(0, 1, 5))
+    with pytest.raises(ValueError, match=r"No training image .* can be used\.\n.*got \[5\]"):
+        build_own(str(folder), class_names=NAMES[:2]).check_classes()
+    with pytest.raises(ValueError, match=r"hold ground alone, of 2 .*\n.*got \[5\]"):
+        save(mask, ids(0, 0))
+        build_own(str(folder), class_names=NAMES[:2]).check_classes()
+
+
+@pytest.mark.parametrize("options", [{"label_map": {9: 1, 2: 1}}, {"ignore_index": 9}])
+def test_an_id_that_is_mapped_and_that_no_mask_holds_is_told(folder, options, caplog, tmp_path):
+    """`--label_map 9:1` was passed over without a word where no mask has a 9."""
+    data = build_own(str(folder), class_names=NAMES, **options)
+    with caplog.at_level("WARNING"):
+        data.check()
+    told = "No mask holds 9, of which --label_map or --ignore_index says"
+    assert told in caplog.text
+    assert told in str(write_shards(data, tmp_path / "shards"))
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        build_own(str(folder), class_names=NAMES, label_map={2: 1}, ignore_index=255).check()
+    assert "No mask holds" not in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "RGB"])
+def test_the_ids_that_a_mask_holds_are_met_in_every_kind_of_mask(mode):
+    values = np.array([[0, 1]], dtype=np.uint16 if mode == "I;16" else np.uint8)
+    colours = {(0, 0, 0): 0, (9, 9, 9): 1, (0, 9, 0): 2} if mode == "RGB" else {}
+    mask = PIL.Image.fromarray(values)
+    if mode == "1":
+        mask = PIL.Image.fromarray(values.astype(bool))
+    elif mode == "P":
+        mask.putpalette([0] * 768)
+    elif mode == "RGB":
+        mask = PIL.Image.fromarray(np.repeat(9 * values[..., None], 3, axis=2))
+    reader = MaskReader(3, {1: 0, 2: 0}, colours)
+    reader.watched = {1, 2}
+    reader(mask)
+    assert reader.watched == {2}
 
 
 def test_two_images_of_one_name_are_refused(folder):
@@ -385,6 +438,7 @@ def test_a_data_set_that_the_hub_does_not_give_says_so(monkeypatch):
     def script(*args, **kwargs):
         raise RuntimeError("Dataset scripts are no longer supported, but found secret.py")
 
+    monkeypatch.setattr("ctcl_hf.base.hub_access.hub_answers", lambda: True)
     monkeypatch.setattr("datasets.load_dataset", gated)
     with pytest.raises(OSError, match=r"gated or private, ask for access .* hf auth login"):
         build_own("user/secret", class_names=NAMES)

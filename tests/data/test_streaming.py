@@ -201,7 +201,8 @@ def test_a_hub_data_set_is_streamed_from_the_files_that_it_lists(shards, monkeyp
     }
     builder = SimpleNamespace(config=SimpleNamespace(data_files=files))
     monkeypatch.setattr("datasets.load_dataset_builder", lambda name: builder)
-    monkeypatch.setattr("ctcl_hf.data.own.build.file_beside", lambda name, file: None)
+    monkeypatch.setattr("ctcl_hf.data.own.build.files_beside", lambda name, *files: [None] * 3)
+    monkeypatch.setattr("ctcl_hf.data.own.sources.hub_answers", lambda: True)
     data = streamed("user/streets", class_names=CLASSES)
     assert {split: len(rows) for split, rows in data.splits.items()} == {
         "train": 24,

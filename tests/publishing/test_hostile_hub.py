@@ -22,11 +22,11 @@ for name in sys.argv[1:]:
 BESIDE = """
 import sys
 import huggingface_hub.utils._http
-from ctcl_hf.data.own.sources import file_beside
+from ctcl_hf.data.own.sources import files_beside
 huggingface_hub.utils._http.time.sleep = lambda seconds: None
 for name, file in (word.split(":") for word in sys.argv[1:]):
     try:
-        print(file_beside(name, file))
+        print(*files_beside(name, file))
     except OSError as error:
         print(error)
 """

@@ -154,7 +154,23 @@ def test_what_is_no_image_is_told_to_who_uploads_it_and_never_offered(tmp_path):
 def test_a_student_that_is_none_is_told_in_a_sentence(tmp_path, monkeypatch):
     nix = str(tmp_path / "nix")
     monkeypatch.setattr(sys, "argv", ["app", nix, nix, "--examples", str(tmp_path)])
-    with pytest.raises(SystemExit, match="nix is neither a student's folder nor a model on the H"):
+    with pytest.raises(SystemExit, match="nix: there is no such folder"):
+        runpy.run_path(str(APP))["main"]()
+
+
+def test_a_mistyped_student_is_answered_with_the_nearest_folder_where_there_is_no_hub(
+    tmp_path, monkeypatch
+):
+    """The Hub was asked for half a minute, and no folder was suggested."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("ctcl_hf.base.hub_access.hub_answers", lambda: False)
+    (tmp_path / "run" / "cnn").mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["app", "run/cnm", "run/vit"])
+    with pytest.raises(SystemExit, match=r"run/cnm: there is no such folder.*mean run/cnn\?"):
+        runpy.run_path(str(APP))["main"]()
+    monkeypatch.setattr(sys, "argv", ["app", "zebra/one", "zebra/two", "--examples", "run"])
+    with pytest.raises(SystemExit, match=r"zebra/one is neither .* nor a model on the Hub"):
         runpy.run_path(str(APP))["main"]()
 
 

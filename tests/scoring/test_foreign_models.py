@@ -88,7 +88,9 @@ def test_an_export_asks_for_the_size_that_a_processor_does_not_say(mobilevit, tm
     """It ended in `TypeError: randn() received NoneType`."""
     for part in mobilevit:
         part.save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="model resizes to is no one size: give --size HEIGHT WIDTH"):
+    with pytest.raises(
+        ValueError, match="model resizes to is no one size: give --size HEIGHT WIDTH"
+    ):
         export(Namespace(models=[str(tmp_path / "model")], output=tmp_path / "x.onnx", size=None))
 
 

@@ -190,7 +190,7 @@ def _download() -> Path:
         archive = manager.download_and_extract(CAMVID_ARCHIVE)
     except (OSError, ConnectionError, ValueError) as error:
         raise ConnectionError(
-            f"Cannot download CamVid from {CAMVID_ARCHIVE}: {error}\n"
+            f"Cannot download CamVid from {CAMVID_ARCHIVE}: {_cause(error)}\n"
             "Fetch the archive on a machine with access, unpack it, and give its CamVid folder as "
             "--data_dir."
         ) from error
@@ -202,3 +202,11 @@ def _download() -> Path:
             "--data_dir."
         )
     return folder
+
+
+def _cause(error: BaseException) -> str:
+    """What an error, or the first behind it that says more than the address, tells."""
+    behind: BaseException | None = error
+    while behind is not None and str(behind) in ("", CAMVID_ARCHIVE):
+        behind = behind.__cause__ or behind.__context__
+    return str(behind or type(error).__name__)

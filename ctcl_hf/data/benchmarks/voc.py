@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...base.heartbeat import watched
 from ..masks import IGNORE_INDEX, Colour
-from ..pairs import existing_folder, image_files, listed, paired_rows
+from ..pairs import existing_folder, image_files, listed, paired_rows, read_list
 from ..segmentation import SegmentationData
 from .published import published
 
@@ -90,7 +90,7 @@ def build_voc(data_dir: str | None = None) -> SegmentationData:
             f"{' and '.join(missing)} not found, which say what is trained on and what is scored "
             "on."
         )
-    names = {split: path.read_text(encoding="utf-8").split() for split, path in lists.items()}
+    names = {split: read_list(path) for split, path in lists.items()}
     masks = listed(names["train"], own, lists["train"])
     source = f"{len(masks)} training masks of SegmentationClass"
     added, origin = _augmented(folder)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..images import open_stored
 from ..masks import IGNORE_INDEX, Colour, colours_of_ids
-from ..pairs import LeftOut, files_in
+from ..pairs import LeftOut, files_in, image_files
 from ..samples import BadSample, SegmentationSamples
 from ..segmentation import SegmentationData
 from ..streaming import StreamedRows
@@ -29,8 +29,9 @@ from .classes import (
     read_palette,
 )
 from .effects import check_colours, check_map, check_source
-from .layouts import WANTED, Layout
-from .sources import file_beside, hub_splits, streams
+from .layouts import Layout
+from .refusals import of_no_pairs
+from .sources import files_beside, hub_splits, streams
 from .splits import named_splits, without_use
 
 if TYPE_CHECKING:
@@ -114,8 +115,9 @@ def build_own(
         layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet, skip_unpaired)
         found = layout.splits()
         told = str(layout) if found else ""
-        if not found and not parquet:
-            raise ValueError(f"{folder}: found neither Parquet files nor images. {WANTED}")
+        images = image_files(folder, below=True, unique=False) if mask_ending else {}
+        if not found and (images or not parquet):
+            raise ValueError(of_no_pairs(folder, mask_ending))
         if found and streaming:
             raise ValueError(
                 f"--streaming reads Parquet, and {folder} holds images and masks as well: give the "
@@ -140,8 +142,9 @@ def build_own(
         found = hub_splits(name, image_column, label_column)
     wanted = {"train": train_split, "validation": validation_split, "test": test_split}
     splits = named_splits(name, found, wanted, validation_share, needs_validation)
-    benchmark = file_beside(name, BENCHMARK_FILE)
-    names_file, palette_file = file_beside(name, CLASSES_FILE), file_beside(name, PALETTE_FILE)
+    benchmark, names_file, palette_file = files_beside(
+        name, BENCHMARK_FILE, CLASSES_FILE, PALETTE_FILE
+    )
     exported = None if folder is None else _exported_list(folder)
     if palette is None and palette_file is None:
         palette_file = (
@@ -178,6 +181,8 @@ def build_own(
         class_names=names,
         palette=drawn_colours(names, colours) if colours else _shown(mask, names, mapped),
         label_map=mapped,
+        # without 255 as --ignore_index, which says nothing new
+        told_ids=tuple({*(label_map or {}), ignore_index or 0} & mapped.keys()),
         colours=meanings,
         source=f"from {name}{told}{lists}{without_use(found, wanted)}",
         **_benchmark(benchmark, splits["train"]),

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..pairs import LeftOut, image_files, listed, paired_rows
+from ..pairs import LeftOut, image_files, listed, paired_rows, read_list
+from .refusals import check_ending, check_holds_images, check_is_there, hint_of_annotations
 
 if TYPE_CHECKING:
     import datasets
@@ -29,10 +30,6 @@ MASK_FOLDER_ENDINGS = (
 )
 # of VOC, and of tools that export as it does: a file of names for each split
 LISTS = Path("ImageSets", "Segmentation")
-WANTED = (
-    "Expected train/images/ and train/masks/ in it (and validation/images/, validation/masks/), "
-    "with masks named as their images; or another of the layouts in docs/data.md."
-)
 
 
 class Layout:
@@ -58,6 +55,7 @@ class Layout:
         skip_unpaired: bool = False,
     ):
         self.folder = folder
+        self.named = {"--image_folder": image_folder, "--mask_folder": mask_folder}
         self.image_folders = (image_folder.lower(),) if image_folder else IMAGE_FOLDERS
         self.mask_folders = (mask_folder.lower(),) if mask_folder else MASK_FOLDERS
         self.mask_ending = mask_ending
@@ -74,8 +72,9 @@ class Layout:
     def splits(self) -> dict[str, "datasets.Dataset"]:
         """Rows by the splits' own names; none if there are no images and masks.
 
-        ValueError names what does not pair.
+        ValueError names what does not pair, and what an option names that is not there.
         """
+        self._check_named()
         found = (
             self._listed()
             or self._in_split_folders()
@@ -87,32 +86,38 @@ class Layout:
                 self.left_out.add("Parquet", path)
         return found
 
+    def _check_named(self) -> None:
+        """Of what is Parquet alone nothing is said here."""
+        if any(self.named.values()) and image_files(self.folder, below=True, unique=False):
+            top = self._folders(self.folder)
+            there = [*top, *(path for folder in top for path in self._folders(folder))]
+            for option, name in self.named.items():
+                check_is_there(option, name, self.folder, there)
+
     def _listed(self) -> dict[str, "datasets.Dataset"]:
         """JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/*.txt."""
         lists = sorted((self.folder / LISTS).glob("*.txt"))
         images, masks = self._first(self.folder, self.image_folders), self._masks_of(self.folder)
         if not lists or images is None or masks is None:
             return {}
-        names = {path.stem: path.read_text(encoding="utf-8-sig").split() for path in lists}
-        names = {split: own for split, own in names.items() if own}
-        if {"train", "val"} <= {split.lower() for split in names}:
-            names = {split: own for split, own in names.items() if split.lower() != "trainval"}
-        if len(names) == 1:  # "default", or "trainval"
-            names = {"train": next(iter(names.values()))}
-        files = {kind: self._files(path) for kind, path in (("image", images), ("mask", masks))}
-        for name in sorted(
-            files["image"].keys() - {name for own in names.values() for name in own}
-        ):
-            self.left_out.add("in no list", Path(files["image"][name]))
-        return {
-            split: paired_rows(
-                listed(own, files["image"], self.folder / LISTS / f"{split}.txt", self.unpaired),
-                listed(own, files["mask"], self.folder / LISTS / f"{split}.txt", self.unpaired),
-                f"{split} of {self.folder}",
+        names = {path: own for path in lists if (own := read_list(path))}
+        if {"train", "val"} <= {path.stem.lower() for path in names}:
+            names = {path: own for path, own in names.items() if path.stem.lower() != "trainval"}
+        image_paths, mask_paths = self._images_and_masks(images, masks)
+        for name in sorted(image_paths.keys() - {name for own in names.values() for name in own}):
+            self.left_out.add("in no list", Path(image_paths[name]))
+        found = {
+            path.stem: paired_rows(
+                listed(own, image_paths, path, self.unpaired),
+                listed(own, mask_paths, path, self.unpaired),
+                f"{path.stem} of {self.folder}",
                 self.unpaired,
             )
-            for split, own in names.items()
+            for path, own in names.items()
         }
+        if len(found) == 1:  # "default", or "trainval"
+            return {"train": next(iter(found.values()))}
+        return found
 
     def _in_split_folders(self) -> dict[str, "datasets.Dataset"]:
         """SPLIT/images/ and SPLIT/masks/; images/SPLIT/ and masks/SPLIT/; or images/ and masks/."""
@@ -156,29 +161,33 @@ class Layout:
         """NAME.jpg and NAME_mask.png together, in a folder for each split or in one."""
         found = {}
         for path in (self.folder, *self._folders(self.folder)):
-            suffixes = self._images_and_masks_by_suffix(path)
-            if suffixes is None:
-                files = image_files(path, left_out=self.left_out)
-                ending = self.mask_ending or _ending_within(files)
-                if ending is None:
-                    continue
-                masks = {
-                    name.removesuffix(ending): file
-                    for name, file in files.items()
-                    if name.endswith(ending)
-                }
-                images = {name: file for name, file in files.items() if not name.endswith(ending)}
-                self.endings.add(ending)
-            else:
-                images, masks = suffixes
-            split = "train" if path == self.folder else path.name
-            found[split] = paired_rows(images, masks, f"{path}", self.unpaired)
+            pair = self._images_and_masks_by_suffix(path) or self._images_and_masks_by_ending(path)
+            if pair is not None:
+                split = "train" if path == self.folder else path.name
+                found[split] = paired_rows(*pair, f"{path}", self.unpaired)
         return found
+
+    def _images_and_masks_by_ending(
+        self, folder: Path
+    ) -> tuple[dict[str, str], dict[str, str]] | None:
+        """NAME.jpg and NAME_mask.png."""
+        files = image_files(folder, left_out=self.left_out, unique=not self.mask_ending)
+        ending = self.mask_ending or _ending_within(files)
+        if ending is None or not any(name.endswith(ending) for name in files):
+            return None
+        files = image_files(folder)
+        masks = {
+            name.removesuffix(ending): file for name, file in files.items() if name.endswith(ending)
+        }
+        self.endings.add(ending)
+        return {name: file for name, file in files.items() if not name.endswith(ending)}, masks
 
     def _images_and_masks_by_suffix(
         self, folder: Path
     ) -> tuple[dict[str, str], dict[str, str]] | None:
         """NAME.jpg and NAME.png: photos are JPEG, and masks cannot be."""
+        if self.mask_ending:
+            return None
         by_kind: dict[bool, dict[str, str]] = {True: {}, False: {}}
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith("."):
@@ -196,16 +205,25 @@ class Layout:
                 self.left_out.add("without masks", images)
                 return
             expected = ", ".join(str(beside / name) for name in self.mask_folders)
-            raise ValueError(f"{images} has no masks beside it: expected one of {expected}.")
-        image_paths, mask_paths = self._files(images), self._files(masks)
-        ending = self.mask_ending or _ending_between(image_paths, mask_paths)
-        if ending:
-            self.endings.add(ending)
-            mask_paths = {name.removesuffix(ending): path for name, path in mask_paths.items()}
-        found[split] = paired_rows(image_paths, mask_paths, f"{images} and {masks}", self.unpaired)
+            raise ValueError(
+                f"{images} has no masks beside it: expected one of {expected}."
+                f"{hint_of_annotations(self.folder)}"
+            )
+        pair = self._images_and_masks(images, masks)
+        found[split] = paired_rows(*pair, f"{images} and {masks}", self.unpaired)
 
-    def _files(self, folder: Path) -> dict[str, str]:
-        return image_files(folder, below=True, left_out=self.left_out)
+    def _images_and_masks(self, images: Path, masks: Path) -> tuple[dict[str, str], dict[str, str]]:
+        """The files of a folder of images and of one of masks, both by the images' names."""
+        image_paths = image_files(images, below=True, left_out=self.left_out)
+        mask_paths = image_files(masks, below=True, left_out=self.left_out)
+        check_holds_images(image_paths, images, "images")
+        check_holds_images(mask_paths, masks, "masks")
+        ending = self.mask_ending or _ending_between(image_paths, mask_paths)
+        if not ending:
+            return image_paths, mask_paths
+        check_ending(ending, mask_paths, masks)
+        self.endings.add(ending)
+        return image_paths, {name.removesuffix(ending): path for name, path in mask_paths.items()}
 
     def _folders(self, folder: Path) -> list[Path]:
         return sorted(

@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...base.hub_access import near_folder, refuse_missing_folder, refuse_near_folder
+from huggingface_hub import constants
+
+from ...base.hub_access import (
+    from_cache_unless_hub_answers,
+    hub_answers,
+    near_folder,
+    refuse_missing_folder,
+    refuse_near_folder,
+    shown_endpoint,
+)
 from ..streaming import StreamedRows
 
 if TYPE_CHECKING:
@@ -53,7 +62,7 @@ def hub_splits(
     """Every split of a Hub id, or of a folder of Parquet files, through the cache of `datasets`."""
     import datasets
 
-    with _explained(name):
+    with _explained(name), _from_hub_or_cache(name):
         splits = _local_parquet(name) if Path(name).is_dir() else datasets.load_dataset(name)
     return {
         split: _two_columns(rows, name, image_column, label_column)
@@ -70,6 +79,8 @@ def streams(
     from fsspec.core import url_to_fs
 
     with _explained(name):
+        if not Path(name).is_dir() and not hub_answers():
+            raise OSError(f"--streaming reads from {shown_endpoint()}, which does not answer")
         files = (
             _parquet_files(name)
             if Path(name).is_dir()
@@ -89,6 +100,25 @@ def streams(
             f"--streaming reads Parquet, and {name} has none: `ctcl-hf prepare` writes it."
         )
     return streams
+
+
+@contextmanager
+def _from_hub_or_cache(name: str) -> Iterator[None]:
+    """Within it `datasets` asks the Hub if it answers, and else its cache alone: its client would
+    try for half a minute.
+    """
+    import datasets
+
+    if Path(name).is_dir():
+        yield
+        return
+    before = datasets.config.HF_HUB_OFFLINE
+    with from_cache_unless_hub_answers():
+        datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE
+        try:
+            yield
+        finally:
+            datasets.config.HF_HUB_OFFLINE = before
 
 
 @contextmanager
@@ -170,13 +200,26 @@ def _chosen_columns(
     return {image: "image"} if label is None else {image: "image", label: "label"}
 
 
-def file_beside(name: str, file: str) -> str | None:
-    """Path of a file that lies with the data, in its folder or on the Hub; None if there is none.
+def files_beside(name: str, *files: str) -> list[str | None]:
+    """Paths of files that lie with the data, in its folder or on the Hub; None where there is none.
 
     OSError if that cannot be known: without its classes or its protocol the data would be others.
     """
+    from huggingface_hub.errors import HfHubHTTPError
+
     if Path(name).is_dir():
-        return str(Path(name, file)) if Path(name, file).is_file() else None
+        return [str(path) if (path := Path(name, file)).is_file() else None for file in files]
+    try:
+        with from_cache_unless_hub_answers():
+            return [_file_on_hub(name, file) for file in files]
+    except (HfHubHTTPError, OSError) as error:
+        raise OSError(
+            f"--dataset_name {name}: whether {' or '.join(files)} lies with it cannot be known "
+            f"({error})."
+        ) from error
+
+
+def _file_on_hub(name: str, file: str) -> str | None:
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
@@ -184,9 +227,7 @@ def file_beside(name: str, file: str) -> str | None:
         return hf_hub_download(name, file, repo_type="dataset")
     except RemoteEntryNotFoundError:
         return None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, OSError):
         if try_to_load_from_cache(name, file, repo_type="dataset") is _CACHED_NO_EXIST:
             return None
-        raise OSError(
-            f"--dataset_name {name}: whether {file} lies with it cannot be known ({error})."
-        ) from error
+        raise

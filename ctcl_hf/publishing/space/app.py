@@ -61,9 +61,16 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, help="Default: the first free one from 7860 on.")
     arguments = parser.parse_args()
+    from ctcl_hf.base import hub_access  # which no Space needs: the Hub is there
+
     try:
-        page = demo(arguments.students, arguments.trust_remote_code, arguments.examples)
-    except ValueError as error:
+        for name in arguments.students:
+            hub_access.refuse_missing_folder(name)
+            hub_access.refuse_near_folder(name)
+        local = all(Path(name).is_dir() for name in arguments.students)
+        with contextlib.nullcontext() if local else hub_access.from_cache_unless_hub_answers():
+            page = demo(arguments.students, arguments.trust_remote_code, arguments.examples)
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
     serve(page, arguments.port, arguments.examples)
 
