@@ -83,3 +83,35 @@ def test_ctrl_c_outside_of_the_training_ends_with_a_word(monkeypatch, capsys):
         raise KeyboardInterrupt
     assert ended.value.code == 130
     assert capsys.readouterr().err.strip() == "ctcl-hf predict: interrupted."
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_a_mistake_is_told_after_a_line_or_two_of_usage(name, monkeypatch, capsys):
+    """Some commands printed every option that they have before what was wrong."""
+    command = importlib.import_module(f"ctcl_hf.cli.{name}")
+    monkeypatch.setattr(sys, "argv", [f"ctcl-hf {name}", "--nonsense"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    usage, _, _ = capsys.readouterr().err.partition(f"ctcl-hf {name}: error: ")
+    assert usage.startswith("usage: ") and "[-h]" not in usage
+
+
+@pytest.mark.parametrize(
+    "words", [("--palette", "{}"), ("--palette={}",), ("--out", "a", "--palette", "{}"), ("{}",)]
+)
+def test_what_the_system_says_of_a_file_is_told_by_its_option(words, tmp_path, monkeypatch, capsys):
+    """`[Errno 36] File name too long: 'xxx...'` named no option."""
+    name = str(tmp_path / ("x" * 300))
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf prepare", *(word.format(name) for word in words)])
+    option = "--palette " if len(words) > 1 or "=" in words[0] else ""
+    for path in (name, f"{name}{os.sep}config.json"):
+        with pytest.raises(SystemExit) as ended, told(OSError):
+            (tmp_path / path).stat()
+        assert str(ended.value) == f"ctcl-hf prepare: error: {option}{path}: File name too long."
+
+
+def test_our_own_sentence_is_told_as_it_is(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf prepare"])
+    with pytest.raises(SystemExit, match=r"^ctcl-hf prepare: error: no such class$"), told(OSError):
+        raise OSError("no such class")

@@ -69,6 +69,7 @@ class ArgumentsParser(HfArgumentParser):
 
     def __init__(self, *args, usage: str = "%(prog)s [options]", **kwargs):
         self.problems: list[str] = []
+        self.ill_chosen: set[str] = set()  # names of arguments whose choice is told to be none
         self.without_effect: dict[str, str] = {}  # names of arguments -> on what
         super().__init__(
             *args, usage=usage, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs
@@ -129,6 +130,7 @@ class ArgumentsParser(HfArgumentParser):
             except ValueError as error:
                 self.problems.append(f"{action.option_strings[0]} {value}: {error}")
         elif action.choices is not None and value != action.default and value not in action.choices:
+            self.ill_chosen.add(action.dest)
             self.problems.append(
                 f"{action.option_strings[0]} {value}: expected one of "
                 f"{', '.join(map(str, action.choices))}"
@@ -141,6 +143,7 @@ class ArgumentsParser(HfArgumentParser):
         argv: list[str] | None,
         others: Collection[str] = (),
         synonyms: Mapping[str, str] | None = None,
+        found: Sequence[str] = (),
     ) -> list[Any]:
         """An instance of each dataclass, and a namespace of everything that was given.
 
@@ -149,7 +152,9 @@ class ArgumentsParser(HfArgumentParser):
         Args:
             others: names of options that are read elsewhere.
             synonyms: of options that are often asked for by another name, what to say.
+            found: problems that are known already.
         """
+        self.problems += found
         namespace, unknown = self.parse_known_args(argv)
         elsewhere = {f"--{prefix}{name}" for name in others for prefix in ("", "no_")}
         known = [action.option_strings[0] for action in self._actions if action.option_strings]
@@ -192,6 +197,9 @@ class ArgumentsParser(HfArgumentParser):
                 # choice has said.
                 dashes = "--" if issubclass(kind, MethodOptions) else ""
                 lines = [dashes + line for line in str(error).split("\n")]
+                if self.ill_chosen & set(names):
+                    # Trainer's own sentence on that value, which names no flag
+                    lines = [line for line in lines if line.startswith("--")]
                 self.problems += [line for line in lines if not self._is_told(line)]
         if self.problems:
             self.error(redacted("\n".join(self.problems)))

@@ -18,6 +18,7 @@ from .method import MethodArguments, check_options, options_of_others, own_optio
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments, StudentArguments
 from .parser import ArgumentsParser
 from .trainer import TrainerArguments, names_of_trainer
+from .unheeded import problems_of_typed, without_effect
 
 if TYPE_CHECKING:
     from .training import CTCLArguments
@@ -214,16 +215,22 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     of_training = (OptimizationArguments, PublishingArguments, ReportArguments)
     of_trainer = names_of_trainer()
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
-    _, _, _, first_options, *_ = read(
-        *of_training, TrainerArguments, others=of_trainer, synonyms=SYNONYMS
-    )
     words = options_in(sys.argv[1:] if argv is None else argv)
     typed = {name[2:].replace("-", "_"): " ".join(values) for name, *values in words}
+    _, _, _, first_options, *_ = read(
+        *of_training,
+        TrainerArguments,
+        others=of_trainer,
+        synonyms=SYNONYMS,
+        found=problems_of_typed(typed),
+    )
     if wrong := first_options.problems_of_typed(typed):
         raise ValueError("\n".join(f"--{problem}" for problem in wrong))
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)
+    if vain := without_effect(typed, training):
+        raise ValueError("\n".join(vain))
     if options.values().get("weigh_taught") and method_arguments.class_weights is None:
         raise ValueError("--weigh_taught has no effect without --class_weights.")
     command = shown_command(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])

@@ -17,39 +17,7 @@ from ..base.extras import install_line
 from ..base.redaction import redacted
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments
 from .problems import did_you_mean
-
-NO_PREDICTIONS = "nothing: evaluation counts pixels, always, and keeps no predictions"
-# Arguments of Trainer that a pair would silently ignore or fail on -> what to do instead.
-REFUSED = {
-    "learning_rate": "--cnn_lr and --vit_lr",
-    "weight_decay": "--cnn_weight_decay and --vit_weight_decay",
-    "optim": "--optimizers: CNNs train with SGD, all others with AdamW",
-    "lr_scheduler_type": "--cnn_power and --vit_power: both schedules are polynomial",
-    "warmup_steps": "--vit_warmup_steps",
-    "lr_scheduler_kwargs": "--cnn_power and --vit_power",
-    "adam_beta1": "torch's default, 0.9",
-    "adam_beta2": "torch's default, 0.999",
-    "adam_epsilon": "torch's default, 1e-8",
-    "optim_args": "--cnn_momentum",
-    "optim_target_modules": "nothing: all parameters are trained",
-    "train_sampling_strategy": "nothing: every epoch is a permutation drawn from the seed",
-    "bf16_full_eval": "--bf16, which evaluates under autocast",
-    "fp16_full_eval": "--fp16, which evaluates under autocast",
-    "neftune_noise_alpha": "nothing: it is for language models",
-    "use_liger_kernel": "nothing: it is for language models",
-    "auto_find_batch_size": "--per_device_train_batch_size",
-    "label_smoothing_factor": "nothing: each method says what its loss is",
-    "include_for_metrics": NO_PREDICTIONS,
-    "batch_eval_metrics": NO_PREDICTIONS,
-    "prediction_loss_only": NO_PREDICTIONS,
-    "eval_do_concat_batches": NO_PREDICTIONS,
-    "eval_use_gather_object": NO_PREDICTIONS,
-    "eval_accumulation_steps": NO_PREDICTIONS,
-    "label_names": "nothing: samples hold pixel_values and labels",
-    "liger_kernel_config": "nothing: it is for language models",
-    "deepspeed": "`accelerate launch --multi_gpu`: DeepSpeed drives one optimizer, a pair has two",
-    "fsdp": "`accelerate launch --multi_gpu`: FSDP is not tested with a pair",
-}
+from .unheeded import REFUSED
 
 # Trackers whose platform brings what they need.
 OF_PLATFORMS = ("azure_ml", "flyte", "kubeflow")
@@ -120,6 +88,8 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
                 "2 images per process; --gradient_accumulation_steps cannot stand in for them."
             )
         problems += self.optimization_problems()
+        if self.bf16 and self.fp16:
+            problems.append("--bf16 and --fp16: a run computes in one of them. Give one.")
         if self.remove_unused_columns:
             problems.append("--remove_unused_columns must stay off.")
         for engine, switch in (

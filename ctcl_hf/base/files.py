@@ -42,6 +42,11 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged, or no JSON file: {error}.") from error
 
 
+def reason_of_file(error: Exception) -> str:
+    """Why a file that has been named cannot be read: the system's word without number and name."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def share_as(file: Path, other: Path) -> None:
     """Lets those read a file who may read another one. safetensors lets its owner alone."""
     shutil.copymode(other, file)

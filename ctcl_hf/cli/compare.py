@@ -57,6 +57,7 @@ NOT_FOR_A_GRID = {
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         prog=program(),
+        usage="%(prog)s --methods METHOD ... [options]\n       %(prog)s --table TABLE [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -135,6 +136,12 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         parser.error(
             f"{secret}: a grid writes down what it is given, and this holds a secret. Give it "
             "another way."
+        )
+    is_alone = set(options.methods) <= {VANILLA.method} and len(options.pair or ()) < 2
+    if is_alone and not (options.table or options.paper_table or options.report_only):
+        parser.error(
+            "nothing to compare: give --methods METHOD ..., beside which vanilla always is, or "
+            "--table, or two of --pair."
         )
     return options, common
 

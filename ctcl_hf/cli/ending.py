@@ -3,11 +3,12 @@ traceback.
 """
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 
 from ..base.files import problem_of_name
 from ..base.redaction import redacted
@@ -29,7 +30,26 @@ def hide_bars_without_terminal() -> None:
 
 
 def fail(error: Exception | str) -> NoReturn:
-    sys.exit(redacted(f"{program()}: error: {error}"))
+    text = _of_system(error) if is_of_system(error) else error
+    sys.exit(redacted(f"{program()}: error: {text}"))
+
+
+def is_of_system(error: Exception | str) -> TypeGuard[OSError]:
+    """Whether it is the system's own word on a file, `[Errno 36] ...`, and no sentence of ours."""
+    return isinstance(error, OSError) and error.errno is not None and error.filename is not None
+
+
+def _of_system(error: OSError) -> str:
+    """What the system says of a file, after the option that names it, or a folder it is in."""
+    name = os.fsdecode(error.filename)
+    option = ""
+    for word in sys.argv[1:]:
+        flag, is_set, value = word.partition("=")
+        if word.startswith("--"):
+            option, word = flag, value if is_set else ""
+        if word and (name == word or name.startswith(f"{word}{os.sep}")):
+            return f"{option} {name}: {error.strerror}.".lstrip()
+    return f"{name}: {error.strerror}."
 
 
 class _Pipe(io.FileIO):

@@ -24,7 +24,7 @@ from ..arguments.protocol import ProtocolArguments
 from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..arguments.recipes import data_of
 from ..base.files import check_place
-from .ending import fail, hide_bars_without_terminal, told
+from .ending import fail, hide_bars_without_terminal, is_of_system, told
 from .students import refuse_without_students
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         from ..data import reason_of
 
-        fail(f"{reason_of(error)}.")
+        fail(error if is_of_system(error) else f"{reason_of(error)}.")
 
 
 def data_of_model(model: str, dataset: DatasetArguments, argv: Sequence[str]) -> DatasetArguments:

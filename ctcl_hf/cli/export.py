@@ -19,6 +19,7 @@ from .students import named_students, refuse_without_students
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=program(),
+        usage="%(prog)s MODEL --output FILE.onnx [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -9,17 +9,21 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
 from ..arguments.ranges import check_of_sides
 from ..base.files import check_place
-from ..base.redaction import redacted
+from ..base.hub_access import is_name_on_hub
 from ..base.registry import is_reference
 from ..base.tables import counted
 from ..data import DATASETS
 from .ending import told
+
+if TYPE_CHECKING:
+    from ..publishing.hub import Repository
 
 
 @dataclass
@@ -73,8 +77,19 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
             f"--out {folder} lies in {source}, which would then hold the data twice: give a folder "
             f"beside it, such as {source.resolve().with_name(f'{source.resolve().name}-shards')}."
         )
+    name = arguments.push_to_hub
+    if name is not None and ("/" not in name or not is_name_on_hub(name)):
+        raise ValueError(f"--push_to_hub {name}: expected USER/NAME, as the Hub allows them.")
+    if folder.exists():
+        instead = ""
+        if name is not None:
+            from ..publishing.hub import upload_line
+
+            instead = f" To push what lies there: {upload_line(name, folder)}"
+        raise ValueError(f"--out {folder} exists already: give a new folder.{instead}")
     data = dataset.load(needs_validation=False)
     print(data)
+    repository = _opened(name, arguments.private) if name is not None else None
     size = tuple(arguments.resize) if arguments.resize else None
     report = write_shards(data, folder, size, dataset.skip_bad)
     print(f"\n{report.found(BAD_SHOWN)}")
@@ -89,23 +104,20 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
         command += ["--validation_share", "0.1"]
         how = "There are none to validate on. To train, with a tenth of them held out for that"
     print(f"{folder}: {counted(len(report.shards), 'shard')}. {how}: {shlex.join(command)}")
-    if arguments.push_to_hub:
-        from huggingface_hub import HfApi
+    if repository is not None:
+        from ..publishing.hub import push_dataset
 
-        api = HfApi()
-        repository = api.create_repo(
-            arguments.push_to_hub,
-            repo_type="dataset",
-            private=arguments.private or None,
-            exist_ok=True,
-        )
-        api.upload_folder(
-            repo_id=repository.repo_id,
-            repo_type="dataset",
-            folder_path=folder,
-            commit_message=f"Add {data.name}",
-        )
-        print(redacted(str(repository)))
+        push_dataset(repository, folder, f"Add {data.name}")
+        print(repository.url)
+
+
+def _opened(name: str, private: bool) -> "Repository":
+    """A data set on the Hub, which this token may write to. OSError before files are read, else."""
+    from ..publishing.hub import Repository, check_access
+
+    repository = Repository(name, private or None, kind="dataset")
+    check_access([repository])
+    return repository
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.prepare`

@@ -15,6 +15,7 @@ from .students import refuse_without_students
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=program(),
+        usage="%(prog)s FOLDER [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -14,6 +14,7 @@ from .ending import program, told
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=program(),
+        usage="%(prog)s FOLDER",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -22,7 +22,7 @@ from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..base.extras import require
 from ..base.files import check_place
 from ..base.tables import counted
-from .ending import fail, told
+from .ending import fail, is_of_system, told
 from .evaluate import data_of_model, load_data, names_data
 from .predict import SKIP, named_images, problems_of
 from .students import named_students, refuse_without_students
@@ -117,7 +117,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         from ..data import reason_of
 
-        fail(f"{reason_of(error)}.")
+        fail(error if is_of_system(error) else f"{reason_of(error)}.")
 
 
 def output_folder(names: list[str], arguments: ReviewArguments) -> Path:

@@ -35,6 +35,17 @@ class TrainingTransform:
     scale_range: tuple[float, float] = (0.5, 2.0)
     photometric: bool = False
 
+    def padded_share(self) -> float:
+        """The share of a crop, 0 to 1, that is padding on average over the scales, of images of
+        `image_size`.
+        """
+        lowest, highest = self.scale_range
+        scales = torch.linspace(lowest, highest, 101)
+        filled = torch.ones_like(scales)
+        for side, crop in zip(self.image_size, self.crop_size, strict=True):
+            filled *= (scales * side / crop).clamp(max=1)
+        return 1 - filled.mean().item()
+
     def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 image (3, H, W) and labels (H, W) -> the same at the crop's size."""
         sides = image.shape[-2:]

@@ -69,6 +69,18 @@ class Evaluation:
         return cls(told["images"], students, told.get("titles", {}))  # older ones have none
 
 
+def names_of_scores(
+    students: Iterable[str], class_names: Iterable[str], titles: Mapping[str, str]
+) -> list[str]:
+    """What `Evaluation.metrics` may tell, without its prefix.
+
+    titles: as of `Evaluation`.
+    """
+    scores = Scores(0, 0, 0, 0, dict.fromkeys(class_names, 0.0), dict.fromkeys(titles, 0.0))
+    whole = Evaluation(0, dict.fromkeys(students, scores), titles)
+    return [name.removeprefix("_") for name in whole.metrics("")]
+
+
 def evaluations_from_json(told: Mapping[str, Any]) -> dict[str, Evaluation]:
     """By split, what is "scores" in results.json and run.json."""
     return {split: Evaluation.from_json(of) for split, of in told.items()}

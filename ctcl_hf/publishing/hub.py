@@ -1,5 +1,6 @@
 """Each student as a model of its own on the Hugging Face Hub."""
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,12 @@ NO_TOKEN = (
 
 @dataclass(frozen=True)
 class Repository:
-    """Where one student goes, or a Space about two.
+    """Where one student goes, a Space about two, or a data set.
 
     repo_id: "user/name".
     private: whether a new repository is made private; None leaves it to the account's own default.
     revision: the branch; None is the default one.
-    kind: "model" or "space" (of Gradio).
+    kind: "model", "space" (of Gradio) or "dataset".
     commit: the one that holds what the run's folder does; None until it is pushed.
     """
 
@@ -43,9 +44,8 @@ class Repository:
     @property
     def url(self) -> str:
         branch = f"/tree/{self.revision}" if self.revision else ""
-        return (
-            f"{shown_endpoint()}/{'spaces/' if self.kind == 'space' else ''}{self.repo_id}{branch}"
-        )
+        kind = "" if self.kind == "model" else f"{self.kind}s/"
+        return f"{shown_endpoint()}/{kind}{self.repo_id}{branch}"
 
 
 class PushError(OSError):
@@ -201,6 +201,25 @@ def _reason(error: Exception) -> str:
 
 
 # ---- pushing ----
+
+
+def push_dataset(repo: Repository, folder: Path, message: str) -> None:
+    """Commits the files of a folder to a data set. PushError says how to go on from the folder."""
+    get_session().timeout = PUSH_SECONDS
+    try:
+        HfApi().upload_folder(
+            repo_id=repo.repo_id, repo_type=repo.kind, folder_path=folder, commit_message=message
+        )
+    except Exception as error:  # of the client's HTTP library, which is not ours to name
+        raise PushError(
+            f"{repo.repo_id}: not pushed: {_reason(error)}\n{folder} is whole. To push it: "
+            f"{upload_line(repo.repo_id, folder)}"
+        ) from error
+
+
+def upload_line(repo_id: str, folder: Path) -> str:
+    """The command of the Hub's own client that pushes a folder to a data set."""
+    return shlex.join(["hf", "upload", repo_id, str(folder), ".", "--repo-type", "dataset"])
 
 
 def push_folder(

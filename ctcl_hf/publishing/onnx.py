@@ -124,7 +124,8 @@ def export_onnx(
     graph = _Graph(student, peer, with_preprocessing, argmax).eval()
     sizes = [size, (size[0] + 32, size[1] + 64)] if dynamic else [size]
     examples = [_images(student, CHECKED_BATCH, each, with_preprocessing) for each in sizes]
-    report(f"PyTorch: {' and '.join(f'{height}x{width}' for height, width in sizes)}")
+    sides = " and ".join(f"{height}x{width}" for height, width in sizes)
+    report(f"computing images of noise of {sides} with PyTorch, to check the file by")
     expected = [_run(graph, images) for images in examples]
     rows, columns = (1, 2) if with_preprocessing else (2, 3)
     free = {0: "batch"} | ({rows: "height", columns: "width"} if dynamic else {})
@@ -132,7 +133,7 @@ def export_onnx(
     returned = "class_map" if argmax else "probabilities" if peer else "logits"
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole(output) as unchecked:
-        report("tracing, which takes up to a few minutes")
+        report("writing the file, which takes up to a few minutes")
         # Two images in the example: a dimension of one would be taken for a constant. Another
         # number in the check.
         program = torch.onnx.export(
@@ -146,7 +147,7 @@ def export_onnx(
         )
         program.model.metadata_props.update(facts_of(student, size, peer))
         program.save(unchecked, external_data=False)
-        report("onnxruntime: the same images")
+        report("computing the same images from the file with onnxruntime")
         session = onnxruntime.InferenceSession(unchecked, providers=["CPUExecutionProvider"])
         difference = 0.0
         for images, theirs in zip(examples, expected, strict=True):

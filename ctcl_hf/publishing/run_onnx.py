@@ -37,6 +37,8 @@ def main(file: str, photo: str) -> None:
 
 def load(file: str) -> onnxruntime.InferenceSession:
     """ValueError for any other file."""
+    if not Path(file).is_file():
+        raise ValueError(f"{file}: there is no such file.")
     try:
         session = onnxruntime.InferenceSession(file)
     except Exception as error:  # of onnxruntime's, which have no name in common

@@ -39,6 +39,9 @@ from .pictures import read_samples, spread_figure, write_samples
 from .start import check_places, checkpoint_for, progress_in
 from .teachers import load_teachers
 
+logger = logging.get_logger(__name__)
+MUCH_PADDING = 0.5  # share of the crops, above which a run warns
+
 
 class Run(NamedTuple):
     """A run that is ready to start."""
@@ -78,8 +81,8 @@ def prepare(arguments: Arguments) -> Run:
     )
     metrics = data_arguments.metric_kinds()
     titles_of(metrics)  # two of one name would be told at the first evaluation
+    crop, whole = ("x".join(map(str, size)) for size in (data_arguments.crop_size, image_size))
     if training.process_index == 0:
-        crop, whole = ("x".join(map(str, size)) for size in (data_arguments.crop_size, image_size))
         print(
             f"Trained: on crops of {crop} from images scaled about {whole} (height x width). "
             f"Scored: {protocol}."
@@ -126,6 +129,11 @@ def prepare(arguments: Arguments) -> Run:
         tuple(data_arguments.scale_range),
         data_arguments.photometric,
     )
+    if (padded := augment.padded_share()) > MUCH_PADDING and training.process_index == 0:
+        logger.warning(
+            f"{100 * padded:.0f} % of the crops will be padding, which teaches nothing: crops of "
+            f"{crop} are large beside images of {whole}. Lower --crop_size, or raise --image_size."
+        )
     trainer = CTCLTrainer(
         pair,
         training,

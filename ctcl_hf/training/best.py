@@ -3,6 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..arguments.problems import did_you_mean
+from ..metrics.scores import names_of_scores, of_class
+
 STOPPED_EARLY = "stopped_early"  # in Trainer's log history, at the step that was the last by it
 # what students are judged by, unless --metric_for_best_model says another of theirs
 SCORE = "mean_iou"
@@ -11,6 +14,43 @@ SCORE = "mean_iou"
 def student_metric(metric: str | None) -> str:
     """What Trainer's name of a metric is called in a student's own scores."""
     return (metric or SCORE).removeprefix("eval_")
+
+
+def check_metric(
+    metric: str | None,
+    names: Sequence[str],
+    class_names: Sequence[str],
+    titles: Mapping[str, str],
+    datasets: Sequence[str] = (),
+    stops_early: bool = False,
+) -> None:
+    """ValueError unless evaluations tell the metric by which weights are chosen, and, of a training
+    that stops early, of each student.
+
+    Args:
+        metric: as --metric_for_best_model says it, or None.
+        titles: of the scores of other metrics than mean IoU and the accuracies, by name.
+        datasets: names of several evaluation data sets, with which Trainer's names begin.
+        stops_early: whether --early_stopping goes by it.
+    """
+    if metric is None:
+        return
+    known = names_of_scores(names, class_names, titles)
+    shared = [name for name in ("mean_iou", "loss", *titles) if name in known]
+    told = student_metric(metric)
+    starts = [f"{dataset}_" for dataset in datasets] or [""]
+    if not any(told == f"{start}{name}" for start in starts for name in known):
+        raise ValueError(
+            f"--metric_for_best_model {metric}: no evaluation of this run tells it. Expected one "
+            f"of {', '.join(starts[0] + name for name in shared)}, or one student's own, such as "
+            f"{starts[0]}{names[0]}_overall_accuracy or "
+            f"{starts[0]}{names[0]}_{of_class(class_names[0])}.{did_you_mean(told, known)}"
+        )
+    if stops_early and told not in shared:
+        raise ValueError(
+            f"--metric_for_best_model {metric}: --early_stopping goes by what each student scores. "
+            f"Expected one of {', '.join(shared)}."
+        )
 
 
 def best_steps(

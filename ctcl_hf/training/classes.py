@@ -73,8 +73,8 @@ def still_lost(
 
 
 def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
-    """A line per student on what groups of classes it is taught at the end of a log history; "" if
-    on none.
+    """A line per student on what groups of classes it was taught last in a log history, by the
+    running counts of training batches; "" if on none.
     """
     last = next((log[GROUPS] for log in reversed(list(history)) if GROUPS in log), {})
     lines = []
@@ -92,7 +92,11 @@ def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
         what_becomes += f"; left out {', '.join(left_out)}" if left_out else ""
         # in one there is nothing to learn
         number = number if len(told["groups"]) > 1 else "no class"
-        lines.append(f"{name} is taught on {number}: its peer is blind to {blind}{what_becomes}.")
+        # Not what the scores beside it say, which are of other images and of the last weights.
+        lines.append(
+            f"While training, by a running mean over its batches, {name} was last taught on "
+            f"{number}: its peer was blind to {blind}{what_becomes}."
+        )
     return "\n".join(lines)
 
 

@@ -19,13 +19,13 @@ from ..base.tables import counted
 from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
 from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
-from ..metrics import Metric
+from ..metrics import Metric, titles_of
 from ..metrics.scores import Evaluation, curve
 from ..publishing.background import Publisher
 from ..scoring.evaluate import NothingToScore, evaluate_pair
 from ..scoring.image_counts import ImageCounts
 from ..scoring.protocols import Protocol
-from .best import student_metric
+from .best import check_metric, student_metric
 from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
 from .early_stopping import EarlyStopping
@@ -102,6 +102,14 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
         self.facts = facts or RunFacts()
         self.protocol = protocol or Protocol()
         self.metrics = tuple(metrics)
+        check_metric(
+            args.metric_for_best_model,
+            model.names,
+            next(iter(model.students.values())).class_names,
+            titles_of(self.metrics),
+            list(eval_dataset) if isinstance(eval_dataset, dict) else (),
+            args.early_stopping is not None,
+        )
         self.scores: dict[str, Evaluation] = {}  # by prefix, of the present weights
         self.chosen_steps = {}
         # by student, of this process's share of the last evaluation
@@ -419,6 +427,15 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
             self.preemption.leave_evaluation(self.control)
             # saves; what was logged is not logged again
             super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Trainer's. An evaluation that does not tell the score by which weights are chosen, of a
+        class that neither labels nor predictions hold, is none of the best.
+        """
+        told = self.args.metric_for_best_model
+        if told is not None and f"eval_{student_metric(told)}" not in metrics:
+            return False
+        return super()._determine_best_metric(metrics, trial)
 
     def _evaluate_and_save(self) -> None:
         """The evaluation that a run owed when it was stopped, and its checkpoint once more, with

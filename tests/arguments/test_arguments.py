@@ -18,7 +18,7 @@ from ctcl_hf.arguments.parser import ArgumentsParser
 from ctcl_hf.arguments.ranges import RANGES
 from ctcl_hf.arguments.recipes import RECIPES, parse_arguments
 from ctcl_hf.arguments.trainer import TrainerArguments, names_of_trainer
-from ctcl_hf.arguments.training import REFUSED
+from ctcl_hf.arguments.unheeded import NEEDED, REFUSED
 from ctcl_hf.training.record import RunFacts, record, record_of_inputs
 
 
@@ -194,6 +194,90 @@ def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
     assert message in refused(capsys, *argv)
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--do_train", "false"), "--do_train false has no effect: this command trains."),
+        (("--no_do_train",), "--do_train false has no effect: this command trains."),
+        (("--do-eval=no",), "--do_eval false has no effect: students are scored at the end"),
+        (("--do_predict",), "--do_predict true has no effect: this command predicts nothing."),
+    ],
+)
+def test_what_trainer_leaves_to_a_script_is_refused_where_it_asks_for_something_else(
+    capsys, argv, message
+):
+    """`--do_train false` trained, without a word."""
+    assert message in refused(capsys, *argv)
+    parse("--do_train", "--do_eval", "yes", "--do_predict", "0")
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "warmup_steps", "optim"])
+def test_a_default_of_trainers_that_is_not_the_pairs_is_refused_too(capsys, name):
+    """`--weight_decay 0` was taken, and a ViT trained with 0.01: it is Trainer's default."""
+    (field,) = (own for own in dataclasses.fields(TrainingArguments) if own.name == name)
+    assert f"--{name} {field.default} does not work for a pair of students; use" in refused(
+        capsys, f"--{name}", str(field.default)
+    )
+
+
+@pytest.mark.parametrize(
+    "flag", [flag for needed in NEEDED[:1] for flag in needed.flags if flag != "hub_always_push"]
+)
+def test_a_name_on_the_hub_of_what_is_not_published_is_refused(flag):
+    """`--hub_model_id me/x` alone was taken, and nothing was published."""
+    value = {"hub_strategy": "end", "hub_private_repo": "true"}.get(flag, "me/x")
+    with pytest.raises(ValueError, match=f"--{flag} has no effect without --push_to_hub"):
+        parse(f"--{flag}", value)
+    parse(f"--{flag}", value, "--push_to_hub")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--eval_steps", "5", "--eval_strategy", "epoch"), "--eval_steps has no effect with"),
+        (("--eval_delay", "5", "--eval_strategy", "no"), "--eval_delay has no effect with"),
+        (("--save_steps", "5", "--save_strategy", "no"), "--save_steps has no effect with"),
+        (("--logging_steps", "5", "--logging_strategy", "epoch"), "--logging_steps has no effect"),
+        (("--activation_checkpointing_kwargs", "{}"), "has no effect without --activation_check"),
+        (("--dataloader_persistent_workers",), "has no effect without --dataloader_num_workers"),
+    ],
+)
+def test_a_flag_that_waits_for_another_is_refused_alone(argv, message):
+    """Trainer takes it without a word."""
+    with pytest.raises(ValueError, match=message):
+        parse(*argv)
+
+
+def test_every_flag_that_is_said_to_need_another_is_one():
+    fields = {option.name for option in dataclasses.fields(CTCLArguments)}
+    assert {flag for needed in NEEDED for flag in needed.flags} | REFUSED.keys() <= fields
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("--lr_scheduler_type", "cosinus"), ("--eval_strategy", "epochs"), ("--hub_strategy", "ends")],
+)
+def test_a_wrong_choice_is_told_once(capsys, argv):
+    """Of a schedule it was "Did you mean cosine?", and then that no other than polynomial is
+    taken; of the others Trainer's own sentence was told as well.
+    """
+    told = refused(capsys, *argv)
+    assert told.count(argv[1]) == 1
+    assert "cosine" not in told
+
+
+def test_both_half_precisions_are_refused_by_their_flags(capsys):
+    """Trainer said "At most one of fp16 and bf16 can be True"."""
+    assert "--bf16 and --fp16: a run computes in one of them." in refused(
+        capsys, "--bf16", "--fp16"
+    )
+
+
+def test_what_reads_little_like_a_flag_is_not_taken_for_it(capsys):
+    """`--help-me` was answered by --label_names."""
+    assert "did you mean" not in refused(capsys, "--help-me")
+
+
 def test_an_unknown_no_field_is_not_taken_for_another_by_its_no(capsys):
     """--no_sheep was answered by --no_use_cpu."""
     assert "did you mean" not in refused(capsys, "--no_sheep")
@@ -308,8 +392,6 @@ def test_a_number_of_steps_alone_says_when_to_save_and_to_evaluate():
     training = parse("--recipe", "cpu", "--save_steps", "7", "--eval-steps=5").training
     assert (training.save_strategy, training.save_steps) == ("steps", 7)
     assert (training.eval_strategy, training.eval_steps) == ("steps", 5)
-    asked = parse("--recipe", "cpu", "--save_steps", "7", "--save_strategy", "no").training
-    assert (asked.save_strategy, asked.eval_strategy) == ("no", "epoch")
 
 
 def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path):
@@ -427,7 +509,7 @@ def test_every_flag_that_says_yes_or_no_may_be_given_bare():
     """`--hub_private_repo`, as docs/publishing.md writes it, was refused: what may be None too
     wanted a value.
     """
-    assert parse("--hub_private_repo").training.hub_private_repo is True
+    assert parse("--push_to_hub", "--hub_private_repo").training.hub_private_repo is True
     parser = whole_parser()
     flags = [
         action.option_strings[0] for action in parser._actions if action.type is string_to_bool

@@ -67,9 +67,11 @@ def test_the_secrets_of_the_environment_are_taken_out_wherever_they_come_up(monk
 
 
 def test_a_recorded_command_holds_no_token(capsys):
-    arguments = parse_arguments("", ["--recipe", "demo", "--hub_token", "hf_writer"])
+    arguments = parse_arguments(
+        "", ["--recipe", "demo", "--push_to_hub", "--hub_token", "hf_writer"]
+    )
     assert arguments.training.hub_token == "hf_writer"
-    assert arguments.command == "ctcl-hf train --recipe demo --hub_token REDACTED"
+    assert arguments.command == "ctcl-hf train --recipe demo --push_to_hub --hub_token REDACTED"
     with pytest.raises(SystemExit):
         parse_arguments("", ["--recipe", "demo", "--seed", "https://me:word@hub.example"])
     assert "--seed https://hub.example:" in capsys.readouterr().err

@@ -5,7 +5,7 @@ header as a class.
 import pytest
 
 from ctcl_hf.data.own.class_lists import read_class_list
-from ctcl_hf.data.own.classes import read_class_names, read_palette
+from ctcl_hf.data.own.classes import read_class_names, read_json, read_palette
 
 NAMES = ("ground", "traffic light", "bar")
 COLOURS = {"ground": [(0, 0, 0)], "traffic light": [(255, 0, 0)], "bar": [(0, 0, 255)]}
@@ -76,6 +76,14 @@ def test_a_list_that_cannot_be_understood_says_where(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"--class_names .*list\.txt.*{message}"):
         read_class_names([str(path)], {}, "data")
+
+
+@pytest.mark.parametrize("read", [read_class_list, read_json])
+def test_a_list_that_is_not_there_is_told_without_the_systems_number(tmp_path, read):
+    """`--palette nofile.json cannot be read: [Errno 2] No such file or directory: 'nofile.json'`"""
+    path = str(tmp_path / "nofile.json")
+    with pytest.raises(ValueError, match=r"nofile.json cannot be read: No such file.*y\.$"):
+        read(path, "--palette")
 
 
 def test_a_list_of_no_known_encoding_is_named(tmp_path):

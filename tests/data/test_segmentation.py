@@ -263,3 +263,15 @@ def test_the_command_line_uses_as_many_images_as_it_is_told():
         "train": 5,
         "validation": 2,
     }
+
+
+def test_the_share_of_padding_is_what_crops_hold():
+    transform = TrainingTransform((32, 48), (64, 64))
+    image, labels = (
+        torch.zeros(3, 32, 48, dtype=torch.uint8),
+        torch.zeros(32, 48, dtype=torch.uint8),
+    )
+    torch.manual_seed(0)
+    drawn = [(transform(image, labels)[1] == 255).float().mean() for _ in range(400)]
+    assert transform.padded_share() == pytest.approx(torch.stack(drawn).mean().item(), abs=0.03)
+    assert TrainingTransform((64, 64), (32, 32), scale_range=(0.5, 2.0)).padded_share() == 0

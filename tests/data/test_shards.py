@@ -3,11 +3,9 @@ flat.
 """
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
@@ -298,34 +296,3 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
     pixels = 800 * 96 * 128 * 4 / 2**20  # what holding the other images would take
     assert pixels > 35
     assert peaks[1] - peaks[0] < 15, peaks
-
-
-def test_the_example_pushes_the_folder_that_it_wrote(tmp_path, monkeypatch, capsys):
-    calls = []
-
-    class Api:
-        def create_repo(self, repo_id, **options):
-            calls.append(("create", repo_id, options["repo_type"], options["private"]))
-            return SimpleNamespace(repo_id=f"user/{repo_id}")
-
-        def upload_folder(self, repo_id, repo_type, folder_path, commit_message):
-            files = {
-                path.relative_to(folder_path).as_posix() for path in Path(folder_path).rglob("*.*")
-            }
-            calls.append(("upload", repo_id, repo_type, files))
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Api)
-    folder = make_folder(tmp_path / "photos", 2)
-    argv = [folder, "--class_names", *NAMES, "--label_map", "7:255", "--out", tmp_path / "shards"]
-    monkeypatch.setattr(
-        "sys.argv", ["prepare.py", *map(str, argv), "--push_to_hub", "photos", "--private"]
-    )
-    runpy.run_path(str(ROOT / "examples" / "prepare.py"), run_name="__main__")
-    assert calls[0] == ("create", "photos", "dataset", True)
-    assert calls[1][:3] == ("upload", "user/photos", "dataset")
-    assert calls[1][3] >= {
-        "README.md",
-        "id2label.json",
-        "data/train-00000.parquet",
-        "data/validation-00000.parquet",
-    }

@@ -20,7 +20,7 @@ SHORT = (
         "--save_steps",
         "1",
     ),
-    *("--hub_token", "hf_writer", "--run_name", "https://me:passphrase@hub.example/street"),
+    *("--run_name", "https://me:passphrase@hub.example/street"),
 )
 STEPS = ("--max_steps", "2")  # of four an epoch
 AGAIN = ("--resume_from_checkpoint", "auto")

@@ -10,7 +10,10 @@ from helpers.runs import AGAIN, Killed, files, go, killed
 from ctcl_hf import CTCLTrainer
 from ctcl_hf.publishing.hub import PushError
 
-PUSH = ("--push_to_hub", "--hub_strategy", "end", "--hub_model_id", "run")
+PUSH = (
+    *("--push_to_hub", "--hub_strategy", "end", "--hub_model_id", "run"),
+    *("--hub_token", "hf_writer"),
+)
 
 
 def titles(hub):
@@ -56,6 +59,8 @@ def test_students_are_pushed_before_they_are_drawn_and_a_finished_run_is_not_pus
     assert titles(hub) == pushed
     assert len(hub.requests) == asked  # where nothing is left to do, no Hub is needed
     assert files(folder) == before
+    assert not [path for path in files(folder) if b"hf_writer" in path.read_bytes()]
+    assert "--hub_token REDACTED" in json.loads((folder / "run.json").read_text())["command"]
     (folder / "results.json").unlink()
     hub.fail("GET", "whoami", "503", times=9)
     with pytest.raises(ConnectionError, match="cannot be used at present"):

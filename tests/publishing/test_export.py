@@ -211,6 +211,7 @@ def test_the_example_says_in_a_sentence_what_it_cannot_use(tmp_path, monkeypatch
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), "plain.onnx")
     for words, message in (
         ([], r"^usage: run_onnx.py FILE.onnx IMAGE$"),
+        (["nofile.onnx", "clear.png"], "error: nofile.onnx: there is no such file.$"),
         (["text.jpg", "clear.png"], "text.jpg is no ONNX file that can be read"),
         (["plain.onnx", "clear.png"], "takes pixel_values and gives logits. Expected a file that"),
     ):

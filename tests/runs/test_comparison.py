@@ -305,9 +305,12 @@ def test_run_again_it_runs_only_what_is_missing(compared):
     [
         (["--methods", "dlm"], "--methods dlm: expected one of vanilla, offline_kd, dml"),
         (["--methods", "dml --no_hfd"], "--no_hfd has no effect on --method dml"),
-        (["--pair", "resnet18"], "expected two students as A+B"),
+        (["--pair", "resnet18", "--methods", "dml"], "expected two students as A+B"),
         (["--pair", "resnet18+nothing", "--methods", "dml"], "nothing"),
-        (["--pair", "resnet18+mit-b0", "--crop", "32"], "did you mean --crop_size"),
+        (["--methods", "dml", "--crop", "32"], "did you mean --crop_size"),
+        # which ran vanilla, that there was nothing beside
+        ([], "nothing to compare: give --methods METHOD ..., beside which vanilla always is"),
+        (["--methods", "vanilla"], "nothing to compare: give --methods"),
         (["--method", "dml"], "--method: give --methods"),
         (["--cnn=resnet18"], "--cnn: give --pair A+B"),
         (

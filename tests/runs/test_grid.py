@@ -22,6 +22,7 @@ from ctcl_hf.runs.comparison.grid import (
     safe_name,
 )
 from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row
+from ctcl_hf.runs.comparison.pictures import write_curves
 from ctcl_hf.runs.files import FIGURE_FILE
 from ctcl_hf.training.checkpoints import complete_checkpoint
 from ctcl_hf.training.locks import lock_folder
@@ -310,6 +311,22 @@ def test_a_grid_without_pairs_has_those_of_its_recipe():
     assert pair_of_recipe(["--recipe", "demo"]) == "mobilenetv2_050+nvidia/mit-b0"
     assert pair_of_recipe(["--seed", "3", "--recipe=demo"]) == "mobilenetv2_050+nvidia/mit-b0"
     assert pair_of_recipe(["--recipe", "cpu"]) == pair_of_recipe([]) == DEFAULT_PAIR
+
+
+def test_a_grid_whose_runs_logged_nothing_has_no_curves(tmp_path):
+    """They "could not be made (ValueError: Number of rows must be a positive integer...)"."""
+    grid = make_grid(tmp_path / "grid", rows=(VANILLA, DML), seeds=(1,))
+    for cell in grid.cells():
+        write_results(cell)
+        results = json.loads((cell.folder / "results.json").read_text())
+        scores = dict.fromkeys(("mean_iou", "mean_accuracy", "overall_accuracy", "loss"), 0.5) | {
+            "ious": {}
+        }
+        evaluation = {"images": 1, "students": {"cnn": scores, "vit": scores}}
+        results |= {"method": {"method": "vanilla"}, "scores": {"validation": evaluation}}
+        (cell.folder / "results.json").write_text(json.dumps(results))
+        (cell.folder / RECORD_FILE).write_text(json.dumps({"titles": {}}))
+    assert write_curves(grid) == []
 
 
 def test_a_grid_says_how_far_it_has_come_and_from_where_it_goes_on(tmp_path):

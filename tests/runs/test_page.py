@@ -170,7 +170,7 @@ def test_the_page_is_well_formed_and_holds_every_number_of_the_results(page):
         "share of pixels it teaches (%)",
         "cnn 62.5",  # the last value, beside the name
         "frame-",
-        "is taught on 2 groups of 4 classes",
+        "was last taught on 2 groups of 4 classes",
         "has 3,000 times the pixels of",
         "rare",
         "absent",

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from helpers.runs import prepared
 
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.runs.start import check_places, checkpoint_for
@@ -67,3 +68,13 @@ def test_it_says_how_far_that_run_has_come_what_differs_and_which_folder_is_free
     told = refused(folder, "--cnn_lr", "0.2", "--bf16")
     assert "finished after 4 steps. To train anew, choose another --output_dir" in told
     assert told.endswith("It has the same arguments.")
+
+
+def test_crops_that_are_mostly_padding_are_told(tmp_path, caplog):
+    """`--image_size 64 96 --crop_size 512 512` trained on 96 % padding, without a word."""
+    prepared(tmp_path / "run", "--crop_size", "128")
+    assert "% of the crops will be padding" in caplog.text
+    assert "crops of 128x128 are large beside images of 32x48." in caplog.text
+    caplog.clear()
+    prepared(tmp_path / "run")
+    assert "padding" not in caplog.text

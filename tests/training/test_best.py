@@ -143,6 +143,33 @@ def test_a_run_stops_early_as_its_arguments_say(tmp_path):
     assert trainer.state.global_step == 3
 
 
+@pytest.mark.parametrize(
+    ("metric", "options", "message"),
+    [
+        ("foo", {}, "foo: no evaluation of this run tells it. Expected one of mean_iou, loss, or"),
+        ("men_iou", {}, "Did you mean mean_iou?"),
+        ("eval_overall_accuracy", {}, "such as cnn_overall_accuracy or cnn_iou_"),
+        ("cnn_mean_iou", {"early_stopping": 2}, "--early_stopping goes by what each student"),
+    ],
+)
+def test_a_metric_that_no_evaluation_tells_is_refused_before_the_first_step(
+    tmp_path, metric, options, message
+):
+    """It was a KeyError at the first evaluation; of one student's score nothing ever stopped."""
+    with pytest.raises(ValueError, match=f"^--metric_for_best_model {metric}: ") as told:
+        make_trainer(tmp_path, **EVERY_STEP | options, metric_for_best_model=metric)
+    assert message in str(told.value)
+
+
+def test_an_evaluation_without_the_score_of_a_class_is_none_of_the_best(tmp_path):
+    """That of a class which neither labels nor predictions hold ended the training."""
+    trainer = make_trainer(tmp_path)
+    label = trainer.model.students["cnn"].class_names[0]
+    trainer = make_trainer(tmp_path, **EVERY_STEP, metric_for_best_model=f"cnn_iou_{label}")
+    assert not trainer._determine_best_metric({"eval_mean_iou": 0.5}, None)
+    assert trainer._determine_best_metric({f"eval_cnn_iou_{label}": 0.5}, None)
+
+
 def test_early_stopping_without_evaluations_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--early_stopping counts evaluations: say when"):
         CTCLArguments(str(tmp_path), early_stopping=2)

@@ -10,6 +10,7 @@ from ctcl_hf.training.classes import GROUPS, ClassWatch, groups_text, still_lost
 
 NAMES = ("cnn", "vit")
 LABELS = ("Sky", "Fence", "Wall")
+WHILE = "While training, by a running mean over its batches, "
 
 
 def evaluation(step, fence, sky=0.9):
@@ -88,14 +89,17 @@ class Groups:
 
 
 def test_classes_that_are_left_out_of_the_comparison_are_told_and_drawn():
+    """ "is blind to" stood beside a table in which that student had 89 % of the class."""
     told = {
         "cnn": {"blind": ["Fence"], "groups": [["Sky"], ["Wall"]]},
         "vit": {"blind": [], "groups": [["Sky"]]},
     }
     history = [{"step": 10, GROUPS: told}]
     first, second = groups_text(history).splitlines()
-    assert first == "cnn is taught on 2 classes: its peer is blind to Fence; left out Fence."
-    assert second == "vit is taught on no class: its peer is blind to no class."
+    assert first == (
+        f"{WHILE}cnn was last taught on 2 classes: its peer was blind to Fence; left out Fence."
+    )
+    assert second == f"{WHILE}vit was last taught on no class: its peer was blind to no class."
     figure = blind_classes_figure([(10, told)], 40, ("Sky", "Fence", "Wall"))
     assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["not taught"]
     (legend,) = figure.legends  # until step 10 a white band looked as if no peer was blind
@@ -112,12 +116,11 @@ def test_groups_are_logged_when_they_change_and_told_in_a_line_per_student():
         if step == 20:
             first, second = groups_text(state.log_history).splitlines()
     assert [log["step"] for log in state.log_history] == [10, 30]
-    assert (
-        first
-        == "cnn is taught on 2 groups of 3 classes: its peer is blind to Fence; merged Fence + "
-        "Wall."
+    assert first == (
+        f"{WHILE}cnn was last taught on 2 groups of 3 classes: its peer was blind to Fence; merged "
+        "Fence + Wall."
     )
-    assert second == "vit is taught on 3 classes: its peer is blind to no class."
+    assert second == f"{WHILE}vit was last taught on 3 classes: its peer was blind to no class."
     assert groups_text([{"step": 1, "loss": 2.0}]) == ""
     changes = [(log["step"], log[GROUPS]) for log in state.log_history]
     figure = blind_classes_figure(changes, 40, LABELS)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ...base.files import reason_of_file
 from ..masks import Colour
 
 # What lies beside exported data, and is read without being named; the first one that is there.
@@ -55,7 +56,7 @@ def read_class_list(path: str, option: str) -> tuple[tuple[str, ...], dict[str, 
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
-        raise ValueError(f"{option} {path} cannot be read: {error}") from error
+        raise ValueError(f"{option} {path} cannot be read: {reason_of_file(error)}.") from error
     lines = [
         line.strip()
         for line in text.splitlines()

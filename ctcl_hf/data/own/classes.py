@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...base.files import reason_of_file
 from ..masks import IGNORE_INDEX, Colour
 from ..palettes import palette_for
 from .class_lists import read_class_list
@@ -151,7 +152,7 @@ def read_json(path: str, option: str) -> dict:
     try:
         told = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{option} {path} cannot be read: {error}") from error
+        raise ValueError(f"{option} {path} cannot be read: {reason_of_file(error)}.") from error
     if not isinstance(told, dict) or not told:
         raise ValueError(f"{option} {path}: expected a JSON object, see docs/data.md.")
     return told

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...arguments.data import DataArguments
 from ...figures import class_gains_figure, grid_curves_figure, methods_figure, save_figure
-from ...figures.curves import keys_of
+from ...figures.curves import keys_of, points_of
 from ...methods import METHODS, Objective
 from ...publishing.card import RECORD_FILE
 from ...scoring.predict import load_for_inference, segment
@@ -19,9 +19,9 @@ FIGURE_IMAGES = 3
 
 def write_curves(grid: Grid) -> list[Path]:
     """Writes a PNG of curves for each pair: mIoU over steps, loss terms, and who teaches how
-    much.
+    much. Of a pair whose runs have logged nothing there is none.
     """
-    written = []
+    written: list[Path] = []
     for pair in grid.pairs:
         cells = [cell for cell in grid.cells() if cell.is_finished and cell.pair == pair]
         if cells:
@@ -30,11 +30,14 @@ def write_curves(grid: Grid) -> list[Path]:
                 histories.setdefault(cell.row.title, []).append(
                     cell.read("trainer_state.json")["log_history"]
                 )
-            written.append(grid.folder / f"curves-{safe_name(pair)}.png")
             methods = _methods_of(cells)
             titles = _titles_of(cells)
+            names = cells[0].student_names()
+            if not any(points_of(histories, key, names) for key in keys_of(titles)):
+                continue  # as of few steps without an evaluation
             losses = {term for method in methods for term in (*method.OWN_TERMS, *method.TERMS)}
-            figure = grid_curves_figure(histories, cells[0].student_names(), titles, losses)
+            figure = grid_curves_figure(histories, names, titles, losses)
+            written.append(grid.folder / f"curves-{safe_name(pair)}.png")
             save_figure(figure, written[-1])
     return written
 
