@@ -21,7 +21,7 @@ from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
 from ..arguments.protocol import ProtocolArguments
 from ..arguments.ranges import checks_of_numbers
-from .ending import fail, hide_bars_without_terminal, told
+from .ending import fail, hide_bars_without_terminal, is_of_system, told
 from .evaluate import WINDOW, data_of_model, load_data
 from .students import refuse_without_students
 
@@ -73,7 +73,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         from ..data import reason_of
 
-        fail(f"{reason_of(error)}.")
+        fail(error if is_of_system(error) else f"{reason_of(error)}.")
 
 
 def release(
