@@ -24,8 +24,8 @@ from ..arguments.protocol import ProtocolArguments
 from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..arguments.recipes import data_of
 from ..base.files import check_place
-from .ending import fail, hide_bars_without_terminal, is_of_system, told
-from .students import refuse_without_students
+from .ending import fail, is_of_system, told
+from .students import named_students, refuse_without_students
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
@@ -200,6 +200,7 @@ def evaluate(
     dataset: DatasetArguments,
     protocol_arguments: ProtocolArguments,
 ) -> None:
+    students = named_students([model])
     from accelerate import Accelerator
 
     from ..base.files import write_whole
@@ -210,14 +211,12 @@ def evaluate(
     from ..metrics import titles_of
     from ..publishing.rows import PRECISIONS
     from ..scoring.reliability import Reliability
-    from ..scoring.scorer import Scorer, saved_students
+    from ..scoring.scorer import Scorer
     from ..training.record import machine, versions
 
     accelerator = Accelerator(
         cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None
     )
-    hide_bars_without_terminal()
-    students = saved_students(model)
     data = load_data(dataset, arguments.split, next(iter(students.values())).class_names)
     if arguments.calibrate_on:
         check_calibration(model, arguments, data)

@@ -123,13 +123,13 @@ def predict(
     for name in model_names:
         refuse_without_students(name)
     check_place("--output_dir", output_dir)
+    students = list(named_students(model_names).values())
     # Imported once there is something to segment: it takes seconds.
     from accelerate import PartialState
 
     from ..scoring.mean import segment_together
     from ..scoring.predict import segment
 
-    students = list(named_students(model_names).values())
     for student in students:
         student.model.to(PartialState(cpu=use_cpu).device)
     class_names = students[0].class_names

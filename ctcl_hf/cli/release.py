@@ -21,9 +21,9 @@ from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
 from ..arguments.protocol import ProtocolArguments
 from ..arguments.ranges import checks_of_numbers
-from .ending import fail, hide_bars_without_terminal, is_of_system, told
+from .ending import fail, is_of_system, told
 from .evaluate import WINDOW, data_of_model, load_data
-from .students import refuse_without_students
+from .students import named_students, refuse_without_students
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,13 +89,11 @@ def release(
     from ..publishing.onnx_files import check_quantizer
     from ..publishing.onnx_scores import FOLDER, rows_of_card, write_scores
     from ..scoring.predict import input_size
-    from ..scoring.scorer import saved_students
 
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder.{near_folder(str(folder))}")
     check_quantizer()
-    hide_bars_without_terminal()
-    students = saved_students(str(folder))
+    students = named_students([str(folder)])
     is_student = (folder / "config.json").is_file()
     data = load_data(dataset, arguments.split, next(iter(students.values())).class_names)
     print(data)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..base.heartbeat import alive
 from .ending import hide_bars_without_terminal
 
 if TYPE_CHECKING:
@@ -58,12 +59,13 @@ def named_students(names: Sequence[str]) -> "dict[str, Student]":
 
     ValueError or OSError: there are none, or more.
     """
-    from ..scoring.scorer import saved_students
-
     if len(names) > 2:
         raise ValueError(f"{' '.join(names)}: expected one or two models, got {len(names)}")
-    hide_bars_without_terminal()
-    found = [saved_students(name) for name in names]
+    with alive("starting"):  # it takes seconds, on a busy machine a minute
+        from ..scoring.scorer import saved_students
+
+        hide_bars_without_terminal()
+        found = [saved_students(name) for name in names]
     if len(names) == 2 and max(map(len, found)) > 1:
         raise ValueError(f"{' '.join(names)}: expected a student each, and no run")
     students = {own: student for of in found for own, student in of.items()}
