@@ -239,6 +239,14 @@ def test_near_misses_are_told_what_was_meant(folder, monkeypatch):
         build_own("meadow", class_names=NAMES)
 
 
+def test_a_missing_split_and_missing_classes_are_asked_for_at_once(tmp_path):
+    """They were asked for one after the other."""
+    picture(tmp_path / "train" / "images" / "a.jpg")
+    save(tmp_path / "train" / "masks" / "a.png", ids(0, 1))
+    with pytest.raises(ValueError, match=r"Give --validation_split.*\nWhat are the classes"):
+        build_own(str(tmp_path))
+
+
 # ---- bad files ----
 
 

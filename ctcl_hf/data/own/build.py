@@ -4,9 +4,9 @@ masks.
 
 import glob
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 BENCHMARK_FILE = "benchmark.json"
 SIZES_SEEN = 50  # images whose sizes the usual one is taken from
 LARGEST_SIDE = 1024  # of the usual size, in pixels
+A, B = TypeVar("A"), TypeVar("B")
 
 
 def build_own(
@@ -141,7 +142,6 @@ def build_own(
     elif not found:
         found = hub_splits(name, image_column, label_column)
     wanted = {"train": train_split, "validation": validation_split, "test": test_split}
-    splits = named_splits(name, found, wanted, validation_share, needs_validation)
     benchmark, names_file, palette_file = files_beside(
         name, BENCHMARK_FILE, CLASSES_FILE, PALETTE_FILE
     )
@@ -163,7 +163,10 @@ def build_own(
     if exported is not None and named == exported != palette_file:
         decided = classes_under(colours, exported)
         named, lists = (decided, "") if decided else (named, lists)
-    names = read_class_names(named, colours, name)
+    splits, names = _both(
+        lambda: named_splits(name, found, wanted, validation_share, needs_validation),
+        lambda: read_class_names(named, colours, name),
+    )
     mapped = dict(label_map or {})
     if ignore_index is not None:
         mapped[ignore_index] = IGNORE_INDEX
@@ -187,6 +190,19 @@ def build_own(
         source=f"from {name}{told}{lists}{without_use(found, wanted)}",
         **_benchmark(benchmark, splits["train"]),
     )
+
+
+def _both(splits: Callable[[], A], names: Callable[[], B]) -> tuple[A, B]:
+    """What two steps give. ValueError with what each lacks, so that all is asked for at once."""
+    try:
+        found = splits()
+    except ValueError as error:
+        try:
+            names()
+        except ValueError as other:
+            raise ValueError(f"{error}\n{other}") from error
+        raise
+    return found, names()
 
 
 def _first_mask(train: "datasets.Dataset | StreamedRows") -> Image.Image | None:
