@@ -83,7 +83,11 @@ def test_a_folder_without_students_is_answered_by_what_to_give_instead(
         (evaluate, ["copied", "--output_dir", "file"], "--output_dir file is a file: give a f"),
         (evaluate, ["copied", "--predictions", "file"], "--predictions file is a file: give a f"),
         (review, ["done", "--output_dir", "file"], "--output_dir file is a file: give a folder."),
-        (compare, ["--output_dir", "file"], "--output_dir file is a file: give a folder."),
+        (
+            compare,
+            ["--table", "3", "--output_dir", "file"],
+            "--output_dir file is a file: give a folder.",
+        ),
         (compare, ["--report_only", "--output_dir", "done"], "is the folder of a run: ctcl-hf rep"),
         (prepare, ["copied", "--out", "file/x"], "--out file/x: file is a file, and no folder."),
     ],
