@@ -49,7 +49,10 @@ def main() -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "students", nargs=2, metavar="STUDENT", help="Hub id or folder of a segmentation model."
+        "students",
+        nargs="+",
+        metavar="STUDENT",
+        help="Two, each a Hub id or a folder of a segmentation model.",
     )
     parser.add_argument(
         "--trust_remote_code", action="store_true", help="Run code that lies beside the weights."
@@ -59,10 +62,12 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, help="Default: the first free one from 7860 on.")
     arguments = parser.parse_args()
+    if len(arguments.students) != 2:
+        parser.error(f"expected two students, got {' '.join(arguments.students)}.")
     try:
         page = demo(arguments.students, arguments.trust_remote_code, arguments.examples)
     except ValueError as error:
-        raise SystemExit(str(error)) from None
+        raise SystemExit(f"{parser.prog}: error: {error}") from None
     serve(page, arguments.port, arguments.examples)
 
 
@@ -118,7 +123,7 @@ def demo(
             files = []
             for place, drawn in zip(places, pictures(image, maps, colours), strict=True):
                 files.append(str(Path(folder) / f"{place}-{Path(path).stem}.png"))
-                drawn.save(files[-1])
+                drawn.save(files[-1], compress_level=1)  # a third of the time, a sixth larger
             yield [*shown, share, files]
 
     architectures = [
@@ -158,13 +163,20 @@ def demo(
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The files of a folder. ValueError names the first that is no image."""
+    """The files of a folder that are named as images are; what else lies there, such as Thumbs.db,
+    is left alone.
+
+    ValueError names the first that is no image, or says that there is none.
+    """
+    kinds = Image.registered_extensions()
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in kinds)
         for path in files:
             check_image(path)
     except (ValueError, OSError) as error:
         raise ValueError(f"--examples {folder}: {error}") from error
+    if not files:
+        raise ValueError(f"--examples {folder}: there is no image.")
     return files
 
 
