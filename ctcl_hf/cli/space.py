@@ -93,6 +93,8 @@ def push_space(
                 f"ctcl_hf.publishing.space.app {shlex.join(students)}"
             )
     chosen = images_in(examples)
+    if not chosen:
+        raise ValueError(f"--examples {examples}: there is no image.")
     check_access([Repository(space, private, kind="space")])
     api = HfApi()
     if missing := [student for student in students if not api.repo_exists(student)]:

@@ -166,7 +166,7 @@ def images_in(folder: Path) -> list[Path]:
     """The files of a folder that are named as images are; what else lies there, such as Thumbs.db,
     is left alone.
 
-    ValueError names the first that is no image, or says that there is none.
+    ValueError names the first that is no image.
     """
     kinds = Image.registered_extensions()
     try:
@@ -175,8 +175,6 @@ def images_in(folder: Path) -> list[Path]:
             check_image(path)
     except (ValueError, OSError) as error:
         raise ValueError(f"--examples {folder}: {error}") from error
-    if not files:
-        raise ValueError(f"--examples {folder}: there is no image.")
     return files
 
 
