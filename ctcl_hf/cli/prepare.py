@@ -44,7 +44,15 @@ class PreparationArguments:
     )
 
     def __post_init__(self):
-        raise_problems([check_of_sides("resize", self.resize)])
+        raise_problems(
+            [
+                check_of_sides("resize", self.resize),
+                (
+                    self.private and self.push_to_hub is None,
+                    "--private has no effect without --push_to_hub.",
+                ),
+            ]
+        )
 
 
 def main() -> None:

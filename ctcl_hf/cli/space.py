@@ -19,13 +19,14 @@ EXAMPLES = "images"  # folder of the app's own, and of a Space's
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=program(),
+        usage="%(prog)s USER/NAME USER/STUDENT USER/STUDENT [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("space", metavar="USER/NAME", help="The Space; made if it does not exist.")
     parser.add_argument(
-        "students", nargs=2, metavar="USER/STUDENT", help="The two students' repositories."
+        "students", nargs="+", metavar="USER/STUDENT", help="The two students' repositories."
     )
     parser.add_argument(
         "--private", action="store_true", default=None, help="Make a new Space private."
@@ -42,6 +43,8 @@ def main() -> None:
         help="Images to choose from, in place of three street scenes.",
     )
     arguments = parser.parse_args()
+    if len(arguments.students) != 2:
+        parser.error(f"expected two students, got {' '.join(arguments.students)}.")
     with (
         told(ValueError, OSError, ImportError),
         as_file(files("ctcl_hf.publishing") / "space") as app,
@@ -78,8 +81,10 @@ def push_space(
     from ..base.hub_access import is_name_on_hub, shown_endpoint
     from ..data import images
     from ..publishing.hub import Repository, check_access
-    from ..publishing.space.app import named
+    from ..publishing.space.app import images_in, named
 
+    if "/" not in space or not is_name_on_hub(space):
+        raise ValueError(f"{space} is no USER/NAME of the Hub, which a Space needs.")
     for student in students:
         if Path(student).is_dir() or "/" not in student or not is_name_on_hub(student):
             raise ValueError(
@@ -87,11 +92,9 @@ def push_space(
                 "(ctcl-hf push FOLDER), and give their names there. On this machine: python -m "
                 f"ctcl_hf.publishing.space.app {shlex.join(students)}"
             )
-    chosen = sorted(path for path in examples.iterdir() if path.is_file())
+    chosen = images_in(examples)
     if not chosen:
-        raise ValueError(f"{examples} has no file: give a folder of images as --examples.")
-    for path in chosen:
-        images.read_image(path)
+        raise ValueError(f"--examples {examples}: there is no image.")
     check_access([Repository(space, private, kind="space")])
     api = HfApi()
     if missing := [student for student in students if not api.repo_exists(student)]:

@@ -61,3 +61,11 @@ def test_a_folder_whose_push_failed_says_how_it_is_pushed(prepare, hub, tmp_path
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert said in done.stderr and line in done.stderr
     assert (tmp_path / "shards" / "README.md").is_file()
+
+
+def test_a_folder_that_is_not_pushed_cannot_be_private(prepare, tmp_path):
+    """`--private` alone was taken, without a word."""
+    done = prepare("--private")
+    assert done.returncode == 2
+    assert "--private has no effect without --push_to_hub." in done.stderr
+    assert not (tmp_path / "shards").exists()

@@ -107,6 +107,11 @@ def test_students_of_different_classes_are_refused(tmp_path):
     done = run(APP, tmp_path / "cnn", tmp_path / "vit")
     assert done.returncode == 1
     assert "know different classes" in done.stderr
+    one = run(APP, tmp_path / "cnn")
+    assert one.returncode == 2  # it said that STUDENT is required, which was given
+    assert f"app.py: error: expected two students, got {tmp_path / 'cnn'}." in one.stderr
+    none = run(APP, tmp_path, tmp_path / "vit")
+    assert none.returncode == 1 and none.stderr.startswith("app.py: error: ")
 
 
 def build(folder):
@@ -149,6 +154,15 @@ def test_what_is_no_image_is_told_to_who_uploads_it_and_never_offered(tmp_path):
         app["images_in"](tmp_path / "own")
     with pytest.raises(ValueError, match=r"^--examples .*nowhere"):
         app["images_in"](tmp_path / "nowhere")
+
+
+def test_what_systems_leave_in_a_folder_of_examples_is_left_alone(tmp_path):
+    """Thumbs.db was refused as no image, though predict passes it over."""
+    images_in = runpy.run_path(str(APP))["images_in"]
+    (tmp_path / "Thumbs.db").write_bytes(b"no image")
+    assert images_in(tmp_path) == []
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "mine.PNG")
+    assert [path.name for path in images_in(tmp_path)] == ["mine.PNG"]
 
 
 def test_a_student_that_is_none_is_told_in_a_sentence(tmp_path, monkeypatch):
@@ -260,8 +274,11 @@ def test_push_space_publishes_an_app_that_knows_its_students(hub, tmp_path, monk
     own = run(*command, "--examples", tmp_path / "own")
     assert own.returncode == 0, own.stderr
     replaced = hub.files("tester/run", kind="space")
-    (tmp_path / "own" / "notes.txt").write_text("no image")
+    for name in ("Thumbs.db", "notes.jpg"):  # the first is left alone, as predict leaves it
+        (tmp_path / "own" / name).write_text("no image")
     no_image = run(*command, "--examples", tmp_path / "own")
+    nameless = run("push_space.py", "run", *command[2:])
+    one = run(*command[:3])
     missing = run(*command[:2], "tester/nosuch", *command[3:])
     monkeypatch.setenv("HF_TOKEN", "hf_reader")
     refused = run(*command)
@@ -281,7 +298,10 @@ def test_push_space_publishes_an_app_that_knows_its_students(hub, tmp_path, monk
     assert card["title"] == "run: cnn and vit"
     assert sum(path.startswith("images/") for path in files) == 3
     assert [path for path in replaced if path.startswith("images/")] == ["images/mine.png"]
-    assert no_image.returncode == 1 and "notes.txt" in no_image.stderr
+    assert no_image.returncode == 1 and "notes.jpg" in no_image.stderr
+    # A token was asked for first.
+    assert nameless.returncode == 1 and "run is no USER/NAME of the Hub" in nameless.stderr
+    assert one.returncode == 2 and "expected two students, got tester/run-cnn." in one.stderr
     assert Path("requirements.txt").name in files
 
 

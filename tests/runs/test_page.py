@@ -322,3 +322,25 @@ def test_nothing_is_wider_than_a_phone_or_a_desk_in_light_and_in_dark(page, tmp_
             assert light - dark > 500  # of 765: text can be told from the page
             assert (sum(map(int, re.findall(r"\d+", colours[1])[:3])) > 380) == (theme == "light")
             assert not [log for log in browser.get_log("browser") if log["level"] == "SEVERE"]
+
+
+@needs_chromium
+def test_a_class_name_that_fits_a_phones_column_is_not_broken_within_a_word(tmp_path):
+    """ "background" was "backgrou" and "nd" at 390 pixels, and a single curve a third of a desk."""
+    names = ("background", "traffic light", "pole", CLASSES[-1])
+    make_run(tmp_path / "run", names)
+    page = write_run_page(tmp_path / "run")
+    lines = """
+        return Object.fromEntries([...document.querySelectorAll("tbody th")].map(th => {
+          const range = document.createRange();
+          range.selectNodeContents(th.firstChild);
+          const tops = [...range.getClientRects()].map(line => Math.round(line.top));
+          return [th.firstChild.textContent.trim(), new Set(tops).size];
+        }))"""
+    width = 'return document.querySelector(".charts").firstElementChild.clientWidth'
+    for wide in (390, 1280):
+        with chromium(tmp_path / "profile", wide) as browser:
+            browser.get(page.as_uri())
+            found = browser.execute_script(lines)
+            assert [found[name] for name in names[:3]] == [1, 1, 1] and found[names[3]] > 1
+            assert browser.execute_script(width) > min(wide, 1000) / 2

@@ -51,7 +51,10 @@ def main() -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "students", nargs=2, metavar="STUDENT", help="Hub id or folder of a segmentation model."
+        "students",
+        nargs="+",
+        metavar="STUDENT",
+        help="Two, each a Hub id or a folder of a segmentation model.",
     )
     parser.add_argument(
         "--trust_remote_code", action="store_true", help="Run code that lies beside the weights."
@@ -61,6 +64,8 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, help="Default: the first free one from 7860 on.")
     arguments = parser.parse_args()
+    if len(arguments.students) != 2:
+        parser.error(f"expected two students, got {' '.join(arguments.students)}.")
     from ctcl_hf.base import hub_access  # which no Space needs: the Hub is there
 
     try:
@@ -71,7 +76,7 @@ def main() -> None:
         with contextlib.nullcontext() if local else hub_access.from_cache_unless_hub_answers():
             page = demo(arguments.students, arguments.trust_remote_code, arguments.examples)
     except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from None
+        raise SystemExit(f"{parser.prog}: error: {error}") from None
     serve(page, arguments.port, arguments.examples)
 
 
@@ -128,7 +133,7 @@ def demo(
             files = []
             for place, drawn in zip(places, pictures(image, maps, colours), strict=True):
                 files.append(str(Path(folder) / f"{place}-{Path(path).stem}.png"))
-                drawn.save(files[-1])
+                drawn.save(files[-1], compress_level=1)  # a third of the time, a sixth larger
             yield [*shown, share, files]
 
     architectures = [
@@ -170,9 +175,14 @@ def demo(
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The files of a folder. ValueError names the first that is no image."""
+    """The files of a folder that are named as images are; what else lies there, such as Thumbs.db,
+    is left alone.
+
+    ValueError names the first that is no image.
+    """
+    kinds = Image.registered_extensions()
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in kinds)
         for path in files:
             check_image(path)
     except (ValueError, OSError) as error:
