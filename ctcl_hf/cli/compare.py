@@ -138,7 +138,13 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
             "another way."
         )
     is_alone = set(options.methods) <= {VANILLA.method} and len(options.pair or ()) < 2
-    if is_alone and not (options.table or options.paper_table or options.report_only):
+    runs_nothing = (
+        options.paper_table,
+        options.report_only,
+        options.launch_status,
+        options.launch_cancel,
+    )
+    if is_alone and not options.table and not any(runs_nothing):
         parser.error(
             "nothing to compare: give --methods METHOD ..., beside which vanilla always is, or "
             "--table, or two of --pair."
