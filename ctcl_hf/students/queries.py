@@ -45,6 +45,6 @@ class QueryStudent(LogitStudent):
         name = type(self.model).__name__.removesuffix("ForUniversalSegmentation")
         return name.removesuffix("ForInstanceSegmentation")  # as MaskFormer's is called
 
-    def logits(self, pixel_values: Tensor) -> Tensor:
+    def raw_logits(self, pixel_values: Tensor) -> Tensor:
         output = self.model(pixel_values=self.normalize(pixel_values))
         return query_log_probabilities(output.class_queries_logits, output.masks_queries_logits)

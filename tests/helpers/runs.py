@@ -15,13 +15,10 @@ SHORT = (
         "True",
         "--eval_strategy",
         "no",
-        "--save_strategy",
-        "steps",
-        "--save_steps",
-        "1",
     ),
     *("--run_name", "https://me:passphrase@hub.example/street"),
 )
+SAVING = ("--save_strategy", "steps", "--save_steps", "1")  # unless a test says how
 STEPS = ("--max_steps", "2")  # of four an epoch
 AGAIN = ("--resume_from_checkpoint", "auto")
 
@@ -46,7 +43,8 @@ def few_images(folder):
 
 def prepared(folder, *arguments):
     """A run in `folder`, on a few images that lie beside it."""
-    options = [*SHORT, *STEPS, *few_images(folder.parent / "data"), *arguments]
+    saving = () if "--save_strategy" in arguments else SAVING
+    options = [*SHORT, *saving, *STEPS, *few_images(folder.parent / "data"), *arguments]
     return prepare(parse_arguments("", [*options, "--output_dir", str(folder)]))
 
 

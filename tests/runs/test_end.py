@@ -196,12 +196,13 @@ def test_a_run_that_is_killed_at_its_end_is_finished_without_training(
     place, strategy, finished, tmp_path, monkeypatch
 ):
     folder = tmp_path / "run"
+    saving = ("--save_strategy", "no") if strategy == "no" else ()
     with monkeypatch.context() as context:
         context.setattr(f"ctcl_hf.runs.{'run' if place == 'finish' else 'end'}.{place}", killed)
         with pytest.raises(Killed):
-            go(folder, "--save_strategy", strategy)
+            go(folder, *saving)
     monkeypatch.setattr(CTCLTrainer, "training_step", killed)
-    assert go(folder, "--save_strategy", strategy, *AGAIN)
+    assert go(folder, *saving, *AGAIN)
     if strategy == "no":
         for checkpoint in checkpoints_of(finished):
             shutil.copytree(checkpoint, folder / checkpoint.name)
