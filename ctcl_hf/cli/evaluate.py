@@ -283,12 +283,17 @@ def evaluate(
         lines.append([title, *("-" if value is None else f"{100 * value:.2f}" for value in values)])
     counts = f"{counted(len(images), 'image')}, {facts['labelled_pixels']} labelled pixels"
     table = markdown_table(lines)
+    divided = "".join(
+        f" Logits of {name} divided by {own.temperature:.3f}, its temperature."
+        for name, own in scorer.students.items()
+        if own.temperature != 1
+    )
     write_whole(
         folder / "results.md",
         f"{facts['data']}. {arguments.split}: {counts}. Scored: {protocol}, in "
-        f"{facts['precision']}. Classes {scorer.class_note}.\n\n{table}\n",
+        f"{facts['precision']}. Classes {scorer.class_note}.{divided}\n\n{table}\n",
     )
-    print(f"\n{arguments.split}: {counts}, in {facts['precision']}.\n\n{table}\n")
+    print(f"\n{arguments.split}: {counts}, in {facts['precision']}.{divided}\n\n{table}\n")
     written = ["results.json", "results.md"]
     if reliability and all(flat.values()):
         written.append("reliability.png")
@@ -319,8 +324,9 @@ def check_calibration(model: str, arguments: EvaluationArguments, data: "Segment
         )
     if arguments.calibrate_on not in data.scored_splits:
         raise ValueError(
-            f"--calibrate_on {arguments.calibrate_on}: {data.name} has labels of other images in "
-            f"{', '.join(data.scored_splits)}"
+            f"--calibrate_on {arguments.calibrate_on}: {data.name} has labels in "
+            f"{', '.join(data.scored_splits)} beside the training split, and one of two such "
+            "splits is to be scored (--split)"
         )
     fitted, scored = (
         fingerprint(data.samples(split, None))

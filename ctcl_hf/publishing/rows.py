@@ -30,6 +30,7 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "sibling": sibling,
         "sibling_description": record["students"][sibling]["description"],
         "method": record["method"]["name"].lower(),
+        "has_teachers": bool(record["method"].get("teachers")),
         "method_code": record.get(OWN_CODE, {}).get("method"),
         "student_code": record.get(OWN_CODE, {}).get(name),
         "dataset": dataset,

@@ -27,6 +27,7 @@ def next_commands(
         (["evaluate", str(folder), *own_code], "score both students, and the pair"),
         (["review", str(folder), *own_code], "find labels that may be wrong"),
         (["export", student, "--output", f"{names[0]}.onnx"], "write an ONNX file"),
+        (["release", str(folder), *own_code], "write the ONNX files of a model on the Hub, scored"),
     ]
     if not is_published:
         lines.append((["push", str(folder)], "publish both on the Hub"))

@@ -146,6 +146,14 @@ def test_a_card_says_whether_the_equations_are_those_of_the_paper(tmp_path, opti
     assert "| equations" not in (tmp_path / "cnn" / "README.md").read_text()
 
 
+def test_a_card_says_that_a_frozen_model_taught(tmp_path):
+    """Its hash stood in the run's record alone."""
+    teacher = make_vit()
+    make_trainer(tmp_path, lambda a, b: CTCL(a, b, (teacher, teacher))).save_model()
+    text = (tmp_path / "cnn" / "README.md").read_text()
+    assert "each learning from the other and from a frozen model, by the method `ctcl`" in text
+
+
 def test_what_was_not_recorded_is_not_said(tmp_path):
     trainer = make_trainer(tmp_path, method=Vanilla)
     trainer.save_model()
