@@ -30,7 +30,7 @@ from ..base.redaction import redacted_words
 from ..base.registry import is_reference
 from ..methods import METHODS
 from ..runs.comparison.execution import run_here
-from ..runs.comparison.grid import Cell, Grid
+from ..runs.comparison.grid import GRID_FILE, Cell, Grid, read_grid
 from ..runs.comparison.paper import TABLES, VANILLA, Row, rows_of, students_of
 from ..students import STUDENTS
 from .ending import fail, program, told
@@ -209,6 +209,17 @@ def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
         report()
 
 
+def _other_grid(folder: Path) -> str:
+    """Which grid a folder holds, and how it is asked for; "" if none."""
+    if not (folder / GRID_FILE).is_file():
+        return ""
+    there, _ = read_grid(folder)
+    words = ["--methods", *(row.arguments.removeprefix("--method ") for row in there.rows[1:])]
+    words += ["--pair", *there.pairs, "--seed", str(there.seeds[0])]
+    words += ["--seeds", str(len(there.seeds)), *there.common]
+    return f" It holds another, whose arguments are: {shlex.join(words)}"
+
+
 @told()
 def main() -> None:
     """Runs what is missing of the grid that the command line says, and reports on all of it."""
@@ -269,7 +280,10 @@ def main() -> None:
                     raise ValueError(
                         f"--report_only: {folder} is the folder of a run: ctcl-hf report {folder}"
                     )
-                raise ValueError(f"--report_only: nothing of this grid is finished in {folder}.")
+                raise ValueError(
+                    f"--report_only: nothing of this grid is finished in {folder}."
+                    + _other_grid(folder)
+                )
             if changed := changed_code(cells):
                 if not options.report_only:
                     raise ValueError(

@@ -9,7 +9,7 @@ import pytest
 from helpers.grids import make_grid
 from helpers.runs import Killed, killed
 
-from ctcl_hf.cli.compare import DEFAULT_PAIR, pair_of_recipe, progress_of
+from ctcl_hf.cli.compare import DEFAULT_PAIR, _other_grid, pair_of_recipe, progress_of
 from ctcl_hf.publishing.card import RECORD_FILE
 from ctcl_hf.runs.comparison import execution
 from ctcl_hf.runs.comparison.execution import run_here
@@ -88,6 +88,14 @@ def test_which_run_a_cell_is_depends_on_who_teaches_but_for_the_grids_own_vanill
 
     assert taken_for("here/vanilla", "moved/to/vanilla") and taken_for("user/a", "user/a")
     assert not taken_for("user/a", "user/b") and not taken_for("user/a user/b", "user/b user/a")
+
+
+def test_a_report_of_another_grid_is_answered_by_the_arguments_of_the_one_there(tmp_path):
+    """It said that nothing was finished, where three runs were."""
+    assert _other_grid(tmp_path) == ""
+    make_grid(tmp_path).save()
+    words = "--methods dml ctcl --pair a+b --seed 1 --seeds 2 --recipe demo"
+    assert _other_grid(tmp_path) == f" It holds another, whose arguments are: {words}"
 
 
 # ---- what a grid is made of ----
