@@ -61,6 +61,8 @@ def named_students(names: Sequence[str]) -> "dict[str, Student]":
     """
     if len(names) > 2:
         raise ValueError(f"{' '.join(names)}: expected one or two models, got {len(names)}")
+    if len(names) == 2 and len({Path(name).resolve() for name in names}) == 1:
+        raise ValueError(f"{names[0]} is given twice: a pair is two models")
     with alive("starting"):  # it takes seconds, on a busy machine a minute
         from ..scoring.scorer import saved_students
 

@@ -99,7 +99,7 @@ def test_a_missing_cleanlab_is_told_before_a_student_is_loaded(root, monkeypatch
             ["--model", "run", "run/vit"],
             "run run/vit: expected a student each, and no run.",
         ),
-        (["--model", "run/vit", "run/vit"], "expected two students, got one."),
+        (["--model", "run/vit", "run/vit"], "run/vit is given twice: a pair is two models"),
         (["run", "--split", "test"], "--split test: shards has train, validation."),
         (["run", "--top", "0"], "--top 0: expected at least 1."),
         (["run", "--image_size", "3"], "--image_size 3: expected HEIGHT WIDTH,"),

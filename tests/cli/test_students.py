@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from ctcl_hf.cli import compare, evaluate, export, predict, prepare, push, release, review, space
-from ctcl_hf.cli.students import refuse_without_students
+from ctcl_hf.cli.students import named_students, refuse_without_students
 
 
 def make(folder, *files):
@@ -97,6 +97,8 @@ def test_what_cannot_be_done_is_told_before_anything_is_loaded_or_asked(
 ):
     """Some logged in first, downloaded CamVid, or worked for minutes."""
     PIL.Image.new("RGB", (8, 8)).save("street.png")
+    # first, lest it be imported below and keep what stands there meanwhile
+    monkeypatch.setattr("ctcl_hf.scoring.scorer.load_for_inference", None)
     monkeypatch.setattr("ctcl_hf.scoring.predict.load_for_inference", None)
     monkeypatch.setattr("ctcl_hf.arguments.data.DatasetArguments.load", None)
     monkeypatch.setattr("ctcl_hf.publishing.hub.check_access", None)
@@ -109,3 +111,9 @@ def test_what_cannot_be_done_is_told_before_anything_is_loaded_or_asked(
 @pytest.mark.parametrize("name", ["done", "done/cnn", "grid/a+b/seed-1/dml", "user/model"])
 def test_students_runs_and_names_on_the_hub_pass(name, runs):
     refuse_without_students(name)
+
+
+def test_a_model_that_is_named_twice_is_no_pair(runs):
+    """Its probabilities were averaged with themselves."""
+    with pytest.raises(ValueError, match="done/cnn is given twice: a pair is two models"):
+        named_students(["done/cnn", "./done/../done/cnn"])
