@@ -52,7 +52,7 @@ def facts_of(cell):
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
-def wait_until(is_so, seconds=30.0):
+def wait_until(is_so, seconds=240.0):
     """Until it is so; fails if it does not become so."""
     end = time.monotonic() + seconds
     while not is_so():

@@ -45,9 +45,9 @@ def test_a_pre_empted_run_goes_on_from_its_checkpoint_while_its_user_looks_on(tm
         )
 
     process = compare("--methods", "dml", *SHORT, "--pair", PAIR, "--launch", "local:1")
-    wait_until((tmp_path / "grid.json").is_file, seconds=60)
+    wait_until((tmp_path / "grid.json").is_file)
     cell, _ = read_grid(tmp_path)[0].cells()  # the vanilla run comes first
-    wait_until(lambda: trains(cell), seconds=60)
+    wait_until(lambda: trains(cell))
     os.kill(facts_of(cell)["pid"], signal.SIGUSR2)
     told, _ = process.communicate()
     assert process.returncode == 0 and "2 done of 2 runs\n" in told, told
