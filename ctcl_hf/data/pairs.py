@@ -17,6 +17,10 @@ HIDDEN = (".", "__MACOSX", "@eaDir")  # .ipynb_checkpoints, ._a.png; what Macs a
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
+class Unpaired(ValueError):
+    """Images or masks lack their counterparts, and others have them."""
+
+
 class LeftOut:
     """What lies among the files of a data set and is not taken, by reason."""
 
@@ -96,8 +100,8 @@ def paired_rows(
 ) -> "datasets.Dataset":
     """Rows of image and label, decoded when read, in the order of their names.
 
-    ValueError if there are none, or if an image or a mask lacks its counterpart, unless those are
-    to be noted in `left_out`; `what` says whose they are.
+    Unpaired if an image or a mask lacks its counterpart, unless those are to be noted in
+    `left_out`, and ValueError if all do or there are none; `what` says whose they are.
     """
     if not images and not masks:
         raise ValueError(f"{what}: no images were found.")
@@ -110,8 +114,9 @@ def paired_rows(
         found = " and ".join(
             f"{len(paths)} {kind} ({_first(paths)})" for kind, paths in lonely.items() if paths
         )
-        skip = " Leave them out with --skip_bad." if names else ""
-        raise ValueError(f"{what}: {found}.{skip}")
+        if not names:
+            raise ValueError(f"{what}: {found}.")
+        raise Unpaired(f"{what}: {found}. Leave them out with --skip_bad.")
     for kind, paths in lonely.items():
         for path in paths:
             left_out.add(kind, Path(path))
@@ -143,12 +148,12 @@ def listed(
 ) -> dict[str, str]:
     """Those of `files` that a split's list names.
 
-    ValueError if one is missing, unless to be noted in `left_out`.
+    Unpaired if one is missing, unless to be noted in `left_out`.
     """
     names = list(names)
     missing = [name for name in names if name not in files]
     if missing and left_out is None:
-        raise ValueError(
+        raise Unpaired(
             f"{source} names {counted(len(names), 'file')}, of which {len(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing ({_first(missing)})."
         )

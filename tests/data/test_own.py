@@ -272,6 +272,32 @@ def test_images_without_masks_and_masks_without_images_are_named(folder):
         build_own(str(folder), class_names=NAMES)
 
 
+def test_what_does_not_pair_in_any_split_and_missing_classes_are_told_at_once(folder):
+    """`prepare` asked for --skip_bad, for the same of the next split, then for class names."""
+    (folder / "train" / "masks" / "1.png").unlink()
+    (folder / "val" / "images" / "0.jpg").unlink()
+    with pytest.raises(
+        ValueError,
+        match=r"without a mask \(.*train/images/1\.jpg\)\. Leave.*\n.*without an image "
+        r"\(.*val/masks/0\.png\)\. Leave.*\nWhat are the classes",
+    ):
+        build_own(str(folder))
+
+
+def test_what_lists_name_and_is_not_there_is_told_of_all_lists_at_once(tmp_path):
+    """Those of the first list were told alone."""
+    picture(tmp_path / "JPEGImages" / "a.jpg")
+    save(tmp_path / "SegmentationClass" / "a.png", ids(0, 1))
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for split in ("train", "val"):
+        (lists / f"{split}.txt").write_text(f"a\n{split}-gone\n")
+    with pytest.raises(
+        ValueError, match=r"train\.txt names .*train-gone(?s:.*)val\.txt names .*val-gone"
+    ):
+        build_own(str(tmp_path), class_names=NAMES)
+
+
 def test_what_lacks_its_counterpart_is_left_out_and_counted_if_asked_for(folder):
     """`--skip_bad` covered files that cannot be read, and neither these nor training."""
     (folder / "train" / "masks" / "1.png").unlink()

@@ -4,9 +4,10 @@ masks.
 
 import glob
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 BENCHMARK_FILE = "benchmark.json"
 SIZES_SEEN = 50  # images whose sizes the usual one is taken from
 LARGEST_SIDE = 1024  # of the usual size, in pixels
-A, B = TypeVar("A"), TypeVar("B")
 
 
 def build_own(
@@ -104,6 +104,7 @@ def build_own(
     check_map(label_map, ignore_index, reduce_labels)
     folder = Path(name) if Path(name).is_dir() else None
     found = {}
+    problems: list[str] = []  # all that is to be asked for, at once
     told = ""
     if folder is not None:
         parquet = [
@@ -116,6 +117,7 @@ def build_own(
         layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet, skip_unpaired)
         found = layout.splits()
         told = str(layout) if found else ""
+        problems += layout.problems
         images = image_files(folder, below=True, unique=False) if mask_ending else {}
         if not found and (images or not parquet):
             raise ValueError(of_no_pairs(folder, mask_ending))
@@ -163,10 +165,12 @@ def build_own(
     if exported is not None and named == exported != palette_file:
         decided = classes_under(colours, exported)
         named, lists = (decided, "") if decided else (named, lists)
-    splits, names = _both(
-        lambda: named_splits(name, found, wanted, validation_share, needs_validation),
-        lambda: read_class_names(named, colours, name),
-    )
+    with _noted(problems):
+        splits = named_splits(name, found, wanted, validation_share, needs_validation)
+    with _noted(problems):
+        names = read_class_names(named, colours, name)
+    if problems:
+        raise ValueError("\n".join(problems))
     mapped = dict(label_map or {})
     if ignore_index is not None:
         mapped[ignore_index] = IGNORE_INDEX
@@ -192,17 +196,13 @@ def build_own(
     )
 
 
-def _both(splits: Callable[[], A], names: Callable[[], B]) -> tuple[A, B]:
-    """What two steps give. ValueError with what each lacks, so that all is asked for at once."""
+@contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """Goes on after a step that fails, with what it lacks among the problems."""
     try:
-        found = splits()
+        yield
     except ValueError as error:
-        try:
-            names()
-        except ValueError as other:
-            raise ValueError(f"{error}\n{other}") from error
-        raise
-    return found, names()
+        problems.append(str(error))
 
 
 def _first_mask(train: "datasets.Dataset | StreamedRows") -> Image.Image | None:

@@ -1,11 +1,12 @@
 """How people lay out images and masks in folders, and what lies there that is not taken."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from ..pairs import LeftOut, image_files, listed, paired_rows, read_list
+from ..pairs import LeftOut, Unpaired, image_files, listed, paired_rows, read_list
 from .refusals import check_ending, check_holds_images, check_is_there, hint_of_annotations
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ MASK_FOLDER_ENDINGS = (
 )
 # of VOC, and of tools that export as it does: a file of names for each split
 LISTS = Path("ImageSets", "Segmentation")
+Pairs = TypeVar("Pairs")
 
 
 class Layout:
@@ -41,8 +43,11 @@ class Layout:
             beyond its image's. Default: found.
         parquet: files of another kind that lie below, and are left out if there are images and
             masks.
-        skip_unpaired: leave out images without a mask and masks without an image, which are refused
-            otherwise.
+        skip_unpaired: leave out images without a mask and masks without an image, which are
+            `problems` otherwise.
+
+    Attributes:
+        problems: sentences about what does not pair, of all splits.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Layout:
         self.parquet = list(parquet)
         self.left_out = LeftOut(folder)
         self.unpaired = self.left_out if skip_unpaired else None
+        self.problems: list[str] = []
         self.endings: set[str] = set()  # of masks that were found
 
     def __str__(self) -> str:
@@ -72,7 +78,7 @@ class Layout:
     def splits(self) -> dict[str, "datasets.Dataset"]:
         """Rows by the splits' own names; none if there are no images and masks.
 
-        ValueError names what does not pair, and what an option names that is not there.
+        ValueError names a split in which nothing pairs, and what an option names that is not there.
         """
         self._check_named()
         found = (
@@ -107,11 +113,10 @@ class Layout:
         for name in sorted(image_paths.keys() - {name for own in names.values() for name in own}):
             self.left_out.add("in no list", Path(image_paths[name]))
         found = {
-            path.stem: paired_rows(
-                listed(own, image_paths, path, self.unpaired),
-                listed(own, mask_paths, path, self.unpaired),
+            path.stem: self._rows(
+                self._pairing(partial(listed, own, image_paths, path)),
+                self._pairing(partial(listed, own, mask_paths, path)),
                 f"{path.stem} of {self.folder}",
-                self.unpaired,
             )
             for path, own in names.items()
         }
@@ -164,7 +169,7 @@ class Layout:
             pair = self._images_and_masks_by_suffix(path) or self._images_and_masks_by_ending(path)
             if pair is not None:
                 split = "train" if path == self.folder else path.name
-                found[split] = paired_rows(*pair, f"{path}", self.unpaired)
+                found[split] = self._rows(*pair, f"{path}")
         return found
 
     def _images_and_masks_by_ending(
@@ -210,7 +215,20 @@ class Layout:
                 f"{hint_of_annotations(self.folder)}"
             )
         pair = self._images_and_masks(images, masks)
-        found[split] = paired_rows(*pair, f"{images} and {masks}", self.unpaired)
+        found[split] = self._rows(*pair, f"{images} and {masks}")
+
+    def _rows(
+        self, images: Mapping[str, str], masks: Mapping[str, str], what: str
+    ) -> "datasets.Dataset":
+        return self._pairing(partial(paired_rows, images, masks, what))
+
+    def _pairing(self, pair: Callable[[LeftOut | None], Pairs]) -> Pairs:
+        """What pairs. What does not is left out, and is a problem if that was not asked for."""
+        try:
+            return pair(self.unpaired)
+        except Unpaired as error:
+            self.problems.append(str(error))
+            return pair(LeftOut(self.folder))
 
     def _images_and_masks(self, images: Path, masks: Path) -> tuple[dict[str, str], dict[str, str]]:
         """The files of a folder of images and of one of masks, both by the images' names."""
