@@ -114,9 +114,7 @@ def paired_rows(
         found = " and ".join(
             f"{len(paths)} {kind} ({_first(paths)})" for kind, paths in lonely.items() if paths
         )
-        if not names:
-            raise ValueError(f"{what}: {found}.")
-        raise Unpaired(f"{what}: {found}. Leave them out with --skip_bad.")
+        raise (Unpaired if names else ValueError)(f"{what}: {found}.")
     for kind, paths in lonely.items():
         for path in paths:
             left_out.add(kind, Path(path))

@@ -293,7 +293,8 @@ def test_what_lists_name_and_is_not_there_is_told_of_all_lists_at_once(tmp_path)
     for split in ("train", "val"):
         (lists / f"{split}.txt").write_text(f"a\n{split}-gone\n")
     with pytest.raises(
-        ValueError, match=r"train\.txt names .*train-gone(?s:.*)val\.txt names .*val-gone"
+        ValueError,
+        match=r"train\.txt names .*train-gone\)\. Leave them out with --skip_bad(?s:.*)val\.txt names",
     ):
         build_own(str(tmp_path), class_names=NAMES)
 

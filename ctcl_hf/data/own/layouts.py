@@ -227,7 +227,7 @@ class Layout:
         try:
             return pair(self.unpaired)
         except Unpaired as error:
-            self.problems.append(str(error))
+            self.problems.append(f"{error} Leave them out with --skip_bad.")
             return pair(LeftOut(self.folder))
 
     def _images_and_masks(self, images: Path, masks: Path) -> tuple[dict[str, str], dict[str, str]]:
