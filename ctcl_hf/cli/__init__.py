@@ -20,7 +20,7 @@ COMMANDS = {
     "prepare": "check a data set file by file, and write it once as Parquet",
     "report": "write the page of a run or of a comparison again",
     "push": "publish the students of a finished run, or finish a push that failed",
-    "space": "publish a Space in which anyone can try two released students",
+    "space": "show two students on images, here or in a Space in which anyone can try them",
     "gradients": "measure how much each term of a run's method moved its students",
 }
 

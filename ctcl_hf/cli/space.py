@@ -1,5 +1,7 @@
-"""Publish a Space in which anyone can try two released students (pip install 'ctcl-hf[space]').
+"""Show two students on images of yours: on this machine, or in a Space in which anyone can try them
+(pip install 'ctcl-hf[space]').
 
+ctcl-hf space runs/camvid-paper-ctcl
 ctcl-hf space me/ctcl-camvid me/ctcl-camvid-cnn me/ctcl-camvid-vit --trust_remote_code
 """
 
@@ -7,11 +9,20 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from ..base.extras import require
-from .ending import program, told
+from ..base.heartbeat import alive
+from ..base.hub_access import (
+    from_cache_unless_hub_answers,
+    refuse_missing_folder,
+    refuse_near_folder,
+)
+from .ending import hide_bars_without_terminal, program, told
+from .students import refuse_without_students, students_of_run
 
 EXAMPLES = "images"  # folder of the app's own, and of a Space's
 
@@ -19,22 +30,24 @@ EXAMPLES = "images"  # folder of the app's own, and of a Space's
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=program(),
-        usage="%(prog)s USER/NAME USER/STUDENT USER/STUDENT [options]",
+        usage="%(prog)s RUN | STUDENT STUDENT | USER/NAME USER/STUDENT USER/STUDENT [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("space", metavar="USER/NAME", help="The Space; made if it does not exist.")
     parser.add_argument(
-        "students", nargs="+", metavar="USER/STUDENT", help="The two students' repositories."
-    )
-    parser.add_argument(
-        "--private", action="store_true", default=None, help="Make a new Space private."
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="A run of two students, or two students, each a folder or a Hub id: shown here, by a "
+        "browser. Or the name of a Space, which is made if it does not exist, and two students on "
+        "the Hub: published there.",
     )
     parser.add_argument(
         "--trust_remote_code",
         action="store_true",
-        help="Let the Space run the code beside the weights, which a DeepLabV3+ needs.",
+        help="Run the code beside the weights, which a DeepLabV3+ needs where ctcl_hf is not "
+        "installed, as in a Space.",
     )
     parser.add_argument(
         "--examples",
@@ -42,22 +55,63 @@ def main() -> None:
         metavar="FOLDER",
         help="Images to choose from, in place of three street scenes.",
     )
+    parser.add_argument(
+        "--port", type=int, help="Of the page on this machine: the first free one from 7860 on."
+    )
+    parser.add_argument("--private", action="store_true", help="Make a new Space private.")
     arguments = parser.parse_args()
-    if len(arguments.students) != 2:
-        parser.error(f"expected two students, got {' '.join(arguments.students)}.")
+    names, is_published = arguments.names, len(arguments.names) == 3
+    if len(names) > 3:
+        parser.error(f"expected a run, two students, or a Space and two, got {' '.join(names)}.")
+    if is_published and arguments.port is not None:
+        parser.error(f"--port has no effect on a Space, as which {names[0]} is meant.")
+    if arguments.private and not is_published:
+        parser.error("--private has no effect without a Space: USER/NAME and two students.")
     with (
         told(ValueError, OSError, ImportError),
         as_file(files("ctcl_hf.publishing") / "space") as app,
     ):
         require("space", "gradio")
-        push_space(
-            app,
-            arguments.space,
-            arguments.students,
-            arguments.private,
-            arguments.trust_remote_code,
-            arguments.examples or app / EXAMPLES,
+        examples = arguments.examples or app / EXAMPLES
+        trusted = arguments.trust_remote_code
+        if is_published:
+            private = arguments.private or None
+            push_space(app, names[0], names[1:], private, trusted, examples)
+        else:
+            show(shown_students(names), trusted, examples, arguments.port)
+
+
+def shown_students(names: Sequence[str]) -> list[str]:
+    """Folders or Hub ids: the two that are named, or those of the run that is. ValueError or
+    OSError: there are others.
+    """
+    for name in names:
+        refuse_missing_folder(name)
+        refuse_near_folder(name)
+        refuse_without_students(name)
+    if len(names) == 2:
+        return list(names)
+    found = students_of_run(Path(names[0]))
+    if len(found) != 2:
+        raise ValueError(
+            f"{names[0]}: expected the folder of a run of two students. To show two others, give "
+            "both; for a Space, its name and both students' on the Hub."
         )
+    return [str(student) for student in found]
+
+
+def show(
+    students: Sequence[str], trust_remote_code: bool, examples: Path, port: int | None
+) -> None:
+    """The page on this machine, until Ctrl-C."""
+    with alive("starting"):
+        from ..publishing.space.app import demo, serve
+
+        hide_bars_without_terminal()
+        local = all(Path(name).is_dir() for name in students)
+        with nullcontext() if local else from_cache_unless_hub_answers():
+            page = demo(list(students), trust_remote_code, examples)
+    serve(page, port, examples)
 
 
 def push_space(
@@ -89,8 +143,8 @@ def push_space(
         if Path(student).is_dir() or "/" not in student or not is_name_on_hub(student):
             raise ValueError(
                 f"{student} is no USER/STUDENT of the Hub: publish the students of a run first "
-                "(ctcl-hf push FOLDER), and give their names there. On this machine: python -m "
-                f"ctcl_hf.publishing.space.app {shlex.join(students)}"
+                "(ctcl-hf push FOLDER), and give their names there. To show them on this machine: "
+                f"ctcl-hf space {shlex.join(students)}"
             )
     chosen = images_in(examples)
     if not chosen:

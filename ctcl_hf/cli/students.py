@@ -19,7 +19,7 @@ def refuse_without_students(name: str) -> None:
     folder = Path(name)
     if folder.is_file():
         raise ValueError(f"{name} is a file: give the folder of a student.")
-    if not folder.is_dir() or (folder / "config.json").is_file() or _students(folder):
+    if not folder.is_dir() or (folder / "config.json").is_file() or students_of_run(folder):
         return
     # Imported where a folder is not what was meant: it takes a second.
     from ..publishing.card import RECORD_FILE
@@ -27,7 +27,9 @@ def refuse_without_students(name: str) -> None:
     from ..training.checkpoints import checkpoints_of
 
     if (folder / GRID_FILE).is_file():
-        found = [student for run in sorted(folder.glob("*/seed-*/*")) for student in _students(run)]
+        found = [
+            student for run in sorted(folder.glob("*/seed-*/*")) for student in students_of_run(run)
+        ]
         raise ValueError(
             f"{name} is the folder of a comparison: "
             + (
@@ -36,11 +38,11 @@ def refuse_without_students(name: str) -> None:
                 else "none of its runs is finished yet. The same `ctcl-hf compare` goes on."
             )
         )
-    checkpoints = [path for path in checkpoints_of(folder) if _students(path)]
+    checkpoints = [path for path in checkpoints_of(folder) if students_of_run(path)]
     if checkpoints or (folder / RECORD_FILE).is_file():
         until_then = "There is no checkpoint either."
         if checkpoints:
-            student = _students(checkpoints[-1])[0]
+            student = students_of_run(checkpoints[-1])[0]
             until_then = f"Until then there are those of a checkpoint, such as {student}."
         raise ValueError(
             f"{name} holds no students yet: they are there once the run is trained to its end "
@@ -76,5 +78,6 @@ def named_students(names: Sequence[str]) -> "dict[str, Student]":
     return students
 
 
-def _students(run: Path) -> list[Path]:
+def students_of_run(run: Path) -> list[Path]:
+    """The students' folders in that of a run or of a checkpoint, in the order of their names."""
     return sorted(path.parent for path in run.glob("*/config.json"))

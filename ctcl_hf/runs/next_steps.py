@@ -24,6 +24,7 @@ def next_commands(
     own_code = words_naming(data.dataset, data.data_dir) if is_reference(data.dataset) else []
     lines = [
         (["predict", "IMAGES", "--model", student], "segment images of your own"),
+        (["space", str(folder)], "see both side by side on a page (extra: [space])"),
         (["evaluate", str(folder), *own_code], "score both students, and the pair"),
         (["review", str(folder), *own_code], "find labels that may be wrong"),
         (["export", student, "--output", f"{names[0]}.onnx"], "write an ONNX file"),

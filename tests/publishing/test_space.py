@@ -46,7 +46,7 @@ def page(tmp_path_factory):
     }
     log = folder / "log"
     app = subprocess.Popen(
-        [sys.executable, APP, folder / "cnn", folder / "vit", "--port", str(port)],
+        [sys.executable, EXAMPLES / "push_space.py", folder, "--port", str(port)],
         env=own,
         stdout=log.open("w"),
         stderr=subprocess.STDOUT,
@@ -104,14 +104,27 @@ def test_an_example_is_segmented_by_both_students(page, tmp_path):
 def test_students_of_different_classes_are_refused(tmp_path):
     make_cnn().save_pretrained(str(tmp_path / "cnn"))
     make_vit(num_labels=2).save_pretrained(str(tmp_path / "vit"))
-    done = run(APP, tmp_path / "cnn", tmp_path / "vit")
+    done = run("push_space.py", tmp_path / "cnn", tmp_path / "vit")
     assert done.returncode == 1
     assert "know different classes" in done.stderr
-    one = run(APP, tmp_path / "cnn")
-    assert one.returncode == 2  # it said that STUDENT is required, which was given
-    assert f"app.py: error: expected two students, got {tmp_path / 'cnn'}." in one.stderr
-    none = run(APP, tmp_path, tmp_path / "vit")
-    assert none.returncode == 1 and none.stderr.startswith("app.py: error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "the following arguments are required: NAME"),
+        ("abcd", "expected a run, two students, or a Space and two, got a b c d."),
+        ((*"abc", "--port", "80"), "--port has no effect on a Space, as which a is meant."),
+        ((*"ab", "--private"), "--private has no effect without a Space: USER/NAME and two"),
+    ],
+)
+def test_words_that_do_not_fit_are_told_before_anything_is_imported(words, message, monkeypatch):
+    """The page's own command imported torch and gradio first, and said that STUDENT, which was
+    given, is required.
+    """
+    monkeypatch.setitem(sys.modules, "gradio", None)  # cannot be imported
+    told = run("push_space.py", *words)
+    assert told.returncode == 2 and message in told.stderr
 
 
 def build(folder):
@@ -126,8 +139,8 @@ def build(folder):
         event.fn for event in page.fns.values() if event.fn and event.fn.__name__ == "compare"
     )
 
-    def upload(path):
-        return compare(image.preprocess(ImageData(path=str(path), orig_name=path.name)))
+    def upload(path, *progress):
+        return compare(image.preprocess(ImageData(path=str(path), orig_name=path.name)), *progress)
 
     return app, page, upload
 
@@ -140,6 +153,20 @@ def test_the_space_refuses_an_image_that_it_would_not_see_as_it_is(tmp_path):
     assert "They disagree on" in next(upload(tmp_path / "8.png"))[-2]
     with pytest.raises(app["gr"].Error, match=r"^'?16\.png: An image must have 8 bits per channel"):
         next(upload(tmp_path / "16.png"))
+
+
+def test_who_waits_for_a_large_image_is_told_what_is_done_meanwhile(tmp_path):
+    """Of a camera's picture nothing was said for a minute."""
+    _, _, upload = build(tmp_path)
+    told = []
+    PIL.Image.new("RGB", (90, 60)).save(tmp_path / "a.png")
+    list(upload(tmp_path / "a.png", lambda done, title, **_: told.append((done, title))))
+    assert told == [
+        ((0, 4), "cnn looks at the image"),
+        ((1, 4), "vit looks at the image"),
+        ((2, 4), "Classes of 90 x 60 pixels"),
+        ((3, 4), "Drawing"),
+    ]
 
 
 def test_what_is_no_image_is_told_to_who_uploads_it_and_never_offered(tmp_path):
@@ -165,11 +192,10 @@ def test_what_systems_leave_in_a_folder_of_examples_is_left_alone(tmp_path):
     assert [path.name for path in images_in(tmp_path)] == ["mine.PNG"]
 
 
-def test_a_student_that_is_none_is_told_in_a_sentence(tmp_path, monkeypatch):
+def test_a_student_that_is_none_is_told_in_a_sentence(tmp_path):
     nix = str(tmp_path / "nix")
-    monkeypatch.setattr(sys, "argv", ["app", nix, nix, "--examples", str(tmp_path)])
-    with pytest.raises(SystemExit, match="nix: there is no such folder"):
-        runpy.run_path(str(APP))["main"]()
+    done = run("push_space.py", nix, nix, "--examples", tmp_path)
+    assert done.returncode == 1 and "nix: there is no such folder" in done.stderr
 
 
 def test_a_mistyped_student_is_answered_with_the_nearest_folder_where_there_is_no_hub(
@@ -180,12 +206,10 @@ def test_a_mistyped_student_is_answered_with_the_nearest_folder_where_there_is_n
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("ctcl_hf.base.hub_access.hub_answers", lambda: False)
     (tmp_path / "run" / "cnn").mkdir(parents=True)
-    monkeypatch.setattr(sys, "argv", ["app", "run/cnm", "run/vit"])
-    with pytest.raises(SystemExit, match=r"run/cnm: there is no such folder.*mean run/cnn\?"):
-        runpy.run_path(str(APP))["main"]()
-    monkeypatch.setattr(sys, "argv", ["app", "zebra/one", "zebra/two", "--examples", "run"])
-    with pytest.raises(SystemExit, match=r"zebra/one is neither .* nor a model on the Hub"):
-        runpy.run_path(str(APP))["main"]()
+    mistyped = run("push_space.py", "run/cnm", "run/vit")
+    assert re.search(r"run/cnm: there is no such folder.*mean run/cnn\?", mistyped.stderr)
+    unknown = run("push_space.py", "zebra/one", "zebra/two", "--examples", "run")
+    assert re.search(r"zebra/one is neither .* nor a model on the Hub", unknown.stderr)
 
 
 def test_what_the_space_offers_as_files_has_the_images_own_size(tmp_path):
@@ -278,7 +302,6 @@ def test_push_space_publishes_an_app_that_knows_its_students(hub, tmp_path, monk
         (tmp_path / "own" / name).write_text("no image")
     no_image = run(*command, "--examples", tmp_path / "own")
     nameless = run("push_space.py", "run", *command[2:])
-    one = run(*command[:3])
     missing = run(*command[:2], "tester/nosuch", *command[3:])
     monkeypatch.setenv("HF_TOKEN", "hf_reader")
     refused = run(*command)
@@ -301,7 +324,6 @@ def test_push_space_publishes_an_app_that_knows_its_students(hub, tmp_path, monk
     assert no_image.returncode == 1 and "notes.jpg" in no_image.stderr
     # A token was asked for first.
     assert nameless.returncode == 1 and "run is no USER/NAME of the Hub" in nameless.stderr
-    assert one.returncode == 2 and "expected two students, got tester/run-cnn." in one.stderr
     assert Path("requirements.txt").name in files
 
 

@@ -1,13 +1,10 @@
 """Two students side by side on an image of yours: what each sees, what both together do, and where
-they disagree.
-
-python -m ctcl_hf.publishing.space.app runs/camvid-paper-ctcl/cnn runs/camvid-paper-ctcl/vit
+they disagree. `ctcl-hf space` shows it.
 
 Stands alone: as a Space it needs transformers, timm and gradio, reads its arguments from
 settings.json, and has the package's reader of images beside it.
 """
 
-import argparse
 import colorsys
 import contextlib
 import html
@@ -40,46 +37,6 @@ DISAGREEMENT = (255, 0, 64)
 PAIR = "pair"  # what the mean of both students' probabilities is called
 
 
-def main() -> None:
-    settings = HERE / "settings.json"  # of a Space
-    if settings.is_file():
-        serve(demo(**json.loads(settings.read_text(encoding="utf-8"))))
-        return
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "students",
-        nargs="+",
-        metavar="STUDENT",
-        help="Two, each a Hub id or a folder of a segmentation model.",
-    )
-    parser.add_argument(
-        "--trust_remote_code", action="store_true", help="Run code that lies beside the weights."
-    )
-    parser.add_argument(
-        "--examples", type=Path, default=EXAMPLES, help="Folder of images to choose from."
-    )
-    parser.add_argument("--port", type=int, help="Default: the first free one from 7860 on.")
-    arguments = parser.parse_args()
-    if len(arguments.students) != 2:
-        parser.error(f"expected two students, got {' '.join(arguments.students)}.")
-    from ctcl_hf.base import hub_access  # which no Space needs: the Hub is there
-
-    try:
-        for name in arguments.students:
-            hub_access.refuse_missing_folder(name)
-            hub_access.refuse_near_folder(name)
-        local = all(Path(name).is_dir() for name in arguments.students)
-        with contextlib.nullcontext() if local else hub_access.from_cache_unless_hub_answers():
-            page = demo(arguments.students, arguments.trust_remote_code, arguments.examples)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"{parser.prog}: error: {error}") from None
-    serve(page, arguments.port, arguments.examples)
-
-
 def serve(page: gr.Blocks, port: int | None = None, examples: Path = EXAMPLES) -> None:
     """Answers one request at a time; those that come while many wait are told so at once."""
     page.queue(max_size=WAITING).launch(
@@ -96,6 +53,8 @@ def demo(
     """The page for two students, with images of a folder to choose from.
 
     revisions: the commits that are shown, and whose code is run; None: each one's last, or folders.
+
+    ValueError says what is no student or no image, and that students know different classes.
     """
     offered = images_in(examples)
     loaded = [
@@ -104,7 +63,7 @@ def demo(
     ]
     labels = [model.config.id2label for model, _ in loaded]
     if labels[0] != labels[1]:
-        raise SystemExit(
+        raise ValueError(
             f"{students[0]} and {students[1]} know different classes: {labels[0]} and {labels[1]}."
         )
     title, names = named(students)
@@ -114,7 +73,8 @@ def demo(
     class_names = [labels[0][i] for i in range(len(labels[0]))]
     colours = palette(loaded[0][0].config.to_dict().get("palette"), len(class_names))
 
-    def compare(path: str | None) -> Iterator[list]:
+    # gradio fills in the last one, and shows how far it is over the pictures
+    def compare(path: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[list]:  # noqa: B008
         if path is None:
             raise gr.Error("Choose an image first.", print_exception=False)
         try:
@@ -125,7 +85,13 @@ def demo(
         small = image.copy()
         small.thumbnail((SHOWN, SHOWN))
         size = (image.height, image.width)
-        maps = segment([logits_of(*student, small) for student in loaded], size)
+        logits = []
+        for name, student in zip(names, loaded, strict=True):
+            progress((len(logits), 4), f"{name} looks at the image", unit="steps")
+            logits.append(logits_of(*student, small))
+        progress((2, 4), f"Classes of {size[1]} x {size[0]} pixels", unit="steps")
+        maps = segment(logits, size)
+        progress((3, 4), "Drawing", unit="steps")
         share = f"They disagree on **{100 * (maps[0] != maps[1]).mean():.1f} %** of the pixels."
         fitted = [np.asarray(Image.fromarray(ids).resize(small.size, 0)) for ids in maps]
         shown = [drawn.convert("RGB") for drawn in pictures(small, fitted, colours)]
@@ -307,4 +273,4 @@ def legend(class_names: list[str], colours: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    serve(demo(**json.loads((HERE / "settings.json").read_text(encoding="utf-8"))))
