@@ -30,7 +30,6 @@ _HOME = {
     "MeanIoU": "metrics",
     "Objective": "methods",
     "OfflineKD": "methods",
-    "PeerDistillation": "methods",
     "PeerObjective": "methods",
     "Protocol": "scoring.protocols",
     "SegmentationData": "data",
@@ -80,7 +79,6 @@ if TYPE_CHECKING:
     from .methods import HeteroAKD as HeteroAKD
     from .methods import Objective as Objective
     from .methods import OfflineKD as OfflineKD
-    from .methods import PeerDistillation as PeerDistillation
     from .methods import PeerObjective as PeerObjective
     from .methods import StudentTerms as StudentTerms
     from .methods import Vanilla as Vanilla

@@ -33,6 +33,7 @@ class LabelSmoothing(Objective):
 
     Options = LabelSmoothingOptions
     TERMS: ClassVar = {"smoothing": "smoothing of the labels (nats)"}
+    WEIGHTS: ClassVar = {"smoothing": "smoothing"}
     PAPER = Paper(
         key="szegedy2016rethinking",
         title="Rethinking the Inception Architecture for Computer Vision",
@@ -43,11 +44,6 @@ class LabelSmoothing(Objective):
         year=2016,
         url="https://arxiv.org/abs/1512.00567",
     )
-
-    def __init__(self, a, b, **options):
-        super().__init__(a, b, **options)
-        for weights in self.weights:
-            weights["smoothing"] = self.options.smoothing
 
     def forward(
         self, a: StudentOutput, b: StudentOutput, labels: Tensor

@@ -3,6 +3,7 @@
 Adding one is one file, a subclass of `Objective` and its options, and one line in `METHODS`.
 """
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .._lazy import class_alone, lazy_names
@@ -16,7 +17,13 @@ def _problem(method: Any) -> str | None:
 
     if not (isinstance(method, type) and issubclass(method, Objective)):
         return "expected a subclass of ctcl_hf.Objective"
-    return problem_of_options(method.Options)
+    if problem := problem_of_options(method.Options):
+        return problem
+    options = {field.name for field in fields(method.Options)}
+    for term, name in method.WEIGHTS.items():
+        if name not in options:
+            return f"WEIGHTS of {term!r} must name an option, and {name!r} is none"
+    return None
 
 
 # As "module:class" of this folder.
@@ -56,7 +63,6 @@ _HOME = {
     "KDCL": "kdcl",
     "Objective": "objective",
     "OfflineKD": "offline_kd",
-    "PeerDistillation": "peers",
     "PeerObjective": "peers",
     "PixelwiseObjective": "pixelwise",
     "StudentTerms": "objective",
@@ -80,7 +86,6 @@ if TYPE_CHECKING:
     from .offline_kd import OfflineKD as OfflineKD
     from .options import DistillationOptions as DistillationOptions
     from .options import option as option
-    from .peers import PeerDistillation as PeerDistillation
     from .peers import PeerObjective as PeerObjective
     from .pixelwise import PixelwiseObjective as PixelwiseObjective
     from .vanilla import Vanilla as Vanilla

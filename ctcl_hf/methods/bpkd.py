@@ -1,13 +1,12 @@
 """Boundary-privileged distillation (BPKD; Liu et al., WACV 2024), between students."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from ..losses import Mean, edge_distillation
-from ..students import Student, StudentOutput
-from ..students.teacher import Teacher
+from ..students import StudentOutput
 from .options import DistillationOptions, OddWidth, Positive, Weight, option
 from .paper import Paper
 from .peers import PeerObjective
@@ -49,6 +48,7 @@ class BPKD(PeerObjective):
         "edge": "KL at edges (nats)",
         "body": "channel-wise KL within bodies (nats)",
     }
+    WEIGHTS: ClassVar[dict[str, str]] = {"edge": "edge_weight", "body": "body_weight"}
     PAPER = Paper(
         key="liu2024bpkd",
         title="{BPKD}: Boundary Privileged Knowledge Distillation For Semantic Segmentation",
@@ -59,18 +59,6 @@ class BPKD(PeerObjective):
         year=2024,
         url="https://arxiv.org/abs/2306.08075",
     )
-
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
-        **options: Any,
-    ):
-        super().__init__(a, b, teachers, **options)
-        for weights in self.weights:
-            weights["edge"] = self.options.edge_weight
-            weights["body"] = self.options.body_weight
 
     def taught(
         self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor

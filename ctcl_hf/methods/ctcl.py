@@ -170,23 +170,26 @@ class CTCL(PixelwiseObjective):
             weighed=told.weigh_taught,
             third=third,
         )
-        for weights, modules, learner, peer in zip(
-            self.weights, self.projections, (a, b), (b, a), strict=True
-        ):
+        for modules, learner, peer in zip(self.projections, (a, b), (b, a), strict=True):
             # What a student lacks is said here, not at the first step.
             if told.hfd:
                 _ = peer.second_stage
-                weights["hfd"] = told.beta
                 modules["low"] = Projection(learner.low_channels, peer.low_channels)
             if told.region_bsd:
-                weights["region"] = told.gamma
                 shared_channels = min(learner.last_channels, peer.last_channels)
                 modules["last"] = Projection(
                     learner.last_channels,
                     shared_channels if told.region_projection == "both" else peer.last_channels,
                 )
-            if told.pixel_bsd:
-                weights["pixel"] = told.gamma * told.alpha
+
+    def term_weights(self) -> dict[str, float]:
+        told = self.options
+        parts = {
+            "hfd": (told.hfd, told.beta),
+            "region": (told.region_bsd, told.gamma),
+            "pixel": (told.pixel_bsd, told.gamma * told.alpha),
+        }
+        return {term: weight for term, (taken, weight) in parts.items() if taken}
 
     def forward(
         self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput

@@ -9,7 +9,7 @@ from ..losses import Mean, channel_distillation
 from ..students import StudentOutput
 from .options import Positive, Weight, WeightedOptions, option
 from .paper import Paper
-from .peers import PeerDistillation
+from .peers import PeerObjective
 
 
 @dataclass(kw_only=True)
@@ -26,7 +26,7 @@ class CWDOptions(WeightedOptions):
     )
 
 
-class CWD(PeerDistillation):
+class CWD(PeerObjective):
     """L = CE + w T^2 / (B K) sum KL(peer || learner) over the B K channels of the logits, as
     softmax over positions.
     """
@@ -34,6 +34,7 @@ class CWD(PeerDistillation):
     Options = CWDOptions
     options: CWDOptions
     TERMS: ClassVar[dict[str, str]] = {"channel": "channel-wise KL (nats)"}
+    WEIGHTS: ClassVar[dict[str, str]] = {"channel": "distillation_weight"}
     PAPER = Paper(
         key="shu2021channel",
         title="Channel-wise Knowledge Distillation for Dense Prediction",
@@ -43,5 +44,8 @@ class CWD(PeerDistillation):
         url="https://arxiv.org/abs/2011.13256",
     )
 
-    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean:
-        return channel_distillation(learner.logits, peer.logits, self.options.temperature)
+    def taught(
+        self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor
+    ) -> dict[str, Mean | Tensor]:
+        temperature = self.options.temperature
+        return {"channel": channel_distillation(learner.logits, peer.logits, temperature)}

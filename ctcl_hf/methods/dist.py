@@ -1,14 +1,13 @@
 """DIST, distillation by correlation (Huang et al., NeurIPS 2022), between students."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from ..base.choices import StatisticsOver
 from ..losses import Mean, class_correlation, position_correlation
-from ..students import Student, StudentOutput
-from ..students.teacher import Teacher
+from ..students import StudentOutput
 from .options import DistillationOptions, Positive, Weight, option
 from .paper import Paper
 from .peers import PeerObjective
@@ -54,6 +53,7 @@ class DIST(PeerObjective):
         "inter": "1 - correlation over classes",
         "intra": "1 - correlation over positions",
     }
+    WEIGHTS: ClassVar[dict[str, str]] = {"inter": "inter_weight", "intra": "intra_weight"}
     PAPER = Paper(
         key="huang2022knowledge",
         title="Knowledge Distillation from A Stronger Teacher",
@@ -62,18 +62,6 @@ class DIST(PeerObjective):
         year=2022,
         url="https://arxiv.org/abs/2205.10536",
     )
-
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
-        **options: Any,
-    ):
-        super().__init__(a, b, teachers, **options)
-        for weights in self.weights:
-            weights["inter"] = self.options.inter_weight
-            weights["intra"] = self.options.intra_weight
 
     def taught(
         self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor

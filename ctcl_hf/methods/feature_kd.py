@@ -48,6 +48,7 @@ class FeatureKD(PeerObjective):
     Options = FeatureKDOptions
     options: FeatureKDOptions
     TERMS: ClassVar[dict[str, str]] = {"feature": "distance of standardised features"}
+    WEIGHTS: ClassVar[dict[str, str]] = {"feature": "distillation_weight"}
     PAPER = Paper(
         key="ali2026surprising",
         title="The Surprising Effectiveness of Canonical Knowledge Distillation for Semantic "
@@ -68,10 +69,9 @@ class FeatureKD(PeerObjective):
         **options: Any,
     ):
         super().__init__(a, b, teachers, **options)
-        for weights, modules, learner, peer in zip(
-            self.weights, self.projections, (a, b), teachers or (b, a), strict=True
+        for modules, learner, peer in zip(
+            self.projections, (a, b), teachers or (b, a), strict=True
         ):
-            weights["feature"] = self.options.distillation_weight
             modules["last"] = Projection(learner.last_channels, peer.last_channels)
 
     def taught(

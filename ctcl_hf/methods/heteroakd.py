@@ -71,6 +71,11 @@ class HeteroAKD(LogitDistillation):
         "hetero": "KL to the mixed knowledge (nats)",
         "projection": "cross entropy of projections (nats)",
     }
+    WEIGHTS: ClassVar[dict[str, str]] = {
+        **LogitDistillation.WEIGHTS,
+        "hetero": "hetero_weight",
+        "projection": "projection_weight",
+    }
     PAPER = Paper(
         key="huang2025distilling",
         title="Distilling Knowledge from Heterogeneous Architectures for Semantic Segmentation",
@@ -89,8 +94,6 @@ class HeteroAKD(LogitDistillation):
     ):
         super().__init__(a, b, teachers, **options)
         for i, student in enumerate((a, b)):
-            self.weights[i]["hetero"] = self.options.hetero_weight
-            self.weights[i]["projection"] = self.options.projection_weight
             modules = self.projections[i]
             modules["own"] = LogitProjection(student.last_channels, self.num_labels)
             if teachers is not None:

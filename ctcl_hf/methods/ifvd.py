@@ -11,7 +11,7 @@ from ..students.student import features_of
 from ..students.teacher import Teacher
 from .options import Weight, WeightedOptions, option
 from .paper import Paper
-from .peers import PeerDistillation
+from .peers import PeerObjective
 
 
 @dataclass(kw_only=True)
@@ -25,7 +25,7 @@ class IFVDOptions(WeightedOptions):
     )
 
 
-class IFVD(PeerDistillation):
+class IFVD(PeerObjective):
     """L = CE + w mean (M_learner - M_peer)^2, M the similarity of each last feature to its class's
     mean in its image.
 
@@ -38,6 +38,7 @@ class IFVD(PeerDistillation):
 
     Options = IFVDOptions
     TERMS: ClassVar[dict[str, str]] = {"ifv": "intra-class variation"}
+    WEIGHTS: ClassVar[dict[str, str]] = {"ifv": "distillation_weight"}
     PAPER = Paper(
         key="wang2020intra",
         title="Intra-class Feature Variation Distillation for Semantic Segmentation",
@@ -54,10 +55,13 @@ class IFVD(PeerDistillation):
         **options: Any,
     ):
         super().__init__(a, b, teachers, **options)
-        self.num_classes = a.config.num_labels
         for student in (a, b, *self.teachers):
             _ = student.last_channels  # says now, not at the first step, that features are missing
 
-    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean:
+    def taught(
+        self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor
+    ) -> dict[str, Mean | Tensor]:
         own, other = features_of(learner).last, features_of(peer).last
-        return intra_class_variation(own, other, labels, self.num_classes, self.ignore_index)
+        return {
+            "ifv": intra_class_variation(own, other, labels, self.num_labels, self.ignore_index)
+        }

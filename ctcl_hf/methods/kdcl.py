@@ -54,6 +54,7 @@ class KDCL(PixelwiseObjective):
     options: KDCLOptions
     share: Tensor
     TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
+    WEIGHTS: ClassVar[dict[str, str]] = {"kl": "distillation_weight"}
     PAPER = Paper(
         key="guo2020online",
         title="Online Knowledge Distillation via Collaborative Learning",
@@ -74,8 +75,6 @@ class KDCL(PixelwiseObjective):
         if self.options.kdcl_target == "general":
             self.held_out_images = HELD_OUT_IMAGES
             self.register_buffer("share", torch.tensor(0.5))  # of a in the mixture
-        for weights in self.weights:
-            weights["kl"] = self.options.distillation_weight
 
     def observe(self, held_out: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
         self.share.copy_(

@@ -36,8 +36,8 @@ class Objective(nn.Module):
     """Base of all methods; a method is one subclass.
 
     `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted and
-    undivided: `weights[0]` and `weights[1]` say once by how much each counts in the loss of student
-    a and b, and what a mean is divided by is the number of its places in the whole optimizer step.
+    undivided: `WEIGHTS` names the option by which each counts in a student's loss, and what a mean
+    is divided by is the number of its places in the whole optimizer step.
     Trainable parts that only training needs live in `projections[0]` and `projections[1]`, go to
     that student's optimizer, and are never saved in it. Frozen teachers, with whose outputs
     `forward` is called after the students', are not saved at all. `held_out_images` says on how
@@ -73,6 +73,8 @@ class Objective(nn.Module):
     }
     TERMS: ClassVar[Mapping[str, str]] = {}
     STATISTICS: ClassVar[Mapping[str, str]] = {}
+    # by term that the method adds: the option that is its weight, of both students
+    WEIGHTS: ClassVar[Mapping[str, str]] = {}
     PAPER: ClassVar[Paper | None] = None
     held_out_images = 0
     # whole numbers of the last forward, whose sum over the processes `count` is told
@@ -108,6 +110,7 @@ class Objective(nn.Module):
         for student, weights in zip((a, b), self.weights, strict=True):
             if student.auxiliary_weight is not None:
                 weights["aux"] = student.auxiliary_weight
+            weights |= self.term_weights()
         # (K,) of the cross entropies: `weigh_classes`
         self.register_buffer("class_weights", None, persistent=False)
         self.projections = cast(
@@ -124,6 +127,12 @@ class Objective(nn.Module):
                     f"A teacher must have the students' classes: got {teacher.num_labels} "
                     f"for {self.num_labels}."
                 )
+
+    def term_weights(self) -> dict[str, float]:
+        """By term that the method adds, what it counts in each student's loss: `WEIGHTS` says it,
+        unless a method computes it of several options.
+        """
+        return {term: getattr(self.options, name) for term, name in self.WEIGHTS.items()}
 
     def weigh_classes(self, weights: Sequence[float]) -> None:
         """Multiplies each pixel's cross entropies by its class's weight from now on. ValueError if
@@ -221,7 +230,7 @@ class Objective(nn.Module):
             term = min(unweighted)
             raise ValueError(
                 f"{type(self).__name__} returns the term {term!r} and gives it no weight: its "
-                f"__init__ must set self.weights[{student}][{term!r}]."
+                f"WEIGHTS must name the option that is the weight of {term!r}."
             )
         if not any(True for _ in self.projections[student].parameters()):
             # 0 times a gradient still costs a backward, and adds up in another order. With

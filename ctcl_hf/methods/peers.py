@@ -1,37 +1,21 @@
 """What methods share in which each student learns from one peer."""
 
-from typing import Any
-
 from torch import Tensor
 
 from ..losses import Mean
-from ..students import Student, StudentOutput
-from ..students.teacher import Teacher
+from ..students import StudentOutput
 from .objective import Objective, StudentTerms
-from .options import WeightedOptions
 
 
 class PeerObjective(Objective):
     """L = CE + sum of w_k D_k(learner, peer) for each student.
 
     The peer is the other student as it is, or, with `teachers`, a frozen model. A subclass computes
-    the D_k in `taught`, names them in TERMS and weighs them in `weights`. Gradient contract: they
-    move the learner, and its own projections, alone.
+    the D_k in `taught`, names them in TERMS and their weights w_k in WEIGHTS. Gradient contract:
+    they move the learner, and its own projections, alone.
 
     Of a teacher that lacks some of the classes, they see the `known_part`.
-
-    Args:
-        teachers, options: see `Objective`.
     """
-
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
-        **options: Any,
-    ):
-        super().__init__(a, b, teachers, **options)
 
     def forward(
         self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
@@ -51,39 +35,6 @@ class PeerObjective(Objective):
 
         How many classes there are is told by the logits, of which a teacher may lack some.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} must say what a student learns from its peer."
-        )
-
-
-class PeerDistillation(PeerObjective):
-    """L = CE + w D(learner, peer) for each student: a `PeerObjective` of one term.
-
-    A subclass names the term in TERMS, under which D is logged, and computes it; w is its option
-    `distillation_weight`.
-    """
-
-    options: WeightedOptions
-
-    def __init__(
-        self,
-        a: Student,
-        b: Student,
-        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
-        **options: Any,
-    ):
-        super().__init__(a, b, teachers, **options)
-        (self.term,) = self.TERMS
-        for weights in self.weights:
-            weights[self.term] = self.options.distillation_weight
-
-    def taught(
-        self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor
-    ) -> dict[str, Mean | Tensor]:
-        return {self.term: self.distill(learner, peer, labels)}
-
-    def distill(self, learner: StudentOutput, peer: StudentOutput, labels: Tensor) -> Mean | Tensor:
-        """D, unweighted, as in `taught`."""
         raise NotImplementedError(
             f"{type(self).__name__} must say what a student learns from its peer."
         )

@@ -154,6 +154,7 @@ class LogitDistillation(PixelwiseObjective):
 
     options: SoftenedWeightedOptions
     TERMS: ClassVar[dict[str, str]] = {"kl": "KL to the peer or target (nats)"}
+    WEIGHTS: ClassVar[dict[str, str]] = {"kl": "distillation_weight"}
 
     def __init__(
         self,
@@ -169,8 +170,6 @@ class LogitDistillation(PixelwiseObjective):
             temperature=self.options.temperature,
             weighed=self.options.weigh_taught,
         )
-        for weights in self.weights:
-            weights["kl"] = self.options.distillation_weight
 
     def forward(
         self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput

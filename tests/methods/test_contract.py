@@ -102,6 +102,16 @@ def test_a_method_of_ones_own_has_curves_under_its_titles():
     ]
 
 
+class Misnamed(Objective):
+    WEIGHTS = {"mutual": "mutual_weight"}  # noqa: RUF012
+
+
+def test_a_weight_that_is_no_option_is_told_of_a_method_of_ones_own():
+    assert METHODS.problem(Misnamed) == (
+        "WEIGHTS of 'mutual' must name an option, and 'mutual_weight' is none"
+    )
+
+
 class Untitled(Objective):
     def __init__(self, a, b):
         super().__init__(a, b)

@@ -26,11 +26,7 @@ class MutualOptions(DistillationOptions):
 class Mutual(Objective):
     Options = MutualOptions
     TERMS = {"mutual": "KL from the peer (nats)"}  # noqa: RUF012
-
-    def __init__(self, a, b, **options):
-        super().__init__(a, b, **options)
-        for weights in self.weights:
-            weights["mutual"] = self.options.mutual
+    WEIGHTS = {"mutual": "mutual"}  # noqa: RUF012
 
     def forward(self, a, b, labels):
         labelled = labels != self.ignore_index

@@ -1,5 +1,8 @@
 """Both students learn, whatever the method."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +26,7 @@ from ctcl_hf import (
     build_synthetic,
 )
 from ctcl_hf.data.benchmarks.synthetic import SCENE_CLASSES
-from ctcl_hf.methods import DistillationOptions
+from ctcl_hf.methods.options import DistillationOptions, Share, Weight, option
 
 
 def test_both_students_learn(tmp_path):
@@ -59,15 +62,17 @@ def taught_offline(a, b):
     )
 
 
+@dataclass(kw_only=True)
+class AgreementOptions(DistillationOptions):
+    distillation_warmup: Share = option(0.5, "As of all methods.")
+    agreement_weight: Weight = option(0.1, "Weight of the agreement.")
+
+
 class Agreement(Objective):
     """A user's own method: the students' logits approach each other."""
 
-    Options = DistillationOptions
-
-    def __init__(self, a, b):
-        super().__init__(a, b, distillation_warmup=0.5)
-        for own in self.weights:
-            own["agreement"] = 0.1
+    Options = AgreementOptions
+    WEIGHTS: ClassVar = {"agreement": "agreement_weight"}
 
     def forward(self, a, b, labels):
         terms = []
