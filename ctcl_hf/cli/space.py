@@ -3,7 +3,6 @@
 ctcl-hf space me/ctcl-camvid me/ctcl-camvid-cnn me/ctcl-camvid-vit --trust_remote_code
 """
 
-import argparse
 import json
 import shlex
 import sys
@@ -11,19 +10,14 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from ..base.extras import require
-from .ending import program, told
+from .ending import told
+from .parser import command_parser
 
 EXAMPLES = "images"  # folder of the app's own, and of a Space's
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog=program(),
-        usage="%(prog)s USER/NAME USER/STUDENT USER/STUDENT [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(__doc__, "%(prog)s USER/NAME USER/STUDENT USER/STUDENT [options]")
     parser.add_argument("space", metavar="USER/NAME", help="The Space; made if it does not exist.")
     parser.add_argument(
         "students", nargs="+", metavar="USER/STUDENT", help="The two students' repositories."
