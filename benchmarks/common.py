@@ -26,7 +26,7 @@ from ctcl_hf import (
     load_student,
 )
 from ctcl_hf.students import Student
-from ctcl_hf.training.cpu import prepare_cpu
+from ctcl_hf.training.cpu import prepare_cpu, threads_of_process
 
 IGNORE = 255
 
@@ -34,7 +34,7 @@ IGNORE = 255
 if os.environ.get("BENCH_GIVE_BACK"):
     torch.set_num_threads(os.cpu_count())
 else:
-    prepare_cpu(os.cpu_count())
+    prepare_cpu(threads_of_process(None))
 
 
 def make_pair(

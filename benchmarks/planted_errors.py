@@ -25,7 +25,7 @@ from planting import IGNORE, plantings
 from torch import Tensor
 
 from ctcl_hf.arguments.data import DatasetArguments
-from ctcl_hf.cli.evaluate import data_of_model, load_data
+from ctcl_hf.cli.data import data_of_model, load_data
 from ctcl_hf.losses import upsample
 from ctcl_hf.scoring.protocols import Protocol
 from ctcl_hf.scoring.review import label_quality, review_image

@@ -23,6 +23,7 @@ SCRIPTS = {
     "collaboration": (),
     "losses": (),
     "memory": (),
+    "teachers": (),
     "peers": ("data_dir",),
     "metric": ("data_dir", "evaluate_metric"),
     "input_pipeline": ("data_dir",),

@@ -9,12 +9,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, make_dataclass
 from itertools import filterfalse
 from pathlib import Path
-from typing import get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 from ..base.choices import POWERS_OF_CLASS_WEIGHTS as POWERS
 from ..base.registry import is_reference
 from ..methods import METHODS, MethodOptions, options_of
 from .problems import did_you_mean
+
+if TYPE_CHECKING:
+    from .data import DataArguments
 
 
 def _learning_from(teachers: str) -> list[str]:
@@ -53,6 +56,15 @@ class MethodArguments:
         },
     )
 
+    cache_teacher: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "FOLDER",
+            "help": "Folder in which the logits of --teachers are kept, computed once for each "
+            "image and its mirror image, for this run and others. Exact only where training images "
+            "are neither scaled, cropped nor coloured at random, and refused elsewhere.",
+        },
+    )
     class_weights: str | None = field(
         default=None,
         metadata={
@@ -62,6 +74,33 @@ class MethodArguments:
             "students teach each other stays without weights, but for --weigh_taught."
         },
     )
+
+    def problem_of_cache(self, data: "DataArguments") -> str | None:
+        """Why logits of teachers cannot be kept, as far as arguments tell; None if they can."""
+        if self.cache_teacher is None:
+            return None
+        if self.teachers is None:
+            return "--cache_teacher has no effect without --teachers."
+        if options_of(self.method).READS_FEATURES_OF_TEACHERS:
+            return (
+                f"--cache_teacher keeps logits alone, and --method {self.method} reads features of "
+                "its teachers, too."
+            )
+        at_random = []
+        if data.scale_range[0] < data.scale_range[1]:
+            lowest, highest = data.scale_range
+            at_random.append(f"scaled at random (--scale_range {lowest:g} {highest:g})")
+        if data.photometric:
+            at_random.append("coloured at random (--photometric)")
+        if data.streaming:
+            at_random.append("not known beforehand (--streaming)")
+        if not at_random:
+            return None
+        return (
+            "--cache_teacher keeps what teachers say of an image, which would never come again: "
+            f"training images are {' and '.join(at_random)}. Train without (--scale_range 1 1, and "
+            "a --crop_size that whole images fill), or leave --cache_teacher out."
+        )
 
     def __post_init__(self):
         weights = self.class_weights

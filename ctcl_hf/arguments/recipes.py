@@ -233,6 +233,8 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
         raise ValueError("\n".join(vain))
     if options.values().get("weigh_taught") and method_arguments.class_weights is None:
         raise ValueError("--weigh_taught has no effect without --class_weights.")
+    if (problem := method_arguments.problem_of_cache(data)) is not None:
+        raise ValueError(problem)
     command = shown_command(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
     return Arguments(recipe, students, data, method_arguments, options, training, command)
 

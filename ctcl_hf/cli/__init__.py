@@ -1,7 +1,7 @@
 """The command line: `ctcl-hf COMMAND`, `python -m ctcl_hf COMMAND`, or a script of examples/.
 
-A module is a command, but for what commands share, `ending` and `students`, and for `launched`, a
-part of `compare`.
+A module is a command, but for what commands share, `ending`, `parser`, `students` and `data`, and
+for parts of `compare`, `grid_arguments` and `launched`.
 """
 
 import importlib

@@ -16,165 +16,127 @@ import gc
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..arguments.launch import add_launch_arguments, launch_of
-from ..arguments.problems import did_you_mean
-from ..arguments.recipes import RECIPES, options_in, parse_arguments
+from ..arguments.launch import launch_of
 from ..base.files import check_place
 from ..base.heartbeat import alive
-from ..base.redaction import redacted_words
-from ..base.registry import is_reference
-from ..methods import METHODS
 from ..runs.comparison.execution import run_here
 from ..runs.comparison.grid import GRID_FILE, Cell, Grid, read_grid
-from ..runs.comparison.paper import TABLES, VANILLA, Row, rows_of, students_of
-from ..students import STUDENTS
-from .ending import fail, program, told
+from ..runs.comparison.paper import TABLES, Table
+from .ending import fail, told
+from .grid_arguments import folder_of, grid_of, parse, seeds_of
 from .launched import follow, run_launched
 
-DEFAULT_PAIR = "mobilenetv2+mit-b1"
 
-# Arguments of `ctcl-hf train` that say what a grid says itself -> how.
-PUSH = (
-    "every run would be published under one name. Push those that are finished: ctcl-hf push FOLDER"
-)
-NOT_FOR_A_GRID = {
-    "--jobs": "give --launch local:N",  # what it was called once
-    "--method": "give --methods, or --table",
-    **dict.fromkeys(("--cnn", "--vit", "--students"), "give --pair A+B"),
-    "--hub_token": "a grid publishes nothing, and writes down what it is given. Log in: hf auth "
-    "login",
-    **dict.fromkeys(
-        ("--push_to_hub", "--hub_model_id", "--cnn_hub_model_id", "--vit_hub_model_id"), PUSH
-    ),
-}
+@told()
+def main() -> None:
+    """Runs what is missing of the grid that the command line says, and reports on all of it."""
+    options, common = parse(__doc__)
+    folder = folder_of(options)
+    if options.paper_table:
+        from ..runs.comparison import budget
 
-
-def parse() -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
-        prog=program(),
-        usage="%(prog)s --methods METHOD ... [options]\n       %(prog)s --table TABLE [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--table", choices=list(TABLES), help="The rows, and the pair, of a table of the paper."
-    )
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        default=[],
-        metavar="METHOD",
-        help="Rows after the table's, each a method, or one of your own, FILE.py:NAME, with its "
-        "options in quotes. Vanilla is always there.",
-    )
-    parser.add_argument(
-        "--pair",
-        nargs="+",
-        help="Pairs of students, A+B. Default: the table's first; without --table the students of "
-        f"--recipe, where it names any, else {DEFAULT_PAIR}.",
-    )
-    parser.add_argument(
-        "--seeds", type=int, default=1, help="How many, from --seed on (default: 1)."
-    )
-    parser.add_argument("--seed", type=int, default=42, help="The first seed (default: 42).")
-    parser.add_argument(
-        "--block_length",
-        type=int,
-        default=10,
-        help="Consecutive images that the interval over images draws together, such as frames of a "
-        "video; 1 for images that are independent (default: 10).",
-    )
-    parser.add_argument(
-        "--output_dir", type=Path, help="Default: runs/table-TABLE or runs/compare."
-    )
-    parser.add_argument(
-        "--report_only", action="store_true", help="Write tables and figures of what is finished."
-    )
-    parser.add_argument(
-        "--paper_table",
-        choices=list(TABLES),
-        help="Print what it takes at full scale; run nothing.",
-    )
-    parser.add_argument(
-        "--sustained_tflops",
-        type=float,
-        default=10.0,
-        help="Of the GPU, for --paper_table (default: 10).",
-    )
-    add_launch_arguments(parser)
-    options, common = parser.parse_known_args()
-    for name in ("seeds", "block_length"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name} {getattr(options, name)}: at least 1.")
+        table, seeds = TABLES[options.paper_table], seeds_of(options)
+        print(budget.requirements(table, folder, tuple(common), seeds, options.sustained_tflops))
+        return
+    if options.launch_status or options.launch_cancel:
+        follow(folder, cancels=options.launch_cancel)
+        return
     try:
-        launch_of(options)
-    except ValueError as error:
-        parser.error(str(error))
-    if options.launch and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        parser.error(
-            f"--launch {options.launch}: every run is one process. Start the grid as one, without "
-            "a launcher."
-        )
-    for argument in [
-        *common,
-        *(word for method in options.methods for word in shlex.split(method)),
-    ]:
-        name = argument.partition("=")[0]
-        if name in NOT_FOR_A_GRID:
-            parser.error(f"{name}: {NOT_FOR_A_GRID[name]}.")
-    given = [*common, *options.methods]
-    if secret := next(
-        (shown for word, shown in zip(given, redacted_words(given), strict=True) if shown != word),
-        None,
-    ):
-        parser.error(
-            f"{secret}: a grid writes down what it is given, and this holds a secret. Give it "
-            "another way."
-        )
-    is_alone = set(options.methods) <= {VANILLA.method} and len(options.pair or ()) < 2
-    runs_nothing = (
-        options.paper_table,
-        options.report_only,
-        options.launch_status,
-        options.launch_cancel,
-    )
-    if is_alone and not options.table and not any(runs_nothing):
-        parser.error(
-            "nothing to compare: give --methods METHOD ..., beside which vanilla always is, or "
-            "--table, or two of --pair."
-        )
-    return options, common
+        with alive("starting"):
+            check_place("--output_dir", folder)
+            grid = grid_of(options, common)
+            make_ready(grid, options)
+    except (ValueError, OSError) as error:
+        fail(error)
+    from ..runs.comparison.recount import make_counts
+    from ..runs.comparison.report import write_tables
+
+    table = TABLES.get(options.table)
+
+    def write_report() -> str | None:
+        try:
+            return write_tables(grid, table, options.block_length) if _is_main_process() else None
+        except ValueError as error:  # runs that cannot be compared
+            fail(error)
+
+    if not options.report_only:
+        run(grid, options, write_report)
+    for problem in make_counts(grid):
+        print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
+    if _is_main_process():
+        print(f"\n{write_report()}")
+        for path in draw(grid, table, options.block_length):
+            print(path)
 
 
-def pair_of_recipe(common: Sequence[str]) -> str:
-    """The students of the recipe among these arguments, where it names both."""
-    told = dict(option for option in options_in(common) if len(option) == 2)
-    recipe = RECIPES.get(told.get("--recipe", ""), {})
-    return f"{recipe['cnn']}+{recipe['vit']}" if {"cnn", "vit"} <= recipe.keys() else DEFAULT_PAIR
+def make_ready(grid: Grid, options: argparse.Namespace) -> None:
+    """Looks at what lies in a grid's folder, and notes there what the grid is made of.
 
-
-def run_own_code(rows: Sequence[Row], pairs: Sequence[str]) -> None:
-    """Runs the files of the user's own that the command line names.
-
-    ValueError says what is wrong with one, or that there is no such method.
+    ValueError or OSError says why it cannot go on.
     """
-    named = [("--methods", METHODS, row.method) for row in rows]
-    named += [("--pair", STUDENTS, name) for pair in pairs for name in students_of(pair)]
-    for option, registry, name in named:
-        if is_reference(name):
-            try:
-                registry.add(name)
-            except ValueError as error:
-                raise ValueError(f"{option} {name}: {error}") from error
-        elif registry is METHODS and name not in METHODS:
-            hint = did_you_mean(name, METHODS)
-            raise ValueError(f"{option} {name}: {METHODS.refusal(name)}.{hint}")
+    from transformers.utils import logging
+
+    from ..publishing.card import RECORD_FILE
+    from ..runs.comparison.own_code import changed_code
+    from ..training.record import versions
+
+    logging.disable_progress_bar()  # of files read and written, which would break the grid's
+    cells = list(grid.cells())
+    if options.report_only and not any(cell.is_finished for cell in cells):
+        if (grid.folder / RECORD_FILE).is_file():
+            raise ValueError(
+                f"--report_only: {grid.folder} is the folder of a run: ctcl-hf report {grid.folder}"
+            )
+        raise ValueError(
+            f"--report_only: nothing of this grid is finished in {grid.folder}."
+            + _other_grid(grid.folder)
+        )
+    if changed := changed_code(cells):
+        if not options.report_only:
+            raise ValueError(
+                f"{changed}\nMove these folders away to run them again, or give another "
+                "--output_dir."
+            )
+        print(f"{changed}\nThe tables hold what they scored then.", file=sys.stderr)
+    for cell in () if options.report_only else cells:
+        cell.check()
+        if _is_main_process():
+            cell.tidy()
+    if _is_main_process():
+        grid.save(table=options.table, block_length=options.block_length, versions=versions())
+
+
+def run(grid: Grid, options: argparse.Namespace, report: Callable[[], object]) -> None:
+    """Runs what is missing, here or by an engine, and reports after each run."""
+    cells = list(grid.cells())
+    if _is_main_process():
+        print(f"grid: {progress_of(cells)}", flush=True)
+    pending = [cell for cell in cells if not cell.is_complete]
+    launch = launch_of(options)
+    if launch is not None and pending:
+        run_launched(grid, pending, launch, report)
+        pending = []
+    is_hidden = None if _is_main_process() else True  # None: without a terminal
+    with tqdm(
+        total=len(cells),
+        initial=len(cells) - len(pending),
+        unit="run",
+        desc="grid",
+        disable=is_hidden,
+    ) as progress:
+
+        def after_run() -> None:
+            report()
+            if _is_main_process() and progress.disable:  # without a terminal
+                done = sum(cell.is_finished for cell in cells)
+                print(f"grid: {done} of {len(cells)} runs are finished", flush=True)
+
+        run_in_turn(pending, progress, after_run)
 
 
 def progress_of(cells: Sequence[Cell]) -> str:
@@ -209,6 +171,26 @@ def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
         report()
 
 
+def draw(grid: Grid, table: Table | None, block_length: int) -> list[Path]:
+    """Writes the figures and the page of what is finished; what cannot be drawn costs itself
+    alone.
+    """
+    from ..figures import costing
+    from ..runs.comparison import pictures
+    from ..runs.page.grid import write_grid_page
+
+    drawn: list[Path] = []
+    with costing("The gains of single classes"):
+        drawn += pictures.write_class_gains(grid, block_length)
+    with costing("The curves"):
+        drawn += pictures.write_curves(grid)
+    with costing("The picture of predictions"):
+        drawn += pictures.write_predictions(grid)
+    with costing("The page of the comparison"):
+        drawn.append(write_grid_page(grid, table, block_length))
+    return drawn
+
+
 def _other_grid(folder: Path) -> str:
     """Which grid a folder holds, and how it is asked for; "" if none."""
     if not (folder / GRID_FILE).is_file():
@@ -218,138 +200,6 @@ def _other_grid(folder: Path) -> str:
     words += ["--pair", *there.pairs, "--seed", str(there.seeds[0])]
     words += ["--seeds", str(len(there.seeds)), *there.common]
     return f" It holds another, whose arguments are: {shlex.join(words)}"
-
-
-@told()
-def main() -> None:
-    """Runs what is missing of the grid that the command line says, and reports on all of it."""
-    options, common = parse()
-    named = options.table or options.paper_table
-    folder = options.output_dir or Path(f"runs/table-{named}" if named else "runs/compare")
-    seeds = tuple(range(options.seed, options.seed + options.seeds))
-    if options.paper_table:
-        from ..runs.comparison import budget
-
-        table = TABLES[options.paper_table]
-        print(budget.requirements(table, folder, tuple(common), seeds, options.sustained_tflops))
-        return
-    if options.launch_status or options.launch_cancel:
-        follow(folder, cancels=options.launch_cancel)
-        return
-
-    table = TABLES.get(options.table)
-    rows = list(table.rows if table else (VANILLA,))
-    rows += rows_of(options.methods, rows)
-    rows = [
-        rows[0],
-        *(row for row in rows[1:] if row != VANILLA and row.arguments != VANILLA.arguments),
-    ]
-    pairs = options.pair or [next(iter(table.scores)) if table else pair_of_recipe(common)]
-    if table and not {"--dataset", "--dataset_name"} & {
-        argument.partition("=")[0] for argument in common
-    }:
-        common = ["--dataset", table.dataset, *common]
-    is_main_process = _is_main_process()
-    try:
-        with alive("starting"):
-            check_place("--output_dir", folder)
-            run_own_code(rows, pairs)
-            grid = Grid(folder, tuple(rows), tuple(pairs), seeds, tuple(common))
-            # a mistyped argument of the last method should not wait for the others
-            for row in grid.rows:
-                arguments = grid.cell(row, pairs[0], seeds[0]).arguments
-                # a report of runs on a GPU needs none
-                on_cpu = ["--use_cpu"] if options.report_only else []
-                parse_arguments(__doc__, [*arguments, *on_cpu])
-            # Imported here, so that a mistyped argument is answered at once.
-            from transformers.utils import logging
-
-            from ..figures import costing
-            from ..publishing.card import RECORD_FILE
-            from ..runs.comparison import pictures, report
-            from ..runs.comparison.own_code import changed_code
-            from ..runs.comparison.recount import make_counts
-            from ..runs.page.grid import write_grid_page
-            from ..training.record import versions
-
-            # of files read and written, which would break the grid's
-            logging.disable_progress_bar()
-            cells = list(grid.cells())
-            if options.report_only and not any(cell.is_finished for cell in cells):
-                if (folder / RECORD_FILE).is_file():
-                    raise ValueError(
-                        f"--report_only: {folder} is the folder of a run: ctcl-hf report {folder}"
-                    )
-                raise ValueError(
-                    f"--report_only: nothing of this grid is finished in {folder}."
-                    + _other_grid(folder)
-                )
-            if changed := changed_code(cells):
-                if not options.report_only:
-                    raise ValueError(
-                        f"{changed}\nMove these folders away to run them again, or give another "
-                        "--output_dir."
-                    )
-                print(f"{changed}\nThe tables hold what they scored then.", file=sys.stderr)
-            for cell in () if options.report_only else cells:
-                cell.check()
-                if is_main_process:
-                    cell.tidy()
-            if is_main_process:
-                grid.save(
-                    table=options.table, block_length=options.block_length, versions=versions()
-                )
-    except (ValueError, OSError) as error:
-        fail(error)
-
-    def write_report() -> str | None:
-        try:
-            return (
-                report.write_tables(grid, table, options.block_length) if is_main_process else None
-            )
-        except ValueError as error:  # runs that cannot be compared
-            fail(error)
-
-    def after_run() -> None:
-        write_report()
-        if is_main_process and progress.disable:  # without a terminal
-            done = sum(cell.is_finished for cell in cells)
-            print(f"grid: {done} of {len(cells)} runs are finished", flush=True)
-
-    if is_main_process and not options.report_only:
-        print(f"grid: {progress_of(cells)}", flush=True)
-    pending = [] if options.report_only else [cell for cell in cells if not cell.is_complete]
-    launch = launch_of(options)
-    if launch is not None and pending:
-        run_launched(grid, pending, launch, write_report)
-        pending = []
-    finished = len(cells) - len(pending)
-    is_hidden = None if is_main_process else True  # None: without a terminal
-    with tqdm(
-        total=len(cells), initial=finished, unit="run", desc="grid", disable=is_hidden
-    ) as progress:
-        run_in_turn(pending, progress, after_run)
-    for problem in make_counts(grid):
-        print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
-    if is_main_process:
-        print(f"\n{write_report()}")
-        drawn: list[Path] = []
-        for what, draw in (
-            (
-                "The gains of single classes",
-                lambda: pictures.write_class_gains(grid, options.block_length),
-            ),
-            ("The curves", lambda: pictures.write_curves(grid)),
-            ("The picture of predictions", lambda: pictures.write_predictions(grid)),
-            (
-                "The page of the comparison",
-                lambda: [write_grid_page(grid, table, options.block_length)],
-            ),
-        ):
-            with costing(what):
-                drawn += draw()
-        for path in drawn:
-            print(path)
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.compare`

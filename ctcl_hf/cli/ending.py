@@ -30,11 +30,11 @@ def hide_bars_without_terminal() -> None:
 
 
 def fail(error: Exception | str) -> NoReturn:
-    text = _of_system(error) if is_of_system(error) else error
+    text = _of_system(error) if _is_of_system(error) else error
     sys.exit(redacted(f"{program()}: error: {text}"))
 
 
-def is_of_system(error: Exception | str) -> TypeGuard[OSError]:
+def _is_of_system(error: Exception | str) -> TypeGuard[OSError]:
     """Whether it is the system's own word on a file, `[Errno 36] ...`, and no sentence of ours."""
     return isinstance(error, OSError) and error.errno is not None and error.filename is not None
 
@@ -102,3 +102,17 @@ def told(*errors: type[Exception]) -> Iterator[None]:
         sys.exit(INTERRUPTED)
     except errors as error:
         fail(error)
+
+
+@contextmanager
+def told_with_data() -> Iterator[None]:
+    """As `told`, of a command that reads data: also of what is wrong with a file that a worker has
+    read, without that worker's traceback.
+    """
+    try:
+        with told(ImportError):
+            yield
+    except (ValueError, OSError) as error:
+        from ..data import reason_of
+
+        fail(error if _is_of_system(error) else f"{reason_of(error)}.")

@@ -9,31 +9,26 @@ ctcl-hf evaluate runs/camvid-paper-ctcl --split test --calibrate_on validation
 ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --data_dir ADE
 """
 
-import dataclasses
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..arguments.data import DatasetArguments
 from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
 from ..arguments.protocol import ProtocolArguments
 from ..arguments.ranges import check_of_sides, checks_of_numbers
-from ..arguments.recipes import data_of
 from ..base.files import check_place
-from .ending import fail, is_of_system, told
+from .data import data_of_model, load_data, protocol_of
+from .ending import told_with_data
 from .students import named_students, refuse_without_students
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
     from ..scoring.protocols import Protocol
     from ..scoring.scorer import Scorer
-
-# pixels of a side of the centre crop and the sliding window, unless told or larger than the image
-WINDOW = 512
 
 
 @dataclass
@@ -114,59 +109,14 @@ def main() -> None:
         help="Folder of a run or of a student, or the Hub id of any semantic-segmentation model.",
     )
     arguments, dataset, protocol, given = parser.parse(None)
-    try:
-        with told():
-            refuse_without_students(given.model)
-            if arguments.output_dir is not None:
-                check_place("--output_dir", Path(arguments.output_dir))
-            if arguments.predictions is not None:
-                check_place("--predictions", Path(arguments.predictions))
-            dataset = data_of_model(given.model, dataset, sys.argv[1:])
-            evaluate(given.model, arguments, dataset, protocol)
-    except (ValueError, OSError) as error:
-        from ..data import reason_of
-
-        fail(error if is_of_system(error) else f"{reason_of(error)}.")
-
-
-def data_of_model(model: str, dataset: DatasetArguments, argv: Sequence[str]) -> DatasetArguments:
-    """The data that the command line names, or else those that the model's run was trained on.
-
-    ValueError if no run lies beside a model's folder that would say which.
-    """
-    if names_data(argv):
-        return dataset
-    record = _record_of_run(Path(model))
-    if not record.get("command"):
-        if Path(model).is_dir():
-            raise ValueError(
-                f"{model}: no run lies beside it that would say which data. Give --dataset NAME, "
-                "or --dataset_name FOLDER"
-            )
-        return dataset
-    own = data_of(record["command"])
-    if any(word.startswith("--max_eval_samples") for word in record["command"].split()):
-        print("The run scored a part of the images (--max_eval_samples), this is all.")
-    return dataclasses.replace(own, skip_bad=own.skip_bad or dataset.skip_bad)
-
-
-def names_data(argv: Sequence[str]) -> bool:
-    """Whether a command line says which data."""
-    names = {field.name for field in dataclasses.fields(DatasetArguments)} - {"skip_bad"}
-    options = (word.partition("=")[0] for word in argv if word.startswith("--"))
-    return any(option[2:].replace("-", "_") in names for option in options)
-
-
-def _record_of_run(folder: Path) -> dict[str, Any]:
-    """What is known of the run in whose folder, or the folder of one of whose students, this is;
-    nothing of others.
-    """
-    from ..base.files import read_json
-    from ..publishing.card import RECORD_FILE
-
-    records = (folder / RECORD_FILE, folder.parent / RECORD_FILE)
-    found = next((path for path in records if folder.is_dir() and path.is_file()), None)
-    return read_json(found) if found else {}
+    with told_with_data():
+        refuse_without_students(given.model)
+        if arguments.output_dir is not None:
+            check_place("--output_dir", Path(arguments.output_dir))
+        if arguments.predictions is not None:
+            check_place("--predictions", Path(arguments.predictions))
+        dataset = data_of_model(given.model, dataset, sys.argv[1:])
+        evaluate(given.model, arguments, dataset, protocol)
 
 
 def _default_folder(model: str, data: str, split: str) -> Path:
@@ -183,17 +133,6 @@ def _default_folder(model: str, data: str, split: str) -> Path:
     return Path("evaluation") / "-".join([*path.parts[-2:], data, split])
 
 
-def load_data(
-    dataset: DatasetArguments, split: str, class_names: Sequence[str]
-) -> "SegmentationData":
-    """The data, of which a split is wanted, with the model's classes if they do not name theirs."""
-    data = dataset.load(class_names)
-    data = data.without_bad() if dataset.skip_bad else data
-    if split not in data.splits:
-        raise ValueError(f"--split {split}: {data.name} has {', '.join(data.splits)}.")
-    return data
-
-
 def evaluate(
     model: str,
     arguments: EvaluationArguments,
@@ -203,16 +142,10 @@ def evaluate(
     students = named_students([model])
     from accelerate import Accelerator
 
-    from ..base.files import write_whole
-    from ..base.redaction import shown_command
-    from ..base.tables import counted, markdown_table
     from ..data import IGNORE_INDEX
-    from ..figures import reliability_figure, save_figure
-    from ..metrics import titles_of
-    from ..publishing.rows import PRECISIONS
+    from ..runs.evaluation import ScoredModels
     from ..scoring.reliability import Reliability
     from ..scoring.scorer import Scorer
-    from ..training.record import machine, versions
 
     accelerator = Accelerator(
         cpu=arguments.use_cpu, mixed_precision="bf16" if arguments.bf16 else None
@@ -221,9 +154,8 @@ def evaluate(
     if arguments.calibrate_on:
         check_calibration(model, arguments, data)
     scorer = Scorer(students, data, accelerator)
-    image_size = tuple(arguments.image_size or scorer.image_size or data.image_size)
-    window = tuple(min(WINDOW, side) for side in image_size)
-    protocol = protocol_arguments.build_protocol(data.protocol, image_size, window)
+    height, width = arguments.image_size or scorer.image_size or data.image_size
+    protocol = protocol_of(data, protocol_arguments, (height, width))
     if arguments.predictions and not protocol.framing.KEEPS_IMAGES:
         raise ValueError("--predictions wants whole images, not parts of them: --protocol whole.")
     metrics = protocol_arguments.metric_kinds()
@@ -233,7 +165,7 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)  # before the scores, which take long
     if arguments.calibrate_on:
         calibrate(model, scorer, arguments, protocol)
-    reliability = None
+    reliability = {}
     if arguments.calibration or arguments.calibrate_on:
         reliability = {name: Reliability(IGNORE_INDEX) for name in scorer.names}
     scored = scorer.score(
@@ -243,72 +175,23 @@ def evaluate(
         arguments.workers,
         predictions,
         metrics,
-        reliability,
+        reliability or None,
     )
     if not accelerator.is_main_process:
         return
-    images = next(iter(scored.values())).images
-    flat = {predictor: own.scores.flat() if own.scores else {} for predictor, own in scored.items()}
-    for predictor, own in (reliability or {}).items():
-        if flat[predictor]:
-            flat[predictor]["calibration_error"] = own.expected_calibration_error
-    facts = {
-        "model": model,
-        "data": str(data),
-        "split": arguments.split,
-        "images": len(images),
-        "labelled_pixels": images.labelled_pixels,
-        "protocol": str(protocol),
-        "metrics_code": protocol_arguments.metrics_code(),
-        "classes": scorer.class_note,
-        "precision": PRECISIONS[accelerator.mixed_precision],
-        "temperatures": {name: own.temperature for name, own in scorer.students.items()},
-        "scores": flat,
-        "versions": versions(),
-        "machine": machine(accelerator.device, accelerator.num_processes),
-        "command": shown_command(["ctcl-hf", "evaluate", *sys.argv[1:]]),
-    }
-    write_whole(folder / "results.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
-    rows = [
-        ("mIoU", "mean_iou"),
-        ("pixel accuracy", "overall_accuracy"),
-        ("mean accuracy", "mean_accuracy"),
-        *((title, key) for key, title in titles_of(metrics).items()),
-        *([("calibration error", "calibration_error")] if reliability else []),
-    ]
-    rows += [(name, f"iou_{name}") for name in data.class_names]
-    lines = [[f"{arguments.split} (%)", *(scored if scorer.mean_name else [model])]]
-    for title, key in rows:
-        values = [own.get(key) for own in flat.values()]
-        lines.append([title, *("-" if value is None else f"{100 * value:.2f}" for value in values)])
-    counts = f"{counted(len(images), 'image')}, {facts['labelled_pixels']} labelled pixels"
-    table = markdown_table(lines)
-    divided = "".join(
-        f" Logits of {name} divided by {own.temperature:.3f}, its temperature."
-        for name, own in scorer.students.items()
-        if own.temperature != 1
+    reached = ScoredModels(
+        model,
+        scorer,
+        arguments.split,
+        protocol,
+        scored,
+        reliability,
+        metrics,
+        protocol_arguments.metrics_code(),
     )
-    write_whole(
-        folder / "results.md",
-        f"{facts['data']}. {arguments.split}: {counts}. Scored: {protocol}, in "
-        f"{facts['precision']}. Classes {scorer.class_note}.{divided}\n\n{table}\n",
-    )
-    print(f"\n{arguments.split}: {counts}, in {facts['precision']}.{divided}\n\n{table}\n")
-    written = ["results.json", "results.md"]
-    if reliability and all(flat.values()):
-        written.append("reliability.png")
-        errors = {name: own["calibration_error"] for name, own in flat.items()}
-        sums = {name: own.sums.numpy() for name, own in reliability.items()}
-        save_figure(reliability_figure(sums, errors), folder / written[-1])
-    for predictor, own in scored.items():
-        if worst := own.images.worst(arguments.worst):
-            written.append(f"worst-{predictor}.png" if scorer.mean_name else "worst.png")
-            save_figure(
-                scorer.worst_figure(predictor, arguments.split, protocol, worst),
-                folder / written[-1],
-            )
-    for file in written:
-        print(folder / file)
+    print(f"\n{reached.told()}\n")
+    for file in reached.write(folder, arguments.worst):
+        print(file)
     if predictions is not None:
         print(predictions)
 

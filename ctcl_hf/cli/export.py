@@ -13,17 +13,12 @@ from pathlib import Path
 from ..arguments.ranges import check_of_sides
 from ..base.files import check_place
 from .ending import program, told
+from .parser import command_parser
 from .students import named_students, refuse_without_students
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog=program(),
-        usage="%(prog)s MODEL --output FILE.onnx [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(__doc__, "%(prog)s MODEL --output FILE.onnx [options]")
     parser.add_argument(
         "models",
         nargs="+",

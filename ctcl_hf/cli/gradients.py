@@ -5,7 +5,6 @@ ctcl-hf train --recipe cpu --method ctcl --save_total_limit 100 --output_dir run
 ctcl-hf gradients runs/ctcl
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -14,17 +13,12 @@ from pathlib import Path
 from ..base.files import write_whole
 from ..base.heartbeat import alive
 from ..base.tables import markdown_table
-from .ending import program, told
+from .ending import told
+from .parser import command_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog=program(),
-        usage="%(prog)s RUN [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(__doc__, "%(prog)s RUN [options]")
     parser.add_argument(
         "run", type=Path, help="Output folder of a finished run that kept its checkpoints."
     )

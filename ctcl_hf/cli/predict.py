@@ -6,7 +6,6 @@ ctcl-hf predict photos "more/*.jpg" --model runs/camvid-paper-ctcl/vit --save ma
 ctcl-hf predict street.jpg --model runs/camvid-paper-ctcl
 """
 
-import argparse
 import glob
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 from ..arguments.problems import did_you_mean
 from ..base.files import check_place
 from ..base.tables import counted
-from .ending import program, told
+from .ending import told
+from .parser import command_parser
 from .students import named_students, refuse_without_students
 
 if TYPE_CHECKING:
@@ -31,13 +31,7 @@ SKIP = "Leave out what cannot be used with --skip_bad."
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog=program(),
-        usage="%(prog)s IMAGE ... --model MODEL [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(__doc__, "%(prog)s IMAGE ... --model MODEL [options]")
     parser.add_argument(
         "images",
         nargs="*",  # to say what is wrong where --model has taken them

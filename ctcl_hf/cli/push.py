@@ -8,18 +8,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from .ending import program, told
+from .ending import told
+from .parser import command_parser
 from .students import refuse_without_students
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog=program(),
-        usage="%(prog)s FOLDER [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(__doc__, "%(prog)s FOLDER [options]")
     parser.add_argument(
         "folder", type=Path, help="Output folder of a run, or one of its checkpoints."
     )

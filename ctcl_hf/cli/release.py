@@ -21,8 +21,8 @@ from ..arguments.parser import ArgumentsParser
 from ..arguments.problems import raise_problems
 from ..arguments.protocol import ProtocolArguments
 from ..arguments.ranges import checks_of_numbers
-from .ending import fail, is_of_system, told
-from .evaluate import WINDOW, data_of_model, load_data
+from .data import data_of_model, load_data, protocol_of
+from .ending import told_with_data
 from .students import named_students, refuse_without_students
 
 if TYPE_CHECKING:
@@ -65,15 +65,10 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="Folder of a run or of a student.")
     arguments, dataset, protocol, given = parser.parse(None)
-    try:
-        with told(ImportError):
-            refuse_without_students(str(given.folder))
-            dataset = data_of_model(str(given.folder), dataset, sys.argv[1:])
-            release(given.folder, arguments, dataset, protocol)
-    except (ValueError, OSError) as error:
-        from ..data import reason_of
-
-        fail(error if is_of_system(error) else f"{reason_of(error)}.")
+    with told_with_data():
+        refuse_without_students(str(given.folder))
+        dataset = data_of_model(str(given.folder), dataset, sys.argv[1:])
+        release(given.folder, arguments, dataset, protocol)
 
 
 def release(
@@ -100,8 +95,7 @@ def release(
     for name, student in students.items():
         home = folder if is_student else folder / name
         size = input_size(student.image_processor) or data.image_size
-        window = (min(WINDOW, size[0]), min(WINDOW, size[1]))
-        protocol = protocol_arguments.build_protocol(data.protocol, size, window)
+        protocol = protocol_of(data, protocol_arguments, size)
         with tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=home) as staging:
             staged = Path(staging) / FOLDER
             staged.mkdir()

@@ -4,21 +4,15 @@ ctcl-hf report runs/camvid-paper-ctcl
 ctcl-hf report runs/table-3
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from .ending import program, told
+from .ending import told
+from .parser import command_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog=program(),
-        usage="%(prog)s FOLDER",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(__doc__, "%(prog)s FOLDER")
     parser.add_argument(
         "folder", type=Path, help="Output folder of `ctcl-hf train`, or of `ctcl-hf compare`."
     )

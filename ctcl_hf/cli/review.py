@@ -22,8 +22,8 @@ from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..base.extras import require
 from ..base.files import check_place
 from ..base.tables import counted
-from .ending import fail, is_of_system, told
-from .evaluate import data_of_model, load_data, names_data
+from .data import data_of_model, load_data, names_data
+from .ending import told_with_data
 from .predict import SKIP, named_images, problems_of
 from .students import named_students, refuse_without_students
 
@@ -96,28 +96,23 @@ def main() -> None:
     if arguments.images and names_data(sys.argv[1:]):
         parser.error("--images are no data set: leave out either them or what names one.")
     names = [given.run] if given.run else arguments.model
-    try:
-        with told(ImportError):
-            for name in names:
-                refuse_without_students(name)
-            check_place("--output_dir", output_folder(names, arguments))
-            if arguments.images:
-                named = named_images(arguments.images, left_out := [])
-                bad = {} if dataset.skip_bad else problems_of(named)
-                if bad:
-                    raise ValueError("\n".join([*bad.values(), SKIP]))
-                if passed_over := "".join(map(str, left_out)):
-                    print(passed_over.removeprefix("; "), file=sys.stderr)
-                files = list(dict.fromkeys(named.values()))
-                print(*review_images(names, files, arguments, dataset.skip_bad), sep="\n")
-            else:
-                require("review", "cleanlab")
-                dataset = data_of_model(names[0], dataset, sys.argv[1:])
-                print(*review_data(names, dataset, arguments), sep="\n")
-    except (ValueError, OSError) as error:
-        from ..data import reason_of
-
-        fail(error if is_of_system(error) else f"{reason_of(error)}.")
+    with told_with_data():
+        for name in names:
+            refuse_without_students(name)
+        check_place("--output_dir", output_folder(names, arguments))
+        if arguments.images:
+            named = named_images(arguments.images, left_out := [])
+            bad = {} if dataset.skip_bad else problems_of(named)
+            if bad:
+                raise ValueError("\n".join([*bad.values(), SKIP]))
+            if passed_over := "".join(map(str, left_out)):
+                print(passed_over.removeprefix("; "), file=sys.stderr)
+            files = list(dict.fromkeys(named.values()))
+            print(*review_images(names, files, arguments, dataset.skip_bad), sep="\n")
+        else:
+            require("review", "cleanlab")
+            dataset = data_of_model(names[0], dataset, sys.argv[1:])
+            print(*review_data(names, dataset, arguments), sep="\n")
 
 
 def output_folder(names: list[str], arguments: ReviewArguments) -> Path:

@@ -5,7 +5,6 @@ ctcl-hf space runs/camvid-paper-ctcl
 ctcl-hf space me/ctcl-camvid me/ctcl-camvid-cnn me/ctcl-camvid-vit --trust_remote_code
 """
 
-import argparse
 import json
 import shlex
 import sys
@@ -21,19 +20,16 @@ from ..base.hub_access import (
     refuse_missing_folder,
     refuse_near_folder,
 )
-from .ending import hide_bars_without_terminal, program, told
+from .ending import hide_bars_without_terminal, told
+from .parser import command_parser
 from .students import refuse_without_students, students_of_run
 
 EXAMPLES = "images"  # folder of the app's own, and of a Space's
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog=program(),
-        usage="%(prog)s RUN | STUDENT STUDENT | USER/NAME USER/STUDENT USER/STUDENT [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = command_parser(
+        __doc__, "%(prog)s RUN | STUDENT STUDENT | USER/NAME USER/STUDENT USER/STUDENT [options]"
     )
     parser.add_argument(
         "names",

@@ -1,5 +1,6 @@
 """What happens to an image and its labels between the data set and the students."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,12 +47,21 @@ class TrainingTransform:
             filled *= (scales * side / crop).clamp(max=1)
         return 1 - filled.mean().item()
 
+    def scaled_size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """(height, width) of an image of `size` at a scale, of which the crop is taken."""
+        zoom = self._zoom(size, scale)
+        height, width = size
+        return _scaled(height, zoom), _scaled(width, zoom)
+
+    def _zoom(self, sides: Sequence[int], scale: float) -> float:
+        return scale * min(size / side for size, side in zip(self.image_size, sides, strict=True))
+
     def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 image (3, H, W) and labels (H, W) -> the same at the crop's size."""
         sides = image.shape[-2:]
         lowest, highest = self.scale_range
         scale = lowest + (highest - lowest) * torch.rand(()).item()
-        zoom = scale * min(size / side for size, side in zip(self.image_size, sides, strict=True))
+        zoom = self._zoom(sides, scale)
         (rows, columns), places = zip(
             *(_window(side, zoom, crop) for side, crop in zip(sides, self.crop_size, strict=True)),
             strict=True,
@@ -90,11 +100,15 @@ class EvaluationTransform:
         return self.resize(image), labels
 
 
+def _scaled(side: int, zoom: float) -> int:
+    return max(round(side * zoom), 1)
+
+
 def _window(side: int, zoom: float, crop: int) -> tuple[slice, slice]:
     """Which pixels of one side of an image, scaled by `zoom`, go where in the crop: drawn evenly
     from all that fit.
     """
-    scaled = max(round(side * zoom), 1)
+    scaled = _scaled(side, zoom)
     if scaled > crop:
         kept = min(max(round(crop / zoom), 1), side)
         start = int(torch.randint(side - kept + 1, ()))

@@ -21,6 +21,7 @@ class FeatureKDOptions(WeightedOptions):
     """Options of feature distillation."""
 
     TEACHERS = "optional"
+    READS_FEATURES_OF_TEACHERS = True
 
     distillation_weight: Weight = option(
         1.0, "Weight w of what a student learns from its peer: not from the paper."

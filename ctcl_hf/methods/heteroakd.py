@@ -23,6 +23,7 @@ class HeteroAKDOptions(SoftenedWeightedOptions):
     """Options of HeteroAKD."""
 
     TEACHERS = "optional"
+    READS_FEATURES_OF_TEACHERS = True
 
     distillation_weight: Weight = option(
         0.1, "Weight of the plain distillation of logits beside it (as reported of the paper: 0.1)."

@@ -19,6 +19,7 @@ class IFVDOptions(WeightedOptions):
     """Options of intra-class variation."""
 
     TEACHERS = "optional"
+    READS_FEATURES_OF_TEACHERS = True
 
     distillation_weight: Weight = option(
         20.0, "Weight w of what a student learns from its peer (20 or 200 in published runs)."

@@ -57,6 +57,8 @@ class MethodOptions:
 
     # Whether the method learns from frozen models, which it is then given as `teachers`.
     TEACHERS: ClassVar[Literal["none", "optional", "needed"]] = "none"
+    # whether it reads features of those, too
+    READS_FEATURES_OF_TEACHERS: ClassVar[bool] = False
     # what the paper prints, of options whose default is another
     AS_PRINTED: ClassVar[Mapping[str, str]] = {}
     # of a method that teaches nothing; no field: others make it an option

@@ -25,6 +25,7 @@ from ..metrics import titles_of
 from ..metrics.scores import Evaluation, evaluations_from_json
 from ..students import Student
 from ..students.loading import is_timm_encoder, load_student
+from ..students.teacher import Teacher
 from ..training.checkpoints import steps_behind
 from ..training.guards.processes import wait_for_all
 from ..training.pictures import GuardedPictures
@@ -32,6 +33,7 @@ from ..training.progress import FirstStep
 from ..training.record import RunFacts, machine
 from ..training.resumption import check_checkpoint
 from ..training.trainer import CTCLTrainer
+from .cached_teachers import cached, check_images
 from .end import finish, missing_at_end
 from .files import DATA_FILE, SAMPLES_FILE
 from .page.live import LiveReport
@@ -87,6 +89,14 @@ def prepare(arguments: Arguments) -> Run:
             f"Trained: on crops of {crop} from images scaled about {whole} (height x width). "
             f"Scored: {protocol}."
         )
+    augment = TrainingTransform(
+        image_size,
+        tuple(data_arguments.crop_size),
+        tuple(data_arguments.scale_range),
+        data_arguments.photometric,
+    )
+    if method.cache_teacher is not None:
+        check_images(data, augment)
     # of single files read and written, which would break the training bar
     logging.disable_progress_bar()
     set_seed(training.seed)
@@ -95,13 +105,21 @@ def prepare(arguments: Arguments) -> Run:
         for size in {tuple(data_arguments.crop_size), image_size}:
             student.check_size(size)
     training.hub_model_id = training.hub_model_id or f"{short_name(method.method)}-{data.name}"
-    teachers = {}
+    teachers: dict[str, tuple[Teacher, ...]] = {}
     if method.teachers is not None:
         teachers["teachers"] = load_teachers(
             method.teachers,
             method.teacher_label_map,
             tuple(pair_students),
             data.class_names,
+            tuple(data_arguments.crop_size),
+            tell=training.process_index == 0,
+        )
+    if method.cache_teacher is not None:
+        teachers["teachers"] = cached(
+            teachers["teachers"],
+            Path(method.cache_teacher),
+            len(data.splits["train"]),
             tuple(data_arguments.crop_size),
             tell=training.process_index == 0,
         )
@@ -123,12 +141,6 @@ def prepare(arguments: Arguments) -> Run:
                 for name, weight in zip(data.class_names, weights, strict=True)
             )
             print(f"Weights of the classes in the cross entropy: {told}.")
-    augment = TrainingTransform(
-        image_size,
-        tuple(data_arguments.crop_size),
-        tuple(data_arguments.scale_range),
-        data_arguments.photometric,
-    )
     if (padded := augment.padded_share()) > MUCH_PADDING and training.process_index == 0:
         logger.warning(
             f"{100 * padded:.0f} % of the crops will be padding, which teaches nothing: crops of "

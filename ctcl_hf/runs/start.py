@@ -14,7 +14,13 @@ from ..training.checkpoints import FolderTaken, checkpoints_of, find_checkpoint,
 from .teachers import check_teacher
 
 # Arguments that say where a run lies and how it is run, and not what it is.
-OF_NO_RUN = ("--output_dir", "--resume_from_checkpoint", "--cpu_threads", "--hub_token")
+OF_NO_RUN = (
+    "--output_dir",
+    "--resume_from_checkpoint",
+    "--cpu_threads",
+    "--hub_token",
+    "--cache_teacher",
+)
 
 
 def check_places(arguments: Arguments) -> None:
@@ -27,6 +33,8 @@ def check_places(arguments: Arguments) -> None:
     check_place("--output_dir", Path(training.output_dir))
     for teacher in arguments.method.teachers or ():
         check_teacher(teacher)
+    if arguments.method.cache_teacher is not None:
+        check_place("--cache_teacher", Path(arguments.method.cache_teacher))
     for file in arguments.students.encoder_weights or ():
         if not Path(file.removeprefix(LOCAL_DIR)).exists():
             raise ValueError(f"--encoder_weights {file}: there is no such file.")

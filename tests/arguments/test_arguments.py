@@ -394,6 +394,33 @@ def test_a_number_of_steps_alone_says_when_to_save_and_to_evaluate():
     assert (training.eval_strategy, training.eval_steps) == ("steps", 5)
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--method", "dml"), "--cache_teacher has no effect without --teachers."),
+        (
+            ("--method", "ifvd", "--teachers", "x", "--scale_range", "1", "1"),
+            "--cache_teacher keeps logits alone, and --method ifvd reads features of its teachers",
+        ),
+        (
+            ("--method", "cwd", "--teachers", "x"),
+            r"images are scaled at random \(--scale_range 0.5 2\)\. Train without",
+        ),
+        (
+            ("--teachers", "x", "--scale_range", "0.5", "0.6", "--photometric"),
+            r"scaled at random \(--scale_range 0.5 0.6\) and coloured at random \(--photometric\)",
+        ),
+        (
+            ("--teachers", "x", "--scale_range", "1", "1", "--dataset_name", "y", "--streaming"),
+            r"images are not known beforehand \(--streaming\)",
+        ),
+    ],
+)
+def test_logits_of_teachers_are_kept_of_images_that_come_again_alone(argv, message):
+    with pytest.raises(ValueError, match=message):
+        parse("--cache_teacher", "kept", *argv)
+
+
 def test_a_data_set_that_fills_no_batch_or_leaves_one_image_is_refused(tmp_path):
     args = CTCLArguments(str(tmp_path), use_cpu=True)
     with pytest.raises(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ctcl_hf.arguments.recipes import parse_arguments
-from ctcl_hf.cli import compare
+from ctcl_hf.cli.grid_arguments import parse
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "camvid_gpu.sh"
 
@@ -29,7 +29,7 @@ def test_the_script_for_a_gpu_starts_a_comparison_that_parses(tmp_path, monkeypa
     command, *argv = told.read_text().splitlines()
     assert command == "compare"
     monkeypatch.setattr(sys, "argv", ["compare", *argv])
-    options, common = compare.parse()
+    options, common = parse("")
     assert (options.seeds, options.launch, options.output_dir) == (3, "local:6", tmp_path / "out")
     # what asks for a GPU cannot be checked without one
     on_cpu = [word for word in common if word not in ("--no_use_cpu", "--bf16")]

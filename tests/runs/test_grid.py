@@ -9,7 +9,8 @@ import pytest
 from helpers.grids import make_grid
 from helpers.runs import Killed, killed
 
-from ctcl_hf.cli.compare import DEFAULT_PAIR, _other_grid, pair_of_recipe, progress_of
+from ctcl_hf.cli.compare import _other_grid, progress_of
+from ctcl_hf.cli.grid_arguments import DEFAULT_PAIR, pair_of_recipe
 from ctcl_hf.publishing.card import RECORD_FILE
 from ctcl_hf.runs.comparison import execution
 from ctcl_hf.runs.comparison.execution import run_here

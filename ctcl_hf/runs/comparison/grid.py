@@ -33,6 +33,7 @@ CIRCUMSTANCES = {
     "--control",
     "--cpu_threads",
     "--hub_token",
+    "--cache_teacher",
 }
 LONGEST_NAME = 120  # characters of a file or folder
 
