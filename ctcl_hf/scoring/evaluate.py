@@ -11,13 +11,11 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from ..data import BadSample
-from ..losses import cross_entropy_loss, upsample
 from ..methods.pair import StudentPair
 from ..metrics import MeanIoU, Metric, confusion_counts, titles_of
 from ..metrics.scores import Evaluation, Scores
 from .image_counts import ImageCounts
-from .mean import mean_probabilities
-from .predict import class_map
+from .pixels import PixelPredictions, pixel_predictions
 from .protocols import Protocol
 from .reliability import Reliability
 
@@ -74,34 +72,26 @@ def evaluate_predictors(
     loss_sums = dict.fromkeys(names, 0.0)
     images = 0
 
-    def score(name: str, logits: Tensor, labels: Tensor) -> None:
-        """Of one image: logits (1, K, h, w), labels (h, w)."""
-        loss_sums[name] += cross_entropy_loss(logits, labels[None], ignore_index).value.item()
+    def score(name: str, predicted: PixelPredictions, labels: Tensor) -> None:
+        """Of one image, with labels (h, w)."""
+        loss_sums[name] += predicted.loss
         if reliability:
-            reliability[name].add(logits, labels)
-        ids = class_map(logits, labels.shape)
-        counts = confusion_counts(ids[0], labels, ids_counted).cpu()
+            reliability[name].add(predicted.ids, predicted.confidences, labels)
+        counts = confusion_counts(predicted.ids, labels, ids_counted).cpu()
         mean_ious[name].merge(counts)
         image_counts[name].add(counts)
         for metric in others[name]:
-            metric.add(ids[0], labels, counts[: len(class_names), : len(class_names)])
-        after_image(name, ids[0], labels)
+            metric.add(predicted.ids, labels, counts[: len(class_names), : len(class_names)])
+        after_image(name, predicted.ids, labels)
 
     for batch in batches:
-        # by image, of every predictor
-        upsampled: list[list[Tensor]] = [[] for _ in batch["labels"]]
-        for name, predict in predictors.items():
-            with accelerator.autocast():
-                logits = protocol.logits(predict, batch["pixel_values"])
-            for i, (image_logits, labels) in enumerate(zip(logits, batch["labels"], strict=True)):
-                image_logits = upsample(image_logits[None], labels.shape)
-                score(name, image_logits, labels)
-                if mean_name:
-                    upsampled[i].append(image_logits)
-        if mean_name:
-            for own, labels in zip(upsampled, batch["labels"], strict=True):
-                mean = mean_probabilities(own).clamp_min(torch.finfo(torch.float32).tiny)
-                score(mean_name, mean.log(), labels)
+        with accelerator.autocast():
+            logits = [protocol.logits(own, batch["pixel_values"]) for own in predictors.values()]
+        for i, labels in enumerate(batch["labels"]):
+            of_image = [own[i : i + 1] for own in logits]
+            predictions = pixel_predictions(of_image, labels, ignore_index, mean_name is not None)
+            for name, predicted in zip(names, predictions, strict=True):
+                score(name, predicted, labels)
         images += len(batch["labels"])
         after_batch()
     for own_reliability in (reliability or {}).values():

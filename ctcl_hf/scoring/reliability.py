@@ -20,12 +20,11 @@ class Reliability:
         self.ignore_index = ignore_index
         self.sums = torch.zeros(3, BINS, dtype=torch.float64)
 
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Takes the next image: logits (1, K, H, W), whose softmax is probabilities, and ids
-        (H, W).
+    def add(self, ids: Tensor, confidences: Tensor, labels: Tensor) -> None:
+        """Takes the next image, all (H, W): the likeliest class of each pixel, its probability, and
+        its label.
         """
         labelled = labels != self.ignore_index
-        confidences, ids = logits[0].softmax(0).max(0)
         confidences = confidences[labelled].double().cpu()
         right = (ids == labels)[labelled].double().cpu()
         bins = ((confidences * BINS).ceil().long() - 1).clamp(0, BINS - 1)

@@ -52,7 +52,8 @@ def test_the_expected_calibration_error_is_that_of_a_loop_over_pixels(seed):
         logits = torch.from_numpy(rng.normal(0, 2, (1, 4, 9, 11))).float()
         labels = rng.integers(0, 4, (9, 11))
         labels[rng.random(labels.shape) < 0.2] = 255
-        reliability.add(logits, torch.from_numpy(labels.astype(np.uint8)))
+        confidences, ids = logits[0].softmax(0).max(0)
+        reliability.add(ids, confidences, torch.from_numpy(labels.astype(np.uint8)))
         exponentials = np.exp(logits[0].double().numpy()).reshape(4, -1).T
         all_probabilities += list(exponentials / exponentials.sum(1, keepdims=True))
         all_labels += list(labels.flatten())
@@ -61,10 +62,10 @@ def test_the_expected_calibration_error_is_that_of_a_loop_over_pixels(seed):
 
 
 def test_who_is_sure_and_always_right_has_no_calibration_error_and_always_wrong_all_of_it():
-    sure = torch.tensor([200.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 3, 3)
+    ids, sure = torch.zeros(3, 3, dtype=torch.int64), torch.ones(3, 3)
     for label, expected in ((0, 0.0), (1, 1.0)):
         reliability = Reliability(255)
-        reliability.add(sure, torch.full((3, 3), label))
+        reliability.add(ids, sure, torch.full((3, 3), label))
         assert reliability.expected_calibration_error == expected
     assert math.isnan(Reliability(255).expected_calibration_error)
 
