@@ -3,10 +3,10 @@
 A step of the `cpu` recipe's pair (crops of 160x224, batch 8, 11 classes, ASPP 128, stride 16,
 random weights) that learns from one frozen SegFormer, `--method offline_kd`, against the same pair
 without a teacher, `--method vanilla`: with the teacher live, and with its logits kept
-(`--cache_teacher`), once every image of the batch has been seen. Forward and backward, in turn.
-What is kept is read from files that the system holds in memory. Peaks are bytes resident at the
-most beyond those of the two students alone, each in a process of its own: the teacher's weights are
-loaded either way.
+(`--cache_teacher`), once every image of the batch has been seen. Forward and backward, in turn;
+ratios are medians of those of neighbouring steps. What is kept is read from files that the system
+holds in memory. Peaks are bytes resident at the most beyond those of the two students alone, each
+in a process of its own; the teacher's weights are loaded either way.
 """
 
 import argparse
@@ -62,8 +62,8 @@ def peak(kind: str, name: str, folder: Path) -> int:
     return peak_bytes() - before
 
 
-def measure(name: str, repeats: int, folder: Path) -> None:
-    """A row of the table."""
+def ratios(name: str, repeats: int, folder: Path) -> dict[str, tuple[float, float, float]]:
+    """Median, smallest and largest ratio of a step with a teacher to one without."""
     students, batch = make_students(), make_batch(CLASSES, SIZE, IMAGES)
     pairs = {kind: taught(students, kind, name, folder) for kind in KINDS}
     seconds = alternated(
@@ -73,21 +73,7 @@ def measure(name: str, repeats: int, folder: Path) -> None:
         },
         repeats,
     )
-    ratios = [f"{median_ratio(seconds[kind], seconds['none'])[0]:.2f}" for kind in KINDS[1:]]
-    peaks = [
-        in_own_process(__file__, f"--kind={kind}", f"--teacher={name}", f"--folder={folder}")
-        for kind in KINDS
-    ]
-    weights = sum(value.numel() for value in pairs["live"].objective.teachers.parameters())
-    files = [file.stat().st_size for file in folder.rglob("*.safetensors")]
-    row(
-        name,
-        f"{weights / 1e6:.1f}",
-        *(f"{statistics.median(seconds[kind]):.2f}" for kind in KINDS),
-        *ratios,
-        *(f"{bytes_ / 2**30:.2f}" for bytes_ in peaks),
-        f"{statistics.mean(files) / 1e3:.0f}",
-    )
+    return {kind: median_ratio(seconds[kind], seconds["none"]) for kind in KINDS[1:]}
 
 
 def main() -> None:
@@ -95,20 +81,36 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--kind", choices=KINDS, help="Measure this one's peak here.")
+    parser.add_argument(
+        "--measure", choices=[*KINDS, "ratios"], help="Measure this here: a peak, or the ratios."
+    )
     parser.add_argument("--teacher", default=TEACHERS[0])
     parser.add_argument("--folder", type=Path, help="Where its logits are kept.")
     arguments = parser.parse_args()
-    if arguments.kind:
-        print(json.dumps(peak(arguments.kind, arguments.teacher, arguments.folder)))
+    if arguments.measure == "ratios":
+        print(json.dumps(ratios(arguments.teacher, arguments.repeats, arguments.folder)))
+        return
+    if arguments.measure:
+        print(json.dumps(peak(arguments.measure, arguments.teacher, arguments.folder)))
         return
     header(
-        *("teacher", "weights (M)", "none (s)", "live (s)", "kept (s)", "live / none"),
-        *("kept / none", "none (GiB)", "live (GiB)", "kept (GiB)", "kept of an image (kB)"),
+        *("teacher", "live / none", "min-max", "kept / none", "min-max"),
+        *("none (GiB)", "live (GiB)", "kept (GiB)", "kept of an image (kB)"),
     )
     for name in TEACHERS:
         with tempfile.TemporaryDirectory() as folder:
-            measure(name, arguments.repeats, Path(folder))
+            own = [f"--teacher={name}", f"--folder={folder}", f"--repeats={arguments.repeats}"]
+            # Before the peaks, since it fills the folder.
+            found = in_own_process(__file__, *own, "--measure=ratios")
+            peaks = [in_own_process(__file__, *own, f"--measure={kind}") for kind in KINDS]
+            files = [file.stat().st_size for file in Path(folder).rglob("*.safetensors")]
+        told = [
+            text
+            for median, low, high in found.values()
+            for text in (f"{median:.2f}", f"{low:.2f}-{high:.2f}")
+        ]
+        sizes = [f"{bytes_ / 2**30:.2f}" for bytes_ in peaks]
+        row(name, *told, *sizes, f"{statistics.mean(files) / 1e3:.0f}")
 
 
 if __name__ == "__main__":

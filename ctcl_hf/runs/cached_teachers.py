@@ -12,10 +12,9 @@ from ..data import SegmentationData, TrainingTransform
 from ..students.cached_teacher import CachedTeacher
 from ..students.teacher import Teacher
 from ..training.record import hash_of_weights
+from ..training.resumption import NOT_ARCHITECTURE
 
 VIEWS = 2  # of a training image: itself and its mirror image
-# Of a configuration, what says nothing of the logits.
-NAMES = {"_name_or_path", "transformers_version", "id2label", "label2id"}
 
 
 def check_images(data: SegmentationData, augment: TrainingTransform) -> None:
@@ -56,7 +55,7 @@ def cached(
     """
     keeping = {teacher: CachedTeacher(teacher, root / _name_of(teacher)) for teacher in teachers}
     expected = sum(
-        VIEWS * images * _bytes_of_logits(teacher, crop_size) - _bytes_in(own.folder)
+        max(VIEWS * images * _bytes_of_logits(teacher, crop_size) - _bytes_in(own.folder), 0)
         for teacher, own in keeping.items()
     )
     root.mkdir(parents=True, exist_ok=True)
@@ -78,7 +77,11 @@ def _name_of(teacher: Teacher) -> str:
     normalisation, which of its classes is which, and its size.
     """
     model = teacher.model
-    config = {key: value for key, value in model.config.to_dict().items() if key not in NAMES}
+    config = {
+        key: value
+        for key, value in model.config.to_dict().items()
+        if key not in {*NOT_ARCHITECTURE, "id2label", "label2id"}
+    }
     told = {
         "weights": hash_of_weights(model),
         "config": config,

@@ -17,13 +17,12 @@ from .teacher import Teacher
 class CachedTeacher(Teacher):
     """A teacher that computes the logits of an image once, and reads them ever after.
 
-    They are kept by the image's pixels, as they come: what is read is what was computed of just
-    these pixels, whoever shows them, in whatever order, so that processes, micro-batches, resumed
-    runs and other runs share a folder. An image that never comes twice (scaled, cropped or coloured
-    at random) is computed each time, and leaves a file each time; a mirrored one is another image.
-
-    An image's logits are computed with those of its batch that are not kept either, and not with
-    those of another batch, which may differ in the last bit where a kernel's way depends on it.
+    They are kept by the image's pixels, as they come, and each image is computed alone: what is
+    read depends on these pixels and nothing else, so that processes, micro-batches, resumed runs
+    and other runs share a folder. (A live teacher sees a batch, and may round in another way: a
+    matrix product's last bits depend on its size.) An image that never comes twice (scaled, cropped
+    or coloured at random) is computed each time, and leaves a file each time; a mirrored one is
+    another image.
 
     Args:
         teacher: whose logits are kept. Its features are not.
@@ -39,12 +38,11 @@ class CachedTeacher(Teacher):
     def forward(self, pixel_values: Tensor) -> StudentOutput:
         """As `Teacher.forward`, logits alone. OSError names a damaged file."""
         files = [self._file(image) for image in pixel_values.cpu()]
-        missing = [i for i, file in enumerate(files) if not file.is_file()]
-        if missing:
-            computed = super().forward(pixel_values[missing]).logits
-            for i, logits in zip(missing, computed.cpu(), strict=True):
-                files[i].parent.mkdir(parents=True, exist_ok=True)
-                with whole(files[i]) as staged:
+        for i, file in enumerate(files):
+            if not file.is_file():
+                (logits,) = super().forward(pixel_values[i : i + 1]).logits.cpu()
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with whole(file) as staged:
                     staged.write_bytes(save({"logits": logits.contiguous()}))
         return StudentOutput(torch.stack([_read(file) for file in files]).to(pixel_values.device))
 
