@@ -124,5 +124,5 @@ pages = (path.name for path in files("ctcl_hf.runs.page").iterdir())
 print(*sorted(name for name in pages if name.endswith(".html")))
 """
     published, pages = run("python", "-c", code).splitlines()
-    assert published == "README.md app.py images requirements.txt True"
+    assert published == "README.md app.py facts.py images requirements.txt True"
     assert pages == "base.html charts.html grid.html review.html run.html"

@@ -7,7 +7,7 @@ ctcl-hf train --dataset_name shards/cityscapes
 
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from ..data import DATASETS
 from .ending import told
 
 if TYPE_CHECKING:
+    from ..data import SegmentationData
     from ..publishing.hub import Repository
 
 
@@ -63,6 +64,11 @@ def main() -> None:
         "a folder, a Hub id",
     )
     argv = sys.argv[1:]
+    if argv and argv[0] in DATASETS and Path(argv[0]).is_dir() and "--data_dir" not in argv:
+        parser.error(
+            f"{argv[0]} is a benchmark, and a folder here: say ./{argv[0]} for the folder, or "
+            "--data_dir FOLDER for where the benchmark's files are."
+        )
     if argv and not argv[0].startswith("-"):
         argv[:1] = [
             "--dataset" if argv[0] in DATASETS or is_reference(argv[0]) else "--dataset_name",
@@ -95,7 +101,7 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
 
             instead = f" To push what lies there: {upload_line(name, folder)}"
         raise ValueError(f"--out {folder} exists already: give a new folder.{instead}")
-    data = dataset.load(needs_validation=False)
+    data = _loaded(dataset)
     print(data)
     repository = _opened(name, arguments.private) if name is not None else None
     size = tuple(arguments.resize) if arguments.resize else None
@@ -117,6 +123,22 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
 
         push_dataset(repository, folder, f"Add {data.name}")
         print(repository.url)
+
+
+def _loaded(dataset: DatasetArguments) -> "SegmentationData":
+    """The data, or everything that is wrong with it as a ValueError: where images or masks lack
+    their counterparts, the others are read all the same.
+    """
+    from ..data.pairs import Unpaired
+
+    try:
+        return dataset.load(needs_validation=False)
+    except Unpaired as unpaired:
+        try:
+            replace(dataset, skip_bad=True).load(needs_validation=False).check()
+        except ValueError as bad:
+            raise ValueError(f"{unpaired}\n{bad}") from bad
+        raise
 
 
 def _opened(name: str, private: bool) -> "Repository":

@@ -8,8 +8,10 @@ ctcl-hf space me/ctcl-camvid me/ctcl-camvid-cnn me/ctcl-camvid-vit --trust_remot
 import json
 import shlex
 import sys
+import threading
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from .parser import command_parser
 from .students import refuse_without_students, students_of_run
 
 EXAMPLES = "images"  # folder of the app's own, and of a Space's
+LAST_PORT = 65535
 
 
 def main() -> None:
@@ -61,6 +64,8 @@ def main() -> None:
         parser.error(f"expected a run, two students, or a Space and two, got {' '.join(names)}.")
     if is_published and arguments.port is not None:
         parser.error(f"--port has no effect on a Space, as which {names[0]} is meant.")
+    if arguments.port is not None and not 1 <= arguments.port <= LAST_PORT:
+        parser.error(f"--port {arguments.port}: expected 1 to {LAST_PORT}.")
     if arguments.private and not is_published:
         parser.error("--private has no effect without a Space: USER/NAME and two students.")
     with (
@@ -100,6 +105,9 @@ def show(
     students: Sequence[str], trust_remote_code: bool, examples: Path, port: int | None
 ) -> None:
     """The page on this machine, until Ctrl-C."""
+    from ..publishing.space.facts import images_in
+
+    images_in(examples)  # what is none is told before all else is imported
     with alive("starting"):
         from ..publishing.space.app import demo, serve
 
@@ -107,7 +115,11 @@ def show(
         local = all(Path(name).is_dir() for name in students)
         with nullcontext() if local else from_cache_unless_hub_answers():
             page = demo(list(students), trust_remote_code, examples)
-    serve(page, port, examples)
+    address = serve(page, port, examples, waits=False)
+    print(f"{' and '.join(students)}: {address} (Ctrl-C ends it)", flush=True)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    page.close(verbose=False)
 
 
 def push_space(
@@ -119,7 +131,6 @@ def push_space(
     examples: Path,
 ) -> None:
     """Commits the app of a folder, its settings, its card and a folder of examples to a Space."""
-    import gradio
     from huggingface_hub import (
         CommitOperationAdd,
         CommitOperationDelete,
@@ -131,7 +142,7 @@ def push_space(
     from ..base.hub_access import is_name_on_hub, shown_endpoint
     from ..data import images
     from ..publishing.hub import Repository, check_access
-    from ..publishing.space.app import images_in, named
+    from ..publishing.space.facts import images_in, named
 
     if "/" not in space or not is_name_on_hub(space):
         raise ValueError(f"{space} is no USER/NAME of the Hub, which a Space needs.")
@@ -156,7 +167,7 @@ def push_space(
         SpaceCardData(
             title=named(students)[0],
             sdk="gradio",
-            sdk_version=gradio.__version__,
+            sdk_version=version("gradio"),
             app_file="app.py",
             models=students,
         ),

@@ -32,7 +32,12 @@ class LeftOut:
         self.paths.setdefault(reason, set()).add(path)
 
     def __str__(self) -> str:
-        """Nothing, or "; left out: 2 hidden (.ipynb_checkpoints, ...)"."""
+        """Nothing, or "; " and the `sentence`."""
+        return f"; {self.sentence}" if self.paths else ""
+
+    @property
+    def sentence(self) -> str:
+        """`left out: 2 hidden (.ipynb_checkpoints, ...)`; nothing if there is nothing."""
         parts = []
         for reason, paths in sorted(self.paths.items()):
             names = [
@@ -41,7 +46,7 @@ class LeftOut:
                 if path.is_relative_to(self.folder)
             ]
             parts.append(f"{len(paths)} {reason} ({_first(names)})")
-        return f"; left out: {', '.join(parts)}" if parts else ""
+        return f"left out: {', '.join(parts)}" if parts else ""
 
 
 def image_files(
@@ -106,18 +111,20 @@ def paired_rows(
     if not images and not masks:
         raise ValueError(f"{what}: no images were found.")
     lonely = {
-        "images without a mask": [images[name] for name in sorted(images.keys() - masks)],
-        "masks without an image": [masks[name] for name in sorted(masks.keys() - images)],
+        ("image", "without a mask"): [images[name] for name in sorted(images.keys() - masks)],
+        ("mask", "without an image"): [masks[name] for name in sorted(masks.keys() - images)],
     }
     names = sorted(images.keys() & masks)
     if any(lonely.values()) and (left_out is None or not names):
         found = " and ".join(
-            f"{len(paths)} {kind} ({_first(paths)})" for kind, paths in lonely.items() if paths
+            f"{counted(len(paths), kind)} {lack} ({_first(paths)})"
+            for (kind, lack), paths in lonely.items()
+            if paths
         )
         raise (Unpaired if names else ValueError)(f"{what}: {found}.")
-    for kind, paths in lonely.items():
+    for (_, lack), paths in lonely.items():
         for path in paths:
-            left_out.add(kind, Path(path))
+            left_out.add(lack, Path(path))
     return lazy_rows(image=[images[name] for name in names], label=[masks[name] for name in names])
 
 
@@ -164,8 +171,7 @@ def existing_folder(data_dir: str | None, inside: str, name: str) -> Path:
     """`data_dir`, or the folder in it, that holds `inside`. ValueError says what was expected."""
     if data_dir is None:
         raise ValueError(
-            f"--dataset {name} cannot be downloaded without its licence: give a local copy as "
-            "--data_dir."
+            f"{name} cannot be downloaded without its licence: give a local copy as --data_dir."
         )
     folder = Path(data_dir)
     if not folder.is_dir():

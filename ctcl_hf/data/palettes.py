@@ -18,17 +18,20 @@ ALIKE = 20  # CIELAB distance below which two colours in a picture can be mistak
 
 
 def palette_for(class_names: Sequence[str]) -> Palette:
-    """The colours of the benchmark that names most of these classes; for others, each as far from
-    all as can be.
+    """The colours of the benchmark that names most of these classes, whatever their case; for
+    others, each as far from all as can be.
     """
     published = filter(None, map(published_of, DATASETS.values()))
-    known = max(
-        (benchmark.colours for benchmark in published),
-        key=lambda colours: sum(name in colours for name in class_names),
+    is_told_by_case = len({name.casefold() for name in class_names}) < len(class_names)
+    key = str if is_told_by_case else str.casefold
+    wanted = [key(name) for name in class_names]
+    by_benchmark = (
+        {key(name): colour for name, colour in benchmark.colours.items()} for benchmark in published
     )
-    taken = [known[name] for name in class_names if name in known]
-    drawn = iter(_distinct_colours(len(class_names) - len(taken), taken))
-    return [known[name] if name in known else next(drawn) for name in class_names]
+    known = max(by_benchmark, key=lambda colours: sum(name in colours for name in wanted))
+    taken = [known[name] for name in wanted if name in known]
+    drawn = iter(_distinct_colours(len(wanted) - len(taken), taken))
+    return [known[name] if name in known else next(drawn) for name in wanted]
 
 
 def ignored_colour(palette: Palette) -> Colour:

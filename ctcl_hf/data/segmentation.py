@@ -35,6 +35,7 @@ class SegmentationData:
     protocol: how its benchmark is scored, a name of `PROTOCOLS`.
     hub_id: "user/name", if it comes from the Hub.
     source: where its files were found, and what is to be known of them.
+    left_out: what of them is not taken, a sentence for each reason.
     told_ids: ids in the masks of which its user has said what they stand for; a check tells those
         that no mask holds.
     prediction_ids: what its benchmark calls classes 0..K-1 in predictions that are handed in; None
@@ -52,6 +53,7 @@ class SegmentationData:
     protocol: str = "whole"
     hub_id: str | None = None
     source: str | None = None
+    left_out: tuple[str, ...] = ()
     prediction_ids: tuple[int, ...] | None = None
     told_ids: tuple[int, ...] = ()
 
@@ -63,10 +65,15 @@ class SegmentationData:
 
     def __str__(self) -> str:
         """Its splits, number of classes and source in one line."""
-        counts = ", ".join(f"{split} {len(rows)}" for split, rows in self.splits.items())
-        source = f" ({self.source})" if self.source else ""
+        return self.with_counts({split: len(rows) for split, rows in self.splits.items()})
+
+    def with_counts(self, images: Mapping[str, int]) -> str:
+        """The same with these numbers of images."""
+        counts = ", ".join(f"{split} {count}" for split, count in images.items())
+        known = "; ".join(filter(None, [self.source, *self.left_out]))
         return (
-            f"{self.title or self.name}: {counts} images, {len(self.class_names)} classes{source}"
+            f"{self.title or self.name}: {counts} images, {len(self.class_names)} classes"
+            f"{f' ({known})' if known else ''}"
         )
 
     @property
@@ -96,8 +103,8 @@ class SegmentationData:
         return replace(self, splits=splits)
 
     def without_bad(self) -> "SegmentationData":
-        """The same without images and masks that `check` would refuse: `source` counts
-        them, and tells each cause with the first files.
+        """The same without images and masks that `check` would refuse: `left_out` counts them, and
+        tells each cause with the first files.
 
         Reads every file. ValueError if nothing is left of a split.
         """
@@ -116,9 +123,9 @@ class SegmentationData:
             if not problems:
                 continue
             if len(problems) == len(rows):
+                causes = by_cause({split: list(problems.values())}, BAD_SHOWN)
                 raise ValueError(
-                    f"No image of {split} of {self.name} can be used. The first: "
-                    f"{next(iter(problems.values()))}"
+                    "\n".join([f"No image of {split} of {self.name} can be used.", *causes])
                 )
             splits[split] = rows.select(
                 [index for index in range(len(rows)) if index not in problems]
@@ -126,7 +133,7 @@ class SegmentationData:
             causes = by_cause({split: list(problems.values())}, BAD_SHOWN)
             reasons = "; ".join(cause.rstrip(".") for cause in causes)
             told.append(f"left out as bad: {len(problems)} of {len(rows)} of {split} ({reasons})")
-        return replace(self, splits=splits, source="; ".join(filter(None, [self.source, *told])))
+        return replace(self, splits=splits, left_out=(*self.left_out, *told))
 
     @property
     def is_streamed(self) -> bool:

@@ -56,7 +56,7 @@ class Report:
 
     def __str__(self) -> str:
         """Markdown: what data it is, and all that was found in it."""
-        return f"{self.data}\n\n{self.found()}"
+        return f"{self.data.with_counts(self.written)}\n\n{self.found()}"
 
     def found(self, most: int | None = None) -> str:
         """Markdown: counts by split, sizes, share of pixels by class, and every bad file.

@@ -283,7 +283,8 @@ def show_data(run: Run) -> None:
     folder = Path(run.trainer.args.output_dir)
     if run.summary is not None:
         print(run.summary)
-        write_whole(folder / DATA_FILE, json.dumps(run.summary.as_json(), indent=2) + "\n")
+        facts = run.summary.as_json() | {"left_out": run.data.left_out}
+        write_whole(folder / DATA_FILE, json.dumps(facts, indent=2) + "\n")
     samples = read_samples(run.trainer)
     with costing(f"The picture of augmented images in {folder / SAMPLES_FILE}"):
         write_samples(samples, run.data, folder / SAMPLES_FILE)

@@ -267,7 +267,7 @@ def test_images_without_masks_and_masks_without_images_are_named(folder):
     (folder / "train" / "masks" / "1.png").unlink()
     (folder / "train" / "images" / "2.jpg").unlink()
     with pytest.raises(
-        ValueError, match=r"1 images without a mask \(.*1\.jpg\) and 1 masks without .*2\.png"
+        ValueError, match=r"1 image without a mask \(.*1\.jpg\) and 1 mask without .*2\.png"
     ):
         build_own(str(folder), class_names=NAMES)
 
@@ -299,6 +299,25 @@ def test_what_lists_name_and_is_not_there_is_told_of_all_lists_at_once(tmp_path)
         build_own(str(tmp_path), class_names=NAMES)
 
 
+def test_an_image_of_a_list_that_has_no_mask_is_told_once_and_as_that(tmp_path):
+    """ "names 2 files, of which 1 is missing" came before, as if the image were gone."""
+    for name in ("a", "b"):
+        picture(tmp_path / "JPEGImages" / f"{name}.jpg")
+    save(tmp_path / "SegmentationClass" / "a.png", ids(0, 1))
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for split in ("train", "val"):
+        (lists / f"{split}.txt").write_text("a\nb\n" if split == "train" else "a\n")
+    with pytest.raises(ValueError, match=r"without a mask") as raised:
+        build_own(str(tmp_path), class_names=NAMES)
+    assert str(raised.value) == (
+        f"train of {tmp_path}: 1 image without a mask ({tmp_path}/JPEGImages/b.jpg). Leave them "
+        "out with --skip_bad."
+    )
+    data = build_own(str(tmp_path), class_names=NAMES, skip_unpaired=True)
+    assert data.left_out == ("left out: 1 without a mask (JPEGImages/b.jpg)",)
+
+
 def test_what_lacks_its_counterpart_is_left_out_and_counted_if_asked_for(folder):
     """`--skip_bad` covered files that cannot be read, and neither these nor training."""
     (folder / "train" / "masks" / "1.png").unlink()
@@ -307,7 +326,7 @@ def test_what_lacks_its_counterpart_is_left_out_and_counted_if_asked_for(folder)
     data = DatasetArguments(dataset_name=str(folder), class_names=list(NAMES), skip_bad=True).load()
     assert len(data.splits["train"]) == before - 1
     assert (
-        "1 images without a mask (train/images/1.jpg), 1 masks without an image (train/masks/2.png)"
+        "left out: 1 without a mask (train/images/1.jpg), 1 without an image (train/masks/2.png)"
         in str(data)
     )
 

@@ -27,6 +27,14 @@ def test_known_classes_keep_their_benchmarks_colours_and_others_differ_from_them
     assert palette_for(names) == palette  # the same at every call
 
 
+def test_classes_are_known_in_any_case_unless_it_tells_them_apart():
+    """README's own tree and sky were drawn in blue and red."""
+    sky, tree = (tuple(CAMVID_PALETTE[CAMVID_CLASSES.index(name)]) for name in ("Sky", "Tree"))
+    assert palette_for(["ground", "tree", "SKY"])[1:] == [tree, sky]
+    one, other, _ = palette_for(["tree", "Tree", "sky"])
+    assert other == tree != one
+
+
 def test_lab_of_known_colours():
     """White, black, and red of sRGB, by the CIE's formulas."""
     lab = _lab(np.array([(255, 255, 255), (0, 0, 0), (255, 0, 0)]))

@@ -296,3 +296,32 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
     pixels = 800 * 96 * 128 * 4 / 2**20  # what holding the other images would take
     assert pixels > 35
     assert peaks[1] - peaks[0] < 15, peaks
+
+
+def test_what_does_not_pair_and_what_cannot_be_read_are_told_at_once(tmp_path):
+    """The broken file was told in a second round, after the unpaired ones were mended."""
+    folder = make_folder(tmp_path / "photos")
+    (folder / "train" / "masks" / "0001.png").unlink()
+    (folder / "train" / "images" / "0002.jpg").write_bytes(b"no image")
+    command = ("prepare.py", folder, "--class_names", *NAMES, "--label_map", "7:255")
+    done = run(*command, "--out", tmp_path / "shards")
+    assert done.returncode == 1 and not (tmp_path / "shards").exists()
+    assert "1 image without a mask" in done.stderr and "0002.jpg" in done.stderr
+    kept = run(*command, "--out", tmp_path / "shards", "--skip_bad")
+    assert kept.returncode == 0, kept.stderr
+    # The card counted the bad one, above a table without it.
+    for file in ("README.md", "report.md"):
+        assert "photos: train 3, validation 5 images" in (tmp_path / "shards" / file).read_text()
+
+
+def test_a_folder_called_as_a_benchmark_is_not_taken_for_it(tmp_path):
+    """A folder here called voc was answered with "--dataset voc cannot be downloaded"."""
+    make_folder(tmp_path / "voc")
+    done = run("prepare.py", "voc", "--out", "shards", cwd=tmp_path)
+    assert done.returncode == 2 and "say ./voc for the folder, or --data_dir" in done.stderr
+    meant = run(
+        *("prepare.py", "./voc", "--class_names", *NAMES, "--label_map", "7:255"),
+        *("--out", "shards"),
+        cwd=tmp_path,
+    )
+    assert meant.returncode == 0, meant.stderr

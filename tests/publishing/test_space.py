@@ -26,6 +26,8 @@ from helpers.browser import chromium, needs_chromium
 from helpers.commands import EXAMPLES, run
 from publishing.server import Repo
 
+from ctcl_hf.publishing.space.facts import images_in, named
+
 APP = EXAMPLES.parent / "ctcl_hf" / "publishing" / "space" / "app.py"
 
 
@@ -115,6 +117,7 @@ def test_students_of_different_classes_are_refused(tmp_path):
         ((), "the following arguments are required: NAME"),
         ("abcd", "expected a run, two students, or a Space and two, got a b c d."),
         ((*"abc", "--port", "80"), "--port has no effect on a Space, as which a is meant."),
+        ((*"ab", "--port", "99999"), "--port 99999: expected 1 to 65535."),
         ((*"ab", "--private"), "--private has no effect without a Space: USER/NAME and two"),
     ],
 )
@@ -165,7 +168,7 @@ def test_who_waits_for_a_large_image_is_told_what_is_done_meanwhile(tmp_path):
         ((0, 4), "cnn looks at the image"),
         ((1, 4), "vit looks at the image"),
         ((2, 4), "Classes of 90 x 60 pixels"),
-        ((3, 4), "Drawing"),
+        ((3, 4), "Files at the image's own size"),
     ]
 
 
@@ -178,14 +181,15 @@ def test_what_is_no_image_is_told_to_who_uploads_it_and_never_offered(tmp_path):
         next(upload(tmp_path / "own" / "text.jpg"))
     assert not raised.value.print_exception  # which would fill the server's log
     with pytest.raises(ValueError, match=r"^--examples .*text.jpg: Pillow cannot identify it"):
-        app["images_in"](tmp_path / "own")
-    with pytest.raises(ValueError, match=r"^--examples .*nowhere"):
-        app["images_in"](tmp_path / "nowhere")
+        images_in(tmp_path / "own")
+    with pytest.raises(ValueError, match=r"^--examples .*nowhere: there is no such folder: give"):
+        images_in(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"^--examples .*text.jpg is a file: give a folder"):
+        images_in(tmp_path / "own" / "text.jpg")  # it was "[Errno 20] Not a directory"
 
 
 def test_what_systems_leave_in_a_folder_of_examples_is_left_alone(tmp_path):
     """Thumbs.db was refused as no image, though predict passes it over."""
-    images_in = runpy.run_path(str(APP))["images_in"]
     (tmp_path / "Thumbs.db").write_bytes(b"no image")
     assert images_in(tmp_path) == []
     PIL.Image.new("RGB", (8, 8)).save(tmp_path / "mine.PNG")
@@ -218,14 +222,14 @@ def test_what_the_space_offers_as_files_has_the_images_own_size(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 1400, 3), dtype=np.uint8)
     PIL.Image.fromarray(pixels).save(tmp_path / "wide.png")
     outputs = upload(tmp_path / "wide.png")
-    *shown, share, files = next(outputs)
+    *shown, share, none_yet = next(outputs)
+    assert none_yet is None  # what is shown comes first
+    *_, files = next(outputs)
     assert {drawn.size for drawn in shown} == {(1280, 82)}
     assert [Path(file).name for file in files] == [
-        f"{what}-wide.png"
-        for what in (
-            *("cnn-classes", "vit-classes", "pair-classes"),
-            *("cnn-overlay", "vit-overlay", "pair-overlay", "disagreement"),
-        )
+        *(f"{name}-classes-wide.png" for name in ("cnn", "vit", "pair")),
+        *(f"{name}-overlay-wide.jpg" for name in ("cnn", "vit", "pair")),
+        "disagreement-wide.jpg",
     ]
     opened = [PIL.Image.open(file) for file in files]
     assert {drawn.size for drawn in opened} == {(1400, 90)}
@@ -271,7 +275,7 @@ def test_class_by_class_a_pixel_gets_the_class_that_all_logits_at_once_and_their
     ],
 )
 def test_the_title_is_what_two_students_share_and_what_tells_them_apart(students, title, names):
-    assert runpy.run_path(str(APP))["named"](students) == (title, names)
+    assert named(students) == (title, names)
 
 
 def test_the_space_shows_classes_in_the_colours_that_a_student_keeps(tmp_path):

@@ -128,7 +128,8 @@ def make_run(folder, classes=CLASSES, **changes):
     (folder / "trainer_state.json").write_text(
         json.dumps({"log_history": history, "max_steps": 40, "global_step": 40})
     )
-    (folder / "data.json").write_text(json.dumps(summary.as_json()))
+    facts = summary.as_json() | {"left_out": ["left out: 1 without a mask (a<b>.jpg)"]}
+    (folder / "data.json").write_text(json.dumps(facts))
     save_counts(folder, CLASSES, {"validation": counts})
     for name in ("figure", "samples", "extremes", "classes"):
         PIL.Image.new("RGB", (1200, 300), "green").save(folder / f"{name}.png")
@@ -138,6 +139,11 @@ def make_run(folder, classes=CLASSES, **changes):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     return write(make_run(tmp_path_factory.mktemp("run")))
+
+
+def test_what_the_data_have_left_out_is_on_the_page(page):
+    """The console alone told it, and the page showed what was left."""
+    assert "<p>Left out: 1 without a mask (a&lt;b&gt;.jpg).</p>" in page.read_text()
 
 
 def test_the_page_is_well_formed_and_holds_every_number_of_the_results(page):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..images import open_stored
 from ..masks import IGNORE_INDEX, Colour, colours_of_ids
-from ..pairs import LeftOut, files_in, image_files
+from ..pairs import LeftOut, Unpaired, files_in, image_files
 from ..samples import BadSample, SegmentationSamples
 from ..segmentation import SegmentationData
 from ..streaming import StreamedRows
@@ -97,6 +97,7 @@ def build_own(
         needs_validation: whether there must be images to validate on, as for training.
 
     Raises:
+        Unpaired: images or masks without their counterparts, if nothing else is wrong.
         ValueError: what is missing, ambiguous, contradictory or without effect, and the argument
             that mends it.
         OSError: a data set that cannot be had from the Hub.
@@ -105,7 +106,7 @@ def build_own(
     folder = Path(name) if Path(name).is_dir() else None
     found = {}
     problems: list[str] = []  # all that is to be asked for, at once
-    told = ""
+    told, left_out = "", ()
     if folder is not None:
         parquet = [
             path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"
@@ -117,6 +118,7 @@ def build_own(
         layout = Layout(folder, image_folder, mask_folder, mask_ending, parquet, skip_unpaired)
         found = layout.splits()
         told = str(layout) if found else ""
+        left_out = (layout.left_out.sentence,) if found and layout.left_out.paths else ()
         problems += layout.problems
         images = image_files(folder, below=True, unique=False) if mask_ending else {}
         if not found and (images or not parquet):
@@ -170,7 +172,8 @@ def build_own(
     with _noted(problems):
         names = read_class_names(named, colours, name)
     if problems:
-        raise ValueError("\n".join(problems))
+        all_are_unpaired = folder is not None and problems == layout.problems
+        raise (Unpaired if all_are_unpaired else ValueError)("\n".join(problems))
     mapped = dict(label_map or {})
     if ignore_index is not None:
         mapped[ignore_index] = IGNORE_INDEX
@@ -192,6 +195,7 @@ def build_own(
         told_ids=tuple({*(label_map or {}), ignore_index or 0} & mapped.keys()),
         colours=meanings,
         source=f"from {name}{told}{lists}{without_use(found, wanted)}",
+        left_out=left_out,
         **_benchmark(benchmark, splits["train"]),
     )
 

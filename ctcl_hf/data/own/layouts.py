@@ -71,9 +71,8 @@ class Layout:
         self.endings: set[str] = set()  # of masks that were found
 
     def __str__(self) -> str:
-        """What is to be known of it."""
-        ending = f", masks end in {', '.join(sorted(self.endings))}" if self.endings else ""
-        return f"{ending}{self.left_out}"
+        """What is to be known of it, but for what was left out."""
+        return f", masks end in {', '.join(sorted(self.endings))}" if self.endings else ""
 
     def splits(self) -> dict[str, "datasets.Dataset"]:
         """Rows by the splits' own names; none if there are no images and masks.
@@ -112,14 +111,14 @@ class Layout:
         image_paths, mask_paths = self._images_and_masks(images, masks)
         for name in sorted(image_paths.keys() - {name for own in names.values() for name in own}):
             self.left_out.add("in no list", Path(image_paths[name]))
-        found = {
-            path.stem: self._rows(
-                self._pairing(partial(listed, own, image_paths, path)),
-                self._pairing(partial(listed, own, mask_paths, path)),
-                f"{path.stem} of {self.folder}",
+        found = {}
+        for path, own in names.items():
+            # what has one of the two is told as such
+            there = self._pairing(partial(listed, own, {**mask_paths, **image_paths}, path))
+            pair = (
+                {name: of[name] for name in there if name in of} for of in (image_paths, mask_paths)
             )
-            for path, own in names.items()
-        }
+            found[path.stem] = self._rows(*pair, f"{path.stem} of {self.folder}")
         if len(found) == 1:  # "default", or "trainval"
             return {"train": next(iter(found.values()))}
         return found

@@ -9,10 +9,8 @@ import colorsys
 import contextlib
 import html
 import json
-import re
 import tempfile
 from collections.abc import Iterator
-from itertools import takewhile
 from pathlib import Path
 
 import gradio as gr
@@ -22,9 +20,11 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 try:
-    from ctcl_hf.data.images import check_image, read_image
-except ImportError:  # as a Space, beside which `ctcl-hf space` puts the reader
-    from images import check_image, read_image
+    from ctcl_hf.data.images import read_image
+    from ctcl_hf.publishing.space.facts import images_in, named
+except ImportError:  # as a Space, beside which `ctcl-hf space` puts both
+    from facts import images_in, named
+    from images import read_image
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE / "images"
@@ -37,11 +37,20 @@ DISAGREEMENT = (255, 0, 64)
 PAIR = "pair"  # what the mean of both students' probabilities is called
 
 
-def serve(page: gr.Blocks, port: int | None = None, examples: Path = EXAMPLES) -> None:
-    """Answers one request at a time; those that come while many wait are told so at once."""
-    page.queue(max_size=WAITING).launch(
-        server_port=port, max_file_size=LARGEST_FILE, allowed_paths=[str(examples)]
-    )
+def serve(
+    page: gr.Blocks, port: int | None = None, examples: Path = EXAMPLES, waits: bool = True
+) -> str:
+    """Answers one request at a time; those that come while many wait are told so at once.
+
+    Returns the address: with `waits` after Ctrl-C, and else at once, without a word.
+    """
+    return page.queue(max_size=WAITING).launch(
+        server_port=port,
+        max_file_size=LARGEST_FILE,
+        allowed_paths=[str(examples)],
+        prevent_thread_lock=not waits,
+        quiet=not waits,
+    )[1]
 
 
 def demo(
@@ -91,16 +100,19 @@ def demo(
             logits.append(logits_of(*student, small))
         progress((2, 4), f"Classes of {size[1]} x {size[0]} pixels", unit="steps")
         maps = segment(logits, size)
-        progress((3, 4), "Drawing", unit="steps")
         share = f"They disagree on **{100 * (maps[0] != maps[1]).mean():.1f} %** of the pixels."
         fitted = [np.asarray(Image.fromarray(ids).resize(small.size, 0)) for ids in maps]
         shown = [drawn.convert("RGB") for drawn in pictures(small, fitted, colours)]
+        yield [*shown, share, None]
+        progress((3, 4), "Files at the image's own size", unit="steps")
         with tempfile.TemporaryDirectory() as folder:  # gradio copies from it what it offers
             files = []
             for place, drawn in zip(places, pictures(image, maps, colours), strict=True):
-                files.append(str(Path(folder) / f"{place}-{Path(path).stem}.png"))
-                drawn.save(files[-1], compress_level=1)  # a third of the time, a sixth larger
-            yield [*shown, share, files]
+                # class ids exactly; what is for the eye in a tenth of the time and of the size
+                kind, how = ("png", {}) if drawn.mode == "P" else ("jpg", {"quality": 95})
+                files.append(str(Path(folder) / f"{place}-{Path(path).stem}.{kind}"))
+                drawn.save(files[-1], **how)
+            yield [*(gr.skip() for _ in shown), gr.skip(), files]
 
     architectures = [
         type(model).__name__.removesuffix("ForSemanticSegmentation") for model, _ in loaded
@@ -138,36 +150,6 @@ def demo(
         files = gr.File(label="At the image's own size", elem_id="files", interactive=False)
         button.click(compare, image, [*masks, *overlays, disagreement, share, files])
     return page
-
-
-def images_in(folder: Path) -> list[Path]:
-    """The files of a folder that are named as images are; what else lies there, such as Thumbs.db,
-    is left alone.
-
-    ValueError names the first that is no image.
-    """
-    kinds = Image.registered_extensions()
-    try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in kinds)
-        for path in files:
-            check_image(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"--examples {folder}: {error}") from error
-    return files
-
-
-def named(students: list[str]) -> tuple[str, list[str]]:
-    """A title for two students, and what tells one from the other: "ctcl-camvid: cnn and vit" of
-    me/ctcl-camvid-cnn and me/ctcl-camvid-vit, or of runs/ctcl-camvid/cnn and runs/ctcl-camvid/vit.
-    """
-    students = [student.rstrip("/") for student in students]
-    parts = zip(*(re.split(r"(?<=[-/])", student) for student in students), strict=False)
-    same = "".join(first for first, second in takewhile(lambda pair: pair[0] == pair[1], parts))
-    names = [student[len(same) :] for student in students]
-    if names[0] == names[1]:
-        return " and ".join(students), students
-    shared = same.rstrip("-/").split("/")[-1]
-    return (f"{shared}: " if shared else "") + " and ".join(names), names
 
 
 def picture(label: str, elem_id: str) -> gr.Image:
