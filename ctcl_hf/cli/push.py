@@ -29,6 +29,13 @@ def main() -> None:
     parser.add_argument(
         "--private", action="store_true", default=None, help="Make new repositories private."
     )
+    parser.add_argument(
+        "--benchmark",
+        nargs=2,
+        metavar=("TASK", "UNIT"),
+        help="Put the mean IoU on a benchmark's leaderboard, too: a task in eval.yaml of the Hub's "
+        "data set that the run was trained on, and how it counts, percent or share.",
+    )
     parser.add_argument("--revision", help="Branch to push to. Default: the repository's own.")
     parser.add_argument("--message", default="Upload students", help="Message of both commits.")
     arguments = parser.parse_args()
@@ -37,8 +44,10 @@ def main() -> None:
 
 
 def push(arguments: argparse.Namespace) -> None:
+    from ..base.files import read_json
     from ..base.hub_access import near_folder
-    from ..publishing.card import default_name, rewrite_cards
+    from ..publishing.benchmark import benchmark_of, write_result
+    from ..publishing.card import RECORD_FILE, default_name, rewrite_cards
     from ..publishing.destinations import (
         load_repositories,
         note_commits,
@@ -76,8 +85,17 @@ def push(arguments: argparse.Namespace) -> None:
     if first is not None:
         private = first.private if private is None else private
         revision = revision or first.revision
+    benchmark = None
+    if arguments.benchmark is not None:
+        path = folder / RECORD_FILE
+        if not path.is_file():
+            raise ValueError(f"--benchmark: {folder} holds no {RECORD_FILE} with a run's scores.")
+        benchmark = benchmark_of(read_json(path), *arguments.benchmark)
     repos = open_repositories(folder, ids, default_name(folder), private=private, revision=revision)
     rewrite_cards(folder, repos)
+    if benchmark is not None:
+        for name in repos:
+            write_result(folder / name, read_json(folder / RECORD_FILE), name, benchmark)
     note_commits(folder, dict.fromkeys(repos))  # what was pushed had other cards
 
     def report(name, repo, commit):

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from ..base.files import read_json, whole, write_whole
 from ..base.hub_access import shown_endpoint
 from ..methods.paper import Paper
+from .benchmark import drop_results
 from .hub import Repository
 from .onnx_scores import read_scores, rows_of_card, tags_of
 from .rows import values_of_card
@@ -131,6 +132,7 @@ def write_cards(
     for name in record["students"]:
         own = folder / name
         own.mkdir(parents=True, exist_ok=True)
+        drop_results(own)
         try:
             card = render(record, name, repositories, read_scores(own))
             write_whole(own / "README.md", str(card))
