@@ -34,7 +34,7 @@ from ..runs.comparison.grid import GRID_FILE, Cell, Grid, read_grid
 from ..runs.comparison.paper import TABLES, VANILLA, Row, rows_of, students_of
 from ..students import STUDENTS
 from .ending import fail, program, told
-from .launched import follow, run_launched
+from .launched import fetch, follow, prepared, run_launched
 
 DEFAULT_PAIR = "mobilenetv2+mit-b1"
 
@@ -250,6 +250,9 @@ def main() -> None:
     }:
         common = ["--dataset", table.dataset, *common]
     is_main_process = _is_main_process()
+    launch = prepared(launch_of(options), folder, [*common, *options.methods, *pairs])
+    if options.report_only:
+        fetch(folder)
     try:
         with alive("starting"):
             check_place("--output_dir", folder)
@@ -319,7 +322,6 @@ def main() -> None:
     if is_main_process and not options.report_only:
         print(f"grid: {progress_of(cells)}", flush=True)
     pending = [] if options.report_only else [cell for cell in cells if not cell.is_complete]
-    launch = launch_of(options)
     if launch is not None and pending:
         run_launched(grid, pending, launch, write_report)
         pending = []
