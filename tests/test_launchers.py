@@ -5,15 +5,10 @@ which they came.
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from helpers.commands import EXAMPLES, TINY
-from helpers.processes import TORCHRUN
+from helpers.processes import TORCHRUN, Started
 from helpers.runs import few_images
 
 from ctcl_hf.training.checkpoints import find_checkpoint
@@ -29,34 +24,6 @@ ACCELERATE = (
 )
 pytestmark = pytest.mark.slow
 STEPS = ("--max_steps", "500", "--save_strategy", "no", "--eval_strategy", "no")
-
-
-class Started:
-    """A process that writes all that it says to a file."""
-
-    def __init__(self, command: list, output: Path, **options):
-        self.output = output
-        with output.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, *command],
-                env=os.environ
-                | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                **options,
-            )
-
-    def said(self, text: str) -> int:
-        """How often."""
-        return self.output.read_text().count(text)
-
-    def wait_for(self, condition: Callable[[], bool], ends: tuple[int, ...] = ()) -> None:
-        """It may have ended with one of these codes."""
-        deadline = time.monotonic() + 200
-        while not condition():
-            assert time.monotonic() < deadline, self.output.read_text()
-            assert self.process.poll() in (None, *ends), self.output.read_text()
-            time.sleep(0.01)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,13 @@ ENGINES: dict[str, dict[str, Any]] = {
         "partition": None,
         "attempts": 20,
     },
+    "hf_jobs": {
+        "time": 240,
+        "attempts": 20,
+        "image": None,
+        "flavor": "t4-small",
+        "bucket": None,
+    },
 }
 
 
@@ -42,14 +49,15 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--launch",
         metavar="ENGINE",
-        help="local:N, N runs at a time on this machine, which share its cores and GPUs; or slurm, "
-        "arrays of jobs. Default: one after the other in this process.",
+        help="local:N, N runs at a time on this machine, which share its cores and GPUs; slurm, "
+        "arrays of jobs; or hf_jobs, Jobs of the Hugging Face Hub. Default: one after the other in "
+        "this process.",
     )
     group.add_argument(
         "--launch_time",
         type=int,
         metavar="MINUTES",
-        help="Of a job, after which it goes on as the next attempt (slurm; default: 240).",
+        help="Of a job, after which it goes on as the next attempt (slurm, hf_jobs; default: 240).",
     )
     group.add_argument(
         "--launch_memory", type=int, metavar="GB", help="Of a job (slurm; default: 16)."
@@ -64,8 +72,23 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--launch_attempts",
         type=int,
-        help="How often a run may be started, when its time is over or it is pre-empted (slurm; "
-        "default: 20).",
+        help="How often a run may be started, when its time is over or it is pre-empted (slurm, "
+        "hf_jobs; default: 20).",
+    )
+    group.add_argument(
+        "--launch_image",
+        metavar="IMAGE",
+        help="Of Docker, or hf.co/spaces/USER/SPACE, in which ctcl_hf is installed (hf_jobs).",
+    )
+    group.add_argument(
+        "--launch_flavor",
+        help="The machine of a job, as `hf jobs hardware` lists them (hf_jobs; default: t4-small).",
+    )
+    group.add_argument(
+        "--launch_bucket",
+        metavar="USER/NAME",
+        help="Where jobs leave what they write, one for each grid (hf_jobs; default: "
+        "ctcl-hf-FOLDER, of --output_dir).",
     )
     group.add_argument(
         "--launch_status",
@@ -94,7 +117,7 @@ def launch_of(told: argparse.Namespace) -> Launch | None:
         return None
     engine, _, number = told.launch.partition(":")
     if engine not in ENGINES or (engine == "local") != bool(number):
-        raise ValueError(f"--launch {told.launch}: expected local:N or slurm.")
+        raise ValueError(f"--launch {told.launch}: expected local:N, slurm or hf_jobs.")
     if number and not (number.isdecimal() and int(number)):
         raise ValueError(f"--launch {told.launch}: expected a number of runs at a time, local:2.")
     defaults = ENGINES[engine]
@@ -107,6 +130,8 @@ def launch_of(told: argparse.Namespace) -> Launch | None:
         least = 0 if name == "gpus" else 1
         if isinstance(value, int) and value < least:
             raise ValueError(f"--launch_{name} {value}: at least {least}.")
+    if engine == "hf_jobs" and "image" not in given:
+        raise ValueError("--launch hf_jobs: give --launch_image, in which ctcl_hf is installed.")
     if given.get("gpus", 0) > 1:
         raise ValueError(f"--launch_gpus {given['gpus']}: a run of a grid is one process: 1, or 0.")
     return Launch(engine, int(number or 0), defaults | given)

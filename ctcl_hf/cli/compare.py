@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..arguments.launch import launch_of
+from ..arguments.launch import Launch, launch_of
 from ..base.files import check_place
 from ..base.heartbeat import alive
 from ..runs.comparison.execution import run_here
@@ -29,7 +29,7 @@ from ..runs.comparison.grid import GRID_FILE, Cell, Grid, read_grid
 from ..runs.comparison.paper import TABLES, Table
 from .ending import fail, told
 from .grid_arguments import folder_of, grid_of, parse, seeds_of
-from .launched import follow, run_launched
+from .launched import fetch, follow, prepared, run_launched
 
 
 @told()
@@ -46,6 +46,11 @@ def main() -> None:
     if options.launch_status or options.launch_cancel:
         follow(folder, cancels=options.launch_cancel)
         return
+    launch = prepared(
+        launch_of(options), folder, [*common, *options.methods, *(options.pair or ())]
+    )
+    if options.report_only:
+        fetch(folder)
     try:
         with alive("starting"):
             check_place("--output_dir", folder)
@@ -65,7 +70,7 @@ def main() -> None:
             fail(error)
 
     if not options.report_only:
-        run(grid, options, write_report)
+        run(grid, launch, write_report)
     for problem in make_counts(grid):
         print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
     if _is_main_process():
@@ -111,13 +116,12 @@ def make_ready(grid: Grid, options: argparse.Namespace) -> None:
         grid.save(table=options.table, block_length=options.block_length, versions=versions())
 
 
-def run(grid: Grid, options: argparse.Namespace, report: Callable[[], object]) -> None:
+def run(grid: Grid, launch: Launch | None, report: Callable[[], object]) -> None:
     """Runs what is missing, here or by an engine, and reports after each run."""
     cells = list(grid.cells())
     if _is_main_process():
         print(f"grid: {progress_of(cells)}", flush=True)
     pending = [cell for cell in cells if not cell.is_complete]
-    launch = launch_of(options)
     if launch is not None and pending:
         run_launched(grid, pending, launch, report)
         pending = []

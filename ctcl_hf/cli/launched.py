@@ -62,6 +62,28 @@ def run_launched(
         fail(f"{len(problems)} of {len(cells)} runs are not finished.\n{lines}")
 
 
+@told(ValueError, OSError)
+def prepared(launch: Launch | None, folder: Path, words: Sequence[str]) -> Launch | None:
+    """The launch, once nothing is known to stand in its way.
+
+    Args:
+        words: what the runs of the grid are given.
+    """
+    if launch is None or launch.engine != "hf_jobs":
+        return launch
+    from ..runs.launch.hub_engine import prepared as prepared_for_hub
+
+    return prepared_for_hub(launch, folder, words)
+
+
+@told(ValueError, OSError)
+def fetch(folder: Path) -> None:
+    """Brings what the jobs of a grid have written to its folder, where that lies elsewhere."""
+    record = Record.read(folder)
+    if record is not None and record.launch.engine == "hf_jobs":
+        engine_of(record, TRAIN).look(())
+
+
 @told(ValueError, OSError, ImportError)
 def follow(folder: Path, cancels: bool) -> None:
     """Shows how the runs in a grid's folder are doing, once they were told to stop if they are

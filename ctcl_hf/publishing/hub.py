@@ -110,7 +110,7 @@ def identity(token: str | None = None) -> str:
 
     OSError without a token, with a bad one, or without the Hub.
     """
-    return _answered(lambda: HfApi(token=token).whoami()["name"])
+    return answered(lambda: HfApi(token=token).whoami()["name"])
 
 
 def check_access(repos: Iterable[Repository], token: str | None = None) -> None:
@@ -146,7 +146,7 @@ def check_access(repos: Iterable[Repository], token: str | None = None) -> None:
                     "another name."
                 ) from error
 
-    _answered(check)
+    answered(check)
 
 
 def _check_write(api: HfApi, repo: Repository) -> None:
@@ -166,7 +166,7 @@ def _check_write(api: HfApi, repo: Repository) -> None:
         )
 
 
-def _answered(question: Callable):
+def answered(question: Callable):
     """The answer of a question to the Hub; an OSError that says what to do if there is none."""
     get_session().timeout = CHECK_SECONDS
     try:

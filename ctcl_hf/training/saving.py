@@ -19,6 +19,7 @@ from transformers.utils import logging
 from ..base.files import read_json, share_as, whole, write_whole
 from ..methods.pair import StudentPair
 from ..publishing.background import Publisher
+from ..publishing.card import RECORD_FILE
 from ..publishing.onnx_scores import drop_stale
 from ..publishing.rows import OWN_CODE
 from ..scoring.predict import load_whole_model
@@ -259,6 +260,13 @@ class PairCheckpoints:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
+        before, now = read_json(Path(checkpoint, RECORD_FILE))["processes"], self.args.world_size
+        if before != now and self.args.should_save:
+            logger.warning(
+                f"{checkpoint} is of world size {before}, this run of {now}: every step is of "
+                f"{now / before:.3g} times as many images from here on, and epochs are counted in "
+                "such steps."
+            )
         own, first = (
             Path(checkpoint, PROGRESS_FILE.format(i)) for i in (self.args.process_index, 0)
         )

@@ -9,6 +9,9 @@
 #SBATCH --requeue --open-mode=append
 set -e
 export OUTPUT=$1 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1) MASTER_PORT=${MASTER_PORT:-29500}
-srun bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS exec ctcl-hf train "$@" \
-    --output_dir "$OUTPUT" --resume_from_checkpoint auto' train "${@:2}"
+began=$(date +%s)
+srun --kill-on-bad-exit=1 bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS exec ctcl-hf train "$@" \
+    --output_dir "$OUTPUT" --resume_from_checkpoint auto' train "${@:2}" ||
+    # A process that is lost takes the others with it. What fails before it has saved anything would fail again.
+    find "$OUTPUT" -maxdepth 1 -name 'checkpoint-*' -newermt "@$began" | grep -q .
 [ -e "$OUTPUT/results.json" ] || scontrol requeue "$SLURM_JOB_ID"

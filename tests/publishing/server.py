@@ -12,9 +12,11 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 import yaml
@@ -84,6 +86,8 @@ class Hub:
         LFS.
     """
 
+    handler: type["Handler"]  # what answers: set below
+
     def __init__(self, cas: Path | None = None):
         self.cas = cas
         self.repos: dict[tuple[str, str], Repo] = {}
@@ -99,7 +103,7 @@ class Hub:
         self.count = 0
 
     def __enter__(self) -> "Hub":
-        handler = type("Handler", (_Handler,), {"hub": self})
+        handler = type("Handler", (self.handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -161,8 +165,9 @@ class Hub:
             return commits[-1]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     hub: Hub
+    routes: ClassVar[list[tuple[str, str, Callable]]]  # by method and path: set below
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # it would hold each answer for 40 ms
 
@@ -187,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(307, b"", {"Location": self.how + self.path})
         if self.how and self.how.isdigit():
             return self._answer(int(self.how), {"error": f"made to fail with {self.how}"})
-        for method, pattern, action in _ROUTES:
+        for method, pattern, action in self.routes:
             if method == self.command and (match := re.fullmatch(pattern, path)):
                 return action(self, **match.groupdict())
         return self._answer(404, {"error": f"no such path: {self.command} {path}"})
@@ -467,35 +472,36 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _KIND, _ID = "(?P<kind>models|spaces|datasets)", "(?P<repo_id>[^/]+/[^/]+)"
-_ROUTES = [
-    ("GET", "/api/whoami-v2", _Handler.whoami),
-    ("POST", "/api/repos/create", _Handler.create),
-    ("POST", "/api/validate-yaml", _Handler.validate_yaml),
-    ("GET", f"/api/{_KIND}/{_ID}/auth-check(?P<write>/write)?", _Handler.auth_check),
-    ("POST", f"/api/{_KIND}/{_ID}/branch/(?P<branch>.+)", _Handler.create_branch),
-    ("GET", f"/api/{_KIND}/{_ID}", _Handler.info),
-    ("GET", f"/api/{_KIND}/{_ID}/revision/(?P<revision>[^/]+)", _Handler.info),
-    ("GET", f"/api/{_KIND}/{_ID}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", _Handler.tree),
-    ("POST", f"/api/{_KIND}/{_ID}/preupload/(?P<revision>.+)", _Handler.preupload),
+Handler.routes = [
+    ("GET", "/api/whoami-v2", Handler.whoami),
+    ("POST", "/api/repos/create", Handler.create),
+    ("POST", "/api/validate-yaml", Handler.validate_yaml),
+    ("GET", f"/api/{_KIND}/{_ID}/auth-check(?P<write>/write)?", Handler.auth_check),
+    ("POST", f"/api/{_KIND}/{_ID}/branch/(?P<branch>.+)", Handler.create_branch),
+    ("GET", f"/api/{_KIND}/{_ID}", Handler.info),
+    ("GET", f"/api/{_KIND}/{_ID}/revision/(?P<revision>[^/]+)", Handler.info),
+    ("GET", f"/api/{_KIND}/{_ID}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", Handler.tree),
+    ("POST", f"/api/{_KIND}/{_ID}/preupload/(?P<revision>.+)", Handler.preupload),
     (
         "GET",
         f"/api/{_KIND}/{_ID}/xet-(?P<access>read|write)-token/(?P<revision>.+)",
-        _Handler.xet_token,
+        Handler.xet_token,
     ),
-    ("POST", f"/api/{_KIND}/{_ID}/commit/(?P<revision>.+)", _Handler.commit),
-    ("POST", f"/(?P<kind>spaces/|datasets/)?{_ID}.git/info/lfs/objects/batch", _Handler.lfs_batch),
-    ("PUT", "/lfs/(?P<oid>[0-9a-f]+)", _Handler.lfs_put),
-    ("POST", "/lfs/(?P<oid>[0-9a-f]+)/verify", _Handler.lfs_verify),
-    ("GET", "/lfs/(?P<oid>[0-9a-f]+)", _Handler.lfs_get),
-    ("HEAD", "/lfs/(?P<oid>[0-9a-f]+)", _Handler.lfs_get),
+    ("POST", f"/api/{_KIND}/{_ID}/commit/(?P<revision>.+)", Handler.commit),
+    ("POST", f"/(?P<kind>spaces/|datasets/)?{_ID}.git/info/lfs/objects/batch", Handler.lfs_batch),
+    ("PUT", "/lfs/(?P<oid>[0-9a-f]+)", Handler.lfs_put),
+    ("POST", "/lfs/(?P<oid>[0-9a-f]+)/verify", Handler.lfs_verify),
+    ("GET", "/lfs/(?P<oid>[0-9a-f]+)", Handler.lfs_get),
+    ("HEAD", "/lfs/(?P<oid>[0-9a-f]+)", Handler.lfs_get),
     (
         "HEAD",
         f"/(?P<kind>spaces/|datasets/)?{_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
-        _Handler.resolve,
+        Handler.resolve,
     ),
     (
         "GET",
         f"/(?P<kind>spaces/|datasets/)?{_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
-        _Handler.resolve,
+        Handler.resolve,
     ),
 ]
+Hub.handler = Handler

@@ -323,7 +323,8 @@ def test_run_again_it_runs_only_what_is_missing(compared):
             "https://hub.example: a grid writes down what it is given",
         ),
         (["--jobs", "2"], "--jobs: give --launch local:N"),
-        (["--launch", "local"], "--launch local: expected local:N or slurm"),
+        (["--launch", "local"], "--launch local: expected local:N, slurm or hf_jobs"),
+        (["--launch", "hf_jobs"], "--launch hf_jobs: give --launch_image"),
         (["--launch", "local:0"], "--launch local:0: expected a number of runs at a time"),
         (["--launch_gpus", "1"], "--launch_gpus: give --launch as well"),
         (

@@ -301,6 +301,12 @@ def test_an_evaluation_that_one_process_owes_is_made_by_two(by_two):
     assert by_two.facts("owed") == [2, 4]
 
 
+def test_that_another_number_of_processes_goes_on_is_told_once(by_two):
+    """It was not told, though every step is of other images from there on."""
+    told = "is of world size 1, this run of 2: every step is of 2 times as many images"
+    assert by_two.done.stderr.count(told) == 1
+
+
 def test_both_processes_end_with_the_same_weights(by_two):
     facts = by_two.facts("trained")
     assert facts["world"] == 2

@@ -49,6 +49,10 @@ class Engine(Protocol):
         """Has a job save what it can, and stop."""
         ...
 
+    def forget(self, cell: Cell) -> None:
+        """Drops what it has kept elsewhere of how the last job of a run, which has ended, did."""
+        ...
+
 
 @dataclass
 class Record:
@@ -149,9 +153,13 @@ def engine_of(record: Record, program: Sequence[str]) -> Engine:
 
     ImportError tells what is not installed; OSError, that it is not to be found here.
     """
+    folder, launch = record.folder / FOLDER, record.launch
+    if launch.engine == "hf_jobs":
+        from .hub_engine import HubEngine
+
+        return HubEngine(record.folder, tuple(program), launch.options)
     from .submitit_engines import LocalEngine, SlurmEngine
 
-    folder, launch = record.folder / FOLDER, record.launch
     if launch.engine == "local":
         if record.host != socket.gethostname():
             raise OSError(f"The runs are processes on {record.host}: give the command there.")

@@ -62,6 +62,7 @@ class CellJob:
         environment: variables of the run; None takes one away.
         patience: seconds to wait for the lock on the run's folder, which an earlier process of the
             same run may still hold: one whose job was killed saves, and ends.
+        goes_on: whether the engine starts it again by itself where it was stopped.
     """
 
     cell: Cell
@@ -69,6 +70,7 @@ class CellJob:
     jobs: int = 1
     environment: dict[str, str | None] = field(default_factory=dict)
     patience: float = 60.0
+    goes_on: bool = False
     _process: subprocess.Popen | None = field(default=None, init=False, repr=False)
     _stopping: bool = field(default=False, init=False, repr=False)
 
@@ -84,7 +86,10 @@ class CellJob:
         if problem is None:
             state_file(self.cell).unlink(missing_ok=True)
             return
-        self._say("stopped" if problem == STOPPED else "failed", problem=problem)
+        if problem == STOPPED and self.goes_on:
+            self._say("queued")
+        else:
+            self._say("stopped" if problem == STOPPED else "failed", problem=problem)
         raise RunNotFinished(problem)
 
     def checkpoint(self) -> Any:

@@ -37,6 +37,7 @@ def launch(
     for cell, state in record.states(grid, engine).items():
         if state.kind in ENDED:
             record.forget(cell)
+            engine.forget(cell)
     try:
         while True:
             states = record.states(grid, engine)

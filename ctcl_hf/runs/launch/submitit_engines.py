@@ -64,6 +64,9 @@ class LocalEngine:
         if process_exists(int(job)):
             os.kill(int(job), signal.SIGTERM)
 
+    def forget(self, cell: Cell) -> None:
+        """Nothing: all stands in the grid's folder."""
+
     def _submit(self, cell: Cell) -> str:
         threads = max((os.cpu_count() or 1) // self.at_once, 1)
         # The executor takes all GPUs away from whoever has not asked for any.
@@ -170,6 +173,9 @@ class SlurmEngine:
 
     def cancel(self, job: str) -> None:
         self._job(job).cancel(check=False)
+
+    def forget(self, cell: Cell) -> None:
+        """Nothing: all stands in the grid's folder."""
 
     def _job(self, job: str) -> Any:
         from submitit import SlurmJob
