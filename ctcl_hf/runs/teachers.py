@@ -139,16 +139,14 @@ def load_teachers(
         ]
     if len(of_students) == 1:
         of_students = of_students * len(students)
-    loaded = {
-        own: load_teacher(own[0], class_names, crop_size, own[1])
-        for own in dict.fromkeys(of_students)
-    }
+    distinct = [own for i, own in enumerate(of_students) if own not in of_students[:i]]
+    loaded = [load_teacher(name, class_names, crop_size, label_map) for name, label_map in distinct]
     if tell:
-        for own, teacher in loaded.items():
+        for own, teacher in zip(distinct, loaded, strict=True):
             learners = [name for name, of in zip(students, of_students, strict=True) if of == own]
             told = told_of(teacher, class_names)
             print(f"Teacher of {' and '.join(learners)}: {own[0]}, {told}")
-    return tuple(loaded[own] for own in of_students)
+    return tuple(loaded[distinct.index(own)] for own in of_students)
 
 
 def told_of(teacher: Teacher, class_names: Sequence[str]) -> str:
