@@ -10,7 +10,7 @@ import argparse
 import torch
 from common import bar, header, make_batch, make_pair, row
 
-from ctcl_hf.losses import PixelTeaching, pixel_losses
+from ctcl_hf.losses import PixelTeaching, from_each_other, pixel_losses
 
 GROUPS = {
     "all": None,
@@ -38,7 +38,7 @@ def losses_on(device: torch.device, classes: int, groups: str, divisor: str) -> 
     own = GROUPS[groups]
     if own and groups == "grouped":
         own = tuple((*each, tuple(range(5, classes))) if classes > 5 else each for each in own)
-    teaching = PixelTeaching((1, 0), selective=True, divisor=divisor, groups=own)
+    teaching = PixelTeaching(from_each_other(2), selective=True, divisor=divisor, groups=own)
     on_pixels = pixel_losses(logits, labels, 255, teaching)
     terms = [mean.value for mean in (*on_pixels.ce, *on_pixels.pixel)]
     gradients = [

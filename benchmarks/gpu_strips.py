@@ -12,7 +12,7 @@ import torch
 from common import header, make_batch, row
 from gpu_steps import in_turn, parser_of
 
-from ctcl_hf.losses import PixelTeaching, pixel_losses
+from ctcl_hf.losses import PixelTeaching, from_each_other, pixel_losses
 from ctcl_hf.losses.fused import phases, strips
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         ]
         groups = ((*((i,) for i in range(classes - 3)), tuple(range(classes - 3, classes))),) * 2
         for compared, own in (("all", None), ("grouped", groups)):
-            teaching = PixelTeaching((1, 0), selective=True, groups=own)
+            teaching = PixelTeaching(from_each_other(2), selective=True, groups=own)
 
             def step(teaching=teaching, logits=logits, labels=labels) -> None:
                 on_pixels = pixel_losses(logits, labels, 255, teaching)

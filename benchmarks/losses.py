@@ -20,9 +20,9 @@ from common import (
     upsampled_cross_entropy,
 )
 
-from ctcl_hf.losses import PixelTeaching, pixel_losses
+from ctcl_hf.losses import PixelTeaching, from_each_other, pixel_losses
 
-PRINTED = PixelTeaching((1, 0), selective=True, divisor="taught")
+PRINTED = PixelTeaching(from_each_other(2), selective=True, divisor="taught")
 
 
 def grouped(classes: int) -> PixelTeaching:

@@ -1,4 +1,4 @@
-"""A method of one's own: both students alone, each on labels that are smoothed.
+"""A method of one's own: all students alone, each on labels that are smoothed.
 
 Label smoothing (Szegedy et al., CVPR 2016) softens targets as a peer does, and knows nothing; what
 a distillation gains beyond it is more than regularisation.
@@ -7,6 +7,7 @@ ctcl-hf train --method examples/label_smoothing.py:LabelSmoothing --smoothing 0.
 ctcl-hf compare --methods examples/label_smoothing.py:LabelSmoothing ctcl
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +23,8 @@ from ctcl_hf.students import StudentOutput
 
 @dataclass(kw_only=True)
 class LabelSmoothingOptions(MethodOptions):
+    STUDENTS = "two or more"
+
     smoothing: float = option(0.1, "Share of a label's weight that all classes divide equally.")
 
 
@@ -46,13 +49,17 @@ class LabelSmoothing(Objective):
     )
 
     def forward(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor
-    ) -> tuple[StudentTerms, StudentTerms]:
-        first, second = (
-            self.segmentation_terms(output, labels) | {"smoothing": self.spread(output, labels)}
-            for output in (a, b)
-        )
-        return StudentTerms(first, {}), StudentTerms(second, {})
+        self,
+        students: Sequence[StudentOutput],
+        labels: Tensor,
+        teachers: Sequence[StudentOutput] = (),
+    ) -> list[StudentTerms]:
+        return [
+            StudentTerms(
+                self.segmentation_terms(own, labels) | {"smoothing": self.spread(own, labels)}, {}
+            )
+            for own in students
+        ]
 
     def spread(self, output: StudentOutput, labels: Tensor) -> Mean:
         log_p = F.log_softmax(upsample(output.logits, labels.shape[-2:]), dim=1)

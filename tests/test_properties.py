@@ -22,6 +22,7 @@ from ctcl_hf.losses import (
     edge_distillation,
     error_products,
     feature_distillation,
+    from_each_other,
     general_share,
     intra_class_variation,
     kl_map,
@@ -96,7 +97,9 @@ def test_pixel_losses_of_any_batch_and_groups_are_finite_and_not_negative(
         tuple(k for k in range(classes) if group[k] == g)
         for g in sorted(set(group), key=group.index)
     )
-    teaching = PixelTeaching((1, 0), selective=True, direction=direction, temperature=temperature)
+    teaching = PixelTeaching(
+        from_each_other(2), selective=True, direction=direction, temperature=temperature
+    )
     teaching = teaching._replace(groups=data.draw(st.sampled_from([None, (groups, groups)])))
     found = pixel_losses(logits, labels, IGNORE, teaching)
     for loss in (*found.ce, *found.pixel):
@@ -123,7 +126,7 @@ def test_feature_losses_of_any_grid_are_finite(batch, channels, rows, columns):
     features = [torch.randn(len(labels), channels, rows, columns).requires_grad_() for _ in "ab"]
     ce = [region_sums(torch.rand(labels.shape), (rows, columns)) for _ in "ab"]
     has_label = region_sums((labels != IGNORE).float(), (rows, columns)) > 0
-    teaches, _ = teaching_directions(*ce, has_label)
+    teaches, _ = teaching_directions(ce, has_label)
     assert_good(region_bsd(*features, teaches), *features)
     assert_good(intra_class_variation(*features, labels, classes, IGNORE), *features)
     assert 0 <= spread(features[0].detach()) <= 1 + 1e-5

@@ -294,7 +294,7 @@ class DataArguments(ProtocolArguments, DatasetArguments):
                     len(self.crop_size) != 2
                     or any(side <= 0 or side % 32 for side in self.crop_size),
                     f"--crop_size {' '.join(map(str, self.crop_size))}: expected HEIGHT WIDTH, "
-                    "both multiples of 32 (the deepest stride), so that both students' features "
+                    "both multiples of 32 (the deepest stride), so that all students' features "
                     "cover the same pixels.",
                 ),
                 check_of_sides("image_size", self.image_size),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_type_hints
 from ..base.choices import POWERS_OF_CLASS_WEIGHTS as POWERS
 from ..base.registry import is_reference
 from ..methods import METHODS, MethodOptions, options_of
+from .pair import OptimizationArguments, StudentArguments
 from .problems import did_you_mean
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ class MethodArguments:
             "metavar": "MODEL",
             "help": "Frozen segmentation models to learn from "
             f"({', '.join(_learning_from('needed'))}; {', '.join(_learning_from('optional'))}, "
-            "which without it learn from each other): a folder or a Hub id, one for both students "
-            "or one each; or the output folder of a finished --method vanilla run, of which each "
-            "student learns from the other's kind.",
+            "which without it learn from each other): a folder or a Hub id, one for all students "
+            "or one each; or, for two, the output folder of a finished --method vanilla run, of "
+            "which each student learns from the other's kind.",
         },
     )
     teacher_label_map: list[str] | None = field(
@@ -51,8 +52,8 @@ class MethodArguments:
             "metavar": "FILE",
             "help": "JSON file that says which of a teacher's classes are which of the data's, "
             'where names do not: {"car": "vehicle", "bus": "vehicle", "12": "sky"}, of names or '
-            "ids to names. Several may be one; those not named are left out. Of two teachers, one "
-            "for both or one each.",
+            "ids to names. Several may be one; those not named are left out. Of several teachers, "
+            "one for all or one each.",
         },
     )
 
@@ -121,10 +122,6 @@ class MethodArguments:
                 "vanilla --output_dir FOLDER, on the same data."
             )
         teachers, maps = self.teachers or [], self.teacher_label_map or []
-        if len(teachers) > 2:
-            raise ValueError(
-                f"--teachers {' '.join(teachers)}: expected one, or one for each of both students."
-            )
         if maps and (not teachers or len(maps) not in (1, len(teachers))):
             raise ValueError(
                 f"--teacher_label_map {' '.join(maps)}: expected one file, or one for each of "
@@ -133,6 +130,28 @@ class MethodArguments:
         for file in maps:
             if not Path(file).is_file():
                 raise ValueError(f"--teacher_label_map {file}: there is no such file.")
+
+
+def check_students(
+    students: StudentArguments, method: MethodArguments, optimization: OptimizationArguments
+) -> None:
+    """ValueError if the method does not take so many students, or what is told of each is not as
+    many.
+    """
+    number, teachers = len(students.sources), method.teachers or []
+    if number > 2 and options_of(method.method).STUDENTS == "two":
+        more = [own for own in METHODS if options_of(own).STUDENTS == "two or more"]
+        raise ValueError(
+            f"--students {' '.join(students.sources)}: --method {method.method} is defined for two "
+            f"students; {' and '.join(more)} take more."
+        )
+    problems = optimization.problems_of_numbers(number)
+    if len(teachers) not in (0, 1, number):
+        problems.append(
+            f"--teachers {' '.join(teachers)}: expected one, or {number}, one for each student."
+        )
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 def own_options(method: str) -> type[MethodOptions]:

@@ -52,7 +52,7 @@ class OptimizationArguments:
     optimizers: list[str] | None = field(
         default=None,
         metadata={
-            "metavar": ("A", "B"),
+            "metavar": ("A", "B ..."),
             "help": "Optimizer of each student: sgd, with the --cnn_* settings, or adamw, with the "
             "--vit_* settings. Default: sgd for CNNs, adamw for all others.",
         },
@@ -60,21 +60,21 @@ class OptimizationArguments:
     learning_rates: list[float] | None = field(
         default=None,
         metadata={
-            "metavar": ("A", "B"),
+            "metavar": ("A", "B ..."),
             "help": "Peak learning rate of each student, in place of --cnn_lr and --vit_lr.",
         },
     )
     warmups: list[int] | None = field(
         default=None,
         metadata={
-            "metavar": ("A", "B"),
+            "metavar": ("A", "B ..."),
             "help": "Warm-up steps of each student, in place of --cnn_ and --vit_warmup_steps.",
         },
     )
     powers: list[float] | None = field(
         default=None,
         metadata={
-            "metavar": ("A", "B"),
+            "metavar": ("A", "B ..."),
             "help": "Power of each student's decay, in place of --cnn_power and --vit_power.",
         },
     )
@@ -110,16 +110,22 @@ class OptimizationArguments:
     def optimization_problems(self) -> list[str]:
         """What is wrong with these arguments, a sentence each."""
         problems = [problem for is_wrong, problem in checks_of_numbers(self) if is_wrong]
-        for name in ("optimizers", "learning_rates", "warmups", "powers"):
-            given = getattr(self, name)
-            if given is not None and len(given) != 2:
-                problems.append(
-                    f"--{name} {' '.join(map(str, given))}: expected two, one for each student."
-                )
         for kind in self.optimizers or ():
             if kind not in OPTIMIZERS:
                 problems.append(f"--optimizers {kind}: expected one of {', '.join(OPTIMIZERS)}.")
         return problems
+
+    def problems_of_numbers(self, students: int) -> list[str]:
+        """What is wrong with these arguments for so many students, a sentence each."""
+        given = {
+            name: getattr(self, name)
+            for name in ("optimizers", "learning_rates", "warmups", "powers")
+        }
+        return [
+            f"--{name} {' '.join(map(str, values))}: expected {students}, one for each student."
+            for name, values in given.items()
+            if values is not None and len(values) != students
+        ]
 
 
 @dataclass
@@ -168,7 +174,7 @@ class ReportArguments:
 
 @dataclass
 class StudentArguments:
-    """Which two students."""
+    """Which students."""
 
     _argument_group_name = "students"
 
@@ -188,9 +194,10 @@ class StudentArguments:
     students: list[str] | None = field(
         default=None,
         metadata={
-            "metavar": ("A", "B"),
+            "metavar": ("A", "B ..."),
             "help": "Any two students in place of --cnn and --vit, named after their families: "
-            "cnn, vit and hybrid, or cnn_1 and cnn_2 of one family.",
+            "cnn, vit and hybrid, or cnn_1 and cnn_2 of one family. By some methods (vanilla, "
+            "ctcl) three or more, each of which learns from all others.",
         },
     )
     from_scratch: bool = field(
@@ -201,8 +208,8 @@ class StudentArguments:
         metadata={
             "metavar": "FILE",
             "help": "Local file (.pth, .safetensors) with the ImageNet weights of the timm "
-            "encoder, where the Hub cannot be reached; of two timm encoders, one each. "
-            "--from_scratch then draws the other student alone.",
+            "encoder, where the Hub cannot be reached; of several timm encoders, one each. "
+            "--from_scratch then draws the other students alone.",
         },
     )
     aspp_channels: int = field(
@@ -220,8 +227,8 @@ class StudentArguments:
         raise_problems(
             [
                 (
-                    self.students is not None and len(self.students) != 2,
-                    f"--students {' '.join(self.students or [])}: expected two.",
+                    self.students is not None and len(self.students) < 2,
+                    f"--students {' '.join(self.students or [])}: expected two or more.",
                 ),
                 (
                     self.output_stride not in (None, *OUTPUT_STRIDES),
@@ -231,3 +238,8 @@ class StudentArguments:
                 *checks_of_numbers(self),
             ]
         )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What each student is made of, in their order."""
+        return tuple(self.students or (self.cnn, self.vit))

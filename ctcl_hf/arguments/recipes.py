@@ -14,7 +14,13 @@ from ..base.redaction import shown_command
 from ..base.registry import is_reference, short_name
 from ..methods import METHODS, MethodOptions
 from .data import DataArguments, DatasetArguments, words_naming
-from .method import MethodArguments, check_options, options_of_others, own_options
+from .method import (
+    MethodArguments,
+    check_options,
+    check_students,
+    options_of_others,
+    own_options,
+)
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments, StudentArguments
 from .parser import ArgumentsParser
 from .trainer import TrainerArguments, names_of_trainer
@@ -217,7 +223,7 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
     words = options_in(sys.argv[1:] if argv is None else argv)
     typed = {name[2:].replace("-", "_"): " ".join(values) for name, *values in words}
-    _, _, _, first_options, *_ = read(
+    first_students, _, first_method, first_options, optimization, *_ = read(
         *of_training,
         TrainerArguments,
         others=of_trainer,
@@ -226,6 +232,7 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     )
     if wrong := first_options.problems_of_typed(typed):
         raise ValueError("\n".join(f"--{problem}" for problem in wrong))
+    check_students(first_students, first_method, optimization)
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)

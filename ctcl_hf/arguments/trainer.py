@@ -86,7 +86,7 @@ class TrainerArguments:
         },
     )
     push_to_hub: bool = field(
-        default=False, metadata={"help": "Publish both students on the Hub at the end."}
+        default=False, metadata={"help": "Publish all students on the Hub at the end."}
     )
     hub_model_id: str | None = field(
         default=None,

@@ -14,6 +14,8 @@ from typing import Any
 
 from .redaction import redacted
 
+RECORD_FILE = "run.json"  # beside the students' folders: all that is known of their run
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """Score a released or local model on a data set, by the benchmark's own protocol or another.
 
-Of the folder of a run both students are scored, and the pair: the mean of their probabilities.
+Of the folder of a run all students are scored, and the pair: the mean of their probabilities.
 What a run has trained is scored on its own data, unless others are named.
 
 ctcl-hf evaluate runs/camvid-paper-ctcl

@@ -23,8 +23,8 @@ def main() -> None:
         "models",
         nargs="+",
         metavar="MODEL",
-        help="Folder of a student, or the Hub id of a segmentation model. Two, or the folder of a "
-        "run, are averaged.",
+        help="Folder of a student, or the Hub id of a segmentation model. Several, or the folder "
+        "of a run, are averaged.",
     )
     parser.add_argument("--output", type=Path, required=True, help="The .onnx file to write.")
     parser.add_argument(
@@ -47,7 +47,7 @@ def main() -> None:
         "--argmax",
         action="store_true",
         help="Give class ids at the input's size, bytes (batch, height, width), in place of "
-        "logits or, of two students, probabilities.",
+        "logits or, of several students, probabilities.",
     )
     arguments = parser.parse_args()
     is_wrong, problem = check_of_sides("size", arguments.size)
@@ -84,7 +84,7 @@ def export(arguments: argparse.Namespace) -> None:
         dynamic=arguments.dynamic,
         with_preprocessing=arguments.with_preprocessing,
         argmax=arguments.argmax,
-        peer=peers[0] if peers else None,
+        peers=peers,
         report=lambda step: print(f"{program()}: {step} ...", flush=True),
     )
     sides = "height, width" if arguments.dynamic else f"{height}, {width}"

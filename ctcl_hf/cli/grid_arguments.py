@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from ..arguments.launch import add_launch_arguments, launch_of
@@ -58,8 +59,9 @@ def parse(description: str) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--pair",
         nargs="+",
-        help="Pairs of students, A+B. Default: the table's first; without --table the students of "
-        f"--recipe, where it names any, else {DEFAULT_PAIR}.",
+        help="Pairs of students, A+B, or more of them, A+B+C, by methods that take more. Default: "
+        "the table's first; without --table the students of --recipe, where it names any, else "
+        f"{DEFAULT_PAIR}.",
     )
     parser.add_argument(
         "--seeds", type=int, default=1, help="How many, from --seed on (default: 1)."
@@ -165,8 +167,10 @@ def grid_of(options: argparse.Namespace, common: Sequence[str]) -> Grid:
     run_own_code(rows, pairs)
     grid = Grid(folder_of(options), tuple(rows), tuple(pairs), seeds_of(options), tuple(common))
     # a mistyped argument of the last method should not wait for the others
-    for row in grid.rows:
-        arguments = grid.cell(row, grid.pairs[0], grid.seeds[0]).arguments
+    # of each number of students, one pair
+    numbers = {len(students_of(pair)): pair for pair in reversed(pairs)}
+    for row, pair in product(grid.rows, numbers.values()):
+        arguments = grid.cell(row, pair, grid.seeds[0]).arguments
         # a report of runs on a GPU needs none
         on_cpu = ["--use_cpu"] if options.report_only else []
         parse_arguments("", [*arguments, *on_cpu])

@@ -1,4 +1,4 @@
-"""Segment images with a released or local student, or by the mean of two students' probabilities:
+"""Segment images with a released or local student, or by the mean of students' probabilities:
 pictures with a legend, overlays, or masks of class ids.
 
 ctcl-hf predict street.jpg --model runs/camvid-paper-ctcl/cnn
@@ -42,8 +42,8 @@ def main() -> None:
         "--model",
         required=True,
         nargs="+",
-        help="Folder of a student, or the Hub id of a segmentation model. Two, CNN VIT, or the "
-        "folder of a run: what is the likeliest by the mean of both students' probabilities.",
+        help="Folder of a student, or the Hub id of a segmentation model. Several, CNN VIT, or "
+        "the folder of a run: what is the likeliest by the mean of the students' probabilities.",
     )
     parser.add_argument(
         "--output_dir",

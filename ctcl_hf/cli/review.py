@@ -129,8 +129,8 @@ def two_students(names: list[str]) -> "dict[str, Student]":
     students = named_students(names)
     if len(students) != 2:
         raise ValueError(
-            f"{' and '.join(names)}: expected two students, got one. Give the folder of a run, or "
-            "--model CNN VIT"
+            f"{' and '.join(names)}: expected two students, got {len(students)}. Give the folder "
+            "of a run of two, or --model CNN VIT"
         )
     return students
 

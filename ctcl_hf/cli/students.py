@@ -56,24 +56,23 @@ def refuse_without_students(name: str) -> None:
 
 
 def named_students(names: Sequence[str]) -> "dict[str, Student]":
-    """The student of one name, the two of a run of one name, or one each of two names; by their own
-    names.
+    """The student of one name, those of a run of one name, or one each of several names; by their
+    own names.
 
-    ValueError or OSError: there are none, or more.
+    ValueError or OSError: there are none, or one is given twice.
     """
-    if len(names) > 2:
-        raise ValueError(f"{' '.join(names)}: expected one or two models, got {len(names)}")
-    if len(names) == 2 and len({Path(name).resolve() for name in names}) == 1:
-        raise ValueError(f"{names[0]} is given twice: a pair is two models")
+    paths = [Path(name).resolve() for name in names]
+    if twice := [name for name, path in zip(names, paths, strict=True) if paths.count(path) > 1]:
+        raise ValueError(f"{twice[0]} is given twice: give each model once")
     with alive("starting"):  # it takes seconds, on a busy machine a minute
         from ..scoring.scorer import saved_students
 
         hide_bars_without_terminal()
         found = [saved_students(name) for name in names]
-    if len(names) == 2 and max(map(len, found)) > 1:
+    if len(names) > 1 and max(map(len, found)) > 1:
         raise ValueError(f"{' '.join(names)}: expected a student each, and no run")
     students = {own: student for of in found for own, student in of.items()}
-    if len(students) < len(names):  # both are called cnn
+    if len(students) < len(names):  # several are called cnn
         students = dict(zip(names, (of for own in found for of in own.values()), strict=True))
     return students
 

@@ -225,7 +225,9 @@ def blind_classes_figure(
             xlim=(0, last_step),
         )
         axis.set_ylim(len(class_names) - 0.5, -0.5)
-        axis.set_title(f"{name}: classes that its peer is blind to", fontsize=10)
+        learner, _, peer = name.partition(" from ")
+        whom = peer or "its peer"
+        axis.set_title(f"{learner}: classes that {whom} is blind to", fontsize=10)
         axis.grid(axis="x", alpha=0.3)
         if changes[0][0]:
             axis.axvspan(0, changes[0][0], color="0.9", zorder=0, label="not known yet")

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -124,26 +125,27 @@ def comparison_figure(
     palette: Palette,
     titles: Sequence[str] = (),
 ) -> Figure:
-    """A row per image: image, ground truth, each student's prediction, and where the two students
-    disagree.
+    """A row per image: image, ground truth, each student's prediction, and where the students
+    disagree: not all say the same.
 
     Images are (H, W, 3) uint8; truths and predictions (H, W) class ids, predictions by student
     name. titles: of the rows, if they have any.
     """
-    (first, first_predictions), (second, second_predictions) = predictions.items()
-    columns = ["image", "ground truth", first, second, f"{first} ≠ {second}"]
-    legend = _present([*truths, *first_predictions, *second_predictions], class_names, palette)
+    names, by_student = list(predictions), list(predictions.values())
+    differing = f"{names[0]} ≠ {names[1]}" if len(names) == 2 else "not all the same"
+    columns = ["image", "ground truth", *names, differing]
+    maps = [ids for of_student in by_student for ids in of_student]
+    legend = _present([*truths, *maps], class_names, palette)
     figure, grid = _sheet([truth.shape for truth in truths], len(columns), 3, legend)
-    for axes, image, truth, *pair in zip(
-        grid, images, truths, first_predictions, second_predictions, strict=True
-    ):
-        differ = (pair[0] != pair[1]) & (truth != IGNORE_INDEX)
+    for axes, image, truth, *predicted in zip(grid, images, truths, *by_student, strict=True):
+        differ = np.any([own != predicted[0] for own in predicted[1:]], axis=0)
+        differ &= truth != IGNORE_INDEX
         faded = 255 - (255 - image.mean(-1, keepdims=True).repeat(3, -1)) * 0.45
         disagreement = np.where(differ[..., None], DISAGREEMENT, faded).astype(np.uint8)
         pictures = [
             image,
             colourize(truth, palette),
-            *(colourize(p, palette) for p in pair),
+            *(colourize(p, palette) for p in predicted),
             disagreement,
         ]
         for axis, picture in zip(axes, pictures, strict=True):
@@ -199,20 +201,20 @@ def methods_figure(
     class_names: Sequence[str],
     palette: Palette,
 ) -> Figure:
-    """Two rows per image, one of each student: what it predicts by each method; before them the
-    image, above its truth.
+    """A row of each student per image: what it predicts by each method; before them the image,
+    above its truth.
 
     Images are (H, W, 3) uint8; truths (H, W) class ids; predictions by method, then by student, (H,
     W) ids.
     """
-    first, second = next(iter(predictions.values()))
+    names = list(next(iter(predictions.values())))
     maps = [
         ids
         for by_student in predictions.values()
         for of_student in by_student.values()
         for ids in of_student
     ]
-    shapes = [truth.shape for truth in truths for _ in range(2)]
+    shapes = [truth.shape for truth in truths for _ in names]
     titles = ["\n".join(textwrap.wrap(method, METHOD_LINE)) for method in predictions]
     lines = max(title.count("\n") + 1 for title in titles)
     figure, grid = _sheet(
@@ -223,10 +225,14 @@ def methods_figure(
         above=TITLE + (lines - 1) * LINE,
     )
     for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
-        given = ((image, "image", first), (colourize(truth, palette), "ground truth", second))
-        for axes, (picture, title, name) in zip(grid[2 * i : 2 * i + 2], given, strict=True):
-            _show(axes[0], picture)
-            _note(axes[0], title)
+        given = [(image, "image"), (colourize(truth, palette), "ground truth")]
+        rows = grid[len(names) * i : len(names) * (i + 1)]
+        for axes, name, shown in zip_longest(rows, names, given):
+            if shown is None:
+                axes[0].set_axis_off()
+            else:
+                _show(axes[0], shown[0])
+                _note(axes[0], shown[1])
             for axis, by_student in zip(axes[1:], predictions.values(), strict=True):
                 _show(axis, colourize(by_student[name][i], palette))
                 _note(axis, name)

@@ -11,11 +11,17 @@ from .correlation import class_correlation, pearson, position_correlation
 from .edges import edge_band, edge_distillation
 from .ensemble import error_products, general_share, linear_share, minimum_target, naive_share
 from .feature import feature_distillation, standardised
-from .fused.strips import PixelLosses, PixelTeaching, cross_entropy_loss, pixel_losses
+from .fused.strips import (
+    PixelLosses,
+    PixelTeaching,
+    cross_entropy_loss,
+    from_each_other,
+    pixel_losses,
+)
 from .groups import ClassGroups, Groups, groups_of, merged_log_probabilities, place_of_classes
 from .hetero import mixed_knowledge, projection_cross_entropy
 from .hfd import as_constant, hfd
-from .means import Mean, masked_mean, mean_of, over_step
+from .means import Mean, masked_mean, mean_of, mean_of_means, over_step
 from .pixel import cross_entropy_map, kl_map, pixel_bsd, upsample
 from .region import (
     LabelledRegions,
@@ -47,6 +53,7 @@ __all__ = [
     "edge_distillation",
     "error_products",
     "feature_distillation",
+    "from_each_other",
     "general_share",
     "groups_of",
     "hfd",
@@ -56,6 +63,7 @@ __all__ = [
     "linear_share",
     "masked_mean",
     "mean_of",
+    "mean_of_means",
     "merged_log_probabilities",
     "minimum_target",
     "mixed_knowledge",

@@ -135,13 +135,13 @@ class ClassGroups(nn.Module):
             # of classes that were seen
             self.blind[i] = (iou[peer] < bound) & (self.confusion[peer].sum(1) > 0)
 
-    def blind_classes(self, learner: int) -> list[int]:
-        """The classes that the learner's peer is blind to."""
-        return self.blind[learner].nonzero().flatten().tolist()
+    def blind_classes(self, lesson: int) -> list[int]:
+        """The classes to which the peer of one of the learners, by its place, is blind."""
+        return self.blind[lesson].nonzero().flatten().tolist()
 
-    def of_learner(self, learner: int) -> Groups:
-        """The groups on which the learner is compared with its peer."""
-        blind, confusion = self.blind_classes(learner), self.confusion[self.peers[learner]].cpu()
+    def of_lesson(self, lesson: int) -> Groups:
+        """The groups on which one of the learners, by its place, is compared with its peer."""
+        blind, confusion = self.blind_classes(lesson), self.confusion[self.peers[lesson]].cpu()
         if self.compared == "grouped":
             return groups_of(blind, confusion)
         return tuple(

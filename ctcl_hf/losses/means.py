@@ -69,6 +69,21 @@ def masked_mean(
     return Mean(torch.where(mask, values, 0).sum(), number, weighed_by)
 
 
+def mean_of_means(means: Sequence[Mean]) -> Mean:
+    """The average of means over the positions of some grids of the same images, each mean alike,
+    whatever its grid; over no images 0. It has the number and the weight of the first.
+    """
+    first, *others = means
+    if not others:
+        return first
+    total = first.total
+    for own in others:
+        # the ratio of the grids' positions in an image
+        ratio = first.number.to(own.total.dtype) / own.number.clamp_min(1)
+        total = total + own.total * ratio
+    return Mean(total / len(means), first.number, first.weighed_by)
+
+
 def number_of_processes() -> int:
     """How many train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

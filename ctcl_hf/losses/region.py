@@ -2,6 +2,7 @@
 BSD.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,16 +13,22 @@ from .means import Mean, masked_mean
 from .precision import in_full_precision
 
 
-def teaching_directions(ce_a: Tensor, ce_b: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
-    """Where student a teaches b, and where b teaches a: m and 1 - m of Eqs. 3 and 4, unlabelled
-    places left out.
+def teaching_directions(cross_entropies: Sequence[Tensor], labelled: Tensor) -> list[Tensor]:
+    """Where each student is the most reliable, and so teaches all others: m and 1 - m of Eqs. 3
+    and 4 for two, unlabelled places left out.
 
-    The one with the lower cross entropy teaches; on a tie b does, as the paper's m (1 where the
-    CNN's is smaller) says.
-    Shapes: (B, ...) three times -> two bool masks (B, ...).
+    The one with the lowest cross entropy teaches; on a tie the last of those that have it, as the
+    paper's m (1 where the CNN's is smaller) says of two. At a place there is one teacher: of any
+    student but it, the most reliable peer is it, and none is more reliable than it is.
+    Shapes: (B, ...) of each student, and of the labelled places -> a bool mask (B, ...) each.
     """
-    a_teaches = (ce_a < ce_b) & labelled
-    return a_teaches, labelled & ~a_teaches
+    lowest, teaches = cross_entropies[0], [labelled]
+    for number, cross_entropy in enumerate(cross_entropies[1:], 2):
+        stays = lowest < cross_entropy
+        teaches = [*(own & stays for own in teaches), labelled & ~stays]
+        if number < len(cross_entropies):
+            lowest = torch.where(stays, lowest, cross_entropy)
+    return teaches
 
 
 @in_full_precision

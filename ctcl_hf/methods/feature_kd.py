@@ -1,5 +1,6 @@
 """Plain feature distillation, between students: the baseline of methods that compare features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,12 +65,12 @@ class FeatureKD(PeerObjective):
 
     def __init__(
         self,
-        a: Student,
-        b: Student,
-        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
+        *students: Student,
+        teachers: Sequence[Student | Teacher] | None = None,
         **options: Any,
     ):
-        super().__init__(a, b, teachers, **options)
+        super().__init__(*students, teachers=teachers, **options)
+        a, b = students
         for modules, learner, peer in zip(
             self.projections, (a, b), teachers or (b, a), strict=True
         ):

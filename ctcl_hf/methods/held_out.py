@@ -15,7 +15,7 @@ from .pair import StudentPair
 
 
 class HeldOutCallback(TrainerCallback):
-    """Lets the objective observe both students on images of the evaluation set before every epoch.
+    """Lets the objective observe the students on images of the evaluation set before every epoch.
 
     The same evenly spaced images each time, in evaluation mode and on every process alike.
     `dataset` has a length and is indexed by number.

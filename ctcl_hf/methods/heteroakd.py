@@ -2,6 +2,7 @@
 both ways between students.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -88,22 +89,25 @@ class HeteroAKD(LogitDistillation):
 
     def __init__(
         self,
-        a: Student,
-        b: Student,
-        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
+        *students: Student,
+        teachers: Sequence[Student | Teacher] | None = None,
         **options: Any,
     ):
-        super().__init__(a, b, teachers, **options)
-        for i, student in enumerate((a, b)):
+        super().__init__(*students, teachers=teachers, **options)
+        for i, student in enumerate(students):
             modules = self.projections[i]
             modules["own"] = LogitProjection(student.last_channels, self.num_labels)
             if teachers is not None:
                 modules["teacher"] = LogitProjection(teachers[i].last_channels, self.num_labels)
 
     def forward(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
-    ) -> tuple[StudentTerms, StudentTerms]:
-        terms = super().forward(a, b, labels, *teachers)
+        self,
+        students: Sequence[StudentOutput],
+        labels: Tensor,
+        teachers: Sequence[StudentOutput] = (),
+    ) -> list[StudentTerms]:
+        terms = super().forward(students, labels, teachers)
+        a, b = students
         own = [features_of(output).last for output in (a, b)]
         other = [features_of(output).last for output in teachers or (b, a)]
         grids = [min(x.shape[-2:], y.shape[-2:]) for x, y in zip(own, other, strict=True)]

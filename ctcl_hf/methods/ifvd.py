@@ -1,5 +1,6 @@
 """Intra-class feature variation distillation (Wang et al., ECCV 2020), between students."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -50,13 +51,12 @@ class IFVD(PeerObjective):
 
     def __init__(
         self,
-        a: Student,
-        b: Student,
-        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
+        *students: Student,
+        teachers: Sequence[Student | Teacher] | None = None,
         **options: Any,
     ):
-        super().__init__(a, b, teachers, **options)
-        for student in (a, b, *self.teachers):
+        super().__init__(*students, teachers=teachers, **options)
+        for student in (*students, *self.teachers):
             _ = student.last_channels  # says now, not at the first step, that features are missing
 
     def taught(

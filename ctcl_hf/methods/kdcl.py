@@ -65,10 +65,10 @@ class KDCL(PixelwiseObjective):
         year=2020,
     )
 
-    def __init__(self, a: Student, b: Student, **options: Any):
-        super().__init__(a, b, (2, 2), **options)
+    def __init__(self, *students: Student, **options: Any):
+        super().__init__(*students, lessons=((0, 2), (1, 2)), **options)
         self.teaching = PixelTeaching(
-            peers=self.peers,
+            self.lessons,
             temperature=self.options.temperature,
             weighed=self.options.weigh_taught,
         )
@@ -76,19 +76,22 @@ class KDCL(PixelwiseObjective):
             self.held_out_images = HELD_OUT_IMAGES
             self.register_buffer("share", torch.tensor(0.5))  # of a in the mixture
 
-    def observe(self, held_out: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+    def observe(self, held_out: Iterable[tuple[Tensor, ...]]) -> None:
         self.share.copy_(
             general_share(sum(error_products(*views, self.ignore_index) for views in held_out))
         )
 
     def forward(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor
-    ) -> tuple[StudentTerms, StudentTerms]:
-        students = (a.logits, b.logits)
+        self,
+        students: Sequence[StudentOutput],
+        labels: Tensor,
+        teachers: Sequence[StudentOutput] = (),
+    ) -> list[StudentTerms]:
+        a, b = (own.logits for own in students)
         on_pixels = self.pixel_losses(
-            students, labels, self.teaching._replace(target=self._target(*students, labels))
+            (a, b), labels, self.teaching._replace(target=self._target(a, b, labels))
         )
-        return self.terms_of(0, a, labels, on_pixels), self.terms_of(1, b, labels, on_pixels)
+        return [self.terms_of(i, own, labels, on_pixels) for i, own in enumerate(students)]
 
     def _target(
         self, a: Tensor, b: Tensor, labels: Tensor

@@ -1,4 +1,4 @@
-"""What every training method is: a function of two students' outputs that returns named loss terms
+"""What every training method is: a function of the students' outputs that returns named loss terms
 for each.
 """
 
@@ -35,32 +35,33 @@ class StudentTerms(NamedTuple):
 class Objective(nn.Module):
     """Base of all methods; a method is one subclass.
 
-    `forward(a, b, labels)` returns the terms of both students. Terms travel unweighted and
-    undivided: `WEIGHTS` names the option by which each counts in a student's loss, and what a mean
-    is divided by is the number of its places in the whole optimizer step.
-    Trainable parts that only training needs live in `projections[0]` and `projections[1]`, go to
-    that student's optimizer, and are never saved in it. Frozen teachers, with whose outputs
-    `forward` is called after the students', are not saved at all. `held_out_images` says on how
-    many images of the evaluation set it wants to `observe` the students before every epoch.
+    `forward(students, labels, teachers)` returns the terms of each student. Terms travel unweighted
+    and undivided: `WEIGHTS` names the option by which each counts in a student's loss, and what a
+    mean is divided by is the number of its places in the whole optimizer step.
+    Trainable parts that only training needs live in `projections[i]`, go to student i's optimizer,
+    and are never saved in it. Frozen teachers, whose outputs `forward` is given, are not saved at
+    all. `held_out_images` says on how many images of the evaluation set it wants to `observe` the
+    students before every epoch. `Options.STUDENTS` says whether it takes more students than two.
 
     What a method is told beside its students is a dataclass beside it, its `Options`: keywords
     here, flags on the command line, and recorded with a run, which cannot be resumed with others.
 
     Args:
-        a, b: the students, of the same classes.
-        teachers: frozen models to learn from, of a method that does so (`Options.TEACHERS`): a's,
-            and b's, which may be the same one. Students teach what they are; others are `Teacher`s.
+        students: two, or more where the method takes them, of the same classes.
+        teachers: frozen models to learn from, of a method that does so (`Options.TEACHERS`): each
+            student's, which may be the same one. Students teach what they are; others are
+            `Teacher`s.
         options: see `Options`.
 
     Raises:
-        ValueError: students of different classes, options that are not taken, or teachers that are
-            missing or unused.
+        ValueError: more or fewer students than it takes, or of different classes, options that are
+            not taken, or teachers that are missing or unused.
     """
 
     options: MethodOptions
-    projections: Sequence[nn.ModuleDict]  # of a, and of b: an nn.ModuleList
+    projections: Sequence[nn.ModuleDict]  # of each student: an nn.ModuleList
     teachers: Sequence[Teacher]  # those that there are, each once: an nn.ModuleList, too
-    # of a, and of b: its teacher's place among those; () without
+    # of each student: its teacher's place among those; () without
     teacher_of: tuple[int, ...]
     ramp: Tensor
 
@@ -73,7 +74,7 @@ class Objective(nn.Module):
     }
     TERMS: ClassVar[Mapping[str, str]] = {}
     STATISTICS: ClassVar[Mapping[str, str]] = {}
-    # by term that the method adds: the option that is its weight, of both students
+    # by term that the method adds: the option that is its weight, of each student
     WEIGHTS: ClassVar[Mapping[str, str]] = {}
     PAPER: ClassVar[Paper | None] = None
     held_out_images = 0
@@ -84,37 +85,41 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        a: Student,
-        b: Student,
+        *students: Student,
         teachers: Sequence[Student | Teacher] | None = None,
         **options: Any,
     ):
         super().__init__()
         self.options = self.Options(**options)
-        if teachers is None and self.Options.TEACHERS == "needed":
+        name = type(self).__name__
+        if len(students) < 2 or (len(students) > 2 and self.Options.STUDENTS == "two"):
             raise ValueError(
-                f"{type(self).__name__} needs teachers: two trained models, a's and b's."
+                f"{name} is defined for {self.Options.STUDENTS} students, got {len(students)}."
             )
+        if teachers is None and self.Options.TEACHERS == "needed":
+            raise ValueError(f"{name} needs teachers: a trained model for each student.")
         if teachers is not None and self.Options.TEACHERS == "none":
-            raise ValueError(f"{type(self).__name__} learns from no teachers.")
+            raise ValueError(f"{name} learns from no teachers.")
+        if teachers is not None and len(teachers) != len(students):
+            raise ValueError(
+                f"{name} needs a teacher for each student: got {len(teachers)} for {len(students)}."
+            )
         # A tensor, so that a compiled step does not take it for a constant.
         self.register_buffer("ramp", torch.ones(()), persistent=False)
-        if a.ignore_index != b.ignore_index or a.config.num_labels != b.config.num_labels:
-            raise ValueError(
-                f"Both students must have the same classes: got {a.config.num_labels} (ignore "
-                f"index {a.ignore_index}) and {b.config.num_labels} (ignore index "
-                f"{b.ignore_index})."
-            )
-        self.ignore_index, self.num_labels = a.ignore_index, a.config.num_labels
-        self.weights: tuple[dict[str, float], dict[str, float]] = ({"ce": 1.0}, {"ce": 1.0})
-        for student, weights in zip((a, b), self.weights, strict=True):
+        classes = [(student.config.num_labels, student.ignore_index) for student in students]
+        if len(set(classes)) > 1:
+            told = " and ".join(f"{number} (ignore index {index})" for number, index in classes)
+            raise ValueError(f"All students must have the same classes: got {told}.")
+        self.num_labels, self.ignore_index = classes[0]
+        self.weights: tuple[dict[str, float], ...] = tuple({"ce": 1.0} for _ in students)
+        for student, weights in zip(students, self.weights, strict=True):
             if student.auxiliary_weight is not None:
                 weights["aux"] = student.auxiliary_weight
             weights |= self.term_weights()
         # (K,) of the cross entropies: `weigh_classes`
         self.register_buffer("class_weights", None, persistent=False)
         self.projections = cast(
-            "Sequence[nn.ModuleDict]", nn.ModuleList([nn.ModuleDict(), nn.ModuleDict()])
+            "Sequence[nn.ModuleDict]", nn.ModuleList([nn.ModuleDict() for _ in students])
         )
         self.class_groups: ClassGroups | None = None  # of a method that compares groups of classes
         distinct = list(dict.fromkeys(teachers or ()))
@@ -151,7 +156,9 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def teacher_outputs(self, pixel_values: Tensor) -> list[StudentOutput]:
-        """What a's and b's teacher, if there are any, see in images (B, 3, H, W), RGB in 0..255."""
+        """What each student's teacher, if there are any, sees in images (B, 3, H, W), RGB in
+        0..255.
+        """
         seen = [teacher(pixel_values) for teacher in self.teachers]
         return [seen[i] for i in self.teacher_of]
 
@@ -177,8 +184,8 @@ class Objective(nn.Module):
         )
         return learner, peer, of_known
 
-    def observe(self, held_out: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Reads both students' logits (B, K, H, W) on held-out images, and the labels (B, H, W),
+    def observe(self, held_out: Iterable[tuple[Tensor, ...]]) -> None:
+        """Reads each student's logits (B, K, H, W) on held-out images, and the labels (B, H, W),
         batch by batch.
         """
         raise NotImplementedError(
@@ -250,10 +257,15 @@ class Objective(nn.Module):
         return cast(Tensor, total)  # there is always a cross entropy
 
     def forward(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor
-    ) -> tuple[StudentTerms, StudentTerms]:
-        """Labels (B, H, W) hold class ids and `ignore_index`."""
-        raise NotImplementedError(f"{type(self).__name__} must compute the terms of both students.")
+        self,
+        students: Sequence[StudentOutput],
+        labels: Tensor,
+        teachers: Sequence[StudentOutput] = (),
+    ) -> Sequence[StudentTerms]:
+        """The terms of each student. Labels (B, H, W) hold class ids and `ignore_index`; teachers
+        are as `teacher_outputs` returns them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must compute the terms of each student.")
 
     def segmentation_terms(self, output: StudentOutput, labels: Tensor) -> dict[str, Mean | Tensor]:
         """The terms that a student has on its own: Eq. 1, and the auxiliary head's cross

@@ -55,6 +55,8 @@ class MethodOptions:
         ValueError: values that are not taken, a line each, "NAME VALUE: why".
     """
 
+    # How many students it is defined for.
+    STUDENTS: ClassVar[Literal["two", "two or more"]] = "two"
     # Whether the method learns from frozen models, which it is then given as `teachers`.
     TEACHERS: ClassVar[Literal["none", "optional", "needed"]] = "none"
     # whether it reads features of those, too

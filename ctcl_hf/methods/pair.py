@@ -1,4 +1,4 @@
-"""Two students and an objective as one module: everything that trains runs inside its forward."""
+"""Students and an objective as one module: everything that trains runs inside its forward."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from . import Objective, StudentTerms
 class PairOutput(ModelOutput):
     """Result of a training forward.
 
-    loss: scalar, the sum of both students' weighted terms. Each side of a directed term is constant
-        for the other student, so one backward of this sum gives each student the gradient of its
+    loss: scalar, the sum of all students' weighted terms. Each side of a directed term is constant
+        for the other students, so one backward of this sum gives each student the gradient of its
         own loss (Eq. 6) alone.
     terms: detached scalars by name, `TERM_STUDENT` ("ce_cnn", "hfd_vit", ...): unweighted losses
         and statistics. Where processes or micro-batches share an optimizer step, these are parts,
@@ -32,12 +32,12 @@ class PairOutput(ModelOutput):
 
 
 class StudentPair(nn.Module):
-    """Two students that learn together.
+    """Students that learn together: a pair, or more of them.
 
     Args:
-        students: two students by name. The names are those of log entries and of folders on disk;
-            the order is the objective's (a, b). The paper's pair is {"cnn": ..., "vit": ...}.
-        objective: the method, built for these two students in this order.
+        students: two or more students by name. The names are those of log entries and of folders on
+            disk; the order is the objective's. The paper's pair is {"cnn": ..., "vit": ...}.
+        objective: the method, built for these students in this order.
     """
 
     students: Mapping[str, Student]  # an nn.ModuleDict
@@ -51,18 +51,18 @@ class StudentPair(nn.Module):
 
     def __init__(self, students: dict[str, Student], objective: Objective):
         super().__init__()
-        if len(students) != 2:
+        if len(students) != len(objective.projections):
             raise ValueError(
-                f"A pair is two students, got {len(students)}: {', '.join(students) or 'none'}."
+                f"The objective is built for {len(objective.projections)} students, got "
+                f"{len(students)}: {', '.join(students) or 'none'}."
             )
         self.students = cast("Mapping[str, Student]", nn.ModuleDict(students))
         self.objective = objective
 
     @property
-    def names(self) -> tuple[str, str]:
+    def names(self) -> tuple[str, ...]:
         """The students' names, in the objective's order."""
-        first, second = self.students
-        return first, second
+        return tuple(self.students)
 
     def projections(self, name: str) -> nn.ModuleDict:
         """The student's training-only parts, which belong to its optimizer and to no saved
@@ -84,7 +84,7 @@ class StudentPair(nn.Module):
         able = [student for student in self.students.values() if student.can_checkpoint]
         if not able:
             raise ValueError(
-                "--activation_checkpointing: neither student's activations can be recomputed."
+                "--activation_checkpointing: no student's activations can be recomputed."
             )
         for student in able:
             student.model.activation_checkpointing_enable(
@@ -97,7 +97,7 @@ class StudentPair(nn.Module):
         """A micro-batch's forward; all processes take theirs at once.
 
         Args:
-            pixel_values: (B, 3, H, W) RGB in 0..255; both students see the same images.
+            pixel_values: (B, 3, H, W) RGB in 0..255; all students see the same images.
             labels: (B, H, W) class ids 0..K-1, or the students' ignore index, of any integer dtype.
             step_labels: where gradients are accumulated, the labels of all of this process's
                 micro-batches of the optimizer step, this one's among them: what a mean is divided
@@ -106,7 +106,7 @@ class StudentPair(nn.Module):
         # a byte each until here, on their way from the data set's workers to the device
         labels = labels.long()
         outputs = [student(pixel_values) for student in self.students.values()]
-        terms = self.objective(*outputs, labels, *self.objective.teacher_outputs(pixel_values))
+        terms = self.objective(outputs, labels, self.objective.teacher_outputs(pixel_values))
         values = self._over_step(terms, labels, step_labels or ())
         loss = torch.zeros((), device=labels.device)
         for i, (name, own) in enumerate(zip(self.names, terms, strict=True)):
@@ -119,11 +119,11 @@ class StudentPair(nn.Module):
 
     def _over_step(
         self,
-        terms: tuple[StudentTerms, StudentTerms],
+        terms: Sequence[StudentTerms],
         labels: Tensor,
         step_labels: Sequence[Tensor],
     ) -> dict[str, Tensor]:
-        """Both students' terms by `TERM_STUDENT`, divided; and the objective's counts, summed over
+        """All students' terms by `TERM_STUDENT`, divided; and the objective's counts, summed over
         the processes.
         """
         named = {

@@ -1,5 +1,7 @@
 """What methods share in which each student learns from one peer."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ..losses import Mean
@@ -18,14 +20,18 @@ class PeerObjective(Objective):
     """
 
     def forward(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
-    ) -> tuple[StudentTerms, StudentTerms]:
+        self,
+        students: Sequence[StudentOutput],
+        labels: Tensor,
+        teachers: Sequence[StudentOutput] = (),
+    ) -> list[StudentTerms]:
+        a, b = students
         terms = []
         for i, (learner, peer) in enumerate(zip((a, b), teachers or (b, a), strict=True)):
             losses = self.segmentation_terms(learner, labels)
             losses |= self.taught(i, *self.known_part(i, learner, peer, labels))
             terms.append(StudentTerms(losses, {}))
-        return terms[0], terms[1]
+        return terms
 
     def taught(
         self, i: int, learner: StudentOutput, peer: StudentOutput, labels: Tensor

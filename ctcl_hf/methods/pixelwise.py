@@ -3,12 +3,20 @@ compared.
 """
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..losses import ClassGroups, Groups, PixelLosses, PixelTeaching, pixel_losses
+from ..losses import (
+    ClassGroups,
+    Groups,
+    PixelLosses,
+    PixelTeaching,
+    from_each_other,
+    pixel_losses,
+)
 from ..students import Student, StudentOutput
 from ..students.teacher import Teacher
 from .objective import Objective, StudentTerms
@@ -25,10 +33,7 @@ class PixelwiseObjective(Objective):
     counts on the training pixels of the steps before.
 
     Args:
-        peers: of each student, its peer's place among all that is predicted: the students,
-            teachers, a target.
-        third: of each student, the place of a teacher beside its peer, if there is one: see
-            `PixelTeaching`.
+        lessons: who learns from whom: see `PixelTeaching`.
         options: see the method's `Options`.
 
     Of a teacher that lacks some of the classes, what it knows is compared, whatever the option
@@ -41,26 +46,23 @@ class PixelwiseObjective(Objective):
 
     def __init__(
         self,
-        a: Student,
-        b: Student,
-        peers: tuple[int, int],
-        third: tuple[int, int] | None = None,
+        *students: Student,
+        lessons: tuple[tuple[int, int], ...],
         **options: Any,
     ):
-        super().__init__(a, b, **options)
-        self.peers, self.third = peers, third
-        # of each student with its peer, and then with its third, the groups of the last step
-        self.compared: list[Groups] = []
+        super().__init__(*students, **options)
+        self.lessons = lessons
+        self.compared: list[Groups] = []  # of each lesson, in the last step
         told = self.options
         if told.pixel_classes != "all":
             self.class_groups = ClassGroups(
                 self.num_labels,
-                (*peers, *(third or ())),
+                [peer for _, peer in lessons],
                 told.pixel_classes,
                 told.blind_ratio,
                 told.blind_floor,
                 told.blind_memory,
-                learners=(0, 1) * (1 if third is None else 2),
+                learners=[learner for learner, _ in lessons],
             )
 
     @torch.compiler.disable  # groups are numbers of the host's
@@ -78,20 +80,16 @@ class PixelwiseObjective(Objective):
         groups.
         """
         if self.class_groups is None:
-            known = [self._known_to(place) for place in self.peers]
+            known = [self._known_to(peer) for _, peer in self.lessons]
             teaching = teaching._replace(groups=tuple(known) if any(known) else None)
-            if self.third is not None:
-                teaching = teaching._replace(third_groups=tuple(map(self._known_to, self.third)))
             return pixel_losses(
                 students, labels, self.ignore_index, teaching, teachers, self.class_weights
             )
         if self.training and self.micro_batch == 0:
             self.class_groups.advance()
-        self.compared = [
-            self.class_groups.of_learner(i) for i in range(len(self.class_groups.peers))
-        ]
+        self.compared = [self.class_groups.of_lesson(i) for i in range(len(self.lessons))]
         groups = tuple(None if len(own) == self.num_labels else own for own in self.compared)
-        teaching = teaching._replace(groups=groups[:2], third_groups=groups[2:] or None)
+        teaching = teaching._replace(groups=groups)
         losses = pixel_losses(
             students, labels, self.ignore_index, teaching, teachers, self.class_weights
         )
@@ -102,7 +100,7 @@ class PixelwiseObjective(Objective):
         """The classes, each alone, that a teacher at this place tells apart; None if it lacks none,
         as students.
         """
-        of_teachers = place - 2
+        of_teachers = place - len(self.projections)
         if not 0 <= of_teachers < len(self.teachers):
             return None
         known = self.teachers[of_teachers].known
@@ -114,14 +112,23 @@ class PixelwiseObjective(Objective):
 
     @torch.compiler.disable  # as `pixel_losses`, whose groups it tells
     def group_statistics(self, learner: int) -> dict[str, Tensor]:
-        """ "groups": on how many groups of classes the learner is compared with its peer."""
+        """ "groups": on how many groups of classes the learner is compared with its peer; with
+        several, the mean over them. A teacher beside students is none.
+        """
         if self.class_groups is None:
             return {}
-        return {"groups": torch.tensor(float(len(self.compared[learner])))}
+        own = [
+            (peer, float(len(groups)))
+            for (i, peer), groups in zip(self.lessons, self.compared, strict=True)
+            if i == learner
+        ]
+        of_students = [number for peer, number in own if peer < len(self.projections)]
+        return {"groups": torch.tensor(fmean(of_students or [number for _, number in own]))}
 
     def logits_of(self, teachers: Sequence[StudentOutput]) -> list[Tensor]:
-        """Of a's and b's teacher, each once: as `places_of` says."""
-        return [teacher.logits for teacher in teachers[: len(self.teachers)]]
+        """Of all teachers, each once: as `lessons_of_teachers` says."""
+        seen = dict(zip(self.teacher_of, teachers, strict=False))  # none where none teaches
+        return [seen[place].logits for place in sorted(seen)]
 
     def terms_of(
         self, i: int, student: StudentOutput, labels: Tensor, on_pixels: PixelLosses
@@ -135,9 +142,12 @@ class PixelwiseObjective(Objective):
         return StudentTerms(own, self.group_statistics(i))
 
 
-def places_of(teachers: Sequence[Any]) -> tuple[int, int]:
-    """Where a's and b's teacher are among all that is predicted: after both students, each once."""
-    return 2, 2 if len(set(teachers)) == 1 else 3
+def lessons_of_teachers(teachers: Sequence[Any]) -> tuple[tuple[int, int], ...]:
+    """Each student's from its teacher. Among all that is predicted those are after all students,
+    each once, in the order of the first whom each teaches.
+    """
+    distinct = list(dict.fromkeys(teachers))
+    return tuple((i, len(teachers) + distinct.index(own)) for i, own in enumerate(teachers))
 
 
 class LogitDistillation(PixelwiseObjective):
@@ -158,23 +168,25 @@ class LogitDistillation(PixelwiseObjective):
 
     def __init__(
         self,
-        a: Student,
-        b: Student,
-        teachers: tuple[Student | Teacher, Student | Teacher] | None = None,
+        *students: Student,
+        teachers: Sequence[Student | Teacher] | None = None,
         **options: Any,
     ):
-        peers = (1, 0) if teachers is None else places_of(teachers)
-        super().__init__(a, b, peers, teachers=teachers, **options)
+        lessons = from_each_other(2) if teachers is None else lessons_of_teachers(teachers)
+        super().__init__(*students, lessons=lessons, teachers=teachers, **options)
         self.teaching = PixelTeaching(
-            peers=peers,
+            lessons,
             temperature=self.options.temperature,
             weighed=self.options.weigh_taught,
         )
 
     def forward(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor, *teachers: StudentOutput
-    ) -> tuple[StudentTerms, StudentTerms]:
+        self,
+        students: Sequence[StudentOutput],
+        labels: Tensor,
+        teachers: Sequence[StudentOutput] = (),
+    ) -> list[StudentTerms]:
         on_pixels = self.pixel_losses(
-            (a.logits, b.logits), labels, self.teaching, self.logits_of(teachers)
+            [own.logits for own in students], labels, self.teaching, self.logits_of(teachers)
         )
-        return self.terms_of(0, a, labels, on_pixels), self.terms_of(1, b, labels, on_pixels)
+        return [self.terms_of(i, own, labels, on_pixels) for i, own in enumerate(students)]

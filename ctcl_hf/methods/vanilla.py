@@ -3,6 +3,7 @@
 The control of every claim.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,6 +17,8 @@ from .options import MethodOptions
 class VanillaOptions(MethodOptions):
     """None."""
 
+    STUDENTS = "two or more"
+
 
 class Vanilla(Objective):
     """Cross entropy alone (Eq. 1) for each student."""
@@ -23,9 +26,9 @@ class Vanilla(Objective):
     Options = VanillaOptions
 
     def forward(
-        self, a: StudentOutput, b: StudentOutput, labels: Tensor
-    ) -> tuple[StudentTerms, StudentTerms]:
-        return (
-            StudentTerms(self.segmentation_terms(a, labels), {}),
-            StudentTerms(self.segmentation_terms(b, labels), {}),
-        )
+        self,
+        students: Sequence[StudentOutput],
+        labels: Tensor,
+        teachers: Sequence[StudentOutput] = (),
+    ) -> list[StudentTerms]:
+        return [StudentTerms(self.segmentation_terms(own, labels), {}) for own in students]

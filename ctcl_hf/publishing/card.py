@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.utils import logging
 
+from ..base.files import RECORD_FILE as RECORD_FILE
 from ..base.files import read_json, whole, write_whole
 from ..base.hub_access import shown_endpoint
 from ..methods.paper import Paper
@@ -18,7 +19,6 @@ from .hub import Repository
 from .onnx_scores import read_scores, rows_of_card, tags_of
 from .rows import values_of_card
 
-RECORD_FILE = "run.json"  # beside the students' folders: all that is known of their run
 RECORD_FORMAT = 1
 OLDER_RECORD_FILE = "cards.json"  # what older versions wrote in its place: what their cards said
 
@@ -32,19 +32,24 @@ def render(
     repositories: Mapping[str, Repository],
     onnx: Mapping[str, Any] | None = None,
 ) -> ModelCard:
-    """The card of the student NAME from its run's record, linked to where its sibling is published
-    too.
+    """The card of the student NAME from its run's record, linked to where its siblings are
+    published too.
 
     onnx: what is known of the ONNX files beside it, if there are any (`onnx_scores.read_scores`).
     """
     recorded = _on_one_line(values_of_card(record, name))
-    own, sibling = repositories.get(name), repositories.get(recorded["sibling"])
+    own = repositories.get(name)
     title = (
         own.repo_id.split("/")[1]
         if own
         else f"{recorded['method']}-{recorded['dataset'] or 'student'}-{name}"
     )
-    link = recorded["sibling_description"]
+    links = [
+        f"[{description}]({shown_endpoint()}/{repositories[sibling].repo_id})"
+        if sibling in repositories
+        else description
+        for sibling, description in recorded["siblings"].items()
+    ]
     dataset, origin = recorded["dataset"], recorded["origin"]
     results = [
         EvalResult(
@@ -80,13 +85,17 @@ def render(
         "per_class": [[_cell(text) for text in row] for row in recorded["per_class"]],
         "training": [[_cell(text) for text in row] for row in recorded["training"]],
     }
-    apart = ("results", "origin", "has_figure", "dataset_title", "dataset_id", "paper", *tables)
+    apart = (
+        *("results", "origin", "has_figure", "dataset_title", "dataset_id", "paper", "siblings"),
+        *tables,
+    )
     return ModelCard.from_template(
         card_data,
         template_str=files(__package__).joinpath("student.md").read_text(encoding="utf-8"),
         title=title,
         model_id=own.repo_id if own else "PATH/TO/THIS/FOLDER",
-        sibling_link=f"[{link}]({shown_endpoint()}/{sibling.repo_id})" if sibling else link,
+        sibling_links=" and ".join(links),
+        several=len(links) > 1,
         figure=FIGURE_FILE if recorded["has_figure"] else None,
         dataset_title=recorded["dataset_title"] or "",
         citation=Paper(**recorded["paper"]).bibtex if recorded["paper"] else None,

@@ -3,7 +3,7 @@
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +27,27 @@ MOST_CLASSES = 256  # in a class map of bytes
 
 
 class _Graph(nn.Module):
-    """What the file computes, of one student or of two."""
+    """What the file computes, of one student or of several."""
 
     def __init__(
-        self, student: Student, peer: Student | None, with_preprocessing: bool, argmax: bool
+        self, student: Student, peers: Sequence[Student], with_preprocessing: bool, argmax: bool
     ):
         super().__init__()
-        self.student, self.peer = student, peer
+        self.student, self.peers = student, nn.ModuleList(peers)
         self.with_preprocessing, self.argmax = with_preprocessing, argmax
-        # where the peer has the first one's classes
-        self.order = class_orders([student, peer])[1] if peer else []
+        # where each peer has the first one's classes
+        self.orders = class_orders([student, *peers])[1:]
 
     def forward(self, images: Tensor) -> Tensor:
         if self.with_preprocessing:
             images = self.student.normalize(images.permute(0, 3, 1, 2))
         logits = self.student.calibrated(self.student.model(pixel_values=images).logits)
-        if self.peer is not None:
-            theirs = self.peer.model(pixel_values=self._for_peer(self.peer, images)).logits
-            theirs = self.peer.calibrated(theirs)
-            both = (logits, theirs[:, self.order])
-            probabilities = mean_probabilities([_upsampled(own, images) for own in both])
+        if self.peers:
+            of_all = [logits]
+            for peer, order in zip(self.peers, self.orders, strict=True):
+                theirs = peer.model(pixel_values=self._for_peer(peer, images)).logits
+                of_all.append(peer.calibrated(theirs)[:, order])
+            probabilities = mean_probabilities([_upsampled(own, images) for own in of_all])
             return _ids(probabilities) if self.argmax else probabilities
         return _ids(_upsampled(logits, images)) if self.argmax else logits
 
@@ -76,7 +77,7 @@ def export_onnx(
     dynamic: bool = False,
     with_preprocessing: bool = False,
     argmax: bool = False,
-    peer: Student | None = None,
+    peers: Sequence[Student] = (),
     report: Callable[[str], None] = lambda step: None,
 ) -> float:
     """Writes `output`: "pixel_values" (batch, 3, height, width), normalised -> "logits" (batch, K,
@@ -91,9 +92,9 @@ def export_onnx(
         with_preprocessing: the input is "image" (batch, height, width, 3) uint8 RGB in its place.
         argmax: the output is "class_map" (batch, height, width) uint8, at the input's size, in
             place of logits.
-        peer: a second student of the same classes. The output is then the mean of both students'
+        peers: more students of the same classes. The output is then the mean of all students'
             probabilities in place of logits, "probabilities" (batch, K, height, width), or what is
-            the likeliest by it. The input is normalised as `student` wants it: the file makes the
+            the likeliest by it. The input is normalised as `student` wants it: the file makes each
             peer's of it.
         report: is told what is done next.
 
@@ -104,7 +105,7 @@ def export_onnx(
     Raises:
         ImportError: see `check_exporter`.
         ValueError: the model cannot take images of this size, or of others if `dynamic`; it has
-            more classes than a class map can hold; the peer knows others; or the difference is
+            more classes than a class map can hold; a peer knows others; or the difference is
             above `TOLERANCE`. Nothing was written.
     """
     check_exporter()
@@ -115,13 +116,13 @@ def export_onnx(
             f"--argmax: a class map holds up to {MOST_CLASSES} classes, got "
             f"{student.config.num_labels}."
         )
-    for model in filter(None, (student, peer)):
+    for model in (student, *peers):
         if dynamic and pads_by_size(model):
             raise ValueError(
                 f"{model.description} pads by the size of what it is given, which cannot be traced "
                 "for any size in useful time: leave --dynamic out, and give --size."
             )
-    graph = _Graph(student, peer, with_preprocessing, argmax).eval()
+    graph = _Graph(student, peers, with_preprocessing, argmax).eval()
     sizes = [size, (size[0] + 32, size[1] + 64)] if dynamic else [size]
     examples = [_images(student, CHECKED_BATCH, each, with_preprocessing) for each in sizes]
     sides = " and ".join(f"{height}x{width}" for height, width in sizes)
@@ -130,7 +131,7 @@ def export_onnx(
     rows, columns = (1, 2) if with_preprocessing else (2, 3)
     free = {0: "batch"} | ({rows: "height", columns: "width"} if dynamic else {})
     given = "image" if with_preprocessing else "pixel_values"
-    returned = "class_map" if argmax else "probabilities" if peer else "logits"
+    returned = "class_map" if argmax else "probabilities" if peers else "logits"
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole(output) as unchecked:
         report("writing the file, which takes up to a few minutes")
@@ -145,7 +146,7 @@ def export_onnx(
             dynamo=True,
             verbose=False,
         )
-        program.model.metadata_props.update(facts_of(student, size, peer))
+        program.model.metadata_props.update(facts_of(student, size, peers))
         program.save(unchecked, external_data=False)
         report("computing the same images from the file with onnxruntime")
         session = onnxruntime.InferenceSession(unchecked, providers=["CPUExecutionProvider"])
@@ -157,7 +158,7 @@ def export_onnx(
             what = (
                 "of the class map's pixels"
                 if argmax
-                else f"of the largest {'probability' if peer else 'logit'}"
+                else f"of the largest {'probability' if peers else 'logit'}"
             )
             raise ValueError(
                 f"onnxruntime's result differs from PyTorch's by {difference:.1e} {what}, above "
@@ -179,16 +180,16 @@ def pads_by_size(student: Student) -> bool:
 
 
 def facts_of(
-    student: Student, size: tuple[int, int], peer: Student | None = None
+    student: Student, size: tuple[int, int], peers: Sequence[Student] = ()
 ) -> dict[str, str]:
-    """What an exported file says of itself, each as JSON; of two students what the first says.
+    """What an exported file says of itself, each as JSON; of several students what the first says.
 
     classes: names in the order of the logits. size: (height, width) it was exported for. stride:
     pixels of a side that share a logit. channels: "RGB" or "BGR". mean, std: a pixel of 0..255 is
     normalised as (pixel - mean) / std.
     palette: RGB of each class. version: of this package.
     """
-    graph = _Graph(student, peer, False, False).eval()
+    graph = _Graph(student, peers, False, False).eval()
     logits = _run(graph, _images(student, 1, size, False))
     facts: dict[str, Any] = {
         "classes": [student.config.id2label[i] for i in range(student.config.num_labels)],
@@ -220,7 +221,7 @@ def _run(graph: _Graph, images: Tensor) -> Tensor:
     except (RuntimeError, ValueError, AssertionError) as error:
         # of a model that knows one size, or some
         height, width = images.shape[1:3] if graph.with_preprocessing else images.shape[2:]
-        described = [own.description for own in (graph.student, graph.peer) if own]
+        described = [own.description for own in (graph.student, *graph.peers)]
         raise ValueError(
             f"{' or '.join(described)} cannot take images of {height}x{width} pixels ({error}). "
             "Choose another --size, and leave --dynamic out if it knows some sizes alone."

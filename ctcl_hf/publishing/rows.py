@@ -17,7 +17,7 @@ HUB_METRICS = {"mean_iou": ("mean_iou", "mIoU"), "overall_accuracy": ("accuracy"
 def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What the card of the student `name` says, by the names of its template."""
     own = record["students"][name]
-    sibling = next(other for other in record["students"] if other != name)
+    siblings = [other for other in record["students"] if other != name]
     data, dataset = record["data"], record["data"]["dataset"]
     # Scores during training are of the same images as the final ones, if those are known.
     found = evaluations_from_json(record["scores"])
@@ -27,8 +27,7 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         "description": own["description"],
         "parameters": f"{own['parameters'] / 1e6:.2f} M",
-        "sibling": sibling,
-        "sibling_description": record["students"][sibling]["description"],
+        "siblings": {other: record["students"][other]["description"] for other in siblings},
         "method": record["method"]["name"].lower(),
         "has_teachers": bool(record["method"].get("teachers")),
         "method_code": record.get(OWN_CODE, {}).get("method"),
@@ -57,7 +56,7 @@ def values_of_card(record: Mapping[str, Any], name: str) -> dict[str, Any]:
             for metric, title, value in _results(of, name)
         ],
         "other_metrics": list(_titles(scores).values()),
-        "scores": _score_rows(name, sibling, scores, control),
+        "scores": _score_rows(name, siblings, scores, control),
         "splits": [_split_name(split) for split in scores],
         "per_class": [
             [label, *(_percent(of.students[name].ious.get(label)) for of in scores.values())]
@@ -98,7 +97,10 @@ def _titles(scores: Mapping[str, Evaluation]) -> dict[str, str]:
 
 
 def _score_rows(
-    name: str, sibling: str, scores: Mapping[str, Evaluation], control: Mapping[str, Evaluation]
+    name: str,
+    siblings: Sequence[str],
+    scores: Mapping[str, Evaluation],
+    control: Mapping[str, Evaluation],
 ) -> list[list[str]]:
     """Rows of what, images, mIoU, pixel accuracy, mean accuracy and other metrics."""
     rows = []
@@ -106,11 +108,11 @@ def _score_rows(
     for split, of in scores.items():
         sources = [
             (f"**{name}**", of.students[name]),
-            (f"its sibling {sibling}", of.students[sibling]),
+            *((f"its sibling {sibling}", of.students[sibling]) for sibling in siblings),
         ]
         if split in control:
             sources += [
-                (f"{own} trained alone", control[split].students[own]) for own in (name, sibling)
+                (f"{own} trained alone", control[split].students[own]) for own in (name, *siblings)
             ]
         for what, found in sources:
             shares = (found.mean_iou, found.overall_accuracy, found.mean_accuracy)

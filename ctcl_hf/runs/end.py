@@ -232,7 +232,7 @@ def draw(run: "Run") -> None:
     """Draws the run into its output folder, and shows its students' predictions on their cards.
 
     curves.png: scores and loss terms over the run. classes.png: which classes a student's peer was
-    blind to, where the method groups them. extremes.png, figure.png: images, truth, both
+    blind to, where the method groups them. extremes.png, figure.png: images, truth, all
     predictions and where they disagree, of the images that are scored best and worst, and of some
     spread evenly. report.html: all of the run on a page.
     """

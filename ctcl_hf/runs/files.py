@@ -8,7 +8,7 @@ from typing import Any
 from ..base.files import read_json
 from ..publishing.card import RECORD_FILE
 
-FIGURE_FILE = "figure.png"  # images, truth, both predictions, and where they disagree
+FIGURE_FILE = "figure.png"  # images, truth, all predictions, and where they disagree
 EXTREMES_FILE = "extremes.png"  # the same of the images that are scored best and worst
 SAMPLES_FILE = "samples.png"  # augmented images with their masks
 GROUPS_FILE = "classes.png"  # when a student's peer was blind to a class

@@ -20,18 +20,21 @@ def next_commands(
         data: what it was scored on.
         is_published: whether its students are on the Hub already.
     """
-    student = str(folder / names[0])
+    student, all_of = str(folder / names[0]), "both" if len(names) == 2 else "all"
     own_code = words_naming(data.dataset, data.data_dir) if is_reference(data.dataset) else []
+    of_two = [
+        (["space", str(folder)], "see both on a page (extra: [space])"),
+        (["review", str(folder), *own_code], "find labels that may be wrong"),
+    ]
     lines = [
         (["predict", "IMAGES", "--model", student], "segment images of your own"),
-        (["space", str(folder)], "see both side by side on a page (extra: [space])"),
-        (["evaluate", str(folder), *own_code], "score both students, and the pair"),
-        (["review", str(folder), *own_code], "find labels that may be wrong"),
+        (["evaluate", str(folder), *own_code], f"score {all_of} students, and their mean"),
+        *(of_two if len(names) == 2 else []),
         (["export", student, "--output", f"{names[0]}.onnx"], "write an ONNX file"),
         (["release", str(folder), *own_code], "write the ONNX files of a model on the Hub, scored"),
     ]
     if not is_published:
-        lines.append((["push", str(folder)], "publish both on the Hub"))
+        lines.append((["push", str(folder)], f"publish {all_of} on the Hub"))
     return "Next:\n" + "\n".join(
         f"  {line}"
         for line in aligned([(shlex.join(["ctcl-hf", *words]), what) for words, what in lines])

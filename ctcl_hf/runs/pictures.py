@@ -41,7 +41,7 @@ def write_samples(samples: Sequence[Mapping[str, Any]], data: SegmentationData, 
 
 
 def spread_figure(pair: StudentPair, data: SegmentationData) -> Figure:
-    """Validation images, evenly spread, as both students segment them."""
+    """Validation images, evenly spread, as the students segment them."""
     rows = len(data.splits["validation"])
     chosen = np.linspace(0, rows - 1, min(SPREAD, rows)).round().astype(int).tolist()
     return _figure(pair, data, "validation", dict.fromkeys(chosen, ""))

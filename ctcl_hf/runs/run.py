@@ -207,9 +207,9 @@ def _check(data: SegmentationData, arguments: DataArguments) -> DataSummary | No
 def _students(
     arguments: StudentArguments, data: SegmentationData, size: tuple[int, int]
 ) -> dict[str, Student]:
-    """Both students by name: their families, numbered where they are of one."""
-    families = ("cnn", "vit") if arguments.students is None else (None, None)
-    sources = arguments.students or (arguments.cnn, arguments.vit)
+    """All students by name: their families, numbered where several are of one."""
+    sources = arguments.sources
+    families = ("cnn", "vit") if arguments.students is None else (None,) * len(sources)
     loaded = [
         load_student(
             name,
@@ -226,9 +226,11 @@ def _students(
             sources, families, _weights_of(sources, arguments), strict=True
         )
     ]
-    names = [family or student.family for family, student in zip(families, loaded, strict=True)]
-    if names[0] == names[1]:
-        names = [f"{name}_{i}" for i, name in enumerate(names, 1)]
+    of_families = [own or student.family for own, student in zip(families, loaded, strict=True)]
+    names = [
+        f"{name}_{of_families[: i + 1].count(name)}" if of_families.count(name) > 1 else name
+        for i, name in enumerate(of_families)
+    ]
     return dict(zip(names, loaded, strict=True))
 
 

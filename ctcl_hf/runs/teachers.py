@@ -108,17 +108,17 @@ def _students_in(name: str) -> list[str]:
 def load_teachers(
     names: Sequence[str],
     label_maps: Sequence[str] | None,
-    students: tuple[str, str],
+    students: Sequence[str],
     class_names: Sequence[str],
     crop_size: tuple[int, int],
     tell: bool = False,
-) -> tuple[Teacher, Teacher]:
-    """Both students' teachers, as `--teachers` and `--teacher_label_map` say; errors are
-    `load_teacher`'s.
+) -> tuple[Teacher, ...]:
+    """Each student's teacher, as `--teachers` and `--teacher_label_map` say; errors are
+    `load_teacher`'s, and ValueError for a run's folder where there are more students than two.
 
     Args:
-        names: one for both students, or one each. Of a run's output folder alone, each learns from
-            the student of the other's name.
+        names: one for all students, or one each. Of a run's output folder alone, each of two learns
+            from the student of the other's name.
         label_maps: files: none, one for all, or one for each of `names`.
         students: their names.
         tell: whether what each learns from is printed.
@@ -126,21 +126,27 @@ def load_teachers(
     maps = [read_label_map(file) for file in label_maps or ()] or [None]
     of_students = [(name, maps[i % len(maps)]) for i, name in enumerate(names)]
     if len(names) == 1 and _students_in(names[0]):
+        if len(students) > 2:
+            raise ValueError(
+                f"--teachers {names[0]}: a run's folder holds a teacher for each of two students, "
+                f"and these are {len(students)}. Give one model, such as "
+                f"{Path(names[0]) / _students_in(names[0])[0]}, or one for each."
+            )
         of_students = [
             (str(Path(names[0]) / peer), label_map)
             for peer in reversed(students)
             for _, label_map in of_students
         ]
-    if of_students[0] == of_students[-1]:
-        of_students = of_students[:1]
-    teachers = [
-        load_teacher(name, class_names, crop_size, label_map) for name, label_map in of_students
-    ]
+    if len(of_students) == 1:
+        of_students = of_students * len(students)
+    distinct = [own for i, own in enumerate(of_students) if own not in of_students[:i]]
+    loaded = [load_teacher(name, class_names, crop_size, label_map) for name, label_map in distinct]
     if tell:
-        learners = students if len(teachers) == 2 else (" and ".join(students),)
-        for learner, teacher, (name, _) in zip(learners, teachers, of_students, strict=True):
-            print(f"Teacher of {learner}: {name}, {told_of(teacher, class_names)}")
-    return teachers[0], teachers[-1]
+        for own, teacher in zip(distinct, loaded, strict=True):
+            learners = [name for name, of in zip(students, of_students, strict=True) if of == own]
+            told = told_of(teacher, class_names)
+            print(f"Teacher of {' and '.join(learners)}: {own[0]}, {told}")
+    return tuple(loaded[distinct.index(own)] for own in of_students)
 
 
 def told_of(teacher: Teacher, class_names: Sequence[str]) -> str:

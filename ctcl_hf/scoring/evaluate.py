@@ -121,7 +121,7 @@ def evaluate_pair(
     after_batch: Callable[[], None],
     metrics: Sequence[type[Metric]] = (),
 ) -> tuple[Evaluation, dict[str, ImageCounts]]:
-    """`evaluate_predictors` for both students of a pair, which must know the same classes."""
+    """`evaluate_predictors` for all students of a pair, which must know the same classes."""
     pair.eval()
     _share_batchnorm_statistics(pair, accelerator)
     student = next(iter(pair.students.values()))

@@ -1,4 +1,4 @@
-"""Two students as one model: the mean of their probabilities."""
+"""Several students as one model: the mean of their probabilities."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def class_orders(students: Sequence[Student]) -> list[list[int]]:
         if sorted(other.class_names) != sorted(names):
             raise ValueError(
                 f"The models know different classes, {', '.join(names)} and "
-                f"{', '.join(other.class_names)}: give two students of the same."
+                f"{', '.join(other.class_names)}: give students of the same."
             )
     return [[student.class_names.index(name) for name in names] for student in students]
 

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from ..base.files import RECORD_FILE, read_json
 from ..base.heartbeat import watched
 from ..base.tables import counted
 from ..data import IGNORE_INDEX, SegmentationData, as_picture, collate_for_evaluation
@@ -30,7 +31,7 @@ from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
 from .reliability import Reliability
 
-PAIR = "pair"  # the mean of two students' probabilities, in the keys of scores
+PAIR = "pair"  # the mean of all students' probabilities, in the keys of scores
 
 
 class Scored(NamedTuple):
@@ -43,30 +44,42 @@ class Scored(NamedTuple):
 
 
 def saved_students(name: str) -> dict[str, Student]:
-    """A saved model by its own name, or both students of a run by theirs, in evaluation mode.
+    """A saved model by its own name, or all students of a run by theirs, in evaluation mode.
 
     Args:
         name: a student's folder, a Hub id of a semantic-segmentation model, or the folder of a run
             (or checkpoint).
 
     Raises:
-        OSError: no such model. ValueError: the folder holds other than two students.
+        OSError: no such model. ValueError: the folder holds one student alone, or models that no
+            run is known to have made together.
     """
     students = sorted(path.parent for path in Path(name).glob("*/config.json"))
-    if students and len(students) != 2:
+    if students and len(students) != 2 and not _are_of_one_run(students):
         raise ValueError(
             f"{name} holds {counted(len(students), 'model')} "
-            f"({', '.join(path.name for path in students)}), and a run has two students. Give the "
-            "folder of one."
+            f"({', '.join(path.name for path in students)}), which are not the students of one "
+            "run. Give the folder of one."
         )
     # The name of "." is empty.
     sources = {path.name: str(path) for path in students} or {Path(name).resolve().name: name}
     return {own: as_student(*load_for_inference(source)).eval() for own, source in sources.items()}
 
 
+def _are_of_one_run(students: Sequence[Path]) -> bool:
+    """Whether the record of a run, beside these folders, names them and no others; a checkpoint's
+    is in the folder above.
+    """
+    folder = students[0].parent
+    for record in (folder / RECORD_FILE, folder.parent / RECORD_FILE):
+        if record.is_file():
+            return set(read_json(record)["students"]) == {path.name for path in students}
+    return False
+
+
 class Scorer:
-    """Saved students, ready to be scored on a data set's classes; of two, their mean probabilities
-    as well, as PAIR.
+    """Saved students, ready to be scored on a data set's classes; of several, their mean
+    probabilities as well, as PAIR.
 
     Args:
         students: by name, see `saved_students`.
@@ -105,7 +118,7 @@ class Scorer:
 
     @property
     def names(self) -> list[str]:
-        """Of all that are scored: the students, and of two their mean."""
+        """Of all that are scored: the students, and of several their mean."""
         return [*self.predictors, *([self.mean_name] if self.mean_name else [])]
 
     @property
@@ -126,7 +139,7 @@ class Scorer:
         metrics: Sequence[type[Metric]] = (),
         reliability: Mapping[str, Reliability] | None = None,
     ) -> dict[str, Scored]:
-        """What each student, and the mean of two, has reached.
+        """What each student, and the mean of several, has reached.
 
         Args:
             predictions: folder for a PNG of every image's prediction, in the benchmark's own ids;

@@ -79,6 +79,7 @@ def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
     last = next((log[GROUPS] for log in reversed(list(history)) if GROUPS in log), {})
     lines = []
     for name, told in last.items():
+        learner, _, peer = name.partition(" from ")
         merged = [" + ".join(group) for group in told["groups"] if len(group) > 1]
         compared = {label for group in told["groups"] for label in group}
         number = (
@@ -94,8 +95,8 @@ def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
         number = number if len(told["groups"]) > 1 else "no class"
         # Not what the scores beside it say, which are of other images and of the last weights.
         lines.append(
-            f"While training, by a running mean over its batches, {name} was last taught on "
-            f"{number}: its peer was blind to {blind}{what_becomes}."
+            f"While training, by a running mean over its batches, {learner} was last taught on "
+            f"{number}: {peer or 'its peer'} was blind to {blind}{what_becomes}."
         )
     return "\n".join(lines)
 
@@ -106,7 +107,8 @@ class ClassWatch(TrainerCallback):
 
     The log history gets an entry whenever the groups have changed since the last one, {"step",
     GROUPS: {student: {"blind": names, "groups": lists of names}}}: the classes that the student's
-        peer is blind to, and what is compared.
+        peer is blind to, and what is compared. Of more students than two there is an entry for each
+        learner and peer, "cnn from vit".
     """
 
     def __init__(self, pair: StudentPair):
@@ -119,10 +121,10 @@ class ClassWatch(TrainerCallback):
         labels = self._labels()
         now = {
             name: {
-                "blind": [labels[i] for i in groups.blind_classes(learner)],
-                "groups": [[labels[i] for i in members] for members in groups.of_learner(learner)],
+                "blind": [labels[i] for i in groups.blind_classes(lesson)],
+                "groups": [[labels[i] for i in members] for members in groups.of_lesson(lesson)],
             }
-            for learner, name in enumerate(self.pair.names)
+            for lesson, name in self._lessons()
         }
         before = next((log[GROUPS] for log in reversed(state.log_history) if GROUPS in log), None)
         if now != before:
@@ -137,6 +139,22 @@ class ClassWatch(TrainerCallback):
         for lost in lost_classes(state.log_history, names, self._labels()):
             if lost.step == state.global_step:
                 logger.warning(str(lost))
+
+    def _lessons(self) -> list[tuple[int, str]]:
+        """What is told of, by its place among the groups: each of two students and what it learns
+        from, or of more each learner and peer.
+        """
+        names = self.pair.names
+        if len(names) == 2:
+            return list(enumerate(names))
+        groups = self.pair.objective.class_groups
+        return [
+            (lesson, f"{names[learner]} from {names[peer]}")
+            for lesson, (learner, peer) in enumerate(
+                zip(groups.learners, groups.peers, strict=True)
+            )
+            if peer < len(names)
+        ]
 
     def _labels(self) -> list[str]:
         return next(iter(self.pair.students.values())).class_names

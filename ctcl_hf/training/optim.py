@@ -35,7 +35,11 @@ class OptimizerSettings:
 def settings_for(pair: StudentPair, args: OptimizationArguments) -> dict[str, OptimizerSettings]:
     """Each student's settings by name: those of its optimizer's kind, which its family decides, or
     as given.
+
+    ValueError if something is given for more or fewer students.
     """
+    if problems := args.problems_of_numbers(len(pair.names)):
+        raise ValueError("\n".join(problems))
     by_kind = {
         "sgd": OptimizerSettings(
             lr=args.cnn_lr,
@@ -69,7 +73,7 @@ def settings_for(pair: StudentPair, args: OptimizationArguments) -> dict[str, Op
 
 
 class PairOptimizer(Optimizer):
-    """The optimizers of both students behind one, as Trainer, GradScaler and schedulers expect to
+    """The optimizers of all students behind one, as Trainer, GradScaler and schedulers expect to
     see it.
 
     `param_groups` and `state` are views of the owned optimizers' own, since loading a state dict

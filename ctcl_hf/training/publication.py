@@ -49,7 +49,7 @@ class PairPublication:
         private: bool | None = None,
         **of_trainer: Any,
     ) -> dict[str, CommitInfo] | None:
-        """Saves both students to the output folder and pushes each to its own repository, in one
+        """Saves all students to the output folder and pushes each to its own repository, in one
         commit each.
 
         Returns the commits by student on the main process, None on others. PushError (an OSError)

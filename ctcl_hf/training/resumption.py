@@ -64,7 +64,7 @@ def _differing(there: object, here: object) -> tuple[str, str]:
 
 
 def check_checkpoint(folder: Path, pair: StudentPair) -> None:
-    """ValueError unless the folder holds both students of this pair, and the state of its
+    """ValueError unless the folder holds all students of this pair, and the state of its
     method.
     """
     mend = (

@@ -335,7 +335,7 @@ class PairCheckpoints:
             share_as(folder / OBJECTIVE_FILE, folder / ARGUMENTS_FILE)
 
     def load_trained(self) -> None:
-        """Brings back both students, and what is known of their training, from the output folder at
+        """Brings back all students, and what is known of their training, from the output folder at
         its end.
         """
         folder = Path(self.args.output_dir)
@@ -347,7 +347,7 @@ class PairCheckpoints:
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
     ) -> None:
-        """The weights of both students and of the method.
+        """The weights of all students and of the method.
 
         ValueError names what does not fit this pair.
         """
@@ -392,7 +392,7 @@ class PairCheckpoints:
     def _load_best_model(self) -> None:
         """Each student's own best weights. What only training needs stays that of the last step."""
         best = self.best_checkpoints()
-        if best.keys() != {*self.model.names}:  # by a metric of both together
+        if best.keys() != {*self.model.names}:  # by a metric of all together
             self._load_from_checkpoint(self.state.best_model_checkpoint)
             self.chosen_steps = dict.fromkeys(self.model.names, self.state.best_global_step)
             return

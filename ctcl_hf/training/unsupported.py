@@ -24,7 +24,7 @@ CONSTRUCTOR = {
 }
 CARD = {
     "language": "images have none",
-    "license": "--hub_license says it for both students",
+    "license": "--hub_license says it for all students",
     "tags": "they name the method; add others to the README.md in a student's folder",
     "model_name": "each student's is its repository's: --cnn_hub_model_id, --vit_hub_model_id",
     "finetuned_from": "it is recorded: what each student started from",
@@ -49,7 +49,7 @@ def check_kinds(model: nn.Module, args: CTCLArguments) -> None:
     """TypeError unless a trainer of pairs is given a pair and its arguments."""
     if not isinstance(model, StudentPair):
         raise TypeError(
-            f"CTCLTrainer trains two students, a StudentPair({{'cnn': ..., 'vit': ...}}, "
+            f"CTCLTrainer trains students together, a StudentPair({{'cnn': ..., 'vit': ...}}, "
             f"objective), got a {type(model).__name__}. transformers' Trainer trains one."
         )
     if not isinstance(args, CTCLArguments):

@@ -138,10 +138,6 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         ),
         (("--method", "offline_kd"), "--method offline_kd needs --teachers FOLDER"),
         (("--method", "dml", "--teachers", "runs/x"), "--teachers has no effect on --method dml"),
-        (
-            ("--method", "cwd", "--teachers", "a", "b", "c"),
-            "--teachers a b c: expected one, or one for each of both students.",
-        ),
         (("--teacher_label_map", "x.json"), "expected one file, or one for each of --teachers"),
         (
             ("--teachers", "a", "--teacher_label_map", "x.json"),
@@ -157,7 +153,6 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
         ),
         (("--distillation_warmup", "1.5"), "--distillation_warmup 1.5: expected a share, 0 to 1"),
         (("--optimizers", "sgd", "adam"), "--optimizers adam: expected one of sgd, adamw"),
-        (("--learning_rates", "0.1"), "--learning_rates 0.1: expected two, one for each student"),
         (("--students", "resnet18"), "--students resnet18: expected two"),
         (("--method", "dml", "--no_hfd"), "--no_hfd has no effect on --method dml"),
         (("--no_crop_size", "64"), "unrecognized arguments: --no_crop_size"),
@@ -192,6 +187,41 @@ def test_every_recipe_parses_and_the_command_line_overrides_it(recipe):
 )
 def test_a_wrong_value_is_refused_with_what_to_do(capsys, argv, message):
     assert message in refused(capsys, *argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ("--method", "cwd", "--teachers", "a", "b", "c"),
+            "--teachers a b c: expected one, or 2, one for each student.",
+        ),
+        (
+            ("--students", "a", "b", "c", "--teachers", "d", "e"),
+            "--teachers d e: expected one, or 3, one for each student.",
+        ),
+        (("--learning_rates", "0.1"), "--learning_rates 0.1: expected 2, one for each student."),
+        (
+            ("--students", "a", "b", "c", "--optimizers", "sgd", "adamw"),
+            "--optimizers sgd adamw: expected 3, one for each student.",
+        ),
+        (
+            ("--students", "a", "b", "c", "--method", "dml"),
+            "--students a b c: --method dml is defined for two students; vanilla and ctcl take "
+            "more.",
+        ),
+    ],
+)
+def test_what_is_said_of_each_student_is_said_of_all_and_the_method_takes_as_many(argv, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse(*argv)
+
+
+def test_any_number_of_students_is_taken_by_vanilla_and_ctcl():
+    for method in ("vanilla", "ctcl"):
+        told = parse("--method", method, "--students", "a", "b", "c", "--powers", "1", "2", "3")
+        assert told.students.sources == ("a", "b", "c") and told.training.powers == [1, 2, 3]
+    assert parse().students.sources == ("mobilenetv2_100", "nvidia/mit-b1")
 
 
 @pytest.mark.parametrize(

@@ -118,5 +118,5 @@ def test_students_runs_and_names_on_the_hub_pass(name, runs):
 
 def test_a_model_that_is_named_twice_is_no_pair(runs):
     """Its probabilities were averaged with themselves."""
-    with pytest.raises(ValueError, match="done/cnn is given twice: a pair is two models"):
+    with pytest.raises(ValueError, match="done/cnn is given twice: give each model once"):
         named_students(["done/cnn", "./done/../done/cnn"])

@@ -3,7 +3,7 @@ micro-batches.
 """
 
 import torch
-from conftest import freeze, make_cnn, make_vit
+from conftest import freeze, make_cnn, make_hybrid, make_vit
 
 from ctcl_hf import METHODS, StudentPair
 
@@ -18,16 +18,18 @@ BY_LABELS = {
 }
 
 
-def make_pair(name, **options):
+MAKERS = {"cnn": make_cnn, "vit": make_vit, "hybrid": make_hybrid}
+
+
+def make_pair(name, number=2, **options):
+    """Of so many students, by a method with these options."""
     torch.manual_seed(3)
     teachers = (make_vit(), make_cnn())
     torch.manual_seed(0)
-    cnn, vit = make_cnn(), make_vit()
+    students = {own: MAKERS[own]() for own in list(MAKERS)[:number]}
     if METHODS[name].Options.TEACHERS == "needed":
         options["teachers"] = teachers
-    return (
-        StudentPair({"cnn": cnn, "vit": vit}, METHODS[name](cnn, vit, **options)).double().train()
-    )
+    return StudentPair(students, METHODS[name](*students.values(), **options)).double().train()
 
 
 def frozen_pair(name, **options):

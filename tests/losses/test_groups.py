@@ -87,25 +87,25 @@ def test_a_blind_class_is_merged_with_what_the_peer_says_instead():
     groups = grouped()
     feed(groups, counts_of(NO_FENCE, KNOWS))
     assert groups.blind_classes(0) == [1]
-    assert groups.of_learner(0) == ((0,), (1, 2), (3,))
+    assert groups.of_lesson(0) == ((0,), (1, 2), (3,))
     # The learner knows all that its peer does: as its peer's peer it is blind to nothing.
-    assert groups.of_learner(1) == ((0,), (1,), (2,), (3,))
+    assert groups.of_lesson(1) == ((0,), (1,), (2,), (3,))
 
 
 def test_nothing_is_taught_before_the_first_step():
-    assert grouped().of_learner(0) == ((0, 1, 2, 3),)
+    assert grouped().of_lesson(0) == ((0, 1, 2, 3),)
 
 
 def test_known_classes_are_those_that_were_seen_and_that_the_peer_is_not_blind_to():
     groups = grouped(compared="known")
-    assert groups.of_learner(0) == ()  # before the first step
+    assert groups.of_lesson(0) == ()  # before the first step
     feed(groups, counts_of(NO_FENCE, KNOWS))
-    assert groups.of_learner(0) == ((0,), (2,), (3,))
-    assert groups.of_learner(1) == ((0,), (1,), (2,), (3,))
+    assert groups.of_lesson(0) == ((0,), (2,), (3,))
+    assert groups.of_lesson(1) == ((0,), (1,), (2,), (3,))
     unseen = confusion([90, 0, 10, 0], [0, 0, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100])
     groups = grouped(compared="known")
     feed(groups, counts_of(unseen))
-    assert groups.of_learner(0) == ((0,), (2,), (3,))
+    assert groups.of_lesson(0) == ((0,), (2,), (3,))
 
 
 def test_a_class_that_was_never_seen_is_neither_blind_nor_merged():
@@ -113,7 +113,7 @@ def test_a_class_that_was_never_seen_is_neither_blind_nor_merged():
     groups = grouped()
     feed(groups, counts_of(unseen))
     assert groups.blind_classes(0) == []
-    assert groups.of_learner(0) == ((0,), (1,), (2,), (3,))
+    assert groups.of_lesson(0) == ((0,), (1,), (2,), (3,))
 
 
 @pytest.mark.parametrize(("known", "blind"), [(3, True), (6, False)])
@@ -142,9 +142,9 @@ def test_what_a_step_counts_decides_from_the_next_one_on():
     groups = grouped()
     groups.count(counts_of(NO_FENCE, KNOWS))
     groups.count(counts_of(NO_FENCE, KNOWS))
-    assert groups.of_learner(0) == ((0, 1, 2, 3),)
+    assert groups.of_lesson(0) == ((0, 1, 2, 3),)
     groups.advance()
-    assert groups.of_learner(0) == ((0,), (1, 2), (3,))
+    assert groups.of_lesson(0) == ((0,), (1, 2), (3,))
     assert torch.equal(groups.confusion[1], 2 * NO_FENCE) and not groups.counted.any()
 
 
@@ -174,4 +174,4 @@ def test_a_student_that_learns_from_several_is_compared_with_each_on_what_that_o
     groups.count(torch.stack([knows, knows, blind]))
     groups.advance()
     assert [groups.blind_classes(i) for i in range(4)] == [[], [], [1], [1]]
-    assert groups.of_learner(0) == ((0,), (1,), (2,)) and groups.of_learner(2) == ((0,), (2,))
+    assert groups.of_lesson(0) == ((0,), (1,), (2,)) and groups.of_lesson(2) == ((0,), (2,))

@@ -27,7 +27,7 @@ def test_every_pixel_counts_in_exactly_one_region(grid):
     labelled[0, :4] = False
     ce_a, ce_b = ce_a * labelled, ce_b * labelled
     ours = teaching_directions(
-        region_sums(ce_a, grid), region_sums(ce_b, grid), region_sums(labelled.float(), grid) > 0
+        [region_sums(ce, grid) for ce in (ce_a, ce_b)], region_sums(labelled.float(), grid) > 0
     )
     theirs = reference.region_teaching(ce_a, ce_b, labelled, grid)
     for our_mask, their_mask in zip(ours, theirs, strict=True):
@@ -53,7 +53,8 @@ def test_pooling_is_adaptive_average_pooling(grid):
 def test_b_teaches_on_a_tie_and_nobody_where_nothing_is_labelled():
     ce = torch.tensor([[[1.0, 2.0, 3.0, 0.0]]])
     labelled = torch.tensor([[[True, True, True, False]]])
-    a_teaches, b_teaches = teaching_directions(ce, torch.tensor([[[2.0, 2.0, 1.0, 5.0]]]), labelled)
+    other = torch.tensor([[[2.0, 2.0, 1.0, 5.0]]])
+    a_teaches, b_teaches = teaching_directions((ce, other), labelled)
     assert a_teaches.tolist() == [[[True, False, False, False]]]
     assert b_teaches.tolist() == [[[False, True, True, False]]]
 
@@ -62,7 +63,7 @@ def test_pixel_directions_equal_the_loop():
     ce_a, ce_b = torch.rand(2, 3, 4).round(decimals=1), torch.rand(2, 3, 4).round(decimals=1)
     labelled = torch.rand(2, 3, 4) < 0.7
     for ours, theirs in zip(
-        teaching_directions(ce_a, ce_b, labelled),
+        teaching_directions((ce_a, ce_b), labelled),
         reference.teaching_maps(ce_a, ce_b, labelled),
         strict=True,
     ):

@@ -21,7 +21,9 @@ from ctcl_hf.losses.fused import phases, strips
 
 IGNORE = 255
 UPSTREAM = (2.0, -0.5, 3.0, 0.7)
-SELECTIVE = PixelTeaching(peers=(1, 0), selective=True, divisor="taught")
+BOTH_WAYS = ((0, 1), (1, 0))
+FROM_TEACHERS, FROM_ONE = ((0, 2), (1, 3)), ((0, 2), (1, 2))
+SELECTIVE = PixelTeaching(BOTH_WAYS, selective=True, divisor="taught")
 # Of five classes, of each student: some merged, all merged, none merged.
 SOME, ALL, NONE = ((0, 3), (1,), (2, 4)), ((0, 1, 2, 3, 4),), ((0,), (1,), (2,), (3,), (4,))
 KNOWN = ((0,), (2,), (3,))  # the others are left out
@@ -38,27 +40,29 @@ def plain(logits, labels, teaching, teachers=(), pixel_weights=1.0):
         upsampled.append(teaching.target(peers, torch.where(valid, labels, 0).unsqueeze(1)))
     maps = [cross_entropy_map(z, labels, IGNORE) for z in upsampled[: len(logits)]]
     teaches = (
-        teaching_directions(*(values.detach() for values in maps), valid)
+        teaching_directions([values.detach() for values in maps], valid)
         if teaching.selective
         else ()
     )
-    by_third = ()
-    if teaching.third is not None:
-        of_teachers = [cross_entropy_map(upsampled[t], labels, IGNORE) for t in teaching.third]
-        lowest = torch.minimum(*maps)
-        by_third = tuple(valid & (of_teacher < lowest) for of_teacher in of_teachers)
-        teaches = tuple(
-            own & ~taken for own, taken in zip(teaches, reversed(by_third), strict=True)
-        )
-    ce, pixel = tuple(masked_mean(values, valid) for values in maps), []
-    lessons = [(i, j, teaching.groups) for i, j in enumerate(teaching.peers)]
-    lessons += [(i, j, teaching.third_groups) for i, j in enumerate(teaching.third or ())]
-    for number, (i, j, of_students) in enumerate(lessons):
+    by_teacher = {}
+    if teaching.selective:
+        lowest = torch.stack(maps).amin(0)
+        for i, j in teaching.lessons:
+            if j >= len(logits):
+                of_teacher = cross_entropy_map(upsampled[j], labels, IGNORE)
+                by_teacher[i] = valid & (of_teacher < lowest)
+    nowhere = torch.zeros_like(valid)
+    ce, pixel = tuple(masked_mean(values, valid) for values in maps), [[] for _ in logits]
+    gives = [nowhere for _ in logits]
+    for number, (i, j) in enumerate(teaching.lessons):
         learner, peer = upsampled[i], upsampled[j].detach()
-        taught = teaches[1 - i] if teaching.selective else valid
-        if number >= len(logits):
-            taught = by_third[i]
-        groups = of_students and of_students[i]
+        taught = valid
+        if teaching.selective and j < len(logits):
+            taught = teaches[j] & ~by_teacher.get(i, nowhere)
+            gives[j] = gives[j] | taught
+        elif teaching.selective:
+            taught = by_teacher[i]
+        groups = teaching.groups and teaching.groups[number]
         if groups is not None:
             taught = taught & torch.isin(
                 labels, torch.tensor([label for group in groups for label in group])
@@ -72,17 +76,18 @@ def plain(logits, labels, teaching, teachers=(), pixel_weights=1.0):
             )
         divergence = kl_map(learner, peer, teaching.direction, teaching.temperature)
         divided_by = taught if teaching.divisor == "taught" else valid
-        pixel.append(masked_mean(pixel_weights * divergence, taught, divided_by))
-    if teaching.third is not None:  # one term of both
-        a, b, *more = pixel
-        pixel = [
-            Mean(
-                own.total + other.total,
-                own.number + other.number if teaching.divisor == "taught" else own.number,
-            )
-            for own, other in zip((a, b), more, strict=True)
-        ]
-    return strips.PixelLosses(ce, tuple(pixel), tuple(maps), teaches, None, by_third)
+        pixel[i].append(masked_mean(pixel_weights * divergence, taught, divided_by))
+    pixel = tuple(  # one term of all lessons
+        Mean(
+            sum(mean.total for mean in own),
+            sum(mean.number for mean in own) if teaching.divisor == "taught" else own[0].number,
+        )
+        for own in pixel
+    )
+    teaches = tuple(gives) if teaching.selective else ()
+    return strips.PixelLosses(
+        ce, pixel, tuple(maps), teaches, None, tuple(by_teacher[i] for i in sorted(by_teacher))
+    )
 
 
 def values_of(losses):
@@ -117,7 +122,7 @@ def assert_equal_to_plain(logits, labels, teaching=SELECTIVE, teachers=(), toler
     ):
         assert torch.allclose(mine, expected, atol=tolerance)
     for mine, expected in zip(
-        (*ours.teaches, *ours.by_third), (*theirs.teaches, *theirs.by_third), strict=True
+        (*ours.teaches, *ours.by_teacher), (*theirs.teaches, *theirs.by_teacher), strict=True
     ):
         assert torch.equal(mine, expected)
     for mine, expected in zip(our_gradients, their_gradients, strict=True):
@@ -238,7 +243,7 @@ def test_divisors_and_groups_equal_the_plain_losses(direction, divisor, groups):
         logits,
         labels,
         PixelTeaching(
-            (1, 0), direction=direction, groups=groups, temperature=2.0, divisor="labelled"
+            BOTH_WAYS, direction=direction, groups=groups, temperature=2.0, divisor="labelled"
         ),
     )
 
@@ -280,7 +285,7 @@ def test_within_a_group_the_gradient_keeps_the_shares_of_the_classes(direction, 
     # nothing to upsample: a pixel's own gradient
     logits, labels = random_case((8, 6), (8, 6), (8, 6), ignored=0.0)
     teaching = PixelTeaching(
-        (1, 0), direction=direction, temperature=temperature, groups=(SOME, SOME)
+        BOTH_WAYS, direction=direction, temperature=temperature, groups=(SOME, SOME)
     )
     logits = [values.requires_grad_() for values in logits]
     taught = strips.pixel_losses(logits, labels, IGNORE, teaching).pixel[0].value
@@ -299,7 +304,7 @@ def test_a_class_that_is_left_out_is_moved_by_nothing_and_at_its_pixels_nothing_
 ):
     logits, labels = random_case((8, 6), (8, 6), (8, 6), ignored=0.0)
     teaching = PixelTeaching(
-        (1, 0), direction=direction, temperature=temperature, groups=(KNOWN, KNOWN)
+        BOTH_WAYS, direction=direction, temperature=temperature, groups=(KNOWN, KNOWN)
     )
     logits = [values.requires_grad_() for values in logits]
     (gradient,) = torch.autograd.grad(
@@ -314,25 +319,24 @@ def test_a_class_that_is_left_out_is_moved_by_nothing_and_at_its_pixels_nothing_
 
 
 @pytest.mark.parametrize("divisor", ["labelled", "taught"])
-@pytest.mark.parametrize("third", [(2, 3), (2, 2)], ids=["one each", "one for both"])
+@pytest.mark.parametrize("third", [FROM_TEACHERS, FROM_ONE], ids=["one each", "one for both"])
 @pytest.mark.parametrize(
-    ("groups", "third_groups"),
-    [(None, None), ((SOME, NONE), (KNOWN, SOME)), (None, (KNOWN, None)), ((ALL, KNOWN), None)],
+    "groups",
+    [None, (SOME, NONE, KNOWN, SOME), (None, None, KNOWN, None), (ALL, KNOWN, None, None)],
 )
 def test_a_third_party_teaches_where_it_is_better_than_both_and_equals_the_plain_losses(
-    divisor, third, groups, third_groups
+    divisor, third, groups
 ):
     logits, labels = random_case((8, 6), (4, 3), (32, 24))
     teachers, _ = random_case((8, 6), (2, 3), (32, 24))
     teaching = SELECTIVE._replace(
         divisor=divisor,
         groups=groups,
-        third=third,
-        third_groups=third_groups,
+        lessons=BOTH_WAYS + third,
         temperature=2.0,
     )
-    found = assert_equal_to_plain(logits, labels, teaching, teachers[: max(third) - 1])
-    of_a, of_b = found.by_third
+    found = assert_equal_to_plain(logits, labels, teaching, teachers[: third[1][1] - 1])
+    of_a, of_b = found.by_teacher
     assert (
         of_a.any() and not (of_a & found.teaches[1]).any() and not (of_b & found.teaches[0]).any()
     )
@@ -343,10 +347,10 @@ def test_frozen_teachers_and_a_target_equal_the_plain_losses_and_get_no_gradient
     teachers, _ = random_case((8, 6), (2, 3), (32, 24))
     for groups in (None, (SOME, ((0, 1), (2, 3), (4,))), (KNOWN, ((1,), (2,)))):
         assert_equal_to_plain(
-            logits, labels, PixelTeaching((2, 3), temperature=2.0, groups=groups), teachers
+            logits, labels, PixelTeaching(FROM_TEACHERS, temperature=2.0, groups=groups), teachers
         )
         assert_equal_to_plain(
-            logits, labels, PixelTeaching((2, 2), target=minimum_target, groups=groups)
+            logits, labels, PixelTeaching(FROM_ONE, target=minimum_target, groups=groups)
         )
 
 
@@ -385,7 +389,7 @@ def test_no_class_merged_is_eq_4_bit_for_bit_and_all_merged_teaches_nothing():
 def test_counts_are_those_of_the_predictions_at_labelled_pixels():
     logits, labels = random_case((8, 6), (4, 3), (32, 24))
     teachers, _ = random_case((8, 6), (2, 3), (32, 24))
-    teaching = PixelTeaching((2, 3), groups=(SOME, SOME))
+    teaching = PixelTeaching(FROM_TEACHERS, groups=(SOME, SOME))
     found = strips.pixel_losses(logits, labels, IGNORE, teaching, teachers).confusion
     for counts, values in zip(found, (*logits, *teachers), strict=True):
         said = upsample(values, (32, 24)).argmax(1)
@@ -440,8 +444,8 @@ def test_no_full_resolution_logits_are_alive(monkeypatch):
     [
         SELECTIVE,
         SELECTIVE._replace(divisor="labelled", direction="reverse", temperature=2.0),
-        PixelTeaching((1, 0), groups=(SOME, ALL)),
-        PixelTeaching((1, 0), selective=True, groups=(KNOWN, SOME)),
+        PixelTeaching(BOTH_WAYS, groups=(SOME, ALL)),
+        PixelTeaching(BOTH_WAYS, selective=True, groups=(KNOWN, SOME)),
     ],
 )
 def test_class_weights_weigh_cross_entropy_and_what_is_taught_only_if_told(teaching, weighed):

@@ -47,6 +47,15 @@ def test_micro_batches_that_differ_in_labels_and_images_train_as_one_large_batch
         assert expected[f"{term}_cnn"] > 0, "nothing was compared"
 
 
+@pytest.mark.parametrize("classes", ["grouped", "all"])
+def test_micro_batches_of_three_students_train_as_one_large_batch(classes):
+    options = BY_LABELS["ctcl"] | {"pixel_classes": classes}
+    expected = assert_one_large_batch(
+        "ctcl", {"number": 3, **options}, *batch([0.9, 0.0, 1.0, 0.4]), [1, 3]
+    )
+    assert all(expected[f"pixel_{name}"] > 0 for name in ("cnn", "vit", "hybrid"))
+
+
 @pytest.mark.parametrize(("name", "options"), BY_FORWARD, ids=str)
 def test_divided_by_taught_places_a_step_is_the_large_batch_where_shares_are_equal(name, options):
     """Micro-batches without a label weighed as much as any."""

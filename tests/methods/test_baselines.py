@@ -77,7 +77,7 @@ def make_pair(name="dml", kinds=("cnn", "vit"), **options):
 def terms_of(pair, images, labels):
     torch.manual_seed(7)
     outputs = [student(images) for student in pair.students.values()]
-    terms = pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
+    terms = pair.objective(outputs, labels, pair.objective.teacher_outputs(images))
     return outputs, [own.of_batch() for own in terms]
 
 
@@ -112,8 +112,7 @@ def test_swapping_the_students_swaps_their_terms(name):
         swapped.projections[i].load_state_dict(pair.objective.projections[1 - i].state_dict())
     outputs, terms = terms_of(pair, images, labels)
     other = [
-        own.of_batch()
-        for own in swapped(*reversed(outputs), labels, *swapped.teacher_outputs(images))
+        own.of_batch() for own in swapped(outputs[::-1], labels, swapped.teacher_outputs(images))
     ]
     for i in (0, 1):
         for term, value in terms[i].losses.items():
@@ -218,7 +217,7 @@ def test_general_kdcl_distils_from_the_mixture_that_it_has_observed():
     assert 0 < share == general_share(products[0] + products[1]) < 1
     views = [upsample(output.logits, labels.shape[-2:]) for output in (a, b)]
     target = share * views[0] + (1 - share) * views[1]
-    for terms, own in zip(pair.objective(a, b, labels), views, strict=True):
+    for terms, own in zip(pair.objective((a, b), labels), views, strict=True):
         assert torch.allclose(
             terms.losses["kl"].value, reference.kl_everywhere(own, target, labels, IGNORE, 2.0)
         )
@@ -300,7 +299,7 @@ def test_nothing_moves_the_logits_of_a_class_that_a_teacher_lacks(name):
     pair = make_pair(name, teachers=lacking_teachers())
     outputs = [student(images) for student in pair.students.values()]
     outputs = [each._replace(logits=each.logits.detach().requires_grad_()) for each in outputs]
-    terms = pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
+    terms = pair.objective(outputs, labels, pair.objective.teacher_outputs(images))
     for output, own in zip(outputs, terms, strict=True):
         term = own.of_batch().losses[TERMS[name]]
         (gradient,) = torch.autograd.grad(term, output.logits, retain_graph=True)

@@ -46,7 +46,7 @@ def test_a_students_terms_move_that_student_and_its_projections_alone(name):
         pair.zero_grad()
         torch.manual_seed(7)
         outputs = [student(images) for student in pair.students.values()]
-        terms = pair.objective(*outputs, labels, *pair.objective.teacher_outputs(images))
+        terms = pair.objective(outputs, labels, pair.objective.teacher_outputs(images))
         sum(terms[learner].of_batch().losses.values()).backward()
         own, peer = pair.names[learner], pair.names[1 - learner]
         for module in (pair.students[own], pair.projections(own)):

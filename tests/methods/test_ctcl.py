@@ -22,9 +22,9 @@ def make_pair(objective=CTCL, drop_path_rate=0.1, **options):
     return pair.train()
 
 
-def terms_of(objective, *given):
+def terms_of(objective, a, b, labels, *teachers):
     """Of both students, over the batch alone."""
-    return [own.of_batch() for own in objective(*given)]
+    return [own.of_batch() for own in objective((a, b), labels, teachers)]
 
 
 def outputs_of(pair, images):
@@ -385,7 +385,7 @@ def test_what_a_checkpoint_keeps_of_the_groups_restores_them():
     other.objective.load_state_dict(state, strict=False)
     for each in (pair, other):
         each.objective.class_groups.advance()
-    assert other.objective.class_groups.of_learner(0) == pair.objective.class_groups.of_learner(0)
+    assert other.objective.class_groups.of_lesson(0) == pair.objective.class_groups.of_lesson(0)
 
 
 # ---- a third party ----

@@ -31,7 +31,7 @@ def test_both_students_losses_and_gradients_are_pytorchs_label_smoothing(smoothi
     labels = torch.randint(0, 3, (2, 64, 96))
     labels[:, :7] = 255
     outputs = [student(images) for student in students.values()]
-    terms = [own.of_batch() for own in pair.objective(*outputs, labels)]
+    terms = [own.of_batch() for own in pair.objective(outputs, labels)]
     for i, (output, own) in enumerate(zip(outputs, terms, strict=True)):
         losses = {name: value for name, value in own.losses.items() if name != "aux"}
         ours = pair.objective.loss(i, losses)

@@ -74,7 +74,7 @@ def test_options_are_keywords_in_python_and_kept_as_they_were_told():
         (CTCL, {"distillation_warmup": 2.0}, "distillation_warmup 2.0: expected a share, 0 to 1"),
         (DML, {"temperature": 0.0}, "temperature 0.0: must be positive"),
         (DML, {"teachers": ()}, "DML learns from no teachers"),
-        (OfflineKD, {}, "OfflineKD needs teachers: two trained models"),
+        (OfflineKD, {}, "OfflineKD needs teachers: a trained model for each student"),
     ],
 )
 def test_python_is_told_what_a_wrong_option_is(method, told, message):

@@ -24,7 +24,7 @@ def make_pair(name, num_labels=3, **options):
 def terms_of(pair, images, labels):
     outputs = [student(images) for student in pair.students.values()]
     teachers = pair.objective.teacher_outputs(images)
-    terms = pair.objective(*outputs, labels, *teachers)
+    terms = pair.objective(outputs, labels, teachers)
     return outputs, teachers, [own.of_batch().losses for own in terms]
 
 

@@ -28,15 +28,15 @@ class Mutual(Objective):
     TERMS = {"mutual": "KL from the peer (nats)"}  # noqa: RUF012
     WEIGHTS = {"mutual": "mutual"}  # noqa: RUF012
 
-    def forward(self, a, b, labels):
+    def forward(self, students, labels, teachers=()):
         labelled = labels != self.ignore_index
-        logits = [upsample(student.logits, labels.shape[-2:]) for student in (a, b)]
+        logits = [upsample(student.logits, labels.shape[-2:]) for student in students]
         terms = []
-        for student, learner, peer in zip((a, b), logits, reversed(logits), strict=True):
+        for student, learner, peer in zip(students, logits, reversed(logits), strict=True):
             losses = self.segmentation_terms(student, labels)
             losses["mutual"] = masked_mean(kl_map(learner, peer, "forward"), labelled)
             terms.append(StudentTerms(losses, {}))
-        return tuple(terms)
+        return terms
 
 
 def build_halves(data_dir):

@@ -149,7 +149,7 @@ def test_a_card_says_whether_the_equations_are_those_of_the_paper(tmp_path, opti
 def test_a_card_says_that_a_frozen_model_taught(tmp_path):
     """Its hash stood in the run's record alone."""
     teacher = make_vit()
-    make_trainer(tmp_path, lambda a, b: CTCL(a, b, (teacher, teacher))).save_model()
+    make_trainer(tmp_path, lambda a, b: CTCL(a, b, teachers=(teacher, teacher))).save_model()
     text = (tmp_path / "cnn" / "README.md").read_text()
     assert "each learning from the other and from a frozen model, by the method `ctcl`" in text
 

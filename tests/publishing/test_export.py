@@ -130,7 +130,7 @@ def test_one_file_gives_the_mean_probabilities_by_which_a_pair_is_scored(tmp_pat
     ids, probabilities = scored_by_the_pair(cnn, vit, images)
     normalised = cnn.normalize(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
 
-    export_onnx(cnn, (64, 96), tmp_path / "x.onnx", peer=vit)
+    export_onnx(cnn, (64, 96), tmp_path / "x.onnx", peers=[vit])
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(["probabilities"], {"pixel_values": normalised})
     assert np.allclose(found, probabilities, atol=1e-4)
@@ -148,7 +148,7 @@ def test_bytes_of_any_size_become_the_pairs_class_map(tmp_path):
         dynamic=True,
         with_preprocessing=True,
         argmax=True,
-        peer=vit,
+        peers=[vit],
     )
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
     for shape in ((1, 64, 96, 3), (2, 75, 131, 3)):

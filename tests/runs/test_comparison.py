@@ -98,7 +98,12 @@ def test_ablations_train_the_terms_of_their_table():
 def test_pairs_are_named_after_their_students():
     assert students_of("mobilenetv2+mit-b1") == ["mobilenetv2_100", "mit-b1"]
     assert students_of("runs/a/cnn+resnet18") == ["runs/a/cnn", "resnet18"]
-    for wrong in ("resnet18", "a+b+c", "+b"):
+    assert students_of("resnet18+mit-b0+mobilevitv2_050") == [
+        "resnet18",
+        "mit-b0",
+        "mobilevitv2_050",
+    ]
+    for wrong in ("resnet18", "a+b+", "+b"):
         with pytest.raises(ValueError, match="expected two students as A\\+B"):
             students_of(wrong)
 

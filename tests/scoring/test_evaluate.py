@@ -231,7 +231,7 @@ def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_pa
     [
         (
             [".", "--dataset", "synthetic"],
-            ". holds 3 models (cnn, other, vit), and a run has two students.",
+            ". holds 3 models (cnn, other, vit), which are not the students of one run.",
         ),
         (
             ["nowhere", "--dataset", "synthetic"],

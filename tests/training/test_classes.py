@@ -84,7 +84,7 @@ class Groups:
     def blind_classes(self, learner):
         return self.blind if learner == 0 else []
 
-    def of_learner(self, learner):
+    def of_lesson(self, learner):
         return ((0,), (1, 2)) if self.blind_classes(learner) else ((0,), (1,), (2,))
 
 

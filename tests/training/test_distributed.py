@@ -177,6 +177,8 @@ DIVIDED_CASES = [(name, BY_LABELS.get(name, {}), 2) for name in METHODS]
 DIVIDED_CASES += [
     ("ctcl", {}, 1),
     ("ctcl", {"as_printed": True}, 1),
+    ("ctcl", {"number": 3, **BY_LABELS["ctcl"]}, 2),  # students
+    ("ctcl", {"number": 3, "pixel_classes": "all", "pixel_divisor": "taught"}, 1),
     ("dml", {"pixel_classes": "grouped"}, 2),
     ("kdcl", {"kdcl_target": "naive", "pixel_classes": "grouped"}, 1),
     ("kdcl", {"kdcl_target": "linear", "pixel_classes": "grouped"}, 1),
@@ -187,9 +189,8 @@ def test_micro_batches_of_two_processes_that_differ_in_labels_and_images_make_th
     by_two,
 ):
     for case, facts in zip(DIVIDED_CASES, by_two.facts("divided"), strict=True):
-        assert set(facts["differ"]) <= {"region_spread_cnn", "region_spread_vit"}, (
-            case
-        )  # a mean over images, each part's
+        # a mean over images, each part's
+        assert all(term.startswith("region_spread_") for term in facts["differ"]), case
 
 
 def test_processes_wait_for_each_other_twice_in_a_forward_at_most_and_once_without_a_common_target(

@@ -74,7 +74,8 @@ class Agreement(Objective):
     Options = AgreementOptions
     WEIGHTS: ClassVar = {"agreement": "agreement_weight"}
 
-    def forward(self, a, b, labels):
+    def forward(self, students, labels, teachers=()):
+        a, b = students
         terms = []
         for learner, peer in ((a, b), (b, a)):
             losses = self.segmentation_terms(learner, labels)

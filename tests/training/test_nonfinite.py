@@ -28,10 +28,10 @@ class Spoiled(Objective):
         for own in self.weights:
             own["extra"] = 1.0
 
-    def forward(self, a, b, labels):
+    def forward(self, students, labels, teachers=()):
         self.forwards += self.training
         terms = []
-        for i, student in enumerate((a, b)):
+        for i, student in enumerate(students):
             value = student.logits.mean()
             if i == 1 and self.training and self.forwards == self.spoiled:
                 zero = (student.logits * 0).sum()
@@ -39,7 +39,7 @@ class Spoiled(Objective):
             terms.append(
                 StudentTerms({**self.segmentation_terms(student, labels), "extra": value}, {})
             )
-        return terms[0], terms[1]
+        return terms
 
 
 class SpoiledGradient(Spoiled):

@@ -7,7 +7,8 @@ the same values, and no tensor larger than the logits at their own stride.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -39,29 +40,27 @@ class PixelTeaching(NamedTuple):
     softmax(log P / T), summed over the pixels at which the learner is taught and divided as
     `divisor` says. The peer is a constant.
 
-    peers: of each student, its peer's place among all that is predicted: the students, the
-        teachers, and the target.
-    selective: a student is taught only where its peer, the other one of two students, has the lower
-        cross entropy (Eq. 4), and not at all labelled pixels.
+    lessons: who learns from whom: a student's place, and its peer's among all that is predicted:
+        the students, the teachers, and the target. Of one student with several, they are summed.
+    selective: a student is taught only where its peer has the lowest cross entropy of all students
+        (Eq. 4, `teaching_directions`), and not at all labelled pixels. By a teacher it is taught
+        wherever that one's is lower than all students', and there by no student.
     direction: "forward" is KL(peer || learner), "reverse" KL(learner || peer), as Eq. 4 is printed.
     divisor: "taught": the number of pixels at which this student is taught, as printed; "labelled":
         of all labelled ones, as cross entropy's, so that what one pixel weighs does not grow as
         fewer are taught.
     weighed: whether the divergence at a pixel is multiplied by the class weight of its label, where
         there are weights, as its cross entropy is. What divides stays.
-    groups: of each student, the groups of classes whose summed probabilities P are compared, or
-        None for all classes alone; for all students at once None, too, where nothing is to be
+    groups: of each lesson, the groups of classes whose summed probabilities P are compared, or
+        None for all classes alone; for all lessons at once None, too, where nothing is to be
         counted either. Where some classes are in no group, a student is taught at pixels of the
         others, and the distributions are those given that it is another: nothing moves the logits
         of those classes.
     target: logits of one more peer, made pointwise of those of all students and teachers and the
         labels; given those, (b, K, n, m) each, and the labels with 0 where ignored, (b, 1, n, m).
-    third: if selective, of each student the place of a teacher that teaches it in its peer's place,
-        wherever the teacher's cross entropy is lower than both students'.
-    third_groups: as `groups`, of each student with that teacher.
     """
 
-    peers: tuple[int, ...]
+    lessons: tuple[tuple[int, int], ...]
     selective: bool = False
     direction: KLDirection = "forward"
     temperature: float = 1.0
@@ -69,8 +68,11 @@ class PixelTeaching(NamedTuple):
     weighed: bool = False
     groups: tuple[Groups | None, ...] | None = None
     target: Callable[[Sequence[Tensor], Tensor], Tensor] | None = None
-    third: tuple[int, ...] | None = None
-    third_groups: tuple[Groups | None, ...] | None = None
+
+
+def from_each_other(students: int) -> tuple[tuple[int, int], ...]:
+    """The lessons of `PixelTeaching` in which each of so many learns from each of the others."""
+    return tuple((i, j) for i in range(students) for j in range(students) if i != j)
 
 
 class PixelLosses(NamedTuple):
@@ -79,14 +81,14 @@ class PixelLosses(NamedTuple):
     """
 
     ce: tuple[Mean, ...]  # Eq. 1
-    pixel: tuple[Mean, ...]  # what it learns from its peer: see `PixelTeaching`
+    pixel: tuple[Mean, ...]  # what it learns from its peers: see `PixelTeaching`
     ce_maps: tuple[Tensor, ...]  # (B, H, W) in nats, 0 where ignored
-    # (B, H, W) bool: where this student teaches its peer; none if not selective
+    # (B, H, W) bool: where this student teaches a peer; none if not selective
     teaches: tuple[Tensor, ...]
     # (students, teachers and target, K, K) counts, rows by label: see `ClassGroups`
     confusion: Tensor | None
-    # (B, H, W) bool: where this student's `third` teaches it; none without
-    by_third: tuple[Tensor, ...] = ()
+    # (B, H, W) bool: where this student's teacher teaches it; none without selective teachers
+    by_teacher: tuple[Tensor, ...] = ()
 
 
 @torch.compiler.disable  # a loop over phases, which a compiler would unroll
@@ -117,7 +119,7 @@ def pixel_losses(
     teachers: Sequence[Tensor] = (),
     class_weights: Tensor | None = None,
 ) -> PixelLosses:
-    """Eq. 1 for every student, and what each learns from its peer at pixels, at the labels' size.
+    """Eq. 1 for every student, and what each learns from its peers at pixels, at the labels' size.
 
     Equal to `cross_entropy_loss`, `teaching_directions` and a mean of `kl_map` on upsampled logits.
     Shapes: logits of students and teachers (B, K, h, w), each at its own stride; labels (B, H, W).
@@ -125,51 +127,26 @@ def pixel_losses(
 
     class_weights: of the term "ce", see `cross_entropy_loss`, and if `teaching.weighed` of what is
         taught. The maps, and who teaches whom, stay without: a weight says what an error costs, and
-        not who is the more reliable. At a pixel it would be the same for both students.
+        not who is the more reliable. At a pixel it would be the same for all students.
     """
     n = len(students)
     with torch.autocast(labels.device.type, enabled=False):
         grids = with_phases(labels, *map(widened, (*students, *teachers)))
         results = list(_PixelSums.apply(labels, ignore_index, teaching, n, class_weights, *grids))
     confusion = results.pop() if teaching.groups is not None else None
-    ce, pixel, ce_maps, teaches, by_third = (tuple(results[i : i + n]) for i in range(0, 5 * n, n))
-    labelled = labels != ignore_index
-    number = labelled.sum()
-    counts = [number] * n
-    if teaching.selective and teaching.divisor == "taught":
-        target = torch.where(labelled, labels, 0).long()
-        # taught where the peer teaches
-        counts = _numbers_of_taught(reversed(teaches), teaching.groups, grids[0].shape[1], target)
-        if teaching.third is not None:
-            more = _numbers_of_taught(by_third, teaching.third_groups, grids[0].shape[1], target)
-            counts = [own + other for own, other in zip(counts, more, strict=True)]
+    numbers = results.pop() if teaching.divisor == "taught" else None
+    ce, pixel, ce_maps, teaches, by_teacher = (
+        tuple(results[i : i + n]) for i in range(0, 5 * n, n)
+    )
+    labelled = (labels != ignore_index).sum()
     return PixelLosses(
-        tuple(Mean(total, number) for total in ce),
-        tuple(map(Mean, pixel, counts)),
+        tuple(Mean(total, labelled) for total in ce),
+        tuple(map(Mean, pixel, [labelled] * n if numbers is None else numbers.unbind())),
         ce_maps,
         teaches,
         confusion,
-        by_third,
+        by_teacher,
     )
-
-
-def _numbers_of_taught(
-    masks: Iterable[Tensor],
-    groups: Sequence[Groups | None] | None,
-    num_classes: int,
-    target: Tensor,
-) -> list[Tensor]:
-    """Of each student, the number of pixels at which it is taught, by masks (B, H, W) and the
-    groups of classes that are compared there.
-    """
-    masks = list(masks)
-    of_classes = [
-        _compared(own, num_classes, target.device) for own in groups or (None,) * len(masks)
-    ]
-    return [
-        (mask if compared is None else mask & compared[target]).sum()
-        for mask, compared in zip(masks, of_classes, strict=True)
-    ]
 
 
 def largest_factor(device: torch.device, elements: int) -> float:
@@ -202,7 +179,7 @@ def with_phases(labels: Tensor, *students: Tensor) -> list[Tensor]:
 
 class _PixelSums(torch.autograd.Function):
     """Of n students: sums of CE, with teaching of what is taught; CE maps; if selective masks, and
-    with third parties theirs; with groups counts.
+    with teachers theirs; numbers of taught pixels, if they divide; with groups counts.
     """
 
     @staticmethod
@@ -213,16 +190,18 @@ class _PixelSums(torch.autograd.Function):
         if class_weights is not None:
             class_weights = class_weights.to(grids[0].dtype)
         ce_maps = [grids[0].new_empty(labels.shape) for _ in range(n)]
-        teaches = [
-            torch.empty_like(labelled) for _ in range(n if teaching and teaching.selective else 0)
-        ]
-        by_third = [torch.empty_like(labelled) for _ in (teaching and teaching.third) or ()]
+        selective = teaching is not None and teaching.selective
+        lessons = teaching.lessons if teaching else ()
+        with_teachers = selective and any(peer >= n for _, peer in lessons)
+        teaches = [torch.empty_like(labelled) for _ in range(n if selective else 0)]
+        by_teacher = [torch.empty_like(labelled) for _ in range(n if with_teachers else 0)]
         # sums over taught pixels
         divergences = [grids[0].new_zeros(()) for _ in range(n if teaching else 0)]
-        compared, compared_with_third = (
-            [_compared(groups, num_classes, labels.device) for groups in own or ()]
-            for own in ((teaching.groups, teaching.third_groups) if teaching else (None, None))
-        )
+        groups = (teaching.groups if teaching else None) or (None,) * len(lessons)
+        compared = [_compared(own, num_classes, labels.device) for own in groups]
+        numbers = None
+        if teaching and teaching.divisor == "taught":
+            numbers = torch.zeros(n, dtype=torch.int64, device=labels.device)
         counts = None
         if teaching and teaching.groups is not None:
             predicted = len(grids) + (teaching.target is not None)
@@ -251,32 +230,29 @@ class _PixelSums(torch.autograd.Function):
             if counts is not None:
                 _count(counts, logits, target, valid)
             log_p += [F.log_softmax(values, dim=1) for values in logits[n:]]
-            taught = [valid] * n
-            if teaching.selective:
-                ce_a, ce_b = (ce_map[phase.place] for ce_map in ce_maps)
-                masks = [*teaching_directions(ce_a, ce_b, valid)]
-                by_teacher = []
-                for i, place in enumerate(teaching.third or ()):
-                    of_teacher = -log_p[place].gather(1, target).squeeze(1)
-                    wins = valid & (of_teacher < ce_a) & (of_teacher < ce_b)
-                    masks[1 - i] = masks[1 - i] & ~wins  # in the place of the peer
-                    by_teacher.append(wins)
-                    by_third[i][phase.place] = wins
-                taught = [*reversed(masks)]  # a student is taught where its peer teaches
-                for own, mask in zip(teaches, masks, strict=True):
-                    own[phase.place] = mask
-            taught = _places(taught, compared, target, p[0].dtype)
-            all_classes = all(own is None for own in teaching.groups or ())
-            exchange = _exchanged_lessons if teaching.selective and all_classes else _lessons
-            lessons = [(taught, exchange(teaching, log_p, taught))]
-            if teaching.third is not None:
-                alone = teaching._replace(peers=teaching.third, groups=teaching.third_groups)
-                taught = _places(by_teacher, compared_with_third, target, p[0].dtype)
-                lessons.append((taught, _lessons(alone, log_p, taught)))
-            for places, (i, divergence, gradient, sign) in (
-                (places, lesson) for places, given in lessons for lesson in given
-            ):
-                counts_for = places[i]
+            taught = [valid] * len(lessons)
+            if selective:
+                own_ce = [ce_map[phase.place] for ce_map in ce_maps]
+                taught = _selected(lessons, own_ce, log_p, target, valid)
+                given: list[list[Tensor]] = [[] for _ in range(n)]  # where each student teaches
+                for mask, (learner, peer) in zip(taught, lessons, strict=True):
+                    if peer >= n:
+                        by_teacher[learner][phase.place] = mask
+                    else:
+                        given[peer].append(mask)
+                for own, masks in zip(teaches, given, strict=True):
+                    own[phase.place] = reduce(torch.logical_or, masks)
+            taught = [
+                mask if is_compared is None else mask & is_compared[target.squeeze(1)]
+                for mask, is_compared in zip(taught, compared, strict=True)
+            ]
+            if numbers is not None:
+                for mask, (learner, _) in zip(taught, lessons, strict=True):
+                    numbers[learner] += mask.sum()
+            # (b, 1, n, m) of 0 and 1
+            places = [mask.unsqueeze(1).to(p[0].dtype) for mask in taught]
+            for k, divergence, gradient, sign in _taught_by(teaching, groups, log_p, places):
+                i, counts_for = lessons[k][0], places[k]
                 if teaching.weighed and weight is not None:
                     counts_for = counts_for * weight
                 divergences[i] += (divergence * counts_for).sum() * (sign * teaching.temperature**2)
@@ -295,7 +271,9 @@ class _PixelSums(torch.autograd.Function):
                 *(own for term in range(terms) for own in upsampling.gradients(term))
             )
         ctx.students, ctx.teachers = n, len(grids) - n
-        constants = [*ce_maps, *teaches, *by_third]
+        constants = [*ce_maps, *teaches, *by_teacher]
+        if numbers is not None:
+            constants.append(numbers)
         if counts is not None:
             constants.append(counts.view(-1, num_classes, num_classes))
         ctx.mark_non_differentiable(*constants)
@@ -323,20 +301,36 @@ def _compared(groups: Groups | None, num_classes: int, device: torch.device) -> 
     return is_compared
 
 
-def _places(
-    taught: Sequence[Tensor],
-    compared: Sequence[Tensor | None],
+def _selected(
+    lessons: Sequence[tuple[int, int]],
+    cross_entropies: Sequence[Tensor],
+    log_p: Sequence[Tensor],
     target: Tensor,
-    dtype: torch.dtype,
+    valid: Tensor,
 ) -> list[Tensor]:
-    """Where each student is taught, (b, 1, n, m) of 0 and 1: at pixels of a mask (b, n, m) whose
-    class is compared.
+    """Where each lesson is taught: masks (b, n, m), of which a student has one at a pixel at most.
+
+    Args:
+        cross_entropies: of the students, (b, n, m).
+        log_p: of all that is predicted, (b, K, n, m).
+        target: (b, 1, n, m).
+        valid: the labelled pixels, (b, n, m).
     """
-    masks = [
-        own if is_compared is None else own & is_compared[target.squeeze(1)]
-        for own, is_compared in zip(taught, compared or [None] * len(taught), strict=True)
-    ]
-    return [mask.unsqueeze(1).to(dtype) for mask in masks]
+    teaches = teaching_directions(cross_entropies, valid)
+    wins = {}  # by learner: where its teacher is better than all students
+    for learner, peer in lessons:
+        if peer >= len(teaches):
+            of_teacher = -log_p[peer].gather(1, target).squeeze(1)
+            wins[learner] = reduce(
+                torch.logical_and, (of_teacher < own for own in cross_entropies), valid
+            )
+    taught = []
+    for learner, peer in lessons:
+        if peer >= len(teaches):
+            taught.append(wins[learner])
+        else:  # in whose place a teacher may be
+            taught.append(teaches[peer] & ~wins[learner] if learner in wins else teaches[peer])
+    return taught
 
 
 def _cross_entropy_gradient(p: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -360,20 +354,31 @@ def _count(counts: Tensor, logits: Sequence[Tensor], target: Tensor, valid: Tens
         own += torch.bincount(cells, minlength=num_classes**2 + num_classes)[: num_classes**2]
 
 
-# A lesson: student, divergence (b, 1, n, m), its gradient to the student's softened logits (b, K,
-# n, m), sign of both.
-Lesson = tuple[int, Tensor, Tensor, int]
+# What a lesson teaches: the lesson's place, divergence (b, 1, n, m), its gradient to the learner's
+# softened logits (b, K, n, m), sign of both.
+Taught = tuple[int, Tensor, Tensor, int]
 
 
-def _lessons(
-    teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[Tensor]
-) -> Iterator[Lesson]:
-    """Each student on its own. In a single group there is nothing to learn."""
-    for i, j in enumerate(teaching.peers):
-        learner, peer = log_p[i], log_p[j]
-        groups = teaching.groups[i] if teaching.groups else None
+def _taught_by(
+    teaching: PixelTeaching,
+    groups_of: Sequence[Groups | None],
+    log_p: Sequence[Tensor],
+    taught: Sequence[Tensor],
+) -> Iterator[Taught]:
+    """Each lesson on its own, but for those that are exchanged. In a single group there is nothing
+    to learn.
+
+    groups_of: of each lesson. taught: of each, (b, 1, n, m) of 0 and 1.
+    """
+    pair = from_each_other(2)
+    exchanged = 0
+    if teaching.selective and teaching.lessons[:2] == pair and groups_of[:2] == (None, None):
+        yield from _exchanged(teaching, log_p[:2], taught)
+        exchanged = 2
+    for k, (i, j) in enumerate(teaching.lessons[exchanged:], exchanged):
+        learner, peer, groups = log_p[i], log_p[j], groups_of[k]
         if groups is None:
-            yield i, *_divergence_and_gradient(learner, peer, teaching), 1
+            yield k, *_divergence_and_gradient(learner, peer, teaching), 1
         elif len(groups) > 1:
             learner, peer = (merged_log_probabilities(values, groups) for values in (learner, peer))
             given_groups = learner
@@ -385,7 +390,7 @@ def _lessons(
             # adds nothing, since such a gradient sums up to 0.
             classes, places = map(list, zip(*sorted(place_of_classes(groups).items()), strict=True))
             share = (log_p[i][:, classes] - learner[:, places]).exp_().mul_(gradient[:, places])
-            yield i, divergence, _at(classes, share, log_p[i]), 1
+            yield k, divergence, _at(classes, share, log_p[i]), 1
 
 
 def _divergence_and_gradient(
@@ -405,11 +410,11 @@ def _divergence_and_gradient(
     return -log_ratio.mul_(peer).sum(1, keepdim=True), learner - peer
 
 
-def _exchanged_lessons(
+def _exchanged(
     teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[Tensor]
-) -> Iterator[Lesson]:
-    """`_lessons` of two students, a pixel of whom has one learner, in one pass: between them only a
-    sign differs.
+) -> Iterator[Taught]:
+    """The lessons of two students, a pixel of whom has one learner, in one pass: between them only
+    a sign differs.
 
     taught: (b, 1, n, m), 0 or 1 and never both 1.
     """

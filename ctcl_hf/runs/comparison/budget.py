@@ -19,7 +19,7 @@ EPOCHS = 60  # the paper's of VOC, and the recipe's where it names none
 
 
 def step_flops(pair: str, num_classes: int) -> float:
-    """Floating-point operations of one step of both students alone: forward and backward on a batch
+    """Floating-point operations of one step of all students alone: forward and backward on a batch
     of 4 x 512 x 512.
 
     Counted by torch on one image of a quarter of the sides, which nearly all of them are
@@ -65,7 +65,7 @@ def requirements(
         lines += [cell.command() for cell in cells]
     lines.append(
         f"\nIn all about {hours:.0f} hours of one GPU, if it sustains {teraflops:g} TFLOP/s "
-        "(--sustained_tflops; an assumption, not a measurement), for forward and backward of both "
+        "(--sustained_tflops; an assumption, not a measurement), for forward and backward of the "
         "students; what the methods add is not in it (docs/benchmarks.md). The paper gives epochs "
         "for VOC alone: 60."
     )

@@ -29,13 +29,13 @@ class Evidence(NamedTuple):
 
     over_seeds: gains in mIoU points, and last their sum, with t intervals.
     over_images: the same with intervals over blocks of images; None where a run kept no counts.
-    ious, control_ious: (seeds, 2, K) shares, NaN where a class does not occur.
+    ious, control_ious: (seeds, students, K) shares, NaN where a class does not occur.
     equal_seconds: by seed, on validation; None where it cannot be read.
     """
 
     row: Row
     seeds: tuple[int, ...]
-    students: tuple[str, str]
+    students: tuple[str, ...]
     class_names: tuple[str, ...]
     over_seeds: tuple[Interval, ...]
     over_images: tuple[Interval, ...] | None
@@ -186,7 +186,7 @@ def gains_table(
     """Rows: of each method the gains and their sum, with the interval over seeds, and with that
     over images.
 
-    students: what the two are called.
+    students: what they are called.
     """
     lines = [["gain over vanilla", "95 % interval over", *students, "Δ"]]
     for evidence in found:

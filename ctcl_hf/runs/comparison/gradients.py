@@ -109,12 +109,10 @@ def _check_own_code(run: Path, now: Mapping[str, str]) -> None:
         )
 
 
-def _terms(
-    pair: StudentPair, pixel_values: Tensor, labels: Tensor
-) -> tuple[StudentTerms, StudentTerms]:
+def _terms(pair: StudentPair, pixel_values: Tensor, labels: Tensor) -> list[StudentTerms]:
     outputs = [student(pixel_values) for student in pair.students.values()]
-    terms = pair.objective(*outputs, labels.long(), *pair.objective.teacher_outputs(pixel_values))
-    return tuple(own.of_batch() for own in terms)
+    terms = pair.objective(outputs, labels.long(), pair.objective.teacher_outputs(pixel_values))
+    return [own.of_batch() for own in terms]
 
 
 def _pulls(

@@ -101,20 +101,18 @@ class Cell:
         """
         return evaluations_from_json(self.read("results.json")["scores"])
 
-    def student_names(self) -> tuple[str, str]:
+    def student_names(self) -> tuple[str, ...]:
         """The names of the students in a finished cell's results, in order."""
-        first, second = next(iter(self.evaluations().values())).students
-        return first, second
+        return tuple(next(iter(self.evaluations().values())).students)
 
-    def student_titles(self) -> tuple[str, str]:
+    def student_titles(self) -> tuple[str, ...]:
         """What tables call the students of a finished cell: `cnn (mobilenetv2)`, as the pair
         says.
         """
-        first, second = (
+        return tuple(
             f"{name} ({of})"
             for name, of in zip(self.student_names(), self.pair.split("+"), strict=True)
         )
-        return first, second
 
     def command(self) -> str:
         """The command line that runs this cell alone."""

@@ -319,8 +319,10 @@ TABLES: dict[str, Table] = {
 
 
 def students_of(pair: str) -> list[str]:
-    """What --students is given for "A+B". ValueError for anything else."""
+    """What --students is given for "A+B", or "A+B+C" and more. ValueError for anything else."""
     names = pair.split("+")
-    if len(names) != 2 or not all(names):
-        raise ValueError(f"--pair {pair}: expected two students as A+B, such as {_SMALL}.")
+    if len(names) < 2 or not all(names):
+        raise ValueError(
+            f"--pair {pair}: expected two students as A+B, such as {_SMALL}, or more as A+B+C."
+        )
     return [STUDENTS.get(name, name) for name in names]

@@ -72,7 +72,7 @@ def _methods_of(cells: Sequence[Cell]) -> list[type[Objective]]:
 
 
 def write_class_gains(grid: Grid, block_length: int) -> list[Path]:
-    """Writes a PNG for each pair: what each method adds to the IoU of each class, of both students,
+    """Writes a PNG for each pair: what each method adds to the IoU of each class, of each student,
     on each split.
     """
     written = []

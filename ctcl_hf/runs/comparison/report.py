@@ -36,7 +36,8 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
         parts.append(f"Check list, {pair}:\n\n{checklist(grid, cells, block_length)}")
     text = "\n\n".join(parts) + "\n"
     write_whole(grid.folder / "table.md", text)
-    columns = list(records[0]) if records else ["pair"]
+    # of the pair with the most students, whose records have the most
+    columns = list(max(records, key=len)) if records else ["pair"]
     write_whole(grid.folder / "table.csv", csv_table(records, columns))
     return text
 
@@ -57,11 +58,15 @@ def missing_in(cells: Sequence[Cell]) -> str | None:
     return f"{len(cells) - count} of {len(cells)} runs are finished. Missing: {runs}."
 
 
+def _place(i: int) -> str:
+    return ("first", "second", "third")[i] if i < 3 else f"student_{i + 1}"
+
+
 def _records(
     grid: Grid, pair: str, split: str, paper: Table | None, found: Sequence[Evidence]
 ) -> list[dict[str, Any]]:
-    """The lines of a table for table.csv: a student's columns begin with first or second, which say
-    its name.
+    """The lines of a table for table.csv: a student's columns begin with first, second, ..., which
+    say its name.
     """
     records = []
     by_row = {evidence.row: evidence for evidence in found}
@@ -70,7 +75,7 @@ def _records(
         cell for cell in grid.cells() if cell.pair == pair and cell.is_finished
     ).student_titles()
     for line in lines_of(grid, pair, split):
-        theirs = printed.get(line.row.title, (None, None))
+        theirs = printed.get(line.row.title, (None,) * len(students))
         record = {
             "pair": pair,
             "split": split,
@@ -78,8 +83,9 @@ def _records(
             # as --methods takes them: spreadsheets would compute what begins with a dash
             "arguments": line.row.arguments.removeprefix("--method "),
         }
-        record |= dict(zip(("first", "second"), students, strict=True))
-        for i, which in enumerate(("first", "second")):
+        places = [_place(i) for i in range(len(students))]
+        record |= dict(zip(places, students, strict=True))
+        for i, which in enumerate(places):
             gain = line.gains[i] if line.gains else None
             record |= {
                 f"{which}_miou": line.scores[i].mean,
@@ -91,10 +97,9 @@ def _records(
         record |= {"seeds": " ".join(map(str, line.seeds)), "minutes": line.minutes}
         evidence = by_row.get(line.row)
         for over in ("seeds", "images"):
-            intervals = (evidence and getattr(evidence, f"over_{over}")) or (None,) * 3
-            for which, interval in zip(
-                ("first_gain", "second_gain", "sum_of_gains"), intervals, strict=True
-            ):
+            intervals = evidence and getattr(evidence, f"over_{over}")
+            gains = [*(f"{which}_gain" for which in places), "sum_of_gains"]
+            for which, interval in zip(gains, intervals or [None] * len(gains), strict=True):
                 record[f"{which}_low_over_{over}"] = interval and interval.low
                 record[f"{which}_high_over_{over}"] = interval and interval.high
         record["lost_classes"] = evidence and evidence.lost()

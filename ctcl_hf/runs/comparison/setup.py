@@ -28,7 +28,7 @@ def setup_of(grid: Grid, pair: str, paper: Table | None) -> str:
     return (
         "What differs from the paper's set-up: "
         + "; ".join(differences(cells[0].read("results.json"), steps, seeds, paper))
-        + ".\nΔ is the sum of both students' gains over vanilla of the same seed. "
+        + ".\nΔ is the sum of the students' gains over vanilla of the same seed. "
         + (
             "± is the standard deviation over seeds."
             if seeds > 1

@@ -48,10 +48,10 @@ class Line(NamedTuple):
 
     row: Row
     seeds: tuple[int, ...]
-    scores: tuple[Score, Score]
-    gains: tuple[Score, Score] | None  # over vanilla of the same seeds; None without it
+    scores: tuple[Score, ...]  # of each student, as all that follow
+    gains: tuple[Score, ...] | None  # over vanilla of the same seeds; None without it
     sum_of_gains: Score | None
-    controls: tuple[float, float] | None  # vanilla's means over the same seeds
+    controls: tuple[float, ...] | None  # vanilla's means over the same seeds
     minutes: float
     whole: int
 
@@ -73,7 +73,8 @@ def lines_of(
             validation only.
         what: a score, by its name in the evaluations.
     """
-    by_row: dict[Row, dict[int, tuple[float, float]]] = {}
+    by_row: dict[Row, dict[int, tuple[float, ...]]] = {}
+    number = len(pair.split("+"))
     cells = {
         (cell.row, cell.seed): cell
         for cell in grid.cells()
@@ -97,16 +98,16 @@ def lines_of(
         control = by_row.get(VANILLA, {})
         shared = [seed for seed in by_row[row] if seed in control]
         by_seed = {seed: by_row[row][seed] for seed in shared or by_row[row]}
-        gains = [[by_seed[seed][i] - control[seed][i] for seed in shared] for i in (0, 1)]
+        gains = [[by_seed[seed][i] - control[seed][i] for seed in shared] for i in range(number)]
         minutes, whole = minutes_of([cells[row, seed] for seed in by_seed])
         lines.append(
             Line(
                 row,
                 tuple(by_seed),
-                tuple(Score.of([scores[i] for scores in by_seed.values()]) for i in (0, 1)),
+                tuple(Score.of([own[i] for own in by_seed.values()]) for i in range(number)),
                 tuple(Score.of(gain) for gain in gains) if shared else None,
-                Score.of([a + b for a, b in zip(*gains, strict=True)]) if shared else None,
-                tuple(statistics.fmean(control[seed][i] for seed in shared) for i in (0, 1))
+                Score.of([sum(own) for own in zip(*gains, strict=True)]) if shared else None,
+                tuple(statistics.fmean(control[seed][i] for seed in shared) for i in range(number))
                 if shared
                 else None,
                 minutes,
@@ -146,7 +147,7 @@ def table_of(
     """Rows of a pair: each student, the gain over vanilla in brackets, their sum, and the paper's
     row.
 
-    students: what the two are called. Where a method lacks seeds that vanilla has, its gain is said
+    students: what they are called. Where a method lacks seeds that vanilla has, its gain is said
         with vanilla's mean over the seeds that both have.
     """
     printed = paper.scores.get(pair, {}) if paper else {}
@@ -168,13 +169,10 @@ def table_of(
         if printed:
             theirs, vanilla = printed.get(line.row.title), printed[VANILLA.title]
             if theirs is None:
-                cells += ["-"] * 3
+                cells += ["-"] * (len(students) + 1)
             else:
-                cells += [
-                    f"{theirs[0]:.2f}",
-                    f"{theirs[1]:.2f}",
-                    f"{sum(theirs) - sum(vanilla):+.2f}",
-                ]
+                cells += [f"{own:.2f}" for own in theirs]
+                cells.append(f"{sum(theirs) - sum(vanilla):+.2f}")
         rows.append(cells)
     return rows
 

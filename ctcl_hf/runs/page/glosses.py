@@ -8,12 +8,12 @@ OF_TERMS = {
     "hfd": (
         "HFD",
         "heterogeneous feature distillation: a student's early features must work in the next "
-        "stage of the other",
+        "stage of a peer",
     ),
     "region": (
         "region BSD",
         "bidirectional selective distillation by regions: in each, the student whose cross entropy "
-        "is the lower teaches the other",
+        "is the lowest teaches",
     ),
     "pixel": ("pixel BSD", "the same at each pixel"),
 }

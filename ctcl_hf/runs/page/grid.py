@@ -105,7 +105,9 @@ def _part(
 def _intervals(found: Sequence[Evidence], block_length: int) -> list[Intervals]:
     """Of each student and of their sum, the gain by each method with its intervals."""
     charts = []
-    for i, title in enumerate((*found[0].students, "Δ, the sum of both")) if found else ():
+    students = found[0].students if found else ()
+    both = "both" if len(students) == 2 else "all"
+    for i, title in enumerate((*students, f"Δ, the sum of {both}") if found else ()):
         bars = []
         # vanilla, which is not among them, has colour 0 in curves
         for number, evidence in enumerate(found, 1):

@@ -287,10 +287,10 @@ def _curves(
 
 def _evaluations(history: Sequence[Mapping], names: Sequence[str]) -> list[list[str]]:
     """Step, and each student's mIoU in percent, of every evaluation."""
-    first, second = (curve(history, name) for name in names)
+    curves = [curve(history, name) for name in names]
     return [
-        [str(step), percent(own), percent(other)]
-        for (step, own), (_, other) in zip(first, second, strict=True)
+        [str(points[0][0]), *(percent(score) for _, score in points)]
+        for points in zip(*curves, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ PART = 1 << 20  # bytes, written at once
 
 
 def bytes_at_end(pair: StudentPair) -> int:
-    """What both students and their method take, with all that is saved beside them."""
+    """What all students and their method take, with all that is saved beside them."""
     tensors = [*pair.students.state_dict().values(), *pair.objective.training_state().values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + SMALL_FILES
 

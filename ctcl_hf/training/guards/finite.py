@@ -21,7 +21,7 @@ SKIPS_IN_A_ROW = 20  # after which skipping is given up: no step has trained any
 
 
 class FiniteGuard:
-    """Watches the norms of both students' gradients, and keeps a step that is left out from
+    """Watches the norms of all students' gradients, and keeps a step that is left out from
     BatchNorm's statistics and from what the method counts.
 
     Args:
@@ -104,7 +104,7 @@ def explain(
 def dump(
     folder: Path, pair: StudentPair, batches: Sequence[Mapping[str, Tensor]], told: str
 ) -> None:
-    """Writes what is needed to look into it: both students as they are, and the step's batches as
+    """Writes what is needed to look into it: all students as they are, and the step's batches as
     they were fed.
     """
     for name, student in pair.students.items():
