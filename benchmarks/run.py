@@ -23,6 +23,7 @@ SCRIPTS = {
     "collaboration": (),
     "losses": (),
     "memory": (),
+    "methods": (),
     "teachers": (),
     "peers": ("data_dir",),
     "metric": ("data_dir", "evaluate_metric"),

@@ -164,6 +164,11 @@ class DatasetArguments:
                 "--dataset_name FOLDER.",
             ),
             (
+                self.dataset_name is not None and is_reference(self.dataset_name),
+                f"--dataset_name {self.dataset_name}: a builder of your own is --dataset "
+                f"{self.dataset_name}.",
+            ),
+            (
                 self.skip_bad and self.streaming,
                 "--skip_bad reads every file, and does not go with --streaming.",
             ),

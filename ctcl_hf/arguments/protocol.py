@@ -3,7 +3,7 @@
 Imported without torch, so that --help answers at once.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from ..base.registry import origin_of
@@ -110,6 +110,16 @@ class ProtocolArguments:
         if self.stride is not None:
             own["stride"] = tuple(self.stride)
         return Protocol(name, image_size, scales=tuple(self.scales), flip=self.flip, **own)
+
+    def words(self) -> list[str]:
+        """The words of a command line by which another command scores likewise."""
+        given = []
+        for argument in fields(ProtocolArguments):
+            value, make = getattr(self, argument.name), argument.default_factory
+            if value != (argument.default if make is MISSING else make()):
+                values = value if isinstance(value, list) else [] if value is True else [value]
+                given += [f"--{argument.name}", *map(str, values)]
+        return given
 
     def metric_kinds(self) -> list[type["Metric"]]:
         """What is scored beside mean IoU and the accuracies."""

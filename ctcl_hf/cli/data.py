@@ -36,7 +36,7 @@ def data_of_model(model: str, dataset: DatasetArguments, argv: Sequence[str]) ->
         return dataset
     own = data_of(record["command"])
     if any(word.startswith("--max_eval_samples") for word in record["command"].split()):
-        print("The run scored a part of the images (--max_eval_samples), this is all.")
+        print("The run scored a part of the images (--max_eval_samples); here all are scored.")
     return dataclasses.replace(own, skip_bad=own.skip_bad or dataset.skip_bad)
 
 

@@ -17,6 +17,10 @@ HIDDEN = (".", "__MACOSX", "@eaDir")  # .ipynb_checkpoints, ._a.png; what Macs a
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
+# for which files are left out that were meant to be used
+LACKS = ("without a mask", "without an image", "listed but missing")
+
+
 class Unpaired(ValueError):
     """Images or masks lack their counterparts, and others have them."""
 

@@ -36,6 +36,7 @@ class SegmentationData:
     hub_id: "user/name", if it comes from the Hub.
     source: where its files were found, and what is to be known of them.
     left_out: what of them is not taken, a sentence for each reason.
+    unusable: how many files of those cannot be used, or lack their counterpart.
     told_ids: ids in the masks of which its user has said what they stand for; a check tells those
         that no mask holds.
     prediction_ids: what its benchmark calls classes 0..K-1 in predictions that are handed in; None
@@ -54,6 +55,7 @@ class SegmentationData:
     hub_id: str | None = None
     source: str | None = None
     left_out: tuple[str, ...] = ()
+    unusable: int = 0
     prediction_ids: tuple[int, ...] | None = None
     told_ids: tuple[int, ...] = ()
 
@@ -109,7 +111,7 @@ class SegmentationData:
         Reads every file. ValueError if nothing is left of a split.
         """
         splits = dict(self.splits)
-        told = []
+        told, unusable = [], self.unusable
         for split, rows in self.splits.items():
             samples = self.samples(split, transform=None)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -130,10 +132,12 @@ class SegmentationData:
             splits[split] = rows.select(
                 [index for index in range(len(rows)) if index not in problems]
             )
+            unusable += len(problems)
             causes = by_cause({split: list(problems.values())}, BAD_SHOWN)
             reasons = "; ".join(cause.rstrip(".") for cause in causes)
             told.append(f"left out as bad: {len(problems)} of {len(rows)} of {split} ({reasons})")
-        return replace(self, splits=splits, left_out=(*self.left_out, *told))
+        left_out = (*self.left_out, *told)
+        return replace(self, splits=splits, left_out=left_out, unusable=unusable)
 
     @property
     def is_streamed(self) -> bool:

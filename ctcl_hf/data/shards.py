@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,10 @@ class Report:
 
     def __str__(self) -> str:
         """Markdown: what data it is, and all that was found in it."""
-        return f"{self.data.with_counts(self.written)}\n\n{self.found()}"
+        bad = ", ".join(f"{len(own)} of {split}" for split, own in self.bad.items() if own)
+        told = (f"left out as bad: {bad}, below",) if bad else ()
+        data = replace(self.data, left_out=(*self.data.left_out, *told))
+        return f"{data.with_counts(self.written)}\n\n{self.found()}"
 
     def found(self, most: int | None = None) -> str:
         """Markdown: counts by split, sizes, share of pixels by class, and every bad file.

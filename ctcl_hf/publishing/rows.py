@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..base.tables import listed
+from ..base.tables import counted, listed
 from ..metrics.scores import Evaluation, evaluations_from_json
 
 # by accelerate's names
@@ -138,6 +138,7 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         * training["gradient_accumulation_steps"]
     )
     steps, code = record["steps"], record.get(OWN_CODE, {})
+    unusable = record.get("unusable", 0)  # which records of older versions lack
     rows = {
         "method": code.get("method", record["method"]["name"]),
         "loss, by term and weight": listed(record["method"]["weights"][name]),
@@ -155,6 +156,10 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         "started from": record["students"][name]["origin"],
         "student's code": code.get(name),
         "training images": f"{train['images']}{_held_out(record)}" if train else None,
+        "left out of the data": f"{counted(unusable, 'file')} that cannot be used, or "
+        f"{'lacks its' if unusable == 1 else 'lack their'} counterpart"
+        if unusable
+        else None,
         "steps": f"{steps}, each of {images} {'image' if images == 1 else 'images'}"
         if steps
         else None,

@@ -4,31 +4,32 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..arguments.data import DatasetArguments, words_naming
+from ..arguments.data import DataArguments, words_naming
 from ..base.registry import is_reference
 from ..base.tables import aligned
 
 
 def next_commands(
-    folder: Path, names: Sequence[str], data: DatasetArguments, is_published: bool
+    folder: Path, names: Sequence[str], data: DataArguments, is_published: bool
 ) -> str:
     """Lines of commands, each with what it does, on a run's students.
 
     Args:
         folder: the run's.
         names: of its students.
-        data: what it was scored on.
+        data: what it was scored on, and how.
         is_published: whether its students are on the Hub already.
     """
     student, all_of = str(folder / names[0]), "both" if len(names) == 2 else "all"
     own_code = words_naming(data.dataset, data.data_dir) if is_reference(data.dataset) else []
+    likewise = [*own_code, *data.words()]
     of_two = [
         (["space", str(folder)], "see both on a page (extra: [space])"),
         (["review", str(folder), *own_code], "find labels that may be wrong"),
     ]
     lines = [
         (["predict", "IMAGES", "--model", student], "segment images of your own"),
-        (["evaluate", str(folder), *own_code], f"score {all_of} students, and their mean"),
+        (["evaluate", str(folder), *likewise], f"score {all_of} students, and their mean"),
         *(of_two if len(names) == 2 else []),
         (["export", student, "--output", f"{names[0]}.onnx"], "write an ONNX file"),
         (["release", str(folder), *own_code], "write the ONNX files of a model on the Hub, scored"),

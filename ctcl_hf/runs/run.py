@@ -156,6 +156,7 @@ def prepare(arguments: Arguments) -> Run:
             dataset_title=data.title,
             dataset_id=data.hub_id,
             validation_share=data_arguments.validation_share,
+            unusable=data.unusable,
             dataset_code=origin_of(DATASETS[data_arguments.dataset])
             if data_arguments.dataset_name is None
             else None,

@@ -51,6 +51,7 @@ class RunFacts:
     license: an identifier of the Hub's; "unknown" where the publisher has not chosen one.
     validation_share: of the training images, those that are held out to validate on, where there is
         no split for that.
+    unusable: how many files of the data were left out for what is wrong with them.
     dataset_code: the builder of the user's own that read it, and a hash of its file.
     metrics_code: metrics of the user's own that it is scored by, and hashes of their files.
     figure: file of a picture that each card shows.
@@ -61,6 +62,7 @@ class RunFacts:
     dataset_title: str | None = None
     dataset_id: str | None = None
     validation_share: float | None = None
+    unusable: int = 0
     dataset_code: str | None = None
     metrics_code: str | None = None
     recipe: str | None = None
@@ -132,6 +134,7 @@ def record(
         "dataset_title": facts.dataset_title or (facts.dataset and f"`{facts.dataset}`"),
         "dataset_id": facts.dataset_id,
         "validation_share": facts.validation_share,
+        "unusable": facts.unusable,
         "dataset_code": facts.dataset_code,
         "metrics_code": facts.metrics_code,
         "recipe": facts.recipe,

@@ -311,7 +311,8 @@ def test_what_does_not_pair_and_what_cannot_be_read_are_told_at_once(tmp_path):
     assert kept.returncode == 0, kept.stderr
     # The card counted the bad one, above a table without it.
     for file in ("README.md", "report.md"):
-        assert "photos: train 3, validation 5 images" in (tmp_path / "shards" / file).read_text()
+        told = (tmp_path / "shards" / file).read_text()
+        assert "photos: train 3, validation 5 images" in told and "left out as bad: 1 of" in told
 
 
 def test_a_folder_called_as_a_benchmark_is_not_taken_for_it(tmp_path):

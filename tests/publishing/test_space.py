@@ -224,7 +224,8 @@ def test_what_the_space_offers_as_files_has_the_images_own_size(tmp_path):
     outputs = upload(tmp_path / "wide.png")
     *shown, share, none_yet = next(outputs)
     assert none_yet is None  # what is shown comes first
-    *_, files = next(outputs)
+    *again, same, files = next(outputs)
+    assert (again, same) == (shown, share)  # for who asks by the API, which tells the last alone
     assert {drawn.size for drawn in shown} == {(1280, 82)}
     assert [Path(file).name for file in files] == [
         *(f"{name}-classes-wide.png" for name in ("cnn", "vit", "pair")),

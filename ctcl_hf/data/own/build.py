@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..images import open_stored
 from ..masks import IGNORE_INDEX, Colour, colours_of_ids
-from ..pairs import LeftOut, Unpaired, files_in, image_files
+from ..pairs import LACKS, LeftOut, Unpaired, files_in, image_files
 from ..samples import BadSample, SegmentationSamples
 from ..segmentation import SegmentationData
 from ..streaming import StreamedRows
@@ -106,7 +106,7 @@ def build_own(
     folder = Path(name) if Path(name).is_dir() else None
     found = {}
     problems: list[str] = []  # all that is to be asked for, at once
-    told, left_out = "", ()
+    told, left_out, unusable = "", (), 0
     if folder is not None:
         parquet = [
             path for path in files_in(folder, True, LeftOut(folder)) if path.suffix == ".parquet"
@@ -119,6 +119,7 @@ def build_own(
         found = layout.splits()
         told = str(layout) if found else ""
         left_out = (layout.left_out.sentence,) if found and layout.left_out.paths else ()
+        unusable = sum(len(layout.left_out.paths.get(lack, ())) for lack in LACKS)
         problems += layout.problems
         images = image_files(folder, below=True, unique=False) if mask_ending else {}
         if not found and (images or not parquet):
@@ -196,6 +197,7 @@ def build_own(
         colours=meanings,
         source=f"from {name}{told}{lists}{without_use(found, wanted)}",
         left_out=left_out,
+        unusable=unusable,
         **_benchmark(benchmark, splits["train"]),
     )
 

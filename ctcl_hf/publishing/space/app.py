@@ -112,7 +112,7 @@ def demo(
                 kind, how = ("png", {}) if drawn.mode == "P" else ("jpg", {"quality": 95})
                 files.append(str(Path(folder) / f"{place}-{Path(path).stem}.{kind}"))
                 drawn.save(files[-1], **how)
-            yield [*(gr.skip() for _ in shown), gr.skip(), files]
+            yield [*shown, share, files]
 
     architectures = [
         type(model).__name__.removesuffix("ForSemanticSegmentation") for model, _ in loaded

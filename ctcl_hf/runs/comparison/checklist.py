@@ -16,6 +16,8 @@ from .grid import Cell, Grid
 from .statistics import LEAST_BLOCKS
 from .tables import minutes_of, of_which_runs
 
+IDS_SHOWN = 6  # of a map of mask ids
+
 
 @lru_cache
 def _splits(arguments: str) -> str:
@@ -54,7 +56,8 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
     lines = {
         "data": f"{data['dataset_name'] or data['dataset']}; "
         f"{_splits(json.dumps(data, sort_keys=True))}",
-        "class map": f"{len(classes)} classes: {', '.join(classes)}; masks {_masks(data)}",
+        "class map": f"{len(classes)} classes: {', '.join(classes)}; masks "
+        f"{_masks(data, cells[0])}",
         "resolution": f"trained on crops of {'x'.join(map(str, data['crop_size']))} from images "
         f"scaled about {size}; scored: {facts['protocol']}",
         "checkpoint": _selection(training, state["global_step"]),
@@ -91,15 +94,25 @@ def _minutes(cells: Sequence[Cell]) -> str:
     return f"{minutes:.1f}{of_which_runs(whole, len(cells))}"
 
 
-def _masks(data: Mapping[str, Any]) -> str:
-    """What a run's flags say of what masks hold, as they were given."""
+def _masks(data: Mapping[str, Any], cell: Cell) -> str:
+    """What a run's flags say of what masks hold, as they were given; without any, what the data
+    map.
+    """
     flags = []
     for name in ("label_map", "ignore_index", "reduce_labels", "palette"):
         value = data.get(name)
         if value is not None and value is not False:
             words = value if isinstance(value, list) else [] if value is True else [value]
             flags.append(" ".join([f"--{name}", *map(str, words)]))
-    return f"read by `{' '.join(flags)}`" if flags else "as stored"
+    if flags:
+        return f"read by `{' '.join(flags)}`"
+    record = cell.read(RECORD_FILE) if (cell.folder / RECORD_FILE).is_file() else {}
+    read = record.get("data", {}).get("train") or {}
+    mapped = [f"{old} as {new}" for old, new in read.get("label_map", {}).items()]
+    if not mapped:
+        return "as stored"
+    more = f" and {len(mapped) - IDS_SHOWN} more" if len(mapped) > IDS_SHOWN else ""
+    return f"read with {', '.join(mapped[:IDS_SHOWN])}{more}"
 
 
 def _selection(training: Mapping[str, Any], steps: int) -> str:
