@@ -116,6 +116,8 @@ def checks_of_numbers(arguments: Any) -> list[tuple[bool, str]]:
 
 def check_of_sides(name: str, sides: Sequence[int] | None) -> tuple[bool, str]:
     """Whether what should be HEIGHT WIDTH in pixels is not, and the sentence that says so."""
+    if sides is not None and None in sides:  # no numbers, which has been told
+        return False, ""
     is_wrong = sides is not None and (len(sides) != 2 or min(sides) <= 0)
     told = " ".join(map(str, sides or []))
     return is_wrong, f"--{name} {told}: expected HEIGHT WIDTH, two positive numbers of pixels."

@@ -29,7 +29,8 @@ class LostClass(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.student} knew {self.label} ({100 * self.best:.1f} % IoU at step "
-            f"{self.best_step}) and has lost it: {100 * self.now:.1f} % at step {self.step}."
+            f"{self.best_step}) and has lost it, with less than half of that: "
+            f"{100 * self.now:.1f} % at step {self.step}."
         )
 
 

@@ -582,10 +582,11 @@ def test_every_flag_in_the_documents_is_one():
     known = {option for action in parser._actions for option in action.option_strings}
     known |= {"--recipe", "--no-deps"}  # the last of pip
     known |= {"--config_file", "--shutdown-timeout", "--signals-to-handle"}  # of launchers
-    known |= {"--cpu", "--num_processes", "--nproc_per_node"}  # as well
+    known |= {"--cpu", "--num_processes", "--nproc_per_node", "--nnodes", "--max_restarts"}
+    known |= {"--machine_rank", "--main_process_ip", "--rdzv_backend"}  # as well
     known |= {"--logdir"}  # of TensorBoard
     known |= {"--array", "--gpus-per-node", "--nodes", "--ntasks-per-node", "--signal"}  # of Slurm
-    known |= {"--requeue"}  # as well
+    known |= {"--requeue", "--kill-on-bad-exit"}  # as well
     known |= {"--mutual", "--flag"}  # of methods of a reader's own
     for script in (
         *root.glob("ctcl_hf/cli/*.py"),

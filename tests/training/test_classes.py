@@ -72,7 +72,10 @@ def test_a_lost_class_is_told_once_by_name(caplog):
             watch.on_evaluate(None, state, TrainerControl(), metrics=history[-1])
         told.append([record.getMessage() for record in caplog.records])
     assert [len(lines) for lines in told] == [0, 1, 0, 0, 0]
-    assert told[1] == ["cnn knew Fence (20.0 % IoU at step 0) and has lost it: 5.0 % at step 1."]
+    assert told[1] == [
+        "cnn knew Fence (20.0 % IoU at step 0) and has lost it, with less than half of that: 5.0 % "
+        "at step 1."
+    ]
 
 
 class Groups:

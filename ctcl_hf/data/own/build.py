@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from .. import DATASETS
 from ..images import open_stored
 from ..masks import IGNORE_INDEX, Colour, colours_of_ids
 from ..pairs import LACKS, LeftOut, Unpaired, files_in, image_files
@@ -185,7 +186,7 @@ def build_own(
     mask = _first_mask(splits["train"])
     check_colours(mask, meanings, names, mapped, reduce_labels)
     return SegmentationData(
-        name=Path(name).resolve().name if folder is not None else name.rpartition("/")[2],
+        name=_name_of(folder) if folder is not None else name.rpartition("/")[2],
         title=None if folder is not None else name,
         hub_id=None if folder is not None else name,
         splits=splits,
@@ -200,6 +201,12 @@ def build_own(
         unusable=unusable,
         **_benchmark(benchmark, splits["train"]),
     )
+
+
+def _name_of(folder: Path) -> str:
+    """A folder's own name, unless a benchmark is called so, for which scores would be taken."""
+    own = folder.resolve().name
+    return f"own-{own}" if own.lower() in DATASETS else own
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """How much each term of a method moves a student over a training, against its cross entropy."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -57,12 +58,12 @@ def measure(
     argv = arguments_of(read_json(run / "results.json")["command"])
     # The folder may be another's: what it names is not run for that.
     trusted = {path.resolve() for path in own_code}
-    for file in filter(None, map(file_in, argv)):
-        if Path(file).resolve() not in trusted:
-            raise ValueError(
-                f"{run} was made with {file}. If that is yours and may be run, say --own_code "
-                f"{file}."
-            )
+    files = list(dict.fromkeys(filter(None, map(file_in, argv))))
+    if any(Path(file).resolve() not in trusted for file in files):
+        raise ValueError(
+            f"{run} was made with {', '.join(files)}. If that is yours and may be run, say "
+            f"--own_code {shlex.join(files)}."
+        )
     # The last of an argument counts.
     trainer = prepare(
         parse_arguments("", [*argv, "--output_dir", str(scratch), "--report_to", "none"])

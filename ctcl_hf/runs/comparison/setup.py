@@ -26,7 +26,7 @@ def setup_of(grid: Grid, pair: str, paper: Table | None) -> str:
     steps = cells[0].read("trainer_state.json")["global_step"]
     seeds = len({cell.seed for cell in cells})
     return (
-        "What differs from the paper's set-up: "
+        "What differs from what the paper says of its set-up: "
         + "; ".join(differences(cells[0].read("results.json"), steps, seeds, paper))
         + ".\nΔ is the sum of the students' gains over vanilla of the same seed. "
         + (
