@@ -281,7 +281,8 @@ class CTCL(PixelwiseObjective):
     ) -> None:
         """Eq. 3. Regions are the cells of the coarsest of the last feature grids."""
         last = [features_of(student).last for student in students]
-        grid = min(features.shape[-2:] for features in last)
+        # a list: a generator within a compiled step may send its compiler round in circles
+        grid = min([features.shape[-2:] for features in last])
         has_label = losses.labelled_regions(labelled, grid)
         teaches = losses.teaching_directions(
             [losses.region_sums(ce, grid) for ce in ce_maps], has_label

@@ -13,7 +13,7 @@ from ctcl_hf.base.files import whole, write_whole
 from ctcl_hf.base.hub_access import shown_endpoint
 from ctcl_hf.base.redaction import redacted, redacted_words, shown_command
 from ctcl_hf.cli.ending import fail
-from ctcl_hf.publishing.hub import Repository, _answered
+from ctcl_hf.publishing.hub import Repository, answered
 
 LONG = "hf_" + "aB3" * 10
 
@@ -103,7 +103,7 @@ def test_the_address_of_a_hub_is_shown_without_its_password(monkeypatch):
         raise RuntimeError("no route through http://me:word@proxy:80")
 
     with pytest.raises(ConnectionError) as error:
-        _answered(unreachable)
+        answered(unreachable)
     assert (
         str(error.value)
         == "https://hub.example cannot be reached: no route through http://proxy:80"

@@ -124,7 +124,9 @@ def test_images_that_the_models_flag_has_taken_are_asked_for_before_it(photos, m
 
 def test_students_of_other_classes_have_no_mean(photos, monkeypatch):
     make_vit(2).save_pretrained("two")
-    with pytest.raises(SystemExit, match=r"The models know different classes, .*: give two"):
+    with pytest.raises(
+        SystemExit, match=r"The models know different classes, .*: give students of"
+    ):
         predict(monkeypatch, "a.jpg", "--model", "vit", "two")
 
 

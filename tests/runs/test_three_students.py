@@ -94,12 +94,12 @@ def test_a_run_of_three_is_scored_and_predicts_as_the_mean_of_all(finished, tmp_
         (
             "push_space.py",
             ("me/x", "RUN/cnn", "RUN/vit", "RUN/hybrid"),
-            "expected two students, got",
+            "expected a run, two students, or a Space and two, got me/x",
         ),
         (
             "run_ctcl.py",
             ("--method", "dml", "--students", "a", "b", "c"),
-            "--students a b c: --method dml is defined for two students; vanilla and ctcl take",
+            "--students a b c: --method dml is defined for two students; vanilla and ctcl",
         ),
         (
             "run_ctcl.py",

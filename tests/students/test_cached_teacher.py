@@ -95,7 +95,7 @@ def test_every_method_learns_from_what_is_kept_or_says_that_it_reads_features(na
     objective = METHODS[name](cnn, vit, teachers=teachers)
     images = make_images(2)
     seen = objective.teacher_outputs(images)
-    objective(cnn(images), vit(images), torch.zeros(2, 64, 96, dtype=torch.long), *seen)
+    objective([cnn(images), vit(images)], torch.zeros(2, 64, 96, dtype=torch.long), seen)
 
 
 def make_taught(folder, cache=None, **arguments):

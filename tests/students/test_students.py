@@ -109,7 +109,7 @@ def test_a_model_that_segments_nothing_is_refused_with_those_that_do():
 
 def test_a_pair_is_two_students():
     cnn, vit = make_cnn(), make_vit()
-    with pytest.raises(ValueError, match="two students, got 1: cnn"):
+    with pytest.raises(ValueError, match="built for 2 students, got 1: cnn"):
         StudentPair({"cnn": cnn}, CTCL(cnn, vit))
 
 
@@ -207,7 +207,8 @@ def test_windows_of_attention_fit_images_of_every_size():
     assert torch.allclose(student.borrowed_second_stage(whole.low), whole.second, atol=1e-5)
     student.check_size((72, 100))
     paired = CTCL(student, make_vit())
-    terms = paired(output, make_vit().eval()(images), torch.randint(0, 3, (1, 72, 100)))
+    outputs = [output, make_vit().eval()(images)]
+    terms = paired(outputs, torch.randint(0, 3, (1, 72, 100)))
     assert all(torch.isfinite(value) for own in terms for value in own.of_batch().losses.values())
 
 
@@ -259,4 +260,4 @@ def test_an_impossible_pairing_names_both_shapes():
     images, labels = torch.randint(0, 256, (2, 3, 64, 64)), torch.randint(0, 3, (2, 64, 64))
     wrong = vit(images)._replace(second=torch.zeros(2, 5, 8, 8))
     with pytest.raises(ValueError, match=r"one shape, got \(2, 16, 8, 8\) and \(2, 5, 8, 8\)"):
-        CTCL(cnn, vit)(cnn(images), wrong, labels)
+        CTCL(cnn, vit)([cnn(images), wrong], labels)

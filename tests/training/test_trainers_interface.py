@@ -77,7 +77,9 @@ def test_every_parameter_of_trainers_cards_and_pushes_is_taken_or_refused_with_a
 
 def test_one_model_or_plain_arguments_are_refused_by_name(tmp_path):
     """Each was an AttributeError from within."""
-    with pytest.raises(TypeError, match=r"trains two students, a StudentPair.*got a Segformer"):
+    with pytest.raises(
+        TypeError, match=r"trains students together, a StudentPair.*got a Segformer"
+    ):
         make_trainer(tmp_path, make_vit().model)
     with pytest.raises(TypeError, match=r"needs CTCLArguments.*got TrainingArguments"):
         CTCLTrainer(pair(), TrainingArguments(str(tmp_path), use_cpu=True))
