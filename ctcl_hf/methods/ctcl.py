@@ -311,7 +311,7 @@ class CTCL(PixelwiseObjective):
                 losses.region_bsd(projected[i, j], targets[i, j], teaches[j], divided_by)
                 for j in peers
             ]
-            total = reduce(torch.add, (mean.total for mean in several))
+            total = reduce(torch.add, [mean.total for mean in several])
             own.losses["region"] = losses.Mean(total, several[0].number, weighed_by)
             own.statistics["teaches_regions"] = losses.Mean(
                 teaches[i].sum(), has_label.sum(), weighed_by
