@@ -143,6 +143,11 @@ def options_in(arguments: Sequence[str]) -> list[tuple[str, ...]]:
     return options
 
 
+def names_of_options(command: str) -> set[str]:
+    """Of a run's recorded command line, as fields are called, whichever way they were spelled."""
+    return {name[2:].replace("-", "_") for name, *_ in options_in(arguments_of(command))}
+
+
 def data_of(command: str) -> DatasetArguments:
     """The data that a run's recorded command line names. It is another's perhaps: none of its files
     of code is run.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments.data import DatasetArguments
 from ..arguments.protocol import ProtocolArguments
-from ..arguments.recipes import data_of
+from ..arguments.recipes import data_of, names_of_options
 
 if TYPE_CHECKING:
     from ..data import SegmentationData
@@ -35,7 +35,7 @@ def data_of_model(model: str, dataset: DatasetArguments, argv: Sequence[str]) ->
             )
         return dataset
     own = data_of(record["command"])
-    if any(word.startswith("--max_eval_samples") for word in record["command"].split()):
+    if "max_eval_samples" in names_of_options(record["command"]):
         print("The run scored a part of the images (--max_eval_samples); here all are scored.")
     return dataclasses.replace(own, skip_bad=own.skip_bad or dataset.skip_bad)
 

@@ -21,7 +21,7 @@ from ..metrics.scores import evaluations_from_json
 FOLDER = ".eval_results"  # in a student's folder
 REGISTRATION_FILE = "eval.yaml"  # in the repository of a data set that is a benchmark
 UNITS = {"percent": 100, "share": 1}
-OF_PART = ("--max_eval_samples", "--skip_bad")  # in the command of a run that scored a part
+OF_PART = ("max_eval_samples", "skip_bad")  # options of a run that scored a part
 
 
 class Benchmark(NamedTuple):
@@ -64,7 +64,8 @@ def benchmark_of(record: Mapping[str, Any], task: str, unit: str) -> Benchmark:
             f"--benchmark {task} is scored on {split}, and the run on "
             f"{', '.join(record['scores']) or 'nothing'}."
         )
-    of_part = [flag for flag in OF_PART if flag in (record["command"] or "")]
+    given = (record["command"] or "").replace("-", "_")  # which options may be spelled with
+    of_part = [f"--{name}" for name in OF_PART if f"__{name}" in given]
     if split == "validation" and record.get("validation_share") is not None:
         of_part.append("--validation_share")
     if of_part:

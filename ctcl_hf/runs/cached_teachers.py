@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..base.heartbeat import watched
 from ..data import SegmentationData, TrainingTransform
 from ..students.cached_teacher import CachedTeacher
 from ..students.teacher import Teacher
@@ -24,7 +25,7 @@ def check_images(data: SegmentationData, augment: TrainingTransform) -> None:
     lowest, _ = augment.scale_range
     crop = "x".join(map(str, augment.crop_size))
     samples = data.samples("train", transform=None)
-    for index in range(len(samples)):
+    for index in watched(range(len(samples)), f"Sizes of {data.name} train", len(samples)):
         size = samples.size(index)
         scaled = augment.scaled_size(size, lowest)
         if scaled != augment.crop_size:

@@ -84,14 +84,23 @@ def evaluate_predictors(
             metric.add(predicted.ids, labels, counts[: len(class_names), : len(class_names)])
         after_image(name, predicted.ids, labels)
 
+    # Logits that no mean is made of are not held together: of sliding windows they are large.
+    groups = [names] if mean_name else [[name] for name in names]
     for batch in batches:
-        with accelerator.autocast():
-            logits = [protocol.logits(own, batch["pixel_values"]) for own in predictors.values()]
-        for i, labels in enumerate(batch["labels"]):
-            of_image = [own[i : i + 1] for own in logits]
-            predictions = pixel_predictions(of_image, labels, ignore_index, mean_name is not None)
-            for name, predicted in zip(names, predictions, strict=True):
-                score(name, predicted, labels)
+        for group in groups:
+            with accelerator.autocast():
+                logits = [
+                    protocol.logits(predictors[name], batch["pixel_values"])
+                    for name in group
+                    if name != mean_name
+                ]
+            for i, labels in enumerate(batch["labels"]):
+                of_image = [own[i : i + 1] for own in logits]
+                predictions = pixel_predictions(
+                    of_image, labels, ignore_index, mean_name is not None
+                )
+                for name, predicted in zip(group, predictions, strict=True):
+                    score(name, predicted, labels)
         images += len(batch["labels"])
         after_batch()
     for own_reliability in (reliability or {}).values():

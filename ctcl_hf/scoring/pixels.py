@@ -37,7 +37,7 @@ def pixel_predictions(
     count = len(logits) + with_mean
     ids = torch.empty(count, height, width, dtype=torch.int64, device=labels.device)
     confidences = torch.empty(count, height, width, device=labels.device)
-    losses = torch.zeros(count, dtype=torch.float64)
+    losses: list[list[Tensor]] = [[] for _ in range(count)]  # of the strips
     labelled = labels != ignore_index
     targets = torch.where(labelled, labels, 0).long()
 
@@ -50,7 +50,7 @@ def pixel_predictions(
         ids[i, rows] = likeliest
         confidences[i, rows] = of_classes(likeliest).squeeze(layout.classes).exp()
         of_labels = of_classes(targets[rows]).squeeze(layout.classes)
-        losses[i] -= torch.where(labelled[rows], of_labels, 0).sum(dtype=torch.float64).item()
+        losses[i].append(-torch.where(labelled[rows], of_labels, 0).sum())
 
     for strips in zip(
         *(upsampled_strips(own, labels.shape, layout.memory_format) for own in logits), strict=True
@@ -68,8 +68,10 @@ def pixel_predictions(
         if with_mean:
             mean = mean.div_(len(logits)).clamp_min_(torch.finfo(mean.dtype).tiny)
             take(len(logits), rows, mean.max(layout.classes).indices, mean.log())
-    losses /= max(int(labelled.sum()), 1)
-    return [PixelPredictions(*of) for of in zip(ids, confidences, losses.tolist(), strict=True)]
+    # in float64, which Apple's GPUs do not know, and waiting for the device once
+    totals = torch.stack([torch.stack(own) for own in losses]).cpu().double().sum(1)
+    means = totals / max(int(labelled.sum()), 1)
+    return [PixelPredictions(*of) for of in zip(ids, confidences, means.tolist(), strict=True)]
 
 
 class _Layout(NamedTuple):

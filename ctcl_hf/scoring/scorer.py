@@ -31,7 +31,8 @@ from .predict import class_map, input_size, load_for_inference
 from .protocols import Protocol
 from .reliability import Reliability
 
-PAIR = "pair"  # the mean of all students' probabilities, in the keys of scores
+# the mean of the students' probabilities, in the keys of scores: of two, and of more
+PAIR, MEAN = "pair", "mean"
 
 
 class Scored(NamedTuple):
@@ -79,7 +80,7 @@ def _are_of_one_run(students: Sequence[Path]) -> bool:
 
 class Scorer:
     """Saved students, ready to be scored on a data set's classes; of several, their mean
-    probabilities as well, as PAIR.
+    probabilities as well, as PAIR or MEAN.
 
     Args:
         students: by name, see `saved_students`.
@@ -114,7 +115,7 @@ class Scorer:
     @property
     def mean_name(self) -> str | None:
         """What the mean of the students is called; None of one."""
-        return PAIR if len(self.predictors) > 1 else None
+        return {1: None, 2: PAIR}.get(len(self.predictors), MEAN)
 
     @property
     def names(self) -> list[str]:

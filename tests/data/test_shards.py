@@ -326,3 +326,6 @@ def test_a_folder_called_as_a_benchmark_is_not_taken_for_it(tmp_path):
         cwd=tmp_path,
     )
     assert meant.returncode == 0, meant.stderr
+    # Cards said that students were trained and scored on voc.
+    data = build_own(str(tmp_path / "voc"), class_names=NAMES, label_map={7: 255})
+    assert data.name == "own-voc"

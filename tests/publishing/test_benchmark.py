@@ -118,6 +118,12 @@ def test_a_card_that_is_written_again_leaves_no_score_of_an_earlier_one(push, hu
             {"command": "ctcl-hf train --max_eval_samples 2 --skip_bad"},
             "the run on a part of the data (--max_eval_samples, --skip_bad)",
         ),
+        (  # which the command line takes as well, and was published
+            ("halves_miou", "share"),
+            REGISTRATION,
+            {"command": "ctcl-hf train --max-eval-samples=2"},
+            "the run on a part of the data (--max_eval_samples)",
+        ),
         (
             ("halves_validation", "share"),
             REGISTRATION,

@@ -79,7 +79,7 @@ def test_a_run_of_three_is_scored_and_predicts_as_the_mean_of_all(finished, tmp_
     options = ("--use_cpu", "--output_dir", str(tmp_path / "scores"))
     done = run("score.py", str(folder), *options)
     assert done.returncode == 0, done.stderr
-    assert all(f"{name} " in done.stdout for name in (*NAMES, "pair"))
+    assert all(f"{name} " in done.stdout for name in (*NAMES, "mean"))
     PIL.Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "street.png")
     images = (str(tmp_path / "street.png"), "--model", str(folder), "--save", "mask", "--use_cpu")
     done = run("predict.py", *images, "--output_dir", str(tmp_path / "masks"))
