@@ -228,7 +228,7 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
     words = options_in(sys.argv[1:] if argv is None else argv)
     typed = {name[2:].replace("-", "_"): " ".join(values) for name, *values in words}
-    first_students, _, first_method, first_options, optimization, *_ = read(
+    first_students, first_data, first_method, first_options, optimization, *_ = read(
         *of_training,
         TrainerArguments,
         others=of_trainer,
@@ -238,15 +238,15 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     if wrong := first_options.problems_of_typed(typed):
         raise ValueError("\n".join(f"--{problem}" for problem in wrong))
     check_students(first_students, first_method, optimization)
+    if (problem := first_method.problem_of_cache(first_data)) is not None:
+        raise ValueError(problem)
+    if first_options.values().get("weigh_taught") and first_method.class_weights is None:
+        raise ValueError("--weigh_taught has no effect without --class_weights.")
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)
     if vain := without_effect(typed, training):
         raise ValueError("\n".join(vain))
-    if options.values().get("weigh_taught") and method_arguments.class_weights is None:
-        raise ValueError("--weigh_taught has no effect without --class_weights.")
-    if (problem := method_arguments.problem_of_cache(data)) is not None:
-        raise ValueError(problem)
     command = shown_command(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
     return Arguments(recipe, students, data, method_arguments, options, training, command)
 
