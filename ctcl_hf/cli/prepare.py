@@ -127,18 +127,33 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
 
 def _loaded(dataset: DatasetArguments) -> "SegmentationData":
     """The data, or everything that is wrong with it as a ValueError: where images or masks lack
-    their counterparts, the others are read all the same.
+    their counterparts, or classes their names, the files are read all the same.
     """
-    from ..data.pairs import Unpaired
+    from ..data.pairs import Incomplete
 
     try:
         return dataset.load(needs_validation=False)
-    except Unpaired as unpaired:
-        try:
-            replace(dataset, skip_bad=True).load(needs_validation=False).check()
-        except ValueError as bad:
-            raise ValueError(f"{unpaired}\n{bad}") from bad
-        raise
+    except Incomplete as lacking:
+        raise ValueError("\n".join([str(lacking), *_told_by_files(dataset)])) from lacking
+
+
+def _told_by_files(dataset: DatasetArguments) -> list[str]:
+    """What is to be said of the files of data that are incomplete."""
+    from ..data.masks import IGNORE_INDEX, UNKNOWN, with_values
+    from ..data.pairs import Incomplete
+
+    paired = replace(dataset, skip_bad=True)
+    try:
+        data, is_named = paired.load(needs_validation=False), True
+    except Incomplete:  # nothing names the classes
+        any_id = [str(i) for i in range(UNKNOWN)]
+        data = replace(paired, class_names=any_id).load(needs_validation=False)
+        is_named = False
+    bad, seen = data.told_by_files()
+    ids = sorted(seen - {IGNORE_INDEX})
+    if ids and not is_named:
+        bad.append(with_values("The masks hold the ids {}.", ids))
+    return bad
 
 
 def _opened(name: str, private: bool) -> "Repository":

@@ -21,7 +21,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 LACKS = ("without a mask", "without an image", "listed but missing")
 
 
-class Unpaired(ValueError):
+class Incomplete(ValueError):
+    """What is missing does not keep the files that are there from being read."""
+
+
+class Unpaired(Incomplete):
     """Images or masks lack their counterparts, and others have them."""
 
 

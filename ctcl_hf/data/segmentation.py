@@ -1,7 +1,7 @@
 """A data set for semantic segmentation: its splits, its classes, and what is wrong with them."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transformers.utils import logging
 
 from ..base.heartbeat import watched
-from .findings import Problem, Told, by_cause
+from .findings import Finding, Problem, Told, by_cause
 from .masks import IGNORE_INDEX, Colour
 from .samples import SegmentationSamples
 from .streaming import StreamedRows
@@ -113,15 +113,8 @@ class SegmentationData:
         splits = dict(self.splits)
         told, unusable = [], self.unusable
         for split, rows in self.splits.items():
-            samples = self.samples(split, transform=None)
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                findings = pool.map(samples.inspect, range(len(rows)))
-                reading = watched(findings, f"Reading {self.name} {split}", len(rows))
-                problems = {
-                    index: finding.problem
-                    for index, finding in enumerate(reading)
-                    if finding.problem
-                }
+            findings = self._findings(split, "Reading")
+            problems = {i: finding.problem for i, finding in enumerate(findings) if finding.problem}
             if not problems:
                 continue
             if len(problems) == len(rows):
@@ -138,6 +131,34 @@ class SegmentationData:
             told.append(f"left out as bad: {len(problems)} of {len(rows)} of {split} ({reasons})")
         left_out = (*self.left_out, *told)
         return replace(self, splits=splits, left_out=left_out, unusable=unusable)
+
+    def told_by_files(self) -> tuple[list[str], set[int]]:
+        """What keeps files from being used, as `check` says it, and the ids of all other masks.
+
+        Reads every file.
+        """
+        bad: dict[str, list[Problem]] = {split: [] for split in self.splits}
+        seen: set[int] = set()
+        for split in self.splits:
+            for finding in self._findings(split, "Reading"):
+                seen.update(finding.pixels)
+                if finding.problem:
+                    bad[split].append(finding.problem)
+        return by_cause(bad, BAD_SHOWN), seen
+
+    def _findings(
+        self, split: str, doing: str, watched_ids: set[int] | None = None
+    ) -> Iterator[Finding]:
+        """What every sample of a split holds, in order, several read at a time.
+
+        watched_ids: of masks; each is taken out once one holds it.
+        """
+        samples = self.samples(split, transform=None)
+        if watched_ids is not None:
+            samples.read_mask.watched = watched_ids
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            findings = pool.map(samples.inspect, range(len(samples)))
+            yield from watched(findings, f"{doing} {self.name} {split}", len(samples))
 
     @property
     def is_streamed(self) -> bool:
@@ -156,22 +177,17 @@ class SegmentationData:
         told = Told(self.told_ids)
         summary = DataSummary(self.class_names, {})
         for split, rows in self.splits.items():
-            samples = self.samples(split, transform=None)
-            samples.read_mask.watched = told.unmet
             seen[split] = set()
             counted = summary.splits[split] = SplitSummary(
                 len(self.class_names), "label" in rows.column_names
             )
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                findings = pool.map(samples.inspect, range(len(rows)))
-                checks = watched(findings, f"Checking {self.name} {split}", len(rows))
-                for index, finding in enumerate(checks):
-                    if finding.problem:
-                        bad[split].append(finding.problem)
-                        continue
-                    seen[split].update(finding.pixels)
-                    counted.add(finding)
-                    told.add(split, index, finding)
+            for index, finding in enumerate(self._findings(split, "Checking", told.unmet)):
+                if finding.problem:
+                    bad[split].append(finding.problem)
+                    continue
+                seen[split].update(finding.pixels)
+                counted.add(finding)
+                told.add(split, index, finding)
         if causes := by_cause(bad, BAD_SHOWN):
             raise ValueError("\n".join(causes))
         for sentence in told.sentences():

@@ -315,6 +315,20 @@ def test_what_does_not_pair_and_what_cannot_be_read_are_told_at_once(tmp_path):
         assert "photos: train 3, validation 5 images" in told and "left out as bad: 1 of" in told
 
 
+def test_files_are_read_though_nothing_names_the_classes(tmp_path):
+    """Class names were asked for, and then bad files were told of."""
+    folder = make_folder(tmp_path / "photos")
+    (folder / "train" / "masks" / "0001.png").unlink()
+    (folder / "train" / "images" / "0002.jpg").write_bytes(b"no image")
+    for leaving_out in ((), ("--skip_bad",)):
+        done = run("prepare.py", folder, "--out", tmp_path / "shards", *leaving_out)
+        assert done.returncode == 1 and not (tmp_path / "shards").exists()
+        assert ("1 image without a mask" in done.stderr) is not bool(leaving_out)
+        assert "What are the classes of " in done.stderr and "0002.jpg" in done.stderr
+        # by which they can be named
+        assert "The masks hold the ids 0, 1, 2, 7." in done.stderr
+
+
 def test_a_folder_called_as_a_benchmark_is_not_taken_for_it(tmp_path):
     """A folder here called voc was answered with "--dataset voc cannot be downloaded"."""
     make_folder(tmp_path / "voc")

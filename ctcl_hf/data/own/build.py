@@ -14,7 +14,7 @@ from PIL import Image
 from .. import DATASETS
 from ..images import open_stored
 from ..masks import IGNORE_INDEX, Colour, colours_of_ids
-from ..pairs import LACKS, LeftOut, Unpaired, files_in, image_files
+from ..pairs import LACKS, Incomplete, LeftOut, files_in, image_files
 from ..samples import BadSample, SegmentationSamples
 from ..segmentation import SegmentationData
 from ..streaming import StreamedRows
@@ -98,7 +98,8 @@ def build_own(
         needs_validation: whether there must be images to validate on, as for training.
 
     Raises:
-        Unpaired: images or masks without their counterparts, if nothing else is wrong.
+        Incomplete: images or masks lack their counterparts, or classes their names, and nothing
+            else is wrong.
         ValueError: what is missing, ambiguous, contradictory or without effect, and the argument
             that mends it.
         OSError: a data set that cannot be had from the Hub.
@@ -106,7 +107,7 @@ def build_own(
     check_map(label_map, ignore_index, reduce_labels)
     folder = Path(name) if Path(name).is_dir() else None
     found = {}
-    problems: list[str] = []  # all that is to be asked for, at once
+    problems: list[ValueError] = []  # all that is to be asked for, at once
     told, left_out, unusable = "", (), 0
     if folder is not None:
         parquet = [
@@ -174,8 +175,8 @@ def build_own(
     with _noted(problems):
         names = read_class_names(named, colours, name)
     if problems:
-        all_are_unpaired = folder is not None and problems == layout.problems
-        raise (Unpaired if all_are_unpaired else ValueError)("\n".join(problems))
+        is_readable = all(isinstance(problem, Incomplete) for problem in problems)
+        raise (Incomplete if is_readable else ValueError)("\n".join(map(str, problems)))
     mapped = dict(label_map or {})
     if ignore_index is not None:
         mapped[ignore_index] = IGNORE_INDEX
@@ -210,12 +211,12 @@ def _name_of(folder: Path) -> str:
 
 
 @contextmanager
-def _noted(problems: list[str]) -> Iterator[None]:
+def _noted(problems: list[ValueError]) -> Iterator[None]:
     """Goes on after a step that fails, with what it lacks among the problems."""
     try:
         yield
     except ValueError as error:
-        problems.append(str(error))
+        problems.append(error)
 
 
 def _first_mask(train: "datasets.Dataset | StreamedRows") -> Image.Image | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...base.files import reason_of_file
 from ..masks import IGNORE_INDEX, Colour
+from ..pairs import Incomplete
 from ..palettes import palette_for
 from .class_lists import read_class_list
 
@@ -61,7 +62,7 @@ def read_class_names(
 ) -> tuple[str, ...]:
     """Names of classes 0..K-1: given, in a file of either kind, or the palette's.
 
-    ValueError names what is wrong.
+    ValueError names what is wrong; Incomplete if nothing names them.
     """
     if isinstance(given, str):
         given = [given]
@@ -83,7 +84,7 @@ def read_class_names(
         raise ValueError(f"--class_names {given[0]}: separate names by spaces.")
     names = tuple(given or (title for title in palette if title != IGNORED))
     if not names:
-        raise ValueError(
+        raise Incomplete(
             f"What are the classes of {name}? Give --class_names road car ..., in the order of "
             f"their ids, or a file with them; or put {CLASSES_FILE} beside the data. Where masks "
             "are of colours, what these mean names the classes: --palette."

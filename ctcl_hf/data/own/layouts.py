@@ -47,7 +47,7 @@ class Layout:
             `problems` otherwise.
 
     Attributes:
-        problems: sentences about what does not pair, of all splits.
+        problems: what does not pair, of all splits.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Layout:
         self.parquet = list(parquet)
         self.left_out = LeftOut(folder)
         self.unpaired = self.left_out if skip_unpaired else None
-        self.problems: list[str] = []
+        self.problems: list[Unpaired] = []
         self.endings: set[str] = set()  # of masks that were found
 
     def __str__(self) -> str:
@@ -226,7 +226,7 @@ class Layout:
         try:
             return pair(self.unpaired)
         except Unpaired as error:
-            self.problems.append(f"{error} Leave them out with --skip_bad.")
+            self.problems.append(Unpaired(f"{error} Leave them out with --skip_bad."))
             return pair(LeftOut(self.folder))
 
     def _images_and_masks(self, images: Path, masks: Path) -> tuple[dict[str, str], dict[str, str]]:
