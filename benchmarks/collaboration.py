@@ -4,12 +4,14 @@ One CTCL step (forward and backward) against the steps of the two students on th
 `F.interpolate` and `F.cross_entropy` and the models' own forward: MobileNetV2 at stride 8 and
 MiT-B1, batch 4, random weights and images. Beside them the method vanilla, both students apart in
 this package's own loop: what CTCL adds to that is each student's second stage run on the other's
-features, forward and back to its input, and its losses.
+features, forward and back to its input, and its losses, on groups of classes into which a sixth of
+them is merged at either end.
 """
 
 import argparse
 import statistics
 
+import torch
 from common import (
     alternated,
     bar,
@@ -24,7 +26,21 @@ from common import (
 
 from ctcl_hf import StudentPair, Vanilla
 
-LIMITS = {11: 1.20, 150: 1.00}
+# classes and size -> the bar; CamVid's, and those of the largest benchmarks
+LIMITS = {(11, (360, 480)): 1.20, (150, (512, 512)): 1.00}
+LIMIT_OF_COLLABORATION = 1.05
+
+
+def merge_classes(pair: StudentPair) -> None:
+    """Has each student confuse classes as one does that knows two thirds of them: by counts that
+    those of the steps that are timed do not change.
+    """
+    confusion = pair.objective.class_groups.confusion
+    classes = confusion.shape[-1]
+    part = classes // 6
+    said = torch.arange(classes)  # of each class, what is said of its pixels
+    said[:part], said[classes - part :] = 0, classes - 1
+    confusion.copy_(1e12 * torch.nn.functional.one_hot(said, classes))
 
 
 def measure(
@@ -34,6 +50,7 @@ def measure(
     vanilla.
     """
     pair, batch = make_pair(classes, size, aspp_channels), make_batch(classes, size)
+    merge_classes(pair)
     vanilla = StudentPair(dict(pair.students), Vanilla(*pair.students.values()))
 
     def alone() -> None:
@@ -51,46 +68,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", nargs="+", default=["360x480", "512x512"], help="HEIGHTxWIDTH")
     parser.add_argument("--aspp_channels", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     header(
-        "classes",
-        "size",
-        "ASPP",
-        "CTCL (s)",
-        "CNN + ViT alone (s)",
-        "ratio",
-        "min-max",
-        "vanilla (s)",
+        *("classes", "size", "CTCL (s)", "CNN + ViT alone (s)", "ratio", "min-max", "vanilla (s)"),
+        *("CTCL / vanilla", "min-max"),
     )
-    medians = {}
-    for classes in LIMITS:
-        for text in arguments.sizes:
-            size = tuple(int(side) for side in text.split("x"))
-            seconds = measure(classes, size, arguments.aspp_channels, arguments.repeats)
-            ratio, low, high = median_ratio(seconds["ctcl"], seconds["alone"])
-            ctcl, alone, ours = (
-                f"{statistics.median(seconds[name]):.2f}" for name in ("ctcl", "alone", "ours")
-            )
-            row(
-                classes,
-                text,
-                arguments.aspp_channels,
-                ctcl,
-                alone,
-                f"{ratio:.2f}",
-                f"{low:.2f}-{high:.2f}",
-                ours,
-            )
-            medians[classes, text] = ratio
-    for (classes, text), ratio in medians.items():
+    ratios = {}
+    for classes, size in LIMITS:
+        seconds = measure(classes, size, arguments.aspp_channels, arguments.repeats)
+        ctcl, alone, ours = (
+            f"{statistics.median(seconds[name]):.2f}" for name in ("ctcl", "alone", "ours")
+        )
+        against = {name: median_ratio(seconds["ctcl"], seconds[name]) for name in ("alone", "ours")}
+        (of_alone, *ends_alone), (of_ours, *ends_ours) = against.values()
+        row(
+            *(classes, f"{size[0]}x{size[1]}", ctcl, alone, f"{of_alone:.2f}"),
+            *("{:.2f}-{:.2f}".format(*ends_alone), ours, f"{of_ours:.2f}"),
+            "{:.2f}-{:.2f}".format(*ends_ours),
+        )
+        ratios[classes, size] = of_alone, of_ours
+    for (classes, size), (of_alone, of_ours) in ratios.items():
+        where = f"{classes} classes, {size[0]}x{size[1]}"
+        limit = LIMITS[classes, size]
+        bar(1, f"CTCL step / two vanilla steps, {where}", of_alone, at_most=limit)
         bar(
-            1,
-            f"CTCL step / two vanilla steps, {classes} classes, {text}",
-            ratio,
-            at_most=LIMITS[classes],
+            11,
+            f"CTCL step / a step of our own vanilla, {where}",
+            of_ours,
+            at_most=LIMIT_OF_COLLABORATION,
         )
 
 

@@ -33,6 +33,7 @@ SCRIPTS = {
     "evaluation": (),
     "startup": (),
     "options": (),
+    "precision": (),
     "growth": (),
 }
 ON_GPU = {"gpu_equality": (), "gpu_steps": (), "gpu_strips": ()}

@@ -30,8 +30,8 @@ def main() -> None:
         print("With --resume_from_checkpoint auto, the same command goes on.")
     elif is_complete and run.trainer.is_world_process_zero():
         trainer = run.trainer
-        folder, is_published = Path(trainer.args.output_dir), trainer.args.push_to_hub
-        print(f"\n{next_commands(folder, trainer.model.names, arguments.data, is_published)}")
+        folder = Path(trainer.args.output_dir)
+        print(f"\n{next_commands(folder, trainer.model.names, arguments.data, trainer.args)}")
     # Together: a process whose group ends while another still uses it may abort, as one that does
     # not end it may.
     run.trainer.accelerator.end_training()

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..arguments.data import DataArguments, words_naming
+from ..arguments.training import CTCLArguments
 from ..base.registry import is_reference
 from ..base.tables import aligned
 
 
 def next_commands(
-    folder: Path, names: Sequence[str], data: DataArguments, is_published: bool
+    folder: Path, names: Sequence[str], data: DataArguments, training: CTCLArguments
 ) -> str:
     """Lines of commands, each with what it does, on a run's students.
 
@@ -18,11 +19,11 @@ def next_commands(
         folder: the run's.
         names: of its students.
         data: what it was scored on, and how.
-        is_published: whether its students are on the Hub already.
+        training: in which precision, and whether its students are on the Hub already.
     """
     student, all_of = str(folder / names[0]), "both" if len(names) == 2 else "all"
     own_code = words_naming(data.dataset, data.data_dir) if is_reference(data.dataset) else []
-    likewise = [*own_code, *data.words()]
+    likewise = [*own_code, *data.words(), *(["--bf16"] if training.bf16 else [])]
     of_two = [
         (["space", str(folder)], "see both on a page (extra: [space])"),
         (["review", str(folder), *own_code], "find labels that may be wrong"),
@@ -34,7 +35,7 @@ def next_commands(
         (["export", student, "--output", f"{names[0]}.onnx"], "write an ONNX file"),
         (["release", str(folder), *own_code], "write the ONNX files of a model on the Hub, scored"),
     ]
-    if not is_published:
+    if not training.push_to_hub:
         lines.append((["push", str(folder)], f"publish {all_of} on the Hub"))
     return "Next:\n" + "\n".join(
         f"  {line}"

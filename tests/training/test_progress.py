@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from ctcl_hf.arguments.data import DataArguments
+from ctcl_hf.arguments.training import CTCLArguments
 from ctcl_hf.base.heartbeat import Heartbeat, alive, watched
 from ctcl_hf.metrics.scores import Evaluation, Scores
 from ctcl_hf.runs.next_steps import next_commands
@@ -175,20 +176,27 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_training(caplog):
 
 def test_the_next_commands_name_data_only_where_they_are_made_by_code_of_ones_own(tmp_path):
     data = DataArguments(dataset_name="my photos", class_names=["a", "b"])
-    said = next_commands(tmp_path, ("cnn", "vit"), data, is_published=False)
+    said = next_commands(tmp_path, ("cnn", "vit"), data, CTCLArguments("out", use_cpu=True))
     assert f"ctcl-hf evaluate {tmp_path}  " in said
     assert f"--model {tmp_path / 'cnn'}" in said and "ctcl-hf push" in said
+    published = CTCLArguments("out", use_cpu=True, push_to_hub=True)
     own = DataArguments()
     own.dataset = "fields.py:Fields"
-    said = next_commands(tmp_path, ("cnn", "vit"), own, is_published=True)
+    said = next_commands(tmp_path, ("cnn", "vit"), own, published)
     assert f"ctcl-hf evaluate {tmp_path} --dataset fields.py:Fields  " in said
     own.data_dir = "their fields"
-    said = next_commands(tmp_path, ("cnn", "vit"), own, is_published=True)
+    said = next_commands(tmp_path, ("cnn", "vit"), own, published)
     named = "--dataset fields.py:Fields --data_dir 'their fields'"
     assert f"ctcl-hf evaluate {tmp_path} {named}  " in said
     assert f"ctcl-hf review {tmp_path} {named}  " in said
     assert "push" not in said
     scored = DataArguments(protocol="sliding", window=[48], flip=True, metrics=["dice"])
-    said = next_commands(tmp_path, ("cnn", "vit"), scored, is_published=True)
+    said = next_commands(tmp_path, ("cnn", "vit"), scored, published)
     how = "--protocol sliding --window 48 48 --flip --metrics dice"
     assert f"ctcl-hf evaluate {tmp_path} {how}  " in said  # it scored whole images, without a word
+
+
+def test_the_next_commands_score_in_the_precision_of_the_run(tmp_path):
+    training = CTCLArguments("out", use_cpu=True, bf16=True)
+    said = next_commands(tmp_path, ("cnn", "vit"), DataArguments(), training)
+    assert f"ctcl-hf evaluate {tmp_path} --bf16  " in said
