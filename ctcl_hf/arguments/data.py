@@ -6,6 +6,7 @@ Imported without torch, so that --help answers at once.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base.registry import is_reference, own_code
@@ -169,6 +170,11 @@ class DatasetArguments:
                 f"{self.dataset_name}.",
             ),
             (
+                self.dataset_name is not None and Path(self.dataset_name).is_file(),
+                f"--dataset_name {self.dataset_name} is a file: give the folder that holds the "
+                "data, or a Hub id.",
+            ),
+            (
                 self.skip_bad and self.streaming,
                 "--skip_bad reads every file, and does not go with --streaming.",
             ),
@@ -212,6 +218,36 @@ class DatasetArguments:
         }
         own |= {"skip_unpaired": self.skip_bad, "needs_validation": needs_validation}
         return build_own(self.dataset_name, **own)
+
+    def load_or_tell_all(self, needs_validation: bool = True) -> "SegmentationData":
+        """As `load`. Where counterparts of images, names of classes or images to validate on are
+        missing, the files that are there are read all the same, and ValueError tells of them too.
+        """
+        from ..data.pairs import Incomplete
+
+        try:
+            return self.load(needs_validation=needs_validation)
+        except Incomplete as lacking:
+            if self.streaming:
+                raise
+            raise ValueError("\n".join([str(lacking), *self._told_by_files()])) from lacking
+
+    def _told_by_files(self) -> list[str]:
+        """What is to be said of the files of data that are incomplete."""
+        from ..data.masks import IGNORE_INDEX, UNKNOWN, with_values
+        from ..data.pairs import Incomplete
+
+        paired, is_named = dataclasses.replace(self, skip_bad=True), True
+        try:
+            data = DatasetArguments.load(paired, needs_validation=False)
+        except Incomplete:  # nothing names the classes
+            paired.class_names = [str(i) for i in range(UNKNOWN)]
+            data, is_named = DatasetArguments.load(paired, needs_validation=False), False
+        told, seen = data.told_by_files()
+        ids = sorted(seen - {IGNORE_INDEX})
+        if ids and not is_named:
+            told.append(with_values("The masks hold the ids {}.", ids))
+        return told
 
     def _benchmark(self) -> "SegmentationData":
         return DATASETS[self.dataset](self.data_dir)

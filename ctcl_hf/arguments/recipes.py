@@ -10,6 +10,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..base.files import check_place
 from ..base.redaction import shown_command
 from ..base.registry import is_reference, short_name
 from ..methods import METHODS, MethodOptions
@@ -228,7 +229,7 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
     words = options_in(sys.argv[1:] if argv is None else argv)
     typed = {name[2:].replace("-", "_"): " ".join(values) for name, *values in words}
-    first_students, first_data, first_method, first_options, optimization, *_ = read(
+    first_students, first_data, first_method, first_options, *first_training = read(
         *of_training,
         TrainerArguments,
         others=of_trainer,
@@ -237,11 +238,13 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     )
     if wrong := first_options.problems_of_typed(typed):
         raise ValueError("\n".join(f"--{problem}" for problem in wrong))
+    optimization, _, _, trainer, _ = first_training
     check_students(first_students, first_method, optimization)
     if (problem := first_method.problem_of_cache(first_data)) is not None:
         raise ValueError(problem)
     if first_options.values().get("weigh_taught") and first_method.class_weights is None:
         raise ValueError("--weigh_taught has no effect without --class_weights.")
+    check_place("--output_dir", Path(trainer.output_dir))
     from .training import CTCLArguments
 
     students, data, method_arguments, options, training, *_ = read(CTCLArguments)

@@ -2,11 +2,11 @@
 
 import dataclasses
 import os
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate.utils import str_to_bool
-from torch.utils.data import Dataset
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import (
     INTEGRATION_TO_CALLBACK,
@@ -15,6 +15,7 @@ from transformers.integrations.integration_utils import (
 
 from ..base.extras import install_line
 from ..base.redaction import redacted
+from ..base.tables import counted
 from .pair import OptimizationArguments, PublishingArguments, ReportArguments
 from .problems import did_you_mean
 from .unheeded import REFUSED
@@ -148,14 +149,22 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
             for name, value in values.items()
         }
 
-    def check_dataset(self, dataset: Dataset | None) -> None:
-        """ValueError if the data set cannot fill batches of at least two images."""
+    def check_dataset(self, dataset: Sized | None) -> None:
+        """ValueError if the training images cannot fill batches of at least two."""
         if dataset is None:
             return
         own = len(dataset) // self.world_size
         batch = self.per_device_train_batch_size
         if own < batch and self.dataloader_drop_last:
-            raise ValueError(f"{own} training images per process do not fill one batch of {batch}.")
+            instead = (
+                f"Give --per_device_train_batch_size, from 2 to {own}."
+                if own >= 2
+                else "BatchNorm needs at least two."
+            )
+            raise ValueError(
+                f"{counted(own, 'training image')} per process do not fill one batch of {batch}. "
+                f"{instead}"
+            )
         if own % batch == 1 and not self.dataloader_drop_last:
             raise ValueError(
                 f"{own} images in batches of {batch} leave a last batch of one, which BatchNorm "

@@ -70,7 +70,12 @@ def main() -> None:
             fail(error)
 
     if not options.report_only:
-        run(grid, launch, write_report)
+        try:
+            run(grid, launch, write_report)
+        except KeyboardInterrupt:
+            if _is_main_process():
+                print("The same command goes on.")
+            raise
     for problem in make_counts(grid):
         print(f"{problem} Its rows have no interval over images.", file=sys.stderr)
     if _is_main_process():
@@ -167,9 +172,7 @@ def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
                 print(f"grid: {cell.title}", flush=True)
             with told(ValueError, OSError, FloatingPointError, ImportError):
                 if not run_here(cell):
-                    if _is_main_process():
-                        print("The same command goes on.")
-                    sys.exit(0)
+                    raise KeyboardInterrupt
             gc.collect()
         progress.update()
         report()

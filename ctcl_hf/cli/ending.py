@@ -13,6 +13,7 @@ from typing import NoReturn, TypeGuard
 from ..base.files import problem_of_name
 from ..base.redaction import redacted
 
+SKIP = "Leave out what cannot be used with --skip_bad."
 INTERRUPTED = 130  # as shells call a process that Ctrl-C has ended
 
 
@@ -113,6 +114,7 @@ def told_with_data() -> Iterator[None]:
         with told(ImportError):
             yield
     except (ValueError, OSError) as error:
-        from ..data import reason_of
+        from ..data.samples import is_of_sample, reason_of
 
-        fail(error if _is_of_system(error) else f"{reason_of(error)}.")
+        way_on = f" {SKIP}" if is_of_sample(error) else ""
+        fail(error if _is_of_system(error) else f"{reason_of(error)}.{way_on}")

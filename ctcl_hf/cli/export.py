@@ -58,14 +58,14 @@ def main() -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
+    if arguments.output.suffix != ".onnx":
+        raise ValueError(f"--output {arguments.output}: expected a name that ends in .onnx.")
+    check_place("--output", arguments.output, is_folder=False)
     from ..publishing.onnx import check_exporter, export_onnx
     from ..scoring.predict import input_size
 
     for model in arguments.models:
         refuse_without_students(model)
-    if arguments.output.suffix != ".onnx":
-        raise ValueError(f"--output {arguments.output}: expected a name that ends in .onnx.")
-    check_place("--output", arguments.output, is_folder=False)
     check_exporter()
     students = named_students(arguments.models)
     student, *peers = students.values()

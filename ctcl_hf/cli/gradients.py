@@ -34,7 +34,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with told(ValueError, OSError), tempfile.TemporaryDirectory() as scratch:
         if not arguments.run.is_dir():
-            raise ValueError(f"{arguments.run}: there is no such folder.")
+            is_file = arguments.run.exists()
+            what = "is a file: give the folder of a run" if is_file else "there is no such folder"
+            raise ValueError(f"{arguments.run}: {what}.")
         with alive("starting"):
             from ..figures import pulls_figure, save_figure
             from ..runs.comparison.gradients import measure
@@ -50,7 +52,7 @@ def main() -> None:
     write_whole(arguments.run / "gradients.json", json.dumps(as_json, indent=2) + "\n")
     for name in next(iter(found.values())):
         terms = [term for term in next(iter(found.values()))[name] if term != "ce"]
-        lines = [[f"{name}: share of CE's gradient (cosine)", *terms]]
+        lines = [[f"{name}: norm of the gradient to that of the cross entropy's (cosine)", *terms]]
         for step, students in found.items():
             pulls = [students[name][term] for term in terms]
             lines.append(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..arguments.problems import did_you_mean
 from ..base.files import check_place
 from ..base.tables import counted
-from .ending import told
+from .ending import SKIP, told
 from .parser import command_parser
 from .students import named_students, refuse_without_students
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..data.palettes import Palette
 
 KINDS = ("figure", "overlay", "mask")
-SKIP = "Leave out what cannot be used with --skip_bad."
 
 
 def main() -> None:

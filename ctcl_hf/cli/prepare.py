@@ -7,7 +7,7 @@ ctcl-hf train --dataset_name shards/cityscapes
 
 import shlex
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,6 @@ from ..data import DATASETS
 from .ending import told
 
 if TYPE_CHECKING:
-    from ..data import SegmentationData
     from ..publishing.hub import Repository
 
 
@@ -101,7 +100,7 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
 
             instead = f" To push what lies there: {upload_line(name, folder)}"
         raise ValueError(f"--out {folder} exists already: give a new folder.{instead}")
-    data = _loaded(dataset)
+    data = dataset.load_or_tell_all(needs_validation=False)
     print(data)
     repository = _opened(name, arguments.private) if name is not None else None
     size = tuple(arguments.resize) if arguments.resize else None
@@ -123,37 +122,6 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
 
         push_dataset(repository, folder, f"Add {data.name}")
         print(repository.url)
-
-
-def _loaded(dataset: DatasetArguments) -> "SegmentationData":
-    """The data, or everything that is wrong with it as a ValueError: where images or masks lack
-    their counterparts, or classes their names, the files are read all the same.
-    """
-    from ..data.pairs import Incomplete
-
-    try:
-        return dataset.load(needs_validation=False)
-    except Incomplete as lacking:
-        raise ValueError("\n".join([str(lacking), *_told_by_files(dataset)])) from lacking
-
-
-def _told_by_files(dataset: DatasetArguments) -> list[str]:
-    """What is to be said of the files of data that are incomplete."""
-    from ..data.masks import IGNORE_INDEX, UNKNOWN, with_values
-    from ..data.pairs import Incomplete
-
-    paired = replace(dataset, skip_bad=True)
-    try:
-        data, is_named = paired.load(needs_validation=False), True
-    except Incomplete:  # nothing names the classes
-        any_id = [str(i) for i in range(UNKNOWN)]
-        data = replace(paired, class_names=any_id).load(needs_validation=False)
-        is_named = False
-    bad, seen = data.told_by_files()
-    ids = sorted(seen - {IGNORE_INDEX})
-    if ids and not is_named:
-        bad.append(with_values("The masks hold the ids {}.", ids))
-    return bad
 
 
 def _opened(name: str, private: bool) -> "Repository":

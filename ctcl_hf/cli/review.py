@@ -23,8 +23,8 @@ from ..base.extras import require
 from ..base.files import check_place
 from ..base.tables import counted
 from .data import data_of_model, load_data, names_data
-from .ending import told_with_data
-from .predict import SKIP, named_images, problems_of
+from .ending import SKIP, told_with_data
+from .predict import named_images, problems_of
 from .students import named_students, refuse_without_students
 
 if TYPE_CHECKING:
@@ -167,7 +167,6 @@ def review_images(
         tuple(first.class_names),
         tuple(palette_of(first.config)),
         (size[0], size[1]),
-        title=counted(len(files), "image"),
     )
     data = data.without_bad() if skip_bad else data
     return review(students, data, "images", names, arguments)
@@ -188,7 +187,9 @@ def review(
 
     scorer = Scorer(students, data, Accelerator(cpu=arguments.use_cpu))
     height, width = arguments.image_size or scorer.image_size or data.image_size
-    print(f"{data}\nLooked at: whole images at {height}x{width}. Classes {scorer.class_note}.")
+    images = f"{counted(len(data.splits[split]), 'image')}, {len(data.class_names)} classes"
+    print(images if arguments.images else data)
+    print(f"Looked at: whole images at {height}x{width}. Classes {scorer.class_note}.")
     return write_review(
         scorer,
         split,

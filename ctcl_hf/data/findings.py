@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,9 +57,19 @@ def _of_one_cause(own: Sequence[tuple[str, Problem]], most: int | None) -> str:
     splits = " and ".join(f"{count} of {split}" for split, count in counts.items())
     paths = [problem.paths for _, problem in own[:most]]
     shown = ", ".join([*paths, *(["..."] if len(paths) < len(own) else [])])
-    values = list(dict.fromkeys(value for _, problem in own for value in problem.values))
-    told = with_values(first.cause, values)
+    holders: dict[Any, list[str]] = {}  # of each value, in order: the paths of its samples
+    for _, problem in own:
+        for value in problem.values:
+            holders.setdefault(value, []).append(problem.paths)
+    told = with_values(first.cause, [_of_value(*held, len(own)) for held in holders.items()])
     return f"{first.what} {len(own)} samples, {splits} ({shown}): {told}"
+
+
+def _of_value(value: Any, paths: Sequence[str], total: int) -> str:
+    """A value, and of how many samples it is, where it is not of all."""
+    if len(paths) == total:
+        return str(value)
+    return f"{value} in {paths[0] if len(paths) == 1 else len(paths)}"
 
 
 class Finding(NamedTuple):

@@ -22,6 +22,11 @@ class BadSample(ValueError):
     """An image or a mask that cannot be used; the message names it."""
 
 
+def is_of_sample(error: Exception) -> bool:
+    """Whether it says that an image or a mask cannot be used, here or in a worker."""
+    return isinstance(error, BadSample) or f"{BadSample.__name__}: " in str(error)
+
+
 def reason_of(error: Exception) -> str:
     """What an error says of data, without the traceback that a worker puts before a `BadSample`."""
     return str(error).rpartition(f"{BadSample.__name__}: ")[2].strip().rstrip(".")

@@ -304,6 +304,7 @@ def _write_facts(
         "image_size": size or data.image_size,
         "protocol": data.protocol,
         "prediction_ids": data.prediction_ids,
+        "unusable": data.unusable + len(report.problems),
     }
     write_whole(folder / BENCHMARK_FILE, json.dumps(benchmark) + "\n")
     files = "\n".join(

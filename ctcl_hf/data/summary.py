@@ -118,8 +118,8 @@ class DataSummary(NamedTuple):
         for split, own in self.splits.items():
             if split != "train" and own.is_labelled and (absent := self.absent(split)):
                 told.append(
-                    f"Not in {split}, and so not scored there: "
-                    f"{_some([self.class_names[i] for i in absent])}."
+                    f"Not in {split}: {_some([self.class_names[i] for i in absent])}. There, a "
+                    "student that says one has 0 of it, and one that does not is not scored on it."
                 )
         return told
 

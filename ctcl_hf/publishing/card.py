@@ -98,6 +98,7 @@ def render(
         several=len(links) > 1,
         figure=FIGURE_FILE if recorded["has_figure"] else None,
         dataset_title=recorded["dataset_title"] or "",
+        untaught=" and ".join(map(_cell, record.get("untaught", []))),  # older versions lack it
         citation=Paper(**recorded["paper"]).bibtex if recorded["paper"] else None,
         onnx=onnx and {**onnx, "rows": rows_of_card(onnx)},
         **tables,

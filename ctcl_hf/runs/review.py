@@ -73,7 +73,8 @@ def write_review(
         )
         for rank, (number, scores, maps) in enumerate(drawn, 1)
     ]
-    title = f"{data.title or data.name}, {split}: where to look"
+    name = data.title or data.name
+    title = f"{name if name == split else f'{name}, {split}'}: where to look"
     return table, write_review_page(folder, entries, title, len(ranked), students)
 
 

@@ -23,6 +23,7 @@ from ..methods import METHODS
 from ..methods.pair import StudentPair
 from ..metrics import titles_of
 from ..metrics.scores import Evaluation, evaluations_from_json
+from ..publishing.rows import PRECISIONS
 from ..students import Student
 from ..students.loading import is_timm_encoder, load_student
 from ..students.teacher import Teacher
@@ -69,7 +70,9 @@ def prepare(arguments: Arguments) -> Run:
     wait_for_all()  # for the first time, so that one process may work alone later
     found = progress_in(training.output_dir)
     checkpoint = checkpoint_for(training, command)
-    data = data_arguments.load()
+    load = data_arguments.load_or_tell_all if data_arguments.check_data else data_arguments.load
+    data = load()
+    training.check_dataset(data.splits.get("train"))
     if missing_splits := {"train", "validation"} - data.splits.keys():
         raise ValueError(
             f"{data.name} has no split {' or '.join(sorted(missing_splits))}, but "
@@ -87,7 +90,8 @@ def prepare(arguments: Arguments) -> Run:
     if training.process_index == 0:
         print(
             f"Trained: on crops of {crop} from images scaled about {whole} (height x width). "
-            f"Scored: {protocol}."
+            f"Scored: {protocol}. Computed: in "
+            f"{PRECISIONS[training.mixed_precision]}."
         )
     augment = TrainingTransform(
         image_size,
@@ -157,6 +161,7 @@ def prepare(arguments: Arguments) -> Run:
             dataset_id=data.hub_id,
             validation_share=data_arguments.validation_share,
             unusable=data.unusable,
+            untaught=[data.class_names[i] for i in summary.absent("train")] if summary else [],
             dataset_code=origin_of(DATASETS[data_arguments.dataset])
             if data_arguments.dataset_name is None
             else None,

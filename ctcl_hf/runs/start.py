@@ -26,11 +26,11 @@ OF_NO_RUN = (
 def check_places(arguments: Arguments) -> None:
     """What can be known to be missing before data are read and students built, which takes long.
 
-    OSError for an output folder that cannot be written to; ValueError for a teacher, or a file of
-    weights, that is not there; PermissionError if students are to be published without a token.
+    OSError for a folder of teachers' logits that cannot be written to; ValueError for a teacher, or
+    a file of weights, that is not there; PermissionError if students are to be published without a
+    token.
     """
     training = arguments.training
-    check_place("--output_dir", Path(training.output_dir))
     for teacher in arguments.method.teachers or ():
         check_teacher(teacher)
     if arguments.method.cache_teacher is not None:

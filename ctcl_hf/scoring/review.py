@@ -66,7 +66,7 @@ class ImageMaps(NamedTuple):
 
     predictions: class ids (H, W) uint8 of the first student and of the second.
     doubt: (H, W) float32 in 0..1: with labels 1 - m of the label, 0 where there is none; without,
-        the divergence.
+        the square root of the divergence, by which small ones are seen as well.
     """
 
     predictions: tuple[np.ndarray, np.ndarray]
@@ -129,7 +129,7 @@ def review_image(logits: Sequence[Tensor], labels: Tensor) -> tuple[ImageScores,
             labels.numel(),
         ),
     )
-    doubt = torch.where(labelled, 1 - confidence, 0) if is_labelled else divergence
+    doubt = torch.where(labelled, 1 - confidence, 0) if is_labelled else divergence.sqrt()
     predictions = [ids.to(torch.uint8).cpu().numpy() for ids in (first, second)]
     return scores, ImageMaps((predictions[0], predictions[1]), doubt.cpu().numpy())
 

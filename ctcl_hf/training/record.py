@@ -4,7 +4,7 @@ run must share.
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -52,6 +52,7 @@ class RunFacts:
     validation_share: of the training images, those that are held out to validate on, where there is
         no split for that.
     unusable: how many files of the data were left out for what is wrong with them.
+    untaught: classes of which no training mask has a pixel.
     dataset_code: the builder of the user's own that read it, and a hash of its file.
     metrics_code: metrics of the user's own that it is scored by, and hashes of their files.
     figure: file of a picture that each card shows.
@@ -63,6 +64,7 @@ class RunFacts:
     dataset_id: str | None = None
     validation_share: float | None = None
     unusable: int = 0
+    untaught: Sequence[str] = ()
     dataset_code: str | None = None
     metrics_code: str | None = None
     recipe: str | None = None
@@ -135,6 +137,7 @@ def record(
         "dataset_id": facts.dataset_id,
         "validation_share": facts.validation_share,
         "unusable": facts.unusable,
+        "untaught": facts.untaught,
         "dataset_code": facts.dataset_code,
         "metrics_code": facts.metrics_code,
         "recipe": facts.recipe,

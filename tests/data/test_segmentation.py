@@ -117,7 +117,11 @@ def test_check_says_a_cause_once_with_its_files_and_all_that_they_hold(tmp_path)
     )
     assert "Bad mask of 3 samples, 2 of train and 1 of test (" in first
     assert first.index("bad-label.png") < first.index("worse-label.png")
-    assert first.endswith("): Masks must hold class ids 0..2 or 255 (ignored), got [5, 6].")
+    # One file held 5, and the sentence read as if all three did.
+    assert first.endswith(
+        "): Masks must hold class ids 0..2 or 255 (ignored), got [5 in "
+        f"{tmp_path / 'bad-label.png'}, 6 in 2]."
+    )
     assert "Bad mask of sample 3 (" in second and "small-label.png" in second
 
 

@@ -309,6 +309,8 @@ def test_what_does_not_pair_and_what_cannot_be_read_are_told_at_once(tmp_path):
     assert "1 image without a mask" in done.stderr and "0002.jpg" in done.stderr
     kept = run(*command, "--out", tmp_path / "shards", "--skip_bad")
     assert kept.returncode == 0, kept.stderr
+    # which the cards of students that are trained on them did not say
+    assert build_own(str(tmp_path / "shards")).unusable == 2
     # The card counted the bad one, above a table without it.
     for file in ("README.md", "report.md"):
         told = (tmp_path / "shards" / file).read_text()

@@ -77,7 +77,7 @@ def test_even_classes_need_no_note_and_many_rare_ones_are_counted():
         {0: 10**6} | dict.fromkeys(range(1, 20), 10), names=names, validation=({0: 5},)
     )
     assert " and 13 more." in many.notes()[0]
-    assert many.notes()[-1].startswith("Not in validation, and so not scored there: class 1, ")
+    assert many.notes()[-1].startswith("Not in validation: class 1, ")
 
 
 def test_a_split_without_masks_is_told_so():

@@ -120,12 +120,14 @@ def test_the_text_holds_what_was_recorded(trained):
 
 def test_data_without_a_title_are_quoted_and_held_out_images_are_told(tmp_path):
     """A card said "12 classes of photos", and of held-out images and files left out nothing."""
-    facts = RunFacts(dataset="photos", validation_share=0.2, unusable=1)
+    facts = RunFacts(dataset="photos", validation_share=0.2, unusable=1, untaught=["dot"])
     make_trainer(tmp_path, Vanilla, facts).save_model()
     text = (tmp_path / "cnn" / "README.md").read_text()
     assert "into 3 classes of `photos`" in text and "It was trained on `photos`" in text
     assert "| training images | 12; the 5 validation images, a share of 0.2, were held out" in text
     assert "| left out of the data | 1 file that cannot be used, or lacks its counterpart |" in text
+    # of which a card said that it "does not occur", in validation
+    assert "**No training image shows dot**" in text
 
 
 @pytest.mark.parametrize(

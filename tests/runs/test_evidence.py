@@ -220,7 +220,7 @@ def test_at_equal_seconds_the_slower_method_is_read_where_vanilla_had_ended(grid
     assert [reading.share for reading in dml.equal_seconds] == [0.5] * 3
     assert [reading.share for reading in loses.equal_seconds] == [1.0] * 2
     rows = seconds_table([dml, loses], ("cnn (a)", "vit (b)"))
-    assert [row[4] for row in rows] == ["of its steps", "50 %", "100 %"]
+    assert [row[4] for row in rows] == ["of the method's steps", "50 %", "100 %"]
     cell = grid.cell(DML, "a+b", 1)
     (cell.folder / "cell.json").write_text(json.dumps(cell.facts() | {"resumed": True}))
     assert evidence_of(grid, "a+b", "validation", 2)[0].equal_seconds[0] is None
@@ -262,7 +262,7 @@ def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(
         "the last of 4 steps; nothing is selected by validation or test",
         "**seeds**: Vanilla: 1, 2, 3; DML: 1, 2, 3; Loses: 1, 2",
         "blocks of 2 consecutive images",
-        "Vanilla 1.7; DML 2.5; Loses 1.7 minutes a run",
+        "Vanilla: 1.7; DML: 2.5; Loses: 1.7 minutes a run",
         "bfloat16",
         "- **DML** ran `--method dml`: cnn ce 1, kl 1; vit ce 1, kl 1; options: alpha 1",
     ):

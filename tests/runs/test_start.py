@@ -1,11 +1,13 @@
-"""What is said of an output folder that holds another run."""
+"""What is said before a run starts: of its output folder, of what is missing, of its data."""
 
 import json
+import shutil
 
 import pytest
-from helpers.runs import prepared
+from helpers.runs import few_images, prepared
 
 from ctcl_hf.arguments.recipes import parse_arguments
+from ctcl_hf.runs.run import prepare
 from ctcl_hf.runs.start import check_places, checkpoint_for
 
 DEMO = ["--recipe", "demo", "--use_cpu"]
@@ -78,3 +80,23 @@ def test_crops_that_are_mostly_padding_are_told(tmp_path, caplog):
     caplog.clear()
     prepared(tmp_path / "run")
     assert "padding" not in caplog.text
+
+
+def test_what_does_not_pair_and_what_cannot_be_read_are_told_at_once(tmp_path):
+    """Training told of a missing mask, then of nothing to validate on, and then of bad files."""
+    few_images(tmp_path / "photos")
+    shutil.rmtree(tmp_path / "photos" / "validation")
+    (tmp_path / "photos" / "train" / "masks" / "1.png").unlink()
+    (tmp_path / "photos" / "train" / "images" / "2.jpg").write_bytes(b"no image")
+    own = ["--dataset_name", str(tmp_path / "photos"), "--class_names", "ground", "tree", "water"]
+    with pytest.raises(ValueError, match=r"(?s)1 image without.*to validate on.*2\.jpg"):
+        prepare(parse_arguments("", [*DEMO, *own, "--output_dir", str(tmp_path / "run")]))
+
+
+def test_too_few_images_are_told_before_they_are_read_with_what_to_give(tmp_path):
+    few_images(tmp_path / "photos")
+    (tmp_path / "photos" / "train" / "images" / "2.jpg").write_bytes(b"no image")
+    own = ["--dataset_name", str(tmp_path / "photos"), "--class_names", "ground", "tree", "water"]
+    many = ["--per_device_train_batch_size", "9", "--output_dir", str(tmp_path / "run")]
+    with pytest.raises(ValueError, match=r"^8 training .* Give --per_.*_size, from 2 to 8\.$"):
+        prepare(parse_arguments("", [*DEMO, *own, *many]))

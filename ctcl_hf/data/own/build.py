@@ -98,8 +98,8 @@ def build_own(
         needs_validation: whether there must be images to validate on, as for training.
 
     Raises:
-        Incomplete: images or masks lack their counterparts, or classes their names, and nothing
-            else is wrong.
+        Incomplete: counterparts of images or masks, names of classes or images to validate on are
+            missing, and nothing else is wrong.
         ValueError: what is missing, ambiguous, contradictory or without effect, and the argument
             that mends it.
         OSError: a data set that cannot be had from the Hub.
@@ -199,8 +199,7 @@ def build_own(
         colours=meanings,
         source=f"from {name}{told}{lists}{without_use(found, wanted)}",
         left_out=left_out,
-        unusable=unusable,
-        **_benchmark(benchmark, splits["train"]),
+        **_benchmark(benchmark, splits["train"], unusable),
     )
 
 
@@ -270,12 +269,12 @@ def _exported_list(folder: Path) -> str | None:
     return None
 
 
-def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
-    """Fields of `SegmentationData` that a prepared benchmark has kept; of other data the usual size
-    alone.
+def _benchmark(path: str | None, train: "datasets.Dataset", unusable: int) -> dict[str, Any]:
+    """Fields of `SegmentationData` that `ctcl-hf prepare` has kept; of other data the usual size,
+    and how many files cannot be used.
     """
     if path is None:
-        return {"image_size": usual_size(train)}
+        return {"image_size": usual_size(train), "unusable": unusable}
     told = read_json(path, BENCHMARK_FILE)
     if missing := {"image_size", "protocol", "prediction_ids"} - told.keys():
         raise ValueError(
@@ -287,6 +286,7 @@ def _benchmark(path: str | None, train: "datasets.Dataset") -> dict[str, Any]:
         "image_size": tuple(told["image_size"]),
         "protocol": told["protocol"],
         "prediction_ids": None if ids is None else tuple(ids),
+        "unusable": told.get("unusable", 0),  # which was not kept always
     }
 
 

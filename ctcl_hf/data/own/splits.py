@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..pairs import Incomplete
+
 if TYPE_CHECKING:
     import datasets
 
@@ -20,7 +22,10 @@ def named_splits(
     share: float | None,
     needs_validation: bool,
 ) -> dict[str, "datasets.Dataset"]:
-    """The splits under our names; a share of train to validate on if there is no split for that."""
+    """The splits under our names; a share of train to validate on if there is no split for that.
+
+    ValueError names what is wrong; Incomplete if there is nothing to validate on.
+    """
     splits = {}
     for split in SPLITS:
         source = _source(split, found, wanted)
@@ -38,7 +43,7 @@ def named_splits(
         )
     if "validation" not in splits and (share is not None or needs_validation):
         if share is None:
-            raise ValueError(
+            raise Incomplete(
                 f"{name} has nothing to validate on: its splits are {', '.join(found)}. Give "
                 "--validation_split, or --validation_share 0.1 to hold out a tenth of the training "
                 "images."

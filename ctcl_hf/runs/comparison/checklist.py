@@ -80,7 +80,7 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
         if training["fp16"]
         else "float32",
         "versions": _of_all(cells, lambda cell: listed(cell.read("results.json")["versions"])),
-        "time": "; ".join(f"{row.title} {_minutes(own)}" for row, own in rows.items())
+        "time": "; ".join(f"{row.title}: {_minutes(own)}" for row, own in rows.items())
         + " minutes a run, with its report; runs at a time: "
         + _of_all(cells, lambda cell: str(cell.facts()["jobs"])),
     }

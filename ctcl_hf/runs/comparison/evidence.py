@@ -201,7 +201,7 @@ def gains_table(
 def lost_table(found: Sequence[Evidence]) -> list[list[str]]:
     """Rows: which classes each student has lost by each method."""
     return [
-        ["method", "lost classes"],
+        ["method", "lost classes, of those that vanilla knows with any seed"],
         *([evidence.row.title, evidence.lost()] for evidence in found),
     ]
 
@@ -210,7 +210,7 @@ def seconds_table(found: Sequence[Evidence], students: Sequence[str]) -> list[li
     """Rows: gains over vanilla when the faster of each two runs had ended (`at_equal_seconds`), if
     any is known.
     """
-    lines = [["gain at equal seconds", *students, "Δ", "of its steps", "seeds"]]
+    lines = [["gain at equal seconds", *students, "Δ", "of the method's steps", "seeds"]]
     for evidence in found:
         read = [reading for reading in evidence.equal_seconds if reading is not None]
         if read:

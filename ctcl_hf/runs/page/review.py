@@ -75,7 +75,7 @@ def entry_of(
     shown = {title: _nearest(ids, small.size) for title, ids in classes.items()}
     pictures = [
         ("image", _jpeg(small)),
-        ("doubt of the label" if is_labelled else "divergence", _jpeg(where)),
+        ("doubt of the label" if is_labelled else "root of the divergence", _jpeg(where)),
         *((title, _classes(ids, data.palette)) for title, ids in shown.items()),
     ]
     legend = _legend(list(shown.values()), data)
