@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import dropwhile
 from pathlib import Path
@@ -182,6 +182,13 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     Files of the user's own that it names are run. So `argv` must be what a user has typed: what a
     record holds may be another's.
     """
+    return first_reading(description, argv)()
+
+
+def first_reading(description: str, argv: list[str] | None = None) -> Callable[[], Arguments]:
+    """As `parse_arguments`, without Trainer's arguments, whose import takes seconds: help and most
+    mistakes are told at once. What is returned reads them all.
+    """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="paper")
     first.add_argument("--method", default=MethodArguments.method)
@@ -222,8 +229,6 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
         parser.set_defaults(**defaults)
         return parser.parse(argv, **other)
 
-    # First without Trainer's arguments, whose import takes seconds: help and most mistakes are told
-    # at once.
     of_training = (OptimizationArguments, PublishingArguments, ReportArguments)
     of_trainer = names_of_trainer()
     check_options(method, {"recipe", *of_trainer}, *shared, *of_training)
@@ -245,13 +250,17 @@ def parse_arguments(description: str, argv: list[str] | None = None) -> Argument
     if first_options.values().get("weigh_taught") and first_method.class_weights is None:
         raise ValueError("--weigh_taught has no effect without --class_weights.")
     check_place("--output_dir", Path(trainer.output_dir))
-    from .training import CTCLArguments
 
-    students, data, method_arguments, options, training, *_ = read(CTCLArguments)
-    if vain := without_effect(typed, training):
-        raise ValueError("\n".join(vain))
-    command = shown_command(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
-    return Arguments(recipe, students, data, method_arguments, options, training, command)
+    def read_all() -> Arguments:
+        from .training import CTCLArguments
+
+        students, data, method_arguments, options, training, *_ = read(CTCLArguments)
+        if vain := without_effect(typed, training):
+            raise ValueError("\n".join(vain))
+        command = shown_command(["ctcl-hf", "train", *(sys.argv[1:] if argv is None else argv)])
+        return Arguments(recipe, students, data, method_arguments, options, training, command)
+
+    return read_all
 
 
 def _saved_as_evaluated(told: argparse.Namespace, defaults: dict[str, Any]) -> dict[str, Any]:

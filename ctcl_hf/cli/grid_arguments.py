@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..arguments.launch import add_launch_arguments, launch_of
 from ..arguments.problems import did_you_mean
-from ..arguments.recipes import RECIPES, options_in, parse_arguments
+from ..arguments.recipes import RECIPES, first_reading, options_in
 from ..base.redaction import redacted_words
 from ..base.registry import is_reference
 from ..methods import METHODS
@@ -166,14 +166,17 @@ def grid_of(options: argparse.Namespace, common: Sequence[str]) -> Grid:
         common = ["--dataset", table.dataset, *common]
     run_own_code(rows, pairs)
     grid = Grid(folder_of(options), tuple(rows), tuple(pairs), seeds_of(options), tuple(common))
-    # a mistyped argument of the last method should not wait for the others
     # of each number of students, one pair
     numbers = {len(students_of(pair)): pair for pair in reversed(pairs)}
-    for row, pair in product(grid.rows, numbers.values()):
-        arguments = grid.cell(row, pair, grid.seeds[0]).arguments
-        # a report of runs on a GPU needs none
-        on_cpu = ["--use_cpu"] if options.report_only else []
-        parse_arguments("", [*arguments, *on_cpu])
+    # a report of runs on a GPU needs none
+    on_cpu = ["--use_cpu"] if options.report_only else []
+    # A mistyped argument of the last method should not wait for the others.
+    readings = [
+        first_reading("", [*grid.cell(row, pair, grid.seeds[0]).arguments, *on_cpu])
+        for row, pair in product(grid.rows, numbers.values())
+    ]
+    for read_all in readings:
+        read_all()
     return grid
 
 

@@ -79,9 +79,6 @@ def main() -> None:
 
 
 def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
-    from ..data.segmentation import BAD_SHOWN
-    from ..data.shards import write_shards
-
     folder = Path(arguments.out)
     check_place("--out", folder)
     source = Path(dataset.dataset_name or "")
@@ -100,6 +97,9 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
 
             instead = f" To push what lies there: {upload_line(name, folder)}"
         raise ValueError(f"--out {folder} exists already: give a new folder.{instead}")
+    from ..data.segmentation import BAD_SHOWN
+    from ..data.shards import write_shards
+
     data = dataset.load_or_tell_all(needs_validation=False)
     print(data)
     repository = _opened(name, arguments.private) if name is not None else None

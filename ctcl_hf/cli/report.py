@@ -28,10 +28,15 @@ def write(folder: Path) -> Path:
     """
     from ..runs.comparison.grid import GRID_FILE, read_grid
     from ..runs.comparison.paper import TABLES
+    from ..runs.files import check_holds_run
+
+    is_grid = (folder / GRID_FILE).is_file()
+    if not is_grid:
+        check_holds_run(folder)
     from ..runs.page.grid import write_grid_page
     from ..runs.page.run import write_run_page
 
-    if not (folder / GRID_FILE).is_file():
+    if not is_grid:
         return write_run_page(folder)
     grid, facts = read_grid(folder)
     return write_grid_page(grid, TABLES.get(facts["table"]), facts["block_length"])

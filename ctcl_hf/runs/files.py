@@ -15,6 +15,15 @@ GROUPS_FILE = "classes.png"  # when a student's peer was blind to a class
 DATA_FILE = "data.json"  # what the check of the data has counted, see `DataSummary`
 
 
+def check_holds_run(folder: Path) -> None:
+    """ValueError unless what is known of a run lies in the folder."""
+    if not (folder / RECORD_FILE).is_file():
+        raise ValueError(
+            f"{folder} holds no {RECORD_FILE}, from which the page of a run is written. Give the "
+            "output folder of `ctcl-hf train`, or of `ctcl-hf compare`."
+        )
+
+
 def read_if_there(path: Path) -> dict[str, Any]:
     """What a JSON file holds; nothing if it is not there, or damaged."""
     try:

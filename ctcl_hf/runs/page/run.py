@@ -23,7 +23,14 @@ from ...scoring.image_counts import COUNTS_FILE, SplitCounts, load_counts
 from ...training.checkpoints import STATE_FILE, checkpoints_of
 from ...training.classes import groups_text, still_lost
 from ..comparison.statistics import best_and_worst, image_scores
-from ..files import DATA_FILE, EXTREMES_FILE, FIGURE_FILE, GROUPS_FILE, SAMPLES_FILE
+from ..files import (
+    DATA_FILE,
+    EXTREMES_FILE,
+    FIGURE_FILE,
+    GROUPS_FILE,
+    SAMPLES_FILE,
+    check_holds_run,
+)
 from .charts import Chart, line_chart
 from .glosses import glosses_of
 from .render import percent, picture, write_page
@@ -101,11 +108,7 @@ def write_run_page(
     Raises:
         ValueError: the folder holds no run, or one of an older version, which recorded less.
     """
-    if not (folder / RECORD_FILE).is_file():
-        raise ValueError(
-            f"{folder} holds no {RECORD_FILE}, from which the page of a run is written. Give the "
-            "output folder of `ctcl-hf train`, or of `ctcl-hf compare`."
-        )
+    check_holds_run(folder)
     record = read_json(folder / RECORD_FILE)
     names = list(record["students"])
     state = state or _state(folder)
