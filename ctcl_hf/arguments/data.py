@@ -234,7 +234,7 @@ class DatasetArguments:
 
     def _told_by_files(self) -> list[str]:
         """What is to be said of the files of data that are incomplete."""
-        from ..data.masks import IGNORE_INDEX, UNKNOWN, with_values
+        from ..data.masks import UNKNOWN, with_values
         from ..data.pairs import Incomplete
 
         paired, is_named = dataclasses.replace(self, skip_bad=True), True
@@ -243,10 +243,12 @@ class DatasetArguments:
         except Incomplete:  # nothing names the classes
             paired.class_names = [str(i) for i in range(UNKNOWN)]
             data, is_named = DatasetArguments.load(paired, needs_validation=False), False
-        told, seen = data.told_by_files()
-        ids = sorted(seen - {IGNORE_INDEX})
-        if ids and not is_named:
-            told.append(with_values("The masks hold the ids {}.", ids))
+        told, ids, masks = data.told_by_files()
+        if not is_named and ids.counts:
+            told.append(with_values("The masks hold the ids {}.", ids.told(masks)))
+        absent = [name for i, name in enumerate(data.class_names) if i not in ids.counts]
+        if is_named and ids.counts and absent:
+            told.append(f"No mask that can be used has a pixel of {', '.join(absent)}.")
         return told
 
     def _benchmark(self) -> "SegmentationData":

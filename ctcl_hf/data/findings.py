@@ -57,19 +57,34 @@ def _of_one_cause(own: Sequence[tuple[str, Problem]], most: int | None) -> str:
     splits = " and ".join(f"{count} of {split}" for split, count in counts.items())
     paths = [problem.paths for _, problem in own[:most]]
     shown = ", ".join([*paths, *(["..."] if len(paths) < len(own) else [])])
-    holders: dict[Any, list[str]] = {}  # of each value, in order: the paths of its samples
+    holders = Holders()
     for _, problem in own:
         for value in problem.values:
-            holders.setdefault(value, []).append(problem.paths)
-    told = with_values(first.cause, [_of_value(*held, len(own)) for held in holders.items()])
+            holders.add(value, problem.paths)
+    told = with_values(first.cause, holders.told(len(own)))
     return f"{first.what} {len(own)} samples, {splits} ({shown}): {told}"
 
 
-def _of_value(value: Any, paths: Sequence[str], total: int) -> str:
-    """A value, and of how many samples it is, where it is not of all."""
-    if len(paths) == total:
-        return str(value)
-    return f"{value} in {paths[0] if len(paths) == 1 else len(paths)}"
+class Holders:
+    """Which values samples hold: of each, in order, the first sample's files and how many there
+    are.
+    """
+
+    def __init__(self) -> None:
+        self.first: dict[Any, str] = {}
+        self.counts: Counter[Any] = Counter()
+
+    def add(self, value: Any, paths: str) -> None:
+        self.first.setdefault(value, paths)
+        self.counts[value] += 1
+
+    def told(self, total: int) -> list[str]:
+        """Each value, and where it is if not in all of so many samples."""
+        where = {value: paths for value, paths in self.first.items() if self.counts[value] == 1}
+        return [
+            str(value) if count == total else f"{value} in {where.get(value, count)}"
+            for value, count in self.counts.items()
+        ]
 
 
 class Finding(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transformers.utils import logging
 
 from ..base.heartbeat import watched
-from .findings import Finding, Problem, Told, by_cause
+from .findings import Finding, Holders, Problem, Told, by_cause
 from .masks import IGNORE_INDEX, Colour
 from .samples import SegmentationSamples
 from .streaming import StreamedRows
@@ -132,19 +132,24 @@ class SegmentationData:
         left_out = (*self.left_out, *told)
         return replace(self, splits=splits, left_out=left_out, unusable=unusable)
 
-    def told_by_files(self) -> tuple[list[str], set[int]]:
-        """What keeps files from being used, as `check` says it, and the ids of all other masks.
+    def told_by_files(self) -> tuple[list[str], Holders, int]:
+        """What keeps files from being used, as `check` says it; which ids beside IGNORE_INDEX all
+        other masks hold, and how many these are.
 
         Reads every file.
         """
         bad: dict[str, list[Problem]] = {split: [] for split in self.splits}
-        seen: set[int] = set()
+        ids, masks = Holders(), 0
         for split in self.splits:
-            for finding in self._findings(split, "Reading"):
-                seen.update(finding.pixels)
+            samples = self.samples(split, transform=None)
+            for index, finding in enumerate(self._findings(split, "Reading")):
                 if finding.problem:
                     bad[split].append(finding.problem)
-        return by_cause(bad, BAD_SHOWN), seen
+                    continue
+                masks += 1
+                for class_id in sorted(finding.pixels.keys() - {IGNORE_INDEX}):
+                    ids.add(class_id, samples.paths(index, "label"))
+        return by_cause(bad, BAD_SHOWN), ids, masks
 
     def _findings(
         self, split: str, doing: str, watched_ids: set[int] | None = None

@@ -320,6 +320,9 @@ def test_what_does_not_pair_and_what_cannot_be_read_are_told_at_once(tmp_path):
 def test_files_are_read_though_nothing_names_the_classes(tmp_path):
     """Class names were asked for, and then bad files were told of."""
     folder = make_folder(tmp_path / "photos")
+    odd = np.full(SIZE, 9, dtype=np.uint8)
+    odd[0] = np.resize([0, 1, 2, 7, 255], SIZE[1])
+    PIL.Image.fromarray(odd).save(folder / "train" / "masks" / "0003.png")
     (folder / "train" / "masks" / "0001.png").unlink()
     (folder / "train" / "images" / "0002.jpg").write_bytes(b"no image")
     for leaving_out in ((), ("--skip_bad",)):
@@ -328,7 +331,8 @@ def test_files_are_read_though_nothing_names_the_classes(tmp_path):
         assert ("1 image without a mask" in done.stderr) is not bool(leaving_out)
         assert "What are the classes of " in done.stderr and "0002.jpg" in done.stderr
         # by which they can be named
-        assert "The masks hold the ids 0, 1, 2, 7." in done.stderr
+        assert "The masks hold the ids 0, 1, 2, 7, 9 in " in done.stderr
+        assert "0003.png." in done.stderr
 
 
 def test_a_folder_called_as_a_benchmark_is_not_taken_for_it(tmp_path):

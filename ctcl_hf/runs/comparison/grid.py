@@ -92,8 +92,14 @@ class Cell:
         return trained_steps(self.folder) or (step_of(checkpoints[-1]) if checkpoints else None)
 
     def read(self, file: str) -> Any:
-        """A JSON file of the cell: results.json, trainer_state.json, cell.json."""
-        return read_json(self.folder / file)
+        """A JSON file of the cell: results.json, trainer_state.json, cell.json.
+
+        ValueError, if it is damaged, says what to do.
+        """
+        try:
+            return read_json(self.folder / file)
+        except ValueError as error:
+            raise ValueError(f"{error} Move {self.folder} away, to run it again.") from error
 
     def evaluations(self) -> dict[str, Evaluation]:
         """What a finished cell's students scored, by split; "eval" is the validation set while it
