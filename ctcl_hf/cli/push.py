@@ -37,7 +37,7 @@ def main() -> None:
         "data set that the run was trained on, and how it counts, percent or share.",
     )
     parser.add_argument("--revision", help="Branch to push to. Default: the repository's own.")
-    parser.add_argument("--message", default="Upload students", help="Message of both commits.")
+    parser.add_argument("--message", default="Upload students", help="Message of the commits.")
     arguments = parser.parse_args()
     with told(ValueError, OSError):
         push(arguments)
