@@ -205,7 +205,8 @@ def _best_table(history: list[dict], names: tuple[str, ...]) -> str:
     lines = [["validation mIoU (%)", "first", "best", "last"]]
     for name in names:
         ious = [(iou, step) for step, iou in curve(history, name)]
-        cells = [f"{100 * iou:.2f} (step {step})" for iou, step in (ious[0], max(ious), ious[-1])]
+        best = max(ious, key=lambda point: point[0])  # the first of equal ones
+        cells = [f"{100 * iou:.2f} (step {step})" for iou, step in (ious[0], best, ious[-1])]
         lines.append([name, *cells])
     return markdown_table(lines)
 
