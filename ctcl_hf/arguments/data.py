@@ -230,7 +230,11 @@ class DatasetArguments:
         except Incomplete as lacking:
             if self.streaming:
                 raise
-            raise ValueError("\n".join([str(lacking), *self._told_by_files()])) from lacking
+            try:
+                told = self._told_by_files()
+            except ValueError as error:  # of data that cannot be read without what is lacking
+                told = [str(error)]
+            raise ValueError("\n".join([str(lacking), *told])) from lacking
 
     def _told_by_files(self) -> list[str]:
         """What is to be said of the files of data that are incomplete."""

@@ -170,9 +170,12 @@ def run_in_turn(cells: Sequence[Cell], progress: tqdm, report) -> None:
             progress.set_description(cell.title)
             if progress.disable and _is_main_process():  # without a terminal
                 print(f"grid: {cell.title}", flush=True)
-            with told(ValueError, OSError, FloatingPointError, ImportError):
-                if not run_here(cell):
-                    raise KeyboardInterrupt
+            try:
+                is_finished = run_here(cell)
+            except (ValueError, OSError, FloatingPointError, ImportError) as error:
+                fail(error)
+            if not is_finished:
+                raise KeyboardInterrupt
             gc.collect()
         progress.update()
         report()

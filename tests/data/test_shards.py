@@ -335,6 +335,17 @@ def test_files_are_read_though_nothing_names_the_classes(tmp_path):
         assert "0003.png." in done.stderr
 
 
+def test_what_keeps_files_from_being_read_is_told_beside_what_is_lacking(tmp_path):
+    """Of masks of colours without a palette, nothing can be said but that."""
+    folder = make_folder(tmp_path / "photos")
+    for mask in folder.rglob("*.png"):
+        PIL.Image.new("RGB", SIZE[::-1], (3, 2, 1)).save(mask)
+    done = run("prepare.py", folder, "--out", tmp_path / "shards")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "What are the classes of " in done.stderr
+    assert "Say what its colours mean: --palette" in done.stderr
+
+
 def test_a_folder_called_as_a_benchmark_is_not_taken_for_it(tmp_path):
     """A folder here called voc was answered with "--dataset voc cannot be downloaded"."""
     make_folder(tmp_path / "voc")

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from helpers.grids import make_grid
 from helpers.runs import Killed, killed
 
+from ctcl_hf.cli import compare
 from ctcl_hf.cli.compare import _other_grid, progress_of
 from ctcl_hf.cli.grid_arguments import DEFAULT_PAIR, pair_of_recipe
 from ctcl_hf.publishing.card import RECORD_FILE
@@ -348,3 +350,18 @@ def test_a_grid_says_how_far_it_has_come_and_from_where_it_goes_on(tmp_path):
     (staged / "x").write_text("")
     complete_checkpoint(staged, begun.folder / "checkpoint-7")
     assert progress_of(cells) == ("1 of 4 runs are finished; DML, a+b, seed 1 goes on from step 7")
+
+
+def test_a_stopped_grid_says_that_its_command_goes_on_and_ends_as_an_interrupted_one(
+    tmp_path, monkeypatch, capsys
+):
+    """It ended with 0, upon which a shell's `&&` went on with what needs the whole grid."""
+    monkeypatch.setattr("ctcl_hf.cli.compare.run_here", lambda cell: False)  # a signal stopped it
+    folder = ["--output_dir", str(tmp_path / "grid")]
+    monkeypatch.setattr(
+        sys, "argv", ["ctcl-hf compare", "--recipe", "demo", "--methods", "dml", *folder]
+    )
+    with pytest.raises(SystemExit) as end:
+        compare.main()
+    assert end.value.code == 130
+    assert "The same command goes on." in capsys.readouterr().out
