@@ -297,7 +297,7 @@ def pulls_figure(found: Mapping[int, Mapping[str, Mapping[str, Mapping[str, floa
                 )
         _scale(
             column[0],
-            "share of the cross entropy's gradient, by norm",
+            "norm of the gradient to that of the cross entropy's",
             max(found),
             True,
             f"{name}: ",
