@@ -94,7 +94,7 @@ def main() -> None:
         limit = LIMITS[classes, size]
         bar(1, f"CTCL step / two vanilla steps, {where}", of_alone, at_most=limit)
         bar(
-            11,
+            12,
             f"CTCL step / a step of our own vanilla, {where}",
             of_ours,
             at_most=LIMIT_OF_COLLABORATION,

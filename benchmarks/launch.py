@@ -1,8 +1,7 @@
 """Runs beside each other
 
 Minutes of a grid of four runs on a CPU, one after the other in one process and as two jobs at a
-time, each with one thread. Wants an idle machine with two cores, and is not part of
-`run.py`: it was not measured yet.
+time, each with one thread. Wants an idle machine with two cores, and is not part of `run.py`.
 """
 
 import argparse
