@@ -219,31 +219,33 @@ class DatasetArguments:
         own |= {"skip_unpaired": self.skip_bad, "needs_validation": needs_validation}
         return build_own(self.dataset_name, **own)
 
-    def load_or_tell_all(self, needs_validation: bool = True) -> "SegmentationData":
+    def load_or_tell_all(
+        self, names: Sequence[str] = (), needs_validation: bool = True
+    ) -> "SegmentationData":
         """As `load`. Where counterparts of images, names of classes or images to validate on are
         missing, the files that are there are read all the same, and ValueError tells of them too.
         """
         from ..data.pairs import Incomplete
 
         try:
-            return self.load(needs_validation=needs_validation)
+            return self.load(names, needs_validation)
         except Incomplete as lacking:
             if self.streaming:
                 raise
             try:
-                told = self._told_by_files()
+                told = self._told_by_files(names)
             except ValueError as error:  # of data that cannot be read without what is lacking
                 told = [str(error)]
             raise ValueError("\n".join([str(lacking), *told])) from lacking
 
-    def _told_by_files(self) -> list[str]:
+    def _told_by_files(self, names: Sequence[str]) -> list[str]:
         """What is to be said of the files of data that are incomplete."""
         from ..data.masks import UNKNOWN, with_values
         from ..data.pairs import Incomplete
 
         paired, is_named = dataclasses.replace(self, skip_bad=True), True
         try:
-            data = DatasetArguments.load(paired, needs_validation=False)
+            data = DatasetArguments.load(paired, names, needs_validation=False)
         except Incomplete:  # nothing names the classes
             paired.class_names = [str(i) for i in range(UNKNOWN)]
             data, is_named = DatasetArguments.load(paired, needs_validation=False), False

@@ -63,7 +63,7 @@ def load_data(
     dataset: DatasetArguments, split: str, class_names: Sequence[str]
 ) -> "SegmentationData":
     """The data, of which a split is wanted, with the model's classes if they do not name theirs."""
-    data = dataset.load(class_names)
+    data = dataset.load_or_tell_all(class_names)
     data = data.without_bad() if dataset.skip_bad else data
     if split not in data.splits:
         raise ValueError(f"--split {split}: {data.name} has {', '.join(data.splits)}.")

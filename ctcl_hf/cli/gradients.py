@@ -13,6 +13,7 @@ from pathlib import Path
 from ..base.files import write_whole
 from ..base.heartbeat import alive
 from ..base.tables import markdown_table
+from ..runs.files import kept_checkpoints
 from .ending import told
 from .parser import command_parser
 
@@ -37,6 +38,7 @@ def main() -> None:
             is_file = arguments.run.exists()
             what = "is a file: give the folder of a run" if is_file else "there is no such folder"
             raise ValueError(f"{arguments.run}: {what}.")
+        kept_checkpoints(arguments.run)
         with alive("starting"):
             from ..figures import pulls_figure, save_figure
             from ..runs.comparison.gradients import measure

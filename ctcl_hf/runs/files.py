@@ -24,6 +24,19 @@ def check_holds_run(folder: Path) -> None:
         )
 
 
+def kept_checkpoints(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a finished run, by step. ValueError if it is not, or has none."""
+    if not (folder / "results.json").is_file():
+        raise ValueError(f"{folder} holds no finished run: results.json is missing.")
+    checkpoints = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*")}
+    if not checkpoints:
+        raise ValueError(
+            f"{folder} kept no checkpoints: train with --save_strategy epoch and a large "
+            "--save_total_limit."
+        )
+    return checkpoints
+
+
 def read_if_there(path: Path) -> dict[str, Any]:
     """What a JSON file holds; nothing if it is not there, or damaged."""
     try:

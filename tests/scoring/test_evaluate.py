@@ -139,7 +139,7 @@ def test_what_a_run_has_trained_is_scored_on_its_own_data_unless_others_are_name
     """`ctcl-hf evaluate RUN` asked for CamVid, whatever the run had been trained on."""
     asked = []
 
-    def load(self, names=()):
+    def load(self, names=(), needs_validation=True):
         asked.append(self.dataset_name or {"synthetic": "drawn street scenes"}[self.dataset])
         raise OSError("enough")
 

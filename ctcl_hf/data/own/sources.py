@@ -151,7 +151,7 @@ def _explained(name: str) -> Iterator[None]:
             raise OSError(f"--dataset_name {name}: it cannot be loaded: {error}") from error
         raise OSError(
             f"--dataset_name {name}: no such folder here, and it cannot be loaded: {error}."
-            f"{near_folder(name)}"
+            f"{near_folder(name)} Give the path of a folder, or the id of a data set on the Hub."
         ) from error
 
 

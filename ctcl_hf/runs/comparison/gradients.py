@@ -20,6 +20,7 @@ from ...methods.pair import StudentPair
 from ...publishing.card import RECORD_FILE
 from ...publishing.rows import OWN_CODE
 from ...training.reproducibility import seed_micro_batch
+from ..files import kept_checkpoints
 from ..run import prepare
 
 
@@ -47,14 +48,7 @@ def measure(
         ValueError: no finished run, or no checkpoint, is there; or it names another file of
             somebody's own.
     """
-    if not (run / "results.json").is_file():
-        raise ValueError(f"{run} holds no finished run: results.json is missing.")
-    checkpoints = {int(path.name.split("-")[1]): path for path in run.glob("checkpoint-*")}
-    if not checkpoints:
-        raise ValueError(
-            f"{run} kept no checkpoints: train with --save_strategy epoch and a large "
-            "--save_total_limit."
-        )
+    checkpoints = kept_checkpoints(run)
     argv = arguments_of(read_json(run / "results.json")["command"])
     # The folder may be another's: what it names is not run for that.
     trusted = {path.resolve() for path in own_code}
