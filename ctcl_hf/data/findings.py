@@ -82,7 +82,7 @@ class Holders:
         """Each value, and where it is if not in all of so many samples."""
         where = {value: paths for value, paths in self.first.items() if self.counts[value] == 1}
         return [
-            str(value) if count == total else f"{value} in {where.get(value, count)}"
+            str(value) if count == total else f"{value} (in {where.get(value, count)})"
             for value, count in self.counts.items()
         ]
 

@@ -119,8 +119,8 @@ def test_check_says_a_cause_once_with_its_files_and_all_that_they_hold(tmp_path)
     assert first.index("bad-label.png") < first.index("worse-label.png")
     # One file held 5, and the sentence read as if all three did.
     assert first.endswith(
-        "): Masks must hold class ids 0..2 or 255 (ignored), got [5 in "
-        f"{tmp_path / 'bad-label.png'}, 6 in 2]."
+        "): Masks must hold class ids 0..2 or 255 (ignored), got [5 (in "
+        f"{tmp_path / 'bad-label.png'}), 6 (in 2)]."
     )
     assert "Bad mask of sample 3 (" in second and "small-label.png" in second
 

@@ -331,8 +331,8 @@ def test_files_are_read_though_nothing_names_the_classes(tmp_path):
         assert ("1 image without a mask" in done.stderr) is not bool(leaving_out)
         assert "What are the classes of " in done.stderr and "0002.jpg" in done.stderr
         # by which they can be named
-        assert "The masks hold the ids 0, 1, 2, 7, 9 in " in done.stderr
-        assert "0003.png." in done.stderr
+        assert "The masks hold the ids 0, 1, 2, 7, 9 (in " in done.stderr
+        assert "0003.png)." in done.stderr
 
 
 def test_what_keeps_files_from_being_read_is_told_beside_what_is_lacking(tmp_path):
