@@ -146,7 +146,7 @@ class SegmentationData:
                 if finding.problem:
                     bad[split].append(finding.problem)
                     continue
-                masks += 1
+                masks += "label" in samples.rows.column_names
                 for class_id in sorted(finding.pixels.keys() - {IGNORE_INDEX}):
                     ids.add(class_id, samples.paths(index, "label"))
         return by_cause(bad, BAD_SHOWN), ids, masks

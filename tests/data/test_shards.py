@@ -5,6 +5,7 @@ flat.
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -333,6 +334,13 @@ def test_files_are_read_though_nothing_names_the_classes(tmp_path):
         # by which they can be named
         assert "The masks hold the ids 0, 1, 2, 7, 9 (in " in done.stderr
         assert "0003.png)." in done.stderr
+
+
+def test_images_without_masks_do_not_count_where_ids_are_told(data):
+    """Of an unlabelled split, every id was said to be in some masks alone."""
+    unlabelled = data.splits["validation"].remove_columns("label")
+    _, ids, masks = replace(data, splits=data.splits | {"test": unlabelled}).told_by_files()
+    assert masks == 10 and ids.told(masks) == ["0", "1", "2"]
 
 
 def test_what_keeps_files_from_being_read_is_told_beside_what_is_lacking(tmp_path):
