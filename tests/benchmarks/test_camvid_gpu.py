@@ -25,15 +25,17 @@ def test_the_script_for_a_gpu_starts_a_comparison_that_parses(tmp_path, monkeypa
         "HOME": os.environ.get("HOME", "/"),
     }
     command = ["bash", str(SCRIPT), "CamVid", "lite0.pth", str(tmp_path / "out")]
+    command += ["--class_weights", "balanced", "--seeds", "5"]
     subprocess.run(command, env=environment, check=True)
     command, *argv = told.read_text().splitlines()
     assert command == "compare"
     monkeypatch.setattr(sys, "argv", ["compare", *argv])
     options, common = parse("")
-    assert (options.seeds, options.launch, options.output_dir) == (3, "local:6", tmp_path / "out")
+    assert (options.seeds, options.launch, options.output_dir) == (5, "local:3", tmp_path / "out")
     # what asks for a GPU cannot be checked without one
     on_cpu = [word for word in common if word not in ("--no_use_cpu", "--bf16")]
     arguments = parse_arguments("", [*on_cpu, "--method", "ctcl"])
     assert arguments.training.num_train_epochs == 11
     assert tuple(arguments.data.crop_size) == (352, 480)
     assert arguments.students.encoder_weights == ["lite0.pth"]
+    assert arguments.method.class_weights == "balanced"
