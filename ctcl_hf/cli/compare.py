@@ -17,6 +17,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -54,8 +55,7 @@ def main() -> None:
     try:
         with alive("starting"):
             check_place("--output_dir", folder)
-            grid = grid_of(options, common)
-            make_ready(grid, options)
+            grid = make_ready(grid_of(options, common), options)
     except (ValueError, OSError) as error:
         fail(error)
     from ..runs.comparison.recount import make_counts
@@ -84,10 +84,11 @@ def main() -> None:
             print(path)
 
 
-def make_ready(grid: Grid, options: argparse.Namespace) -> None:
+def make_ready(grid: Grid, options: argparse.Namespace) -> Grid:
     """Looks at what lies in a grid's folder, and notes there what the grid is made of.
 
-    ValueError or OSError says why it cannot go on.
+    Returns the grid, of which a report leaves out what is damaged. ValueError or OSError says why
+    it cannot go on.
     """
     from transformers.utils import logging
 
@@ -96,6 +97,13 @@ def make_ready(grid: Grid, options: argparse.Namespace) -> None:
     from ..training.record import versions
 
     logging.disable_progress_bar()  # of files read and written, which would break the grid's
+    damages = {cell.folder: damage for cell in grid.cells() if (damage := cell.damage())}
+    if damages and not options.report_only:
+        raise ValueError("\n".join(damages.values()))
+    if _is_main_process():
+        for damage in damages.values():
+            print(f"{damage} Left out.", file=sys.stderr)
+    grid = replace(grid, left_out=frozenset(damages))
     cells = list(grid.cells())
     if options.report_only and not any(cell.is_finished for cell in cells):
         if (grid.folder / RECORD_FILE).is_file():
@@ -119,6 +127,7 @@ def make_ready(grid: Grid, options: argparse.Namespace) -> None:
             cell.tidy()
     if _is_main_process():
         grid.save(table=options.table, block_length=options.block_length, versions=versions())
+    return grid
 
 
 def run(grid: Grid, launch: Launch | None, report: Callable[[], object]) -> None:

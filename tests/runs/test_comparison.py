@@ -8,13 +8,13 @@ import runpy
 import shlex
 import shutil
 import sys
-from pathlib import Path
 
 import PIL.Image
 import pytest
 import torch
 from conftest import make_cnn, make_vit
 from helpers.commands import EXAMPLES, SMALL, TINY, run, run_apart
+from helpers.grids import make_grid
 
 from ctcl_hf import METHODS
 from ctcl_hf.arguments.method import MethodArguments
@@ -106,12 +106,6 @@ def test_pairs_are_named_after_their_students():
     for wrong in ("resnet18", "a+b+", "+b"):
         with pytest.raises(ValueError, match="expected two students as A\\+B"):
             students_of(wrong)
-
-
-def make_grid(
-    folder, rows=(VANILLA, DML, CTCL), pairs=("a+b",), seeds=(1, 2), common=("--recipe", "demo")
-):
-    return Grid(Path(folder), tuple(rows), tuple(pairs), tuple(seeds), tuple(common))
 
 
 def test_the_cells_of_a_seed_share_its_vanilla_run_as_control_and_teacher(tmp_path):
@@ -307,6 +301,48 @@ def test_run_again_it_runs_only_what_is_missing(compared):
     assert {name for name in after if after[name] != before[name]} == {"dml"}
     assert (cells / "vanilla" / COUNTS_FILE).is_file()
     assert " 8 images |" in (folder / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("results.json", '{"scores": {"valid'),
+        ("results.json", "[]"),
+        ("results.json", '{"scores": {}}'),
+        ("results.json", None),
+        ("cell.json", "7"),
+        ("trainer_state.json", '{"log_hist'),
+        ("trainer_state.json", "{}"),
+    ],
+)
+def test_a_damaged_run_is_named_and_left_out_of_the_report_of_the_others(
+    file, text, compared, tmp_path, monkeypatch, capsys
+):
+    folder, command, _ = compared
+    grid = tmp_path / "grid"
+    shutil.copytree(folder, grid)
+    (of_seed,) = grid.glob("*/seed-42")
+    damaged = of_seed / "dml" / file
+    damaged.unlink()
+    if text is not None:
+        damaged.write_text(text)
+    again = [*command[: command.index("--output_dir")], "--output_dir", str(grid)]
+    monkeypatch.setattr(sys, "argv", ["compare.py", *again])
+    with pytest.raises(SystemExit) as exit:  # runs nothing, and so no report comes to grief later
+        runpy.run_path(str(EXAMPLES / "compare.py"), run_name="__main__")
+    told = f"{exit.value} {capsys.readouterr().err}"
+    assert str(of_seed / "dml") in told and "away, to run it again." in told
+    monkeypatch.setattr(sys, "argv", ["compare.py", *again, "--report_only"])
+    runpy.run_path(str(EXAMPLES / "compare.py"), run_name="__main__")
+    told = capsys.readouterr()
+    assert str(of_seed / "dml") in told.err and told.err.count("Left out.") == 1
+    written = (grid / "table.md").read_text()
+    assert written in told.out and "| CTCL, kl_direction reverse " in written
+    assert written.startswith(
+        "3 of 4 runs are finished. Damaged, and left out: DML (mobilenetv2_035+mit-b0, seed 42)."
+    )
+    assert "| DML " not in written
+    assert "left out: DML (mobilenetv2_035+mit-b0, seed 42)." in (grid / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...arguments.recipes import arguments_of, options_in
-from ...base.files import read_json, write_whole
+from ...base.files import read_json, reason_of_file, write_whole
 from ...methods import METHODS, options_of
 from ...metrics.scores import Evaluation, evaluations_from_json
 from ...publishing.card import RECORD_FILE
@@ -48,6 +48,7 @@ class Cell:
     folder: Path
     # of `ctcl-hf train`, but for --output_dir and --resume_from_checkpoint
     arguments: tuple[str, ...]
+    is_left_out: bool = False  # of a report, which takes it as not finished: it is damaged
 
     @property
     def title(self) -> str:
@@ -56,6 +57,8 @@ class Cell:
     @property
     def is_finished(self) -> bool:
         """Whether a grid has run it to its end, or `ctcl-hf train` has by itself."""
+        if self.is_left_out:
+            return False
         if (self.folder / CELL_FILE).is_file():
             return True
         command = self._command_of_results()
@@ -100,6 +103,30 @@ class Cell:
             return read_json(self.folder / file)
         except ValueError as error:
             raise ValueError(f"{error} Move {self.folder} away, to run it again.") from error
+
+    def damage(self) -> str | None:
+        """What a report cannot read of a finished cell, and what to do; None if it can, or if the
+        cell is not finished.
+        """
+        try:
+            if self.is_finished:
+                self.facts()
+                self.student_names()
+                if (self.folder / "trainer_state.json").is_file():
+                    self.read("trainer_state.json")["log_history"]
+        except OSError as error:
+            return (
+                f"{error.filename}: {reason_of_file(error)}. Move {self.folder} away, to run it "
+                "again."
+            )
+        except ValueError as error:
+            return str(error)
+        except (KeyError, TypeError, AttributeError, StopIteration) as error:
+            return (
+                f"{self.folder} holds a file that no run writes ({type(error).__name__}: {error}). "
+                "Move it away, to run it again."
+            )
+        return None
 
     def evaluations(self) -> dict[str, Evaluation]:
         """What a finished cell's students scored, by split; "eval" is the validation set while it
@@ -204,6 +231,7 @@ class Grid:
         folder: where all goes, and nothing outside it; a cell is in PAIR/seed-SEED/ROW.
         rows: the methods, of distinct titles, the first of them vanilla.
         common: arguments of every run, such as --recipe and --data_dir.
+        left_out: folders of cells that a report takes as not finished, since they are damaged.
     """
 
     folder: Path
@@ -211,6 +239,7 @@ class Grid:
     pairs: tuple[str, ...]
     seeds: tuple[int, ...]
     common: tuple[str, ...]
+    left_out: frozenset[Path] = frozenset()
 
     def __post_init__(self):
         for pair in self.pairs:
@@ -240,7 +269,7 @@ class Grid:
         if row != VANILLA:
             own += ["--control", str(folders[VANILLA])]
         arguments = (*self.common, "--students", *students_of(pair), "--seed", str(seed), *own)
-        return Cell(row, pair, seed, folders[row], arguments)
+        return Cell(row, pair, seed, folders[row], arguments, folders[row] in self.left_out)
 
     def control_of(self, cell: Cell) -> Cell:
         """The vanilla run of the same pair and seed."""

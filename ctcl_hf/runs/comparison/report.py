@@ -43,19 +43,26 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
 
 
 def missing_in(cells: Sequence[Cell]) -> str | None:
-    """A sentence that names the runs that are not finished; None if all are."""
-    missing: dict[tuple[str, str], list[str]] = {}
-    for cell in cells:
-        if not cell.is_finished:
-            missing.setdefault((cell.row.title, cell.pair), []).append(str(cell.seed))
-    if not missing:
+    """Sentences that name the runs that are not finished, or left out; None if there are none."""
+    missing = [cell for cell in cells if not cell.is_finished and not cell.is_left_out]
+    damaged = [cell for cell in cells if cell.is_left_out]
+    if not missing and not damaged:
         return None
-    count = sum(map(len, missing.values()))
-    runs = "; ".join(
+    told = [f"{len(cells) - len(missing) - len(damaged)} of {len(cells)} runs are finished."]
+    told += [f"Missing: {_named(missing)}."] if missing else []
+    told += [f"Damaged, and left out: {_named(damaged)}."] if damaged else []
+    return " ".join(told)
+
+
+def _named(cells: Sequence[Cell]) -> str:
+    """`CTCL (resnet18+mit-b0, seeds 42 43); ...`"""
+    seeds_of: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        seeds_of.setdefault((cell.row.title, cell.pair), []).append(str(cell.seed))
+    return "; ".join(
         f"{title} ({pair}, seed{'s' if len(seeds) > 1 else ''} {' '.join(seeds)})"
-        for (title, pair), seeds in missing.items()
+        for (title, pair), seeds in seeds_of.items()
     )
-    return f"{len(cells) - count} of {len(cells)} runs are finished. Missing: {runs}."
 
 
 def _place(i: int) -> str:

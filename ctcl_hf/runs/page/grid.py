@@ -13,6 +13,7 @@ from ..comparison.evidence import Evidence, blocks_text, evidence_of, seeds_text
 from ..comparison.grid import Cell, Grid, safe_name
 from ..comparison.paper import TABLES, Table
 from ..comparison.pictures import logged_quantities
+from ..comparison.report import missing_in
 from ..comparison.setup import caption_of, setup_of
 from ..comparison.tables import Section, sections_of
 from .charts import Chart, Intervals, interval_chart, line_chart
@@ -47,8 +48,7 @@ def write_grid_page(grid: Grid, paper: Table | None, block_length: int) -> Path:
         live=False,
         title=f"{len(grid.rows)} methods, {len(grid.seeds)} "
         f"{'seed' if len(grid.seeds) == 1 else 'seeds'}: {', '.join(grid.pairs)}",
-        finished=len(finished),
-        cells=len(list(grid.cells())),
+        progress=missing_in(list(grid.cells())) or f"All {len(finished)} runs are finished.",
         caption=caption_of(grid, paper) if paper else None,
         parts=[
             _part(grid, pair, cells, paper, block_length)
