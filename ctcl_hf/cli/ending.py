@@ -5,7 +5,7 @@ traceback.
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeGuard
@@ -82,17 +82,33 @@ def _outlast_readers() -> None:
             setattr(sys, name, wrapped)
 
 
+def _empty_word(argv: Sequence[str]) -> str | None:
+    """Says where a command line has an empty word, which as a path would be the present folder;
+    None if it has none.
+    """
+    after = ""
+    for word in argv[1:]:
+        flag, is_set, value = word.partition("=")
+        if word.startswith("--"):
+            after = f" after {flag}"
+        if not word or (word.startswith("--") and is_set and not value):
+            return f"an argument{after} is empty. Is it a variable of the shell that is not set?"
+    return None
+
+
 @contextmanager
 def told(*errors: type[Exception]) -> Iterator[None]:
     """These errors end the process with their message and exit code 1; Ctrl-C with a word, and 130.
 
-    So do words of the command line that no file could hold. Whatever is printed within it can be
-    shown: letters that the terminal does not know are spelt out, and what is printed for a reader
-    who has gone ends nothing.
+    So do words of the command line that no file could hold, and empty ones. Whatever is printed
+    within it can be shown: letters that the terminal does not know are spelt out, and what is
+    printed for a reader who has gone ends nothing.
     """
     for word in sys.argv:
         if (problem := problem_of_name(word)) is not None:
             fail(problem)
+    if (problem := _empty_word(sys.argv)) is not None:
+        fail(problem)
     _outlast_readers()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

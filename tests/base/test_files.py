@@ -81,6 +81,24 @@ def test_a_word_of_the_command_line_that_no_file_could_hold_is_refused(monkeypat
     assert caught.value.code == said
 
 
+@pytest.mark.parametrize(
+    ("words", "after"),
+    [
+        (["", "--model", "x"], ""),
+        (["a.png", "--model", ""], " after --model"),
+        (["--output_dir=", "--recipe", "demo"], " after --output_dir"),
+        (["--weights", "a", ""], " after --weights"),
+    ],
+)
+def test_an_empty_word_is_refused_which_would_be_the_present_folder(words, after, monkeypatch):
+    """`predict "$FOLDER"` took its images; --output_dir "" trained, and could not save."""
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf predict", *words])
+    with pytest.raises(SystemExit) as caught, told(ValueError):
+        raise AssertionError("the command was begun")
+    said = f"an argument{after} is empty. Is it a variable of the shell that is not set?"
+    assert caught.value.code == f"ctcl-hf predict: error: {said}"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the locale C and names of any bytes")
 def test_in_a_locale_that_is_not_utf8_names_are_not_taken_for_broken_ones(tmp_path):
     """It was said that files are to be renamed, whose names were sound."""
