@@ -24,7 +24,7 @@ from common import header, row
 from planting import IGNORE, plantings
 from torch import Tensor
 
-from ctcl_hf.arguments.data import DatasetArguments
+from ctcl_hf.arguments.dataset import DatasetArguments
 from ctcl_hf.cli.data import data_of_model, load_data
 from ctcl_hf.losses import upsample
 from ctcl_hf.scoring.protocols import Protocol

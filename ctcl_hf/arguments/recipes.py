@@ -14,7 +14,8 @@ from ..base.files import check_place
 from ..base.redaction import shown_command
 from ..base.registry import is_reference, short_name
 from ..methods import METHODS, MethodOptions
-from .data import DataArguments, DatasetArguments, words_naming
+from .data import DataArguments
+from .dataset import DatasetArguments, words_naming
 from .method import (
     MethodArguments,
     check_options,

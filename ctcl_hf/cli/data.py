@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arguments.data import DatasetArguments
+from ..arguments.dataset import DatasetArguments
 from ..arguments.protocol import ProtocolArguments
 from ..arguments.recipes import data_of, names_of_options
 

@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..arguments.data import DataArguments, words_naming
+from ..arguments.data import DataArguments
+from ..arguments.dataset import words_naming
 from ..arguments.training import CTCLArguments
 from ..base.registry import is_reference
 from ..base.tables import aligned

@@ -10,7 +10,8 @@ import pytest
 from datasets import Dataset, Features, Image, Value
 from helpers.pictures import NAMES, SIZE, ids, labels, picture, read, save
 
-from ctcl_hf.arguments.data import DataArguments, DatasetArguments
+from ctcl_hf.arguments.data import DataArguments
+from ctcl_hf.arguments.dataset import DatasetArguments
 from ctcl_hf.data import BadSample, MaskReader, build_own
 from ctcl_hf.data.shards import write_shards
 
