@@ -103,7 +103,7 @@ def test_a_folder_with_a_run_is_not_written_over_and_can_be_resumed(finished):
         (["--vit", "nvidia/mit-b9"], "Cannot load 'nvidia/mit-b9'"),
         (
             ["--per_device_train_batch_size", "1000"],
-            "240 training images per process do not fill one batch of 1000",
+            "240 training images do not fill one batch of 1000",
         ),
     ],
 )

@@ -162,7 +162,8 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
                 else "BatchNorm needs at least two."
             )
             raise ValueError(
-                f"{counted(own, 'training image')} per process do not fill one batch of {batch}. "
+                f"{counted(own, 'training image')}{' per process' if self.world_size > 1 else ''} "
+                f"{'does' if own == 1 else 'do'} not fill one batch of {batch}. "
                 f"{instead}"
             )
         if own % batch == 1 and not self.dataloader_drop_last:

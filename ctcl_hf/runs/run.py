@@ -12,6 +12,7 @@ from transformers.utils import logging
 from ..arguments.data import DataArguments
 from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
+from ..arguments.training import CTCLArguments
 from ..base.files import read_json, write_whole
 from ..base.heartbeat import alive
 from ..base.registry import origin_of, own_code, short_name
@@ -72,7 +73,7 @@ def prepare(arguments: Arguments) -> Run:
     checkpoint = checkpoint_for(training, command)
     load = data_arguments.load_or_tell_all if data_arguments.check_data else data_arguments.load
     data = load()
-    training.check_dataset(data.splits.get("train"))
+    _check_number(training, data, data_arguments)
     if missing_splits := {"train", "validation"} - data.splits.keys():
         raise ValueError(
             f"{data.name} has no split {' or '.join(sorted(missing_splits))}, but "
@@ -193,6 +194,22 @@ def prepare(arguments: Arguments) -> Run:
     )
     trainer.add_callback(pictures)
     return run
+
+
+def _check_number(
+    training: CTCLArguments, data: SegmentationData, arguments: DataArguments
+) -> None:
+    """ValueError if the training images cannot fill a batch. It tells of bad files as well, which
+    are soon read where images are so few.
+    """
+    try:
+        training.check_dataset(data.splits.get("train"))
+    except ValueError as few:
+        try:
+            _check(data, arguments)
+        except ValueError as bad:
+            raise ValueError(f"{few}\n{bad}") from few
+        raise
 
 
 def _check(data: SegmentationData, arguments: DataArguments) -> DataSummary | None:

@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from datasets import Dataset, Features, Image, Value
+from helpers.commands import run
 from helpers.pictures import NAMES, SIZE, ids, labels, picture, read, save
 
 from ctcl_hf.arguments.data import DataArguments
@@ -249,6 +250,16 @@ def test_a_missing_split_and_missing_classes_are_asked_for_at_once(tmp_path):
 
 
 # ---- bad files ----
+
+
+def test_too_few_images_for_a_batch_and_bad_masks_are_told_at_once(folder, tmp_path):
+    """The masks were told once there were enough images."""
+    save(folder / "train" / "masks" / "1.png", ids(0, 7))
+    options = ["--recipe", "demo", "--report_to", "none", "--output_dir", str(tmp_path / "out")]
+    done = run("run_ctcl.py", "--dataset_name", folder, "--class_names", *NAMES, *options)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "4 training images do not fill one batch of 8. Give --per_device_t" in done.stderr
+    assert "Bad mask of sample 1 (" in done.stderr and "train/masks/1.png): " in done.stderr
 
 
 def test_an_empty_folder_says_what_was_expected(tmp_path):
