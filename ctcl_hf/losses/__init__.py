@@ -18,7 +18,7 @@ from .fused.strips import (
     from_each_other,
     pixel_losses,
 )
-from .groups import ClassGroups, Groups, groups_of, merged_log_probabilities, place_of_classes
+from .groups import ClassGroups, Distribution, Groups, groups_of, spread_over_classes
 from .hetero import mixed_knowledge, projection_cross_entropy
 from .hfd import as_constant, hfd
 from .means import Mean, masked_mean, mean_of, mean_of_means, over_step
@@ -37,6 +37,7 @@ from .variation import intra_class_variation
 
 __all__ = [
     "ClassGroups",
+    "Distribution",
     "Groups",
     "LabelledRegions",
     "Mean",
@@ -64,7 +65,6 @@ __all__ = [
     "masked_mean",
     "mean_of",
     "mean_of_means",
-    "merged_log_probabilities",
     "minimum_target",
     "mixed_knowledge",
     "naive_share",
@@ -72,12 +72,12 @@ __all__ = [
     "pearson",
     "pixel_bsd",
     "pixel_losses",
-    "place_of_classes",
     "position_correlation",
     "projection_cross_entropy",
     "region_bsd",
     "region_sums",
     "spread",
+    "spread_over_classes",
     "standardised",
     "teaching_directions",
     "upsample",

@@ -9,9 +9,11 @@ where a frozen teacher lacks classes; here the peer is live, and what it is blin
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Disjoint groups of classes in ascending order of their first members. Those of 0..K-1 in none are
@@ -21,24 +23,69 @@ Groups = tuple[tuple[int, ...], ...]
 # A blind class is one no longer when it exceeds both bounds by so much: without it classes flicker
 # at the bounds.
 RECOVERY = 1.4
+LOG_OF_NOTHING = -1e30  # of a probability of 0, of which a difference is no NaN
 
 
-def merged_log_probabilities(log_p: Tensor, groups: Groups) -> Tensor:
-    """Log-probability of every group of classes: (B, K, ...) -> (B, len(groups), ...)."""
-    alone = [members[0] for members in groups if len(members) == 1]
-    merged = [
-        log_p[:, list(members)].logsumexp(1, keepdim=True) for members in groups if len(members) > 1
-    ]
-    return torch.cat([log_p[:, alone], *merged], dim=1)
+@lru_cache(maxsize=1024)
+def _indices(classes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Ids of classes as an index, never written to; made once, for which a GPU is waited for."""
+    with torch.inference_mode(False):  # it may be met again where gradients are taken
+        return torch.tensor(classes, dtype=torch.int64, device=device)
 
 
-def place_of_classes(groups: Groups) -> dict[int, int]:
-    """By class: where `merged_log_probabilities` has its group.
+class Distribution(NamedTuple):
+    """Probabilities of K classes, (B, K, ...) each: their logarithms, and themselves."""
 
-    First come the classes that are alone.
+    log_p: Tensor
+    p: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> "Distribution":
+        """softmax(values)."""
+        log_p = F.log_softmax(values, dim=1)
+        return cls(log_p, log_p.exp())
+
+    def softened(self, temperature: float) -> "Distribution":
+        """softmax(log P / T)."""
+        return self if temperature == 1 else self.of(self.log_p / temperature)
+
+
+def spread_over_classes(
+    learner: Distribution, peer: Distribution, groups: Groups, temperature: float = 1.0
+) -> tuple[Distribution, Distribution]:
+    """Two predictions of groups of classes, softened to softmax(log P / T), over all classes.
+
+    What a group has is divided among its classes in the learner's proportions, in both predictions
+    alike. So a divergence of these two is that of the groups, and its gradient to the logits of the
+    first is the chain rule's through log P: each class has its share of what its group has. Classes
+    in no group have a probability of 0 in both; the others have those given that it is one of them.
     """
-    ordered = sorted(groups, key=lambda members: len(members) > 1)  # stable
-    return {label: place for place, members in enumerate(ordered) for label in members}
+    num_classes, device = learner.p.shape[1], learner.p.device
+    left_out = tuple(sorted(set(range(num_classes)).difference(*groups)))
+    is_whole = temperature == 1 and not left_out  # the learner is as it was, and both sum up to 1
+    log_learner, log_peer = (
+        learner.log_p if is_whole else learner.log_p / temperature,
+        peer.log_p / temperature,
+    )
+    merged = [members for members in groups if len(members) > 1]
+    for members in merged:
+        columns = _indices(members, device)
+        own, given = (of.log_p.index_select(1, columns) for of in (learner, peer))
+        total, total_given = (values.logsumexp(1, keepdim=True) for values in (own, given))
+        share = own.sub_(total)
+        if not is_whole:
+            log_learner.index_copy_(1, columns, share + total / temperature)
+        log_peer.index_copy_(1, columns, share.add_(total_given / temperature))
+    if is_whole:
+        columns = _indices(sum(merged, ()), device)
+        changed = log_peer.index_select(1, columns).exp_()
+        return learner, Distribution(log_peer, peer.p.index_copy(1, columns, changed))
+    columns = _indices(left_out, device)
+    of_learner, of_peer = (
+        Distribution.of(values.index_fill_(1, columns, LOG_OF_NOTHING))
+        for values in (log_learner, log_peer)
+    )
+    return of_learner, of_peer
 
 
 def groups_of(blind: Sequence[int], confusion: Tensor) -> Groups:

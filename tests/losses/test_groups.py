@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctcl_hf.losses import ClassGroups, groups_of, merged_log_probabilities, place_of_classes
+from ctcl_hf.losses import ClassGroups, Distribution, groups_of, spread_over_classes
 
 K = 4  # Road, Fence, Tree, Sky
 
@@ -63,24 +63,45 @@ def test_groups_are_the_connected_classes_of_the_slow_reference(case):
     assert sorted(label for group in found for label in group) == list(range(len(counts)))
 
 
-@given(partitions())
-def test_merged_probabilities_are_sums_and_every_class_finds_its_group(case):
+def softened_groups(log_p, groups, temperature):
+    """softmax(log P / T) of groups' probabilities P, which are sums."""
+    sums = torch.stack([log_p[:, list(members)].exp().sum(1) for members in groups], dim=1)
+    return torch.softmax(sums.log() / temperature, dim=1)
+
+
+@given(partitions(), st.sampled_from([1.0, 0.5, 3.0]), st.integers(0, 2))
+def test_groups_spread_over_classes_have_their_sums_in_the_learners_shares(case, T, left_out):
     groups = groups_of(case[0], torch.tensor(case[1]))
-    log_p = torch.log_softmax(3 * torch.randn(2, len(case[1]), 3, 2, dtype=torch.float64), dim=1)
-    merged, places = merged_log_probabilities(log_p, groups), place_of_classes(groups)
-    assert merged.shape == (2, len(groups), 3, 2)
-    for group in groups:
-        for label in group:
-            assert torch.allclose(
-                merged[:, places[label]].exp(), log_p[:, list(group)].exp().sum(1), atol=1e-12
-            )
+    groups = groups[: max(len(groups) - left_out, 1)]
+    learner, peer = (
+        Distribution.of(3 * torch.randn(2, len(case[1]), 3, 2, dtype=torch.float64))
+        for _ in range(2)
+    )
+    before = [values.clone() for values in (*learner, *peer)]
+    spread = spread_over_classes(learner, peer, groups, T)
+    assert all(map(torch.equal, before, (*learner, *peer)))  # not written to
+    for given_groups, own in zip((learner, peer), spread, strict=True):
+        expected = softened_groups(given_groups.log_p, groups, T)
+        assert torch.allclose(own.log_p.exp(), own.p, atol=1e-12)
+        assert torch.allclose(own.p.sum(1), torch.ones(2, 3, 2, dtype=torch.float64), atol=1e-12)
+        for place, members in enumerate(groups):
+            of_group, members = expected[:, place], list(members)
+            shares = torch.softmax(learner.log_p[:, members], dim=1)
+            assert torch.allclose(own.p[:, members], shares * of_group.unsqueeze(1), atol=1e-12)
 
 
-def test_a_class_alone_keeps_its_log_probability_bit_for_bit_and_vanishing_ones_stay_finite():
-    log_p = torch.log_softmax(torch.tensor([[0.0, -300.0, -400.0]]), dim=1)
-    merged = merged_log_probabilities(log_p, ((0,), (1, 2)))
-    assert torch.equal(merged[:, 0], log_p[:, 0])
-    assert torch.isfinite(merged).all()
+def test_a_class_alone_keeps_its_probability_bit_for_bit_and_vanishing_ones_stay_finite():
+    learner, peer = (
+        Distribution.of(torch.tensor([values]))
+        for values in ([0.0, -300.0, -400.0], [-1.0, 0.0, -700.0])
+    )
+    same, spread = spread_over_classes(learner, peer, ((0,), (1, 2)))
+    assert same is learner
+    assert torch.equal(spread.log_p[:, 0], peer.log_p[:, 0])
+    assert torch.equal(spread.p[:, 0], peer.p[:, 0])
+    assert torch.isfinite(spread.log_p).all() and torch.isfinite(spread.p).all()
+    # though float32 has none of the learner's own probability of that group
+    assert spread.p[0, 1] == pytest.approx(float(peer.p[0, 1]))
 
 
 def test_a_blind_class_is_merged_with_what_the_peer_says_instead():

@@ -402,6 +402,19 @@ def test_counts_are_those_of_the_predictions_at_labelled_pixels():
     ).confusion.any()
 
 
+@pytest.mark.parametrize("classes", [1, 2, 11, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_largest_class_is_the_first_that_no_other_exceeds(classes, dtype):
+    values = torch.randn(2, classes, 7, 5, dtype=dtype)
+    values[0] = values[0].round()  # many are the same
+    values[1, :, 0] = 1e30
+    values[1, :, 1] = -1e30
+    expected = torch.from_numpy(values.numpy().argmax(1))
+    assert torch.equal(strips._largest(values), expected)
+    values[:] = torch.nan  # as when a run has diverged, which is told elsewhere
+    assert not strips._largest(values).any()
+
+
 def test_each_term_gives_its_learner_gradient_and_its_peer_none():
     logits, labels = random_case((8, 6), (8, 6), (32, 24))
     logits = [values.requires_grad_() for values in logits]

@@ -12,12 +12,11 @@ from functools import reduce
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...base.choices import Divisor, KLDirection
-from ..groups import Groups, merged_log_probabilities, place_of_classes
+from ..groups import Distribution, Groups, spread_over_classes
 from ..means import Mean
 from ..pixel import upsample
 from ..precision import in_full_precision, widened
@@ -216,12 +215,11 @@ class _PixelSums(torch.autograd.Function):
             target = torch.where(valid, labels[phase.place], 0).unsqueeze(1).long()
             weight = None if class_weights is None else class_weights[target]  # (b, 1, n, m)
             logits = phase.pixels()
-            log_p = [F.log_softmax(values, dim=1) for values in logits[:n]]
-            p = [values.exp() for values in log_p]
+            said = [Distribution.of(values) for values in logits[:n]]
             for i, ce_map in enumerate(ce_maps):
-                ce_map[phase.place] = torch.where(valid, -log_p[i].gather(1, target).squeeze(1), 0)
+                ce_map[phase.place] = torch.where(valid, _cross_entropy(said[i], target), 0)
                 if with_gradient:
-                    gradient = _cross_entropy_gradient(p[i], target, valid)
+                    gradient = _cross_entropy_gradient(said[i].p, target, valid)
                     phase.add_gradient(i, CE, gradient if weight is None else gradient * weight)
             if teaching is None:
                 continue
@@ -229,11 +227,11 @@ class _PixelSums(torch.autograd.Function):
                 logits.append(teaching.target(logits, target))
             if counts is not None:
                 _count(counts, logits, target, valid)
-            log_p += [F.log_softmax(values, dim=1) for values in logits[n:]]
+            said += map(Distribution.of, logits[n:])
             taught = [valid] * len(lessons)
             if selective:
                 own_ce = [ce_map[phase.place] for ce_map in ce_maps]
-                taught = _selected(lessons, own_ce, log_p, target, valid)
+                taught = _selected(lessons, own_ce, said, target, valid)
                 given: list[list[Tensor]] = [[] for _ in range(n)]  # where each student teaches
                 for mask, (learner, peer) in zip(taught, lessons, strict=True):
                     if peer >= n:
@@ -250,8 +248,8 @@ class _PixelSums(torch.autograd.Function):
                 for mask, (learner, _) in zip(taught, lessons, strict=True):
                     numbers[learner] += mask.sum()
             # (b, 1, n, m) of 0 and 1
-            places = [mask.unsqueeze(1).to(p[0].dtype) for mask in taught]
-            for k, divergence, gradient, sign in _taught_by(teaching, groups, log_p, places):
+            places = [mask.unsqueeze(1).to(said[0].p.dtype) for mask in taught]
+            for k, divergence, gradient, sign in _taught_by(teaching, groups, said, places):
                 i, counts_for = lessons[k][0], places[k]
                 if teaching.weighed and weight is not None:
                     counts_for = counts_for * weight
@@ -304,7 +302,7 @@ def _compared(groups: Groups | None, num_classes: int, device: torch.device) -> 
 def _selected(
     lessons: Sequence[tuple[int, int]],
     cross_entropies: Sequence[Tensor],
-    log_p: Sequence[Tensor],
+    said: Sequence[Distribution],
     target: Tensor,
     valid: Tensor,
 ) -> list[Tensor]:
@@ -312,7 +310,7 @@ def _selected(
 
     Args:
         cross_entropies: of the students, (b, n, m).
-        log_p: of all that is predicted, (b, K, n, m).
+        said: all that is predicted, (b, K, n, m).
         target: (b, 1, n, m).
         valid: the labelled pixels, (b, n, m).
     """
@@ -320,7 +318,7 @@ def _selected(
     wins = {}  # by learner: where its teacher is better than all students
     for learner, peer in lessons:
         if peer >= len(teaches):
-            of_teacher = -log_p[peer].gather(1, target).squeeze(1)
+            of_teacher = _cross_entropy(said[peer], target)
             wins[learner] = reduce(
                 torch.logical_and, (of_teacher < own for own in cross_entropies), valid
             )
@@ -331,6 +329,11 @@ def _selected(
         else:  # in whose place a teacher may be
             taught.append(teaches[peer] & ~wins[learner] if learner in wins else teaches[peer])
     return taught
+
+
+def _cross_entropy(said: Distribution, target: Tensor) -> Tensor:
+    """In nats, (b, n, m), of probabilities (b, K, n, m) at labels (b, 1, n, m)."""
+    return -said.log_p.gather(1, target).squeeze(1)
 
 
 def _cross_entropy_gradient(p: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -349,9 +352,20 @@ def _count(counts: Tensor, logits: Sequence[Tensor], target: Tensor, valid: Tens
     # the ignored ones beyond the counts
     row = torch.where(valid, target.squeeze(1) * num_classes, num_classes**2)
     for own, values in zip(counts, logits, strict=True):
-        # on a CPU a tenth of argmax's time at few classes
-        cells = (row + values.max(1).indices).flatten()
+        cells = (row + _largest(values)).flatten()
         own += torch.bincount(cells, minlength=num_classes**2 + num_classes)[: num_classes**2]
+
+
+def _largest(values: Tensor) -> Tensor:
+    """The first class with the largest value: (b, K, n, m) -> (b, n, m)."""
+    if values.device.type != "cpu":
+        return values.max(1).indices
+    # Looking for the place takes a CPU several passes' time; this one rates every class, the
+    # largest by how early it comes, 1 to K, and the others by 0 or less. NaN everywhere: class 0.
+    num_classes = values.shape[1]
+    early = torch.arange(num_classes, 0, -1, dtype=values.dtype).view(-1, 1, 1)
+    rated = (values - values.amax(1, keepdim=True)).sign_().mul_(num_classes).add_(early)
+    return num_classes - rated.amax(1).nan_to_num_(num_classes).long()
 
 
 # What a lesson teaches: the lesson's place, divergence (b, 1, n, m), its gradient to the learner's
@@ -362,7 +376,7 @@ Taught = tuple[int, Tensor, Tensor, int]
 def _taught_by(
     teaching: PixelTeaching,
     groups_of: Sequence[Groups | None],
-    log_p: Sequence[Tensor],
+    said: Sequence[Distribution],
     taught: Sequence[Tensor],
 ) -> Iterator[Taught]:
     """Each lesson on its own, but for those that are exchanged. In a single group there is nothing
@@ -370,75 +384,54 @@ def _taught_by(
 
     groups_of: of each lesson. taught: of each, (b, 1, n, m) of 0 and 1.
     """
-    pair = from_each_other(2)
+    temperature = teaching.temperature
     exchanged = 0
-    if teaching.selective and teaching.lessons[:2] == pair and groups_of[:2] == (None, None):
-        yield from _exchanged(teaching, log_p[:2], taught)
+    if (
+        teaching.selective
+        and teaching.lessons[:2] == from_each_other(2)
+        and groups_of[:2] == (None, None)
+    ):
+        yield from _exchanged(teaching, said[:2], taught)
         exchanged = 2
     for k, (i, j) in enumerate(teaching.lessons[exchanged:], exchanged):
-        learner, peer, groups = log_p[i], log_p[j], groups_of[k]
+        groups = groups_of[k]
         if groups is None:
-            yield k, *_divergence_and_gradient(learner, peer, teaching), 1
+            learner, peer = (own.softened(temperature) for own in (said[i], said[j]))
         elif len(groups) > 1:
-            learner, peer = (merged_log_probabilities(values, groups) for values in (learner, peer))
-            given_groups = learner
-            if sum(map(len, groups)) < log_p[i].shape[1]:
-                given_groups, peer = (F.log_softmax(values, dim=1) for values in (learner, peer))
-            divergence, gradient = _divergence_and_gradient(given_groups, peer, teaching)
-            # The chain rule from the logarithm of a group's probability to the logits of its
-            # classes: each one's share of the group. That all groups' probabilities sum up to 1
-            # adds nothing, since such a gradient sums up to 0.
-            classes, places = map(list, zip(*sorted(place_of_classes(groups).items()), strict=True))
-            share = (log_p[i][:, classes] - learner[:, places]).exp_().mul_(gradient[:, places])
-            yield k, divergence, _at(classes, share, log_p[i]), 1
+            learner, peer = spread_over_classes(said[i], said[j], groups, temperature)
+        else:
+            continue
+        yield k, *_divergence_and_gradient(learner, peer, teaching.direction), 1
 
 
 def _divergence_and_gradient(
-    log_learner: Tensor, log_peer: Tensor, teaching: PixelTeaching
+    learner: Distribution, peer: Distribution, direction: KLDirection
 ) -> tuple[Tensor, Tensor]:
-    """KL (b, 1, n, m) of the softened distributions, and its gradient to the learner's softened
-    logits (b, K, n, m).
-    """
-    log_learner, log_peer = (
-        _softened(values, teaching.temperature) for values in (log_learner, log_peer)
-    )
-    log_ratio = log_learner - log_peer
-    learner, peer = log_learner.exp(), log_peer.exp()
-    if teaching.direction == "reverse":
-        divergence = (learner * log_ratio).sum(1, keepdim=True)
-        return divergence, log_ratio.sub_(divergence).mul_(learner)
-    return -log_ratio.mul_(peer).sum(1, keepdim=True), learner - peer
+    """KL (b, 1, n, m), and its gradient to the learner's logits (b, K, n, m)."""
+    log_ratio = learner.log_p - peer.log_p
+    if direction == "reverse":
+        divergence = (learner.p * log_ratio).sum(1, keepdim=True)
+        return divergence, log_ratio.sub_(divergence).mul_(learner.p)
+    return -log_ratio.mul_(peer.p).sum(1, keepdim=True), learner.p - peer.p
 
 
 def _exchanged(
-    teaching: PixelTeaching, log_p: Sequence[Tensor], taught: Sequence[Tensor]
+    teaching: PixelTeaching, said: Sequence[Distribution], taught: Sequence[Tensor]
 ) -> Iterator[Taught]:
     """The lessons of two students, a pixel of whom has one learner, in one pass: between them only
     a sign differs.
 
     taught: (b, 1, n, m), 0 or 1 and never both 1.
     """
-    log_p = [_softened(values, teaching.temperature) for values in log_p]
-    p = [values.exp() for values in log_p]
-    log_ratio = log_p[0] - log_p[1]
+    first, second = (own.softened(teaching.temperature) for own in said)
+    log_ratio = first.log_p - second.log_p
     if teaching.direction == "reverse":
-        learner = (p[0] * taught[0]).addcmul_(p[1], taught[1])
+        learner = (first.p * taught[0]).addcmul_(second.p, taught[1])
         divergence = (learner * log_ratio).sum(1, keepdim=True)
         gradient = log_ratio.sub_(divergence).mul_(learner)
     else:
-        teacher = (p[1] * taught[0]).addcmul_(p[0], taught[1])
+        teacher = (second.p * taught[0]).addcmul_(first.p, taught[1])
         divergence = -log_ratio.mul_(teacher).sum(1, keepdim=True)
-        gradient = p[0] - p[1]
+        gradient = first.p - second.p
     yield 0, divergence, gradient, 1
     yield 1, divergence, gradient, -1
-
-
-def _at(classes: list[int], values: Tensor, like: Tensor) -> Tensor:
-    """Values (b, len(classes), n, m) among all classes, the others 0."""
-    if len(classes) == like.shape[1]:
-        return values
-    return torch.zeros_like(like).index_copy_(1, torch.tensor(classes, device=like.device), values)
-
-
-def _softened(log_p: Tensor, temperature: float) -> Tensor:
-    return log_p if temperature == 1 else F.log_softmax(log_p / temperature, dim=1)
