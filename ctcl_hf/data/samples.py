@@ -168,7 +168,12 @@ class SegmentationSamples(Dataset):
         try:
             labels = self.read_mask(open_stored(files["label"]))
         except Exception as error:
-            return self._problem("Bad mask of", index, "label", error)
+            problem = self._problem("Bad mask of", index, "label", error)
+            if isinstance(error, BadValues) and not _has_size_of(files["label"], pixels):
+                problem = problem._replace(
+                    cause=f"{problem.cause} It has another size than its image, too."
+                )
+            return problem
         if labels.shape != pixels.shape[:2]:
             turned = ""
             if is_turned and labels.shape == pixels.shape[1::-1]:
@@ -222,6 +227,11 @@ class SegmentationSamples(Dataset):
             for name in ("image", "label")
             if name in row
         }
+
+
+def _has_size_of(mask: dict, pixels: np.ndarray) -> bool:
+    """Whether the header of a stored mask says the size of pixels (H, W, 3)."""
+    return open_stored(mask).size == pixels.shape[1::-1]
 
 
 def undecoded(rows: "datasets.Dataset | StreamedRows") -> "datasets.Dataset | StreamedRows":

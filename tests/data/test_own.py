@@ -433,6 +433,8 @@ def wide(*values):
     [
         (ids(0, 1, 9), r"must hold class ids 0\.\.2 or 255 \(ignored\), got \[9\]"),
         (wide(0, 1, 700), r"got \[700\]"),
+        (ids(0, 9)[:, :20], r"got \[9\]\. It has another size than its image, too\."),
+        (wide(0, 700)[:20], r"got \[700\]\. It has another size than its image, too\."),
         (np.zeros((*SIZE, 3), dtype=np.uint8), "mode RGB.*--palette"),
         (np.zeros((*SIZE, 4), dtype=np.uint8), "mode RGBA.*--palette"),
         (np.zeros((*SIZE, 2), dtype=np.uint8), "mode LA"),
