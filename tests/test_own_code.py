@@ -343,6 +343,14 @@ def test_what_is_wrong_with_ones_own_code_is_told_in_a_sentence(folder, capsys, 
     assert message in refused(capsys, *argv)
 
 
+def test_options_of_a_method_that_cannot_be_read_are_not_called_unknown(folder, capsys):
+    """They were, and others were proposed in their place."""
+    (folder / "broken.py").write_text(OTHERS["broken.py"])
+    told = refused(capsys, "--method", "broken.py:Mutual", "--squares", "5", "--crop_size", "7")
+    assert "broken.py, line 3: " in told and "--crop_size 7 7: expected" in told
+    assert "--squares" not in told and "did you mean" not in told
+
+
 def test_gradients_of_a_folder_that_is_not_there_are_refused_at_once(tmp_path, monkeypatch):
     """It said that nothing there is a checkpoint, once torch was imported."""
     monkeypatch.setattr(sys, "argv", ["ctcl-hf gradients", str(tmp_path / "nothere")])

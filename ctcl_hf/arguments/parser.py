@@ -144,6 +144,7 @@ class ArgumentsParser(HfArgumentParser):
         others: Collection[str] = (),
         synonyms: Mapping[str, str] | None = None,
         found: Sequence[str] = (),
+        takes_any: bool = False,
     ) -> list[Any]:
         """An instance of each dataclass, and a namespace of everything that was given.
 
@@ -153,6 +154,7 @@ class ArgumentsParser(HfArgumentParser):
             others: names of options that are read elsewhere.
             synonyms: of options that are often asked for by another name, what to say.
             found: problems that are known already.
+            takes_any: whether unknown options may be those of a method that could not be read.
         """
         self.problems += found
         namespace, unknown = self.parse_known_args(argv)
@@ -165,13 +167,13 @@ class ArgumentsParser(HfArgumentParser):
             if word.startswith("-") and not _is_number(word)
         ):
             spelled = f"--{option.lstrip('-').replace('-', '_')}"
-            if option.startswith("--") and spelled in elsewhere:
+            if option.startswith("--") and (spelled in elsewhere or takes_any):
                 continue
             near = (synonyms or {}).get(spelled) or _nearest(spelled, known)
             self.problems.append(
                 f"unrecognized arguments: {option}" + (f" (did you mean {near}?)" if near else "")
             )
-        if unknown and not unknown[0].startswith("-"):
+        if unknown and not unknown[0].startswith("-") and not takes_any:
             self.problems.append(f"unrecognized arguments: {unknown[0]}")
         words = sys.argv[1:] if argv is None else argv
         typed = {word.partition("=")[0].replace("-", "_").replace("__", "--", 1) for word in words}

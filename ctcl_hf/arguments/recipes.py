@@ -228,7 +228,8 @@ def first_reading(description: str, argv: list[str] | None = None) -> Callable[[
             parser.add_without_effect(options_of_others(method), f"--method {method}")
         parser.add_argument("--recipe", default="paper", choices=list(RECIPES), help=RECIPE_HELP)
         parser.set_defaults(**defaults)
-        return parser.parse(argv, **other)
+        unread = is_reference(method) and method not in METHODS
+        return parser.parse(argv, takes_any=unread, **other)
 
     of_training = (OptimizationArguments, PublishingArguments, ReportArguments)
     of_trainer = names_of_trainer()

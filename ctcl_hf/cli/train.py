@@ -19,12 +19,13 @@ def main() -> None:
         with alive("starting"):
             arguments = parse_arguments(__doc__)
             # Imported here, so that --help and a mistyped argument answer at once.
+            from ..methods.objective import BadTerms
             from ..runs.next_steps import next_commands
             from ..runs.run import complete, prepare
             from ..students.student import FeaturesUnknown
 
         run = prepare(arguments)
-    with told(OSError, FloatingPointError, FeaturesUnknown):
+    with told(OSError, FloatingPointError, FeaturesUnknown, BadTerms):
         is_complete = complete(run)
     if not is_complete and run.trainer.is_world_process_zero():
         print("With --resume_from_checkpoint auto, the same command goes on.")

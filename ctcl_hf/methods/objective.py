@@ -15,6 +15,10 @@ from .options import MethodOptions
 from .paper import Paper
 
 
+class BadTerms(ValueError):
+    """A method returns something else than the terms of its students, each with a weight."""
+
+
 class StudentTerms(NamedTuple):
     """What an objective says of one student: means, divided by `StudentPair` once, or scalars, of
     each batch alike.
@@ -230,12 +234,12 @@ class Objective(nn.Module):
     def loss(self, student: int, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of a student's terms at this point of the training.
 
-        ValueError where a method gives a term no weight.
+        BadTerms where a method gives a term no weight.
         """
         weights = self.weights[student]
         if unweighted := losses.keys() - weights.keys():
             term = min(unweighted)
-            raise ValueError(
+            raise BadTerms(
                 f"{type(self).__name__} returns the term {term!r} and gives it no weight: its "
                 f"WEIGHTS must name the option that is the weight of {term!r}."
             )

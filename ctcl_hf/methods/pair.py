@@ -6,11 +6,14 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 
 from ..losses import over_step
 from ..students import Student
 from . import Objective, StudentTerms
+from .terms import check_terms, sentence_on_peers, terms_that_move
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -58,6 +61,7 @@ class StudentPair(nn.Module):
             )
         self.students = cast("Mapping[str, Student]", nn.ModuleDict(students))
         self.objective = objective
+        self._is_checked = False  # what the objective returns, once
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,6 +111,8 @@ class StudentPair(nn.Module):
         labels = labels.long()
         outputs = [student(pixel_values) for student in self.students.values()]
         terms = self.objective(outputs, labels, self.objective.teacher_outputs(pixel_values))
+        if not self._is_checked and not torch.compiler.is_compiling():
+            self._check(terms)
         values = self._over_step(terms, labels, step_labels or ())
         loss = torch.zeros((), device=labels.device)
         for i, (name, own) in enumerate(zip(self.names, terms, strict=True)):
@@ -116,6 +122,28 @@ class StudentPair(nn.Module):
         logged = {name: value.detach() for name, value in values.items()}
         logits = {name: output.logits for name, output in zip(self.names, outputs, strict=True)}
         return PairOutput(loss=loss, terms=logged, logits=logits)
+
+    def _check(self, terms: Sequence[StudentTerms]) -> None:
+        """BadTerms unless they are what `Objective` says; a warning if one student's terms move
+        another.
+        """
+        method = type(self.objective).__name__
+        check_terms(method, terms, len(self.names))
+        if not torch.is_grad_enabled():
+            return
+        self._is_checked = True
+        moved = []
+        for name, own in zip(self.names, terms, strict=True):
+            others = [
+                parameter
+                for other in self.names
+                if other != name
+                for part in (self.students[other], self.projections(other))
+                for parameter in part.parameters()
+            ]
+            moved.append((name, terms_that_move(own, others)))
+        if any(terms for _, terms in moved):
+            logger.warning(sentence_on_peers(method, moved))
 
     def _over_step(
         self,

@@ -6,8 +6,9 @@ from conftest import make_cnn, make_vit
 from helpers.accumulation import make_pair
 from helpers.losses import IGNORE, random_batch
 
-from ctcl_hf import METHODS, Objective
+from ctcl_hf import METHODS, Objective, StudentPair, StudentTerms
 from ctcl_hf.figures import history_figure
+from ctcl_hf.methods.objective import BadTerms
 
 
 def step(pair, images, labels):
@@ -53,6 +54,81 @@ def test_a_students_terms_move_that_student_and_its_projections_alone(name):
             assert all(parameter.grad is not None for parameter in module.parameters())
         for module in (pair.students[peer], pair.projections(peer), pair.objective.teachers):
             assert all(p.grad is None or not p.grad.any() for p in module.parameters())
+
+
+class Attracted(Objective):
+    """Learns by a distance that moves both students, as who forgets to detach the peer has it."""
+
+    detaches = False
+
+    def __init__(self, *students, **options):
+        super().__init__(*students, **options)
+        for weights in self.weights:
+            weights["distance"] = 1.0
+
+    def forward(self, students, labels, teachers=()):
+        peers = [
+            student.logits.detach() if self.detaches else student.logits for student in students
+        ]
+        return [
+            StudentTerms(
+                self.segmentation_terms(student, labels)
+                | {"distance": (student.logits - peer).square().mean()},
+                {},
+            )
+            for student, peer in zip(students, reversed(peers), strict=True)
+        ]
+
+
+def told_of(objective, caplog):
+    """What is said of peers in two steps of a pair."""
+    caplog.clear()
+    students = {"cnn": make_cnn(), "vit": make_vit()}
+    pair = StudentPair(students, objective(*students.values()))
+    for _ in range(2):
+        step(pair, *random_batch())
+    return [record.message for record in caplog.records if "has a gradient" in record.message]
+
+
+def test_a_term_that_moves_its_peer_is_told_once_by_name(caplog):
+    """It trained otherwise than was meant, and nothing said so."""
+    (told,) = told_of(Attracted, caplog)
+    assert told.startswith("Attracted: 'distance' of cnn and 'distance' of vit has a gradient")
+    assert not told_of(type("Detached", (Attracted,), {"detaches": True}), caplog)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_here_is_told_to_move_peers(name, caplog):
+    step(make_pair(name), *random_batch())
+    assert not [record for record in caplog.records if "has a gradient" in record.message]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda terms: {"cnn": terms[0], "vit": terms[1]}, "returned dict: expected a list with"),
+        (lambda terms: None, "returned NoneType: expected a list"),
+        (lambda terms: terms[0], "returned StudentTerms: expected a list"),
+        (lambda terms: terms[:1], "returned terms of 1: .* for each of 2 students"),
+        (lambda terms: [], "returned terms of 0"),
+        (lambda terms: [terms[0], terms[1].losses], "returned dict among them"),
+        (
+            lambda terms: [terms[0], StudentTerms({"ce": torch.ones(2, 3)}, {})],
+            r"the term 'ce' as \[2, 3\]: expected a scalar tensor, or a Mean, such as masked_mean",
+        ),
+        (lambda terms: [terms[0], StudentTerms({"ce": 1.0}, {})], "the term 'ce' as float"),
+    ],
+)
+def test_what_is_no_list_of_terms_is_told_by_the_methods_name(returned, message):
+    """It ended in AttributeErrors of the package's own, deep within a step."""
+
+    class Mine(METHODS["vanilla"]):
+        def forward(self, *arguments):
+            return returned(super().forward(*arguments))
+
+    students = {"cnn": make_cnn(), "vit": make_vit()}
+    with pytest.raises(BadTerms, match=f"Mine.*{message}"):
+        step(StudentPair(students, Mine(*students.values())), *random_batch())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -130,5 +206,5 @@ def test_a_term_without_a_weight_is_told_by_name():
     """It ended in KeyError: 'mine'."""
     pair = make_pair("vanilla")
     terms = {"ce": torch.ones(()), "mine": torch.ones(())}
-    with pytest.raises(ValueError, match=r"Vanilla returns the term 'mine' and gives it no weight"):
+    with pytest.raises(BadTerms, match=r"Vanilla returns the term 'mine' and gives it no weight"):
         pair.objective.loss(0, terms)

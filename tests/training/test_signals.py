@@ -20,6 +20,7 @@ from helpers.training import (
 
 from ctcl_hf import CTCL
 from ctcl_hf.training.checkpoints import find_checkpoint
+from ctcl_hf.training.guards.launchers import ENDS_WITH_PARENT
 
 
 @pytest.fixture
@@ -99,6 +100,22 @@ def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(when, undisturbed,
     resumed.train(resume_from_checkpoint=checkpoint)
     assert comparable(resumed) == comparable(expected)
     assert_equal_weights(weights(resumed), weights(expected))
+
+
+def test_a_run_whose_job_was_gone_before_it_trained_stops_after_a_step(tmp_path, monkeypatch):
+    """It took whom the system had given it for its parent, and went on unwatched to its end."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    monkeypatch.setenv(ENDS_WITH_PARENT, str(gone.pid))
+    trainer = make_trainer(tmp_path, max_steps=4)
+    trainer.train()
+    assert trainer.state.global_step == 1
+    checkpoint = find_checkpoint(str(tmp_path), "auto")
+    assert checkpoint.endswith("checkpoint-1")
+    monkeypatch.setenv(ENDS_WITH_PARENT, str(os.getppid()))
+    trainer = make_trainer(tmp_path, max_steps=4)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    assert trainer.state.global_step == 4
 
 
 def test_an_evaluation_that_a_signal_cut_short_at_the_last_step_is_made_up_for_without_another_step(

@@ -136,7 +136,7 @@ class CellJob:
         return None
 
     def _environment(self) -> dict[str, str]:
-        variables = {**os.environ, ENDS_WITH_PARENT: "1", **self.environment}
+        variables = {**os.environ, ENDS_WITH_PARENT: str(os.getpid()), **self.environment}
         return {name: value for name, value in variables.items() if value is not None}
 
     def _stop(self, number, frame) -> None:

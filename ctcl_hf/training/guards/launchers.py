@@ -4,7 +4,8 @@ import os
 
 from ..cpu import LAUNCHED
 
-# set for a run whose parent passes signals on: without it the run is to save and stop
+# Set for a run whose parent passes signals on, without which it is to save and stop: that parent's
+# process id, since it may be gone before this one asks.
 ENDS_WITH_PARENT = "CTCL_HF_ENDS_WITH_PARENT"
 
 
@@ -12,5 +13,6 @@ def launcher_of_process() -> int | None:
     """The process without which this one is to stop; None if it may outlive the one that started
     it, as in the background of a shell.
     """
-    told = (*LAUNCHED, ENDS_WITH_PARENT)
-    return os.getppid() if any(name in os.environ for name in told) else None
+    if ENDS_WITH_PARENT in os.environ:
+        return int(os.environ[ENDS_WITH_PARENT])
+    return os.getppid() if any(name in os.environ for name in LAUNCHED) else None
