@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from itertools import dropwhile
 from pathlib import Path
@@ -143,6 +143,24 @@ def options_in(arguments: Sequence[str]) -> list[tuple[str, ...]]:
         else:
             options[-1] += (word,)
     return options
+
+
+def differences_in(
+    there: Sequence[tuple[str, ...]],
+    here: Sequence[tuple[str, ...]],
+    ignored: Collection[str] = (),
+) -> list[str]:
+    """`--max_steps (8 there, 9 here)` of each option that two command lines do not share, whatever
+    their order; of one given twice the last counts.
+    """
+    first, second = (
+        {name: " ".join(values) or "set" for name, *values in options} for options in (there, here)
+    )
+    return [
+        f"{name} ({first.get(name, 'not given')} there, {second.get(name, 'not given')} here)"
+        for name in dict.fromkeys([*first, *second])
+        if name not in ignored and first.get(name) != second.get(name)
+    ]
 
 
 def names_of_options(command: str) -> set[str]:

@@ -26,7 +26,7 @@ from ..arguments.launch import Launch, launch_of
 from ..base.files import check_place
 from ..base.heartbeat import alive
 from ..runs.comparison.execution import run_here
-from ..runs.comparison.grid import GRID_FILE, Cell, Grid, read_grid
+from ..runs.comparison.grid import GRID_FILE, Cell, Grid, named, read_grid
 from ..runs.comparison.paper import TABLES, Table
 from .ending import fail, told
 from .grid_arguments import folder_of, grid_of, parse, seeds_of
@@ -125,9 +125,26 @@ def make_ready(grid: Grid, options: argparse.Namespace) -> Grid:
         cell.check()
         if _is_main_process():
             cell.tidy()
-    if _is_main_process():
-        grid.save(table=options.table, block_length=options.block_length, versions=versions())
+    if not _is_main_process():
+        return grid
+    if options.report_only and (grid.folder / GRID_FILE).is_file():
+        grid.check()
+        if others := _others_finished(grid):
+            print(
+                f"Not in these tables, and finished in {grid.folder}: {others}. --report_only "
+                "without --methods, --table and --pair reports on all.",
+                file=sys.stderr,
+            )
+        return grid
+    grid.save(table=options.table, block_length=options.block_length, versions=versions())
     return grid
+
+
+def _others_finished(grid: Grid) -> str:
+    """The finished runs of the grid that a folder's file tells of which are not of this one."""
+    there, _ = read_grid(grid.folder)
+    own = {cell.folder for cell in grid.cells()}
+    return named([cell for cell in there.cells() if cell.folder not in own and cell.is_finished])
 
 
 def run(grid: Grid, launch: Launch | None, report: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ..arguments.recipes import RECIPES, first_reading, options_in
 from ..base.redaction import redacted_words
 from ..base.registry import is_reference
 from ..methods import METHODS
-from ..runs.comparison.grid import Grid
+from ..runs.comparison.grid import GRID_FILE, Grid, read_grid
 from ..runs.comparison.paper import TABLES, VANILLA, Row, rows_of, students_of
 from ..students import STUDENTS
 from .parser import command_parser
@@ -151,7 +152,15 @@ def grid_of(options: argparse.Namespace, common: Sequence[str]) -> Grid:
 
     ValueError says what is wrong with a file of the user's own; exits with what is wrong with
     arguments.
+
+    A report for which no method is named is of all that the folder's grid is made of.
     """
+    folder = folder_of(options)
+    is_of_all = options.report_only and not (options.methods or options.table or options.pair)
+    if is_of_all and (folder / GRID_FILE).is_file():
+        grid, facts = read_grid(folder)
+        options.table, options.block_length = facts["table"], facts["block_length"]
+        return replace(grid, common=tuple(common)) if common else grid
     table = TABLES.get(options.table)
     rows = list(table.rows if table else (VANILLA,))
     rows += rows_of(options.methods, rows)
@@ -165,7 +174,7 @@ def grid_of(options: argparse.Namespace, common: Sequence[str]) -> Grid:
     }:
         common = ["--dataset", table.dataset, *common]
     run_own_code(rows, pairs)
-    grid = Grid(folder_of(options), tuple(rows), tuple(pairs), seeds_of(options), tuple(common))
+    grid = Grid(folder, tuple(rows), tuple(pairs), seeds_of(options), tuple(common))
     # of each number of students, one pair
     numbers = {len(students_of(pair)): pair for pair in reversed(pairs)}
     # a report of runs on a GPU needs none

@@ -160,12 +160,13 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         f"{'lacks its' if unusable == 1 else 'lack their'} counterpart"
         if unusable
         else None,
-        "steps": f"{steps}, each of {images} {'image' if images == 1 else 'images'}"
+        "steps": f"{steps}{_of_planned(record)}, each of {images} "
+        f"{'image' if images == 1 else 'images'}"
         if steps
         else None,
         "weights": weights_text(record.get("weights", {}).get(name), steps),
         "optimizer": f"{kind}, weight decay {settings['weight_decay']:g}",
-        "learning rate": f"{settings['lr']:g}{head}, decaying to 0 with power "
+        "learning rate": f"{settings['lr']:g}{head}, decaying to 0{_at_end(record)} with power "
         f"{settings['power']:g}{_warm_up(settings['warmup_steps'], steps)}",
         "data's code": record.get("dataset_code"),
         "metrics' code": record.get("metrics_code"),
@@ -203,6 +204,19 @@ def _held_out(record: Mapping[str, Any]) -> str:
     return (
         f"; the {number} validation images, a share of {share:g}, were held out of the same split"
     )
+
+
+def _is_cut_short(record: Mapping[str, Any]) -> bool:
+    return 0 < record["steps"] < record.get("planned_steps", 0)  # which older versions lack
+
+
+def _of_planned(record: Mapping[str, Any]) -> str:
+    return f" of {record['planned_steps']} that were planned" if _is_cut_short(record) else ""
+
+
+def _at_end(record: Mapping[str, Any]) -> str:
+    """Where the rate would have come to 0, if the run ended before."""
+    return f" at step {record['planned_steps']}, not reached," if _is_cut_short(record) else ""
 
 
 def _warm_up(warmup: int, steps: int) -> str:

@@ -19,7 +19,7 @@ from ..publishing.rows import weights_text
 from ..scoring.evaluate import NothingToScore
 from ..scoring.image_counts import SplitCounts, load_counts, save_counts
 from ..training.checkpoints import has_stopped_early, trained_steps
-from ..training.classes import GROUPS, groups_text, still_lost
+from ..training.classes import GROUPS, groups_text, kept_steps, still_lost
 from ..training.progress import metrics_table, parameter_table
 from ..training.record import machine, versions
 from ..training.trainer import CTCLTrainer
@@ -196,7 +196,7 @@ def _tables(
     tables.append("\n".join(f"Weights of {name}: {text}." for name, text in told.items() if text))
     if curve(history, names[0]):
         tables.append(_best_table(history, names))
-    lost = "\n".join(map(str, still_lost(history, names, class_names)))
+    lost = "\n".join(map(str, still_lost(history, names, class_names, kept_steps(weights))))
     return tables + [text for text in (groups_text(history), lost) if text]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from accelerate.utils import gather_object
 
-from ..arguments.recipes import Arguments, arguments_of, options_in
+from ..arguments.recipes import Arguments, arguments_of, differences_in, options_in
 from ..arguments.training import CTCLArguments
 from ..base.files import check_place, read_json
 from ..publishing.card import RECORD_FILE
@@ -67,15 +67,8 @@ def _difference(folder: Path, command: str) -> str:
     recorded = read_json(path).get("command") if path.is_file() else None
     if recorded is None:
         return ""
-    there, here = (
-        {name: " ".join(values) or "set" for name, *values in options_in(arguments_of(line))}
-        for line in (recorded, command)
-    )
-    told = [
-        f"{name} ({there.get(name, 'not given')} there, {here.get(name, 'not given')} here)"
-        for name in dict.fromkeys([*there, *here])
-        if name not in OF_NO_RUN and there.get(name) != here.get(name)
-    ]
+    there, here = (options_in(arguments_of(line)) for line in (recorded, command))
+    told = differences_in(there, here, OF_NO_RUN)
     return f" It differs by {', '.join(told)}." if told else " It has the same arguments."
 
 

@@ -1,5 +1,6 @@
 """Watching single classes over a training: who is blind to which, and which is lost."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -58,18 +59,31 @@ def lost_classes(
     return list(lost.values())
 
 
+def kept_steps(weights: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Of the "weights" of a record: by student, the step whose weights were chosen, if any was."""
+    return {name: own["step"] for name, own in weights.items() if own["chosen"] is not None}
+
+
 def still_lost(
-    history: Sequence[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str]
+    history: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    labels: Sequence[str],
+    kept: Mapping[str, int],
 ) -> list[LostClass]:
     """`lost_classes` that the last evaluation in which they occur has not found again, with its
     IoU.
+
+    kept: see `kept_steps`; what came after such a step is nothing that its weights have lost.
     """
     found = []
-    for lost in lost_classes(history, names, labels):
-        ious = [(iou, step) for step, iou in curve(history, lost.student, of_class(lost.label))]
-        (best, best_step), (now, step) = max(ious), ious[-1]
-        if now < LOST * best:
-            found.append(lost._replace(best=best, best_step=best_step, now=now, step=step))
+    for name in names:
+        last = kept.get(name, math.inf)
+        seen = [log for log in history if log.get("step", 0) <= last]
+        for lost in lost_classes(seen, [name], labels):
+            ious = [(iou, step) for step, iou in curve(seen, name, of_class(lost.label))]
+            (best, best_step), (now, step) = max(ious), ious[-1]
+            if now < LOST * best:
+                found.append(lost._replace(best=best, best_step=best_step, now=now, step=step))
     return found
 
 

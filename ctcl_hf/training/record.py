@@ -102,6 +102,7 @@ def record(
     steps: int = 0,
     scores: Mapping[str, Evaluation] | None = None,
     weights: Mapping[str, Mapping[str, Any]] | None = None,
+    planned_steps: int = 0,
 ) -> dict[str, Any]:
     """Everything that is known of a run, as JSON holds it.
 
@@ -111,6 +112,7 @@ def record(
         scores: by split, of these very weights.
         weights: by student, the "step" that its weights are of, and "chosen": None of the last one,
             else "by" what score, of how many "evaluations", they were the best.
+        planned_steps: that were to be made, over which learning rates decay.
     """
     recorded = {
         "format": RECORD_FORMAT,
@@ -150,6 +152,7 @@ def record(
         "machine": machine(args.device, args.world_size),
         "versions": versions(),
         "steps": steps,
+        "planned_steps": planned_steps,
         "weights": weights or {},
         "scores": {split: of.to_json() for split, of in (scores or {}).items()},
         "control": {split: of.to_json() for split, of in (facts.control or {}).items()},

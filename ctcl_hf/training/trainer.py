@@ -460,9 +460,15 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
 
     def record(self) -> dict[str, Any]:
         """What is known of this run, as `run.json` holds it: see `ctcl_hf.training.record`."""
-        steps = self.state.global_step
         return record(
-            self.model, self.args, self._inputs, self.facts, steps, self.scores, self._weights()
+            self.model,
+            self.args,
+            self._inputs,
+            self.facts,
+            self.state.global_step,
+            self.scores,
+            self._weights(),
+            self.state.max_steps,
         )
 
     def _weights(self) -> dict[str, dict[str, Any]]:

@@ -306,32 +306,29 @@ def test_run_again_it_runs_only_what_is_missing(compared):
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("results.json", '{"scores": {"valid'),
         ("results.json", "[]"),
         ("results.json", '{"scores": {}}'),
-        ("results.json", None),
         ("cell.json", "7"),
         ("trainer_state.json", '{"log_hist'),
         ("trainer_state.json", "{}"),
+        ("trainer_state.json", None),
     ],
 )
 def test_a_damaged_run_is_named_and_left_out_of_the_report_of_the_others(
     file, text, compared, tmp_path, monkeypatch, capsys
 ):
-    folder, command, _ = compared
-    grid = tmp_path / "grid"
-    shutil.copytree(folder, grid)
-    (of_seed,) = grid.glob("*/seed-42")
-    damaged = of_seed / "dml" / file
-    damaged.unlink()
-    if text is not None:
-        damaged.write_text(text)
-    again = [*command[: command.index("--output_dir")], "--output_dir", str(grid)]
+    grid, again, of_seed = copied(compared, tmp_path)
+    if text is None:
+        (of_seed / "dml" / file).unlink()
+    else:
+        (of_seed / "dml" / file).write_text(text)
     monkeypatch.setattr(sys, "argv", ["compare.py", *again])
     with pytest.raises(SystemExit) as exit:  # runs nothing, and so no report comes to grief later
         runpy.run_path(str(EXAMPLES / "compare.py"), run_name="__main__")
     told = f"{exit.value} {capsys.readouterr().err}"
-    assert str(of_seed / "dml") in told and "away, to run it again." in told
+    assert str(of_seed / "dml") in told and (
+        "away, to run it again." in told or "Delete it" in told
+    )
     monkeypatch.setattr(sys, "argv", ["compare.py", *again, "--report_only"])
     runpy.run_path(str(EXAMPLES / "compare.py"), run_name="__main__")
     told = capsys.readouterr()
@@ -343,6 +340,70 @@ def test_a_damaged_run_is_named_and_left_out_of_the_report_of_the_others(
     )
     assert "| DML " not in written
     assert "left out: DML (mobilenetv2_035+mit-b0, seed 42)." in (grid / "report.html").read_text()
+
+
+def copied(compared, tmp_path):
+    """A copy of the grid, the arguments of its command, and the folder of its seed."""
+    folder, command, _ = compared
+    grid = tmp_path / "grid"
+    shutil.copytree(folder, grid)
+    (of_seed,) = grid.glob("*/seed-42")
+    arguments = command[: command.index("--output_dir")]
+    return grid, [*arguments, "--output_dir", str(grid)], of_seed
+
+
+@pytest.mark.parametrize("text", [None, '{"scores": {"valid'])
+def test_scores_that_are_gone_are_made_again_and_nothing_is_trained(text, compared, tmp_path):
+    """The run's folder was to be moved away, and the run to be made again."""
+    _, command, of_seed = copied(compared, tmp_path)
+    results = of_seed / "dml" / "results.json"
+    before = json.loads(results.read_text())["scores"]
+    del before["eval"]  # while it trained, which the log keeps
+    weights = (of_seed / "dml" / "cnn" / "model.safetensors").read_bytes()
+    results.unlink()
+    if text is not None:
+        results.write_text(text)
+        refused = run("compare.py", *command)
+        assert refused.returncode == 1
+        told = f"is damaged, or no JSON file: {'Unterminated'}"
+        assert told in refused.stderr and "Delete it: the grid's command scores" in refused.stderr
+        results.unlink()
+    done = run("compare.py", *command)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(results.read_text())["scores"] == before
+    assert (of_seed / "dml" / "cnn" / "model.safetensors").read_bytes() == weights
+    assert "| DML " in (of_seed.parents[1] / "table.md").read_text()
+
+
+@pytest.mark.parametrize("file", ["run.json", "cell.json"])
+def test_a_report_says_what_a_missing_file_of_a_run_leaves_unknown(file, compared, tmp_path):
+    grid, command, of_seed = copied(compared, tmp_path)
+    (of_seed / "dml" / file).unlink()
+    done = run("compare.py", *command, "--report_only")
+    assert done.returncode == 0, done.stderr
+    table = (grid / "table.md").read_text()
+    assert "| DML " in table and "NOT THE SAME" not in table
+    if file == "run.json":
+        assert "- **DML** ran `--method dml`: what it ran was not recorded" in table
+
+
+def test_a_report_that_names_no_method_is_of_all_and_one_that_does_tells_of_the_others(
+    compared, tmp_path
+):
+    """It replaced the tables of the whole grid by one row, and the file that says what it is."""
+    grid, command, _ = copied(compared, tmp_path)
+    before = (grid / "table.md").read_text(), (grid / "grid.json").read_text()
+    for arguments in (["--output_dir", str(grid)], [*SHORT, "--output_dir", str(grid)]):
+        done = run("compare.py", *arguments, "--report_only")
+        assert done.returncode == 0, done.stderr
+        assert "Not in these tables" not in done.stderr
+        assert ((grid / "table.md").read_text(), (grid / "grid.json").read_text()) == before
+    place = command.index("dml")
+    done = run("compare.py", *command[: place + 1], *command[place + 3 :], "--report_only")
+    assert done.returncode == 0, done.stderr
+    assert f"Not in these tables, and finished in {grid}: Offline KD (" in done.stderr
+    assert "; CTCL, kl_direction reverse (mobilenetv2_035+mit-b0, seed 42)." in done.stderr
+    assert (grid / "grid.json").read_text() == before[1]
 
 
 @pytest.mark.parametrize(

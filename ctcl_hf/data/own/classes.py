@@ -57,6 +57,10 @@ def _json_palette(path: str) -> dict[str, list[Colour]]:
     return palette
 
 
+def _is_called_as_a_file(name: str) -> bool:
+    return "/" in name or Path(name).suffix.lower() in (".txt", ".json", ".csv", ".yaml", ".yml")
+
+
 def read_class_names(
     given: Sequence[str] | str | None, palette: Mapping[str, Any], name: str
 ) -> tuple[str, ...]:
@@ -82,6 +86,8 @@ def read_class_names(
             ]
     elif given is not None and len(given) == 1 and "," in given[0]:
         raise ValueError(f"--class_names {given[0]}: separate names by spaces.")
+    elif given is not None and len(given) == 1 and _is_called_as_a_file(given[0]):
+        raise ValueError(f"--class_names {given[0]}: there is no such file.")
     names = tuple(given or (title for title in palette if title != IGNORED))
     if not names:
         raise Incomplete(

@@ -133,17 +133,23 @@ def _loss(cells: Sequence[Cell]) -> str:
     """Terms, weights and options that the runs recorded for their cards; those that differ by seed
     are told apart.
     """
-    found: dict[str, list[int]] = {}
+    found: dict[str | None, list[int]] = {}
     for cell in cells:
         found.setdefault(_recorded_loss(cell), []).append(cell.seed)
-    if len(found) == 1:
-        return next(iter(found))
-    return "NOT THE SAME WITH EVERY SEED: " + " / ".join(
-        f"seeds {seeds}: {loss}" for loss, seeds in found.items()
+    unknown = found.pop(None, None)
+    if not found:
+        return "what it ran was not recorded"
+    told = (
+        next(iter(found))
+        if len(found) == 1
+        else "NOT THE SAME WITH EVERY SEED: "
+        + " / ".join(f"seeds {seeds}: {loss}" for loss, seeds in found.items())
     )
+    return f"{told}; of seeds {unknown} it is not recorded" if unknown else told
 
 
-def _recorded_loss(cell: Cell) -> str:
+def _recorded_loss(cell: Cell) -> str | None:
+    """None if nothing says it."""
     if (cell.folder / RECORD_FILE).is_file():
         record = cell.read(RECORD_FILE)
         method, code = record["method"], record.get(OWN_CODE, {})
@@ -158,6 +164,6 @@ def _recorded_loss(cell: Cell) -> str:
         losses = {name: rows["loss, by term and weight"] for name, rows in by_student.items()}
         options = next(iter(by_student.values())).get("options of the method")
     else:
-        return "what it ran was not recorded"
+        return None
     parts = [f"{name} {loss}" for name, loss in losses.items()]
     return "; ".join([*parts, f"options: {options}"] if options else parts)

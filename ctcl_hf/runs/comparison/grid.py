@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...arguments.recipes import arguments_of, options_in
+from ...arguments.recipes import arguments_of, differences_in, options_in
 from ...base.files import read_json, reason_of_file, write_whole
 from ...methods import METHODS, options_of
 from ...metrics.scores import Evaluation, evaluations_from_json
@@ -35,6 +35,11 @@ CIRCUMSTANCES = {
     "--hub_token",
     "--cache_teacher",
 }
+# what to do about a cell's damaged file, where the run need not be made again
+WAYS_ON = {
+    "results.json": "Delete it: the grid's command scores the run's students again.",
+    CELL_FILE: "Delete it: how many minutes the run took is lost alone.",
+}
 LONGEST_NAME = 120  # characters of a file or folder
 
 
@@ -56,10 +61,12 @@ class Cell:
 
     @property
     def is_finished(self) -> bool:
-        """Whether a grid has run it to its end, or `ctcl-hf train` has by itself."""
+        """Whether a grid has run it to its end, or `ctcl-hf train` has by itself, and its scores
+        are there: without them the same command scores its students again.
+        """
         if self.is_left_out:
             return False
-        if (self.folder / CELL_FILE).is_file():
+        if all((self.folder / file).is_file() for file in (CELL_FILE, "results.json")):
             return True
         command = self._command_of_results()
         return command is not None and _identity(arguments_of(command)) == _identity(self.arguments)
@@ -102,7 +109,8 @@ class Cell:
         try:
             return read_json(self.folder / file)
         except ValueError as error:
-            raise ValueError(f"{error} Move {self.folder} away, to run it again.") from error
+            way_on = WAYS_ON.get(file, f"Move {self.folder} away, to run it again.")
+            raise ValueError(f"{error} {way_on}") from error
 
     def damage(self) -> str | None:
         """What a report cannot read of a finished cell, and what to do; None if it can, or if the
@@ -112,8 +120,7 @@ class Cell:
             if self.is_finished:
                 self.facts()
                 self.student_names()
-                if (self.folder / "trainer_state.json").is_file():
-                    self.read("trainer_state.json")["log_history"]
+                self.read("trainer_state.json")["log_history"]
         except OSError as error:
             return (
                 f"{error.filename}: {reason_of_file(error)}. Move {self.folder} away, to run it "
@@ -288,26 +295,36 @@ class Grid:
             **facts,
         }
         with lock_folder(self.folder, timeout=10):
-            before = self._recorded()
-            if (
-                before is not None
-                and before != options_in(self.common)
-                and any(self.folder.glob("**/seed-*"))
-            ):
-                words = [word for option in before for word in option]
-                raise ValueError(
-                    f"{self.folder} holds a grid of other runs: "
-                    f"{shlex.join(words) or 'no arguments'}, here "
-                    f"{shlex.join(self.common) or 'none'}. Give those, or another --output_dir."
-                )
+            self.check()
             write_whole(self.folder / GRID_FILE, json.dumps(config, indent=2) + "\n")
             if _common_in(self.folder / OLD_GRID_FILE) is not None:
                 (self.folder / OLD_GRID_FILE).unlink()
+
+    def check(self) -> None:
+        """ValueError if the folder holds a grid of other runs."""
+        before = self._recorded()
+        others = differences_in(before or (), options_in(self.common))
+        if before is not None and others and any(self.folder.glob("**/seed-*")):
+            raise ValueError(
+                f"{self.folder} holds a grid of other runs. It differs by "
+                f"{', '.join(others)}. Give the same, or another --output_dir."
+            )
 
     def _recorded(self) -> list[tuple[str, ...]] | None:
         """The common arguments of the grid in the folder; None if it holds none."""
         recorded = _common_in(self.folder / GRID_FILE)
         return _common_in(self.folder / OLD_GRID_FILE) if recorded is None else recorded
+
+
+def named(cells: Sequence[Cell]) -> str:
+    """`CTCL (resnet18+mit-b0, seeds 42 43); ...`"""
+    seeds_of: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        seeds_of.setdefault((cell.row.title, cell.pair), []).append(str(cell.seed))
+    return "; ".join(
+        f"{title} ({pair}, seed{'s' if len(seeds) > 1 else ''} {' '.join(seeds)})"
+        for (title, pair), seeds in seeds_of.items()
+    )
 
 
 def read_grid(folder: Path) -> tuple[Grid, dict[str, Any]]:

@@ -7,7 +7,7 @@ from ...base.files import write_whole
 from ...base.tables import csv_table, markdown_table
 from .checklist import checklist
 from .evidence import Evidence, evidence_of
-from .grid import Cell, Grid
+from .grid import Cell, Grid, named
 from .paper import Table
 from .setup import caption_of, setup_of
 from .tables import lines_of, sections_of
@@ -49,20 +49,9 @@ def missing_in(cells: Sequence[Cell]) -> str | None:
     if not missing and not damaged:
         return None
     told = [f"{len(cells) - len(missing) - len(damaged)} of {len(cells)} runs are finished."]
-    told += [f"Missing: {_named(missing)}."] if missing else []
-    told += [f"Damaged, and left out: {_named(damaged)}."] if damaged else []
+    told += [f"Missing: {named(missing)}."] if missing else []
+    told += [f"Damaged, and left out: {named(damaged)}."] if damaged else []
     return " ".join(told)
-
-
-def _named(cells: Sequence[Cell]) -> str:
-    """`CTCL (resnet18+mit-b0, seeds 42 43); ...`"""
-    seeds_of: dict[tuple[str, str], list[str]] = {}
-    for cell in cells:
-        seeds_of.setdefault((cell.row.title, cell.pair), []).append(str(cell.seed))
-    return "; ".join(
-        f"{title} ({pair}, seed{'s' if len(seeds) > 1 else ''} {' '.join(seeds)})"
-        for (title, pair), seeds in seeds_of.items()
-    )
 
 
 def _place(i: int) -> str:

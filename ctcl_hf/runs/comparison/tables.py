@@ -132,7 +132,7 @@ def of_which_runs(whole: int, runs: int) -> str:
         return ""
     if not whole:
         return " (its last part)"
-    return f" (of {whole} run{'s' if whole > 1 else ''}; {runs - whole} resumed)"
+    return f" (of {whole} run{'s' if whole > 1 else ''}; {runs - whole} resumed or not timed)"
 
 
 def table_of(

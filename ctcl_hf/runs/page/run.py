@@ -21,7 +21,7 @@ from ...publishing.card import RECORD_FILE
 from ...publishing.rows import values_of_card, weights_text
 from ...scoring.image_counts import COUNTS_FILE, SplitCounts, load_counts
 from ...training.checkpoints import STATE_FILE, checkpoints_of
-from ...training.classes import groups_text, still_lost
+from ...training.classes import groups_text, kept_steps, still_lost
 from ..comparison.statistics import best_and_worst, image_scores
 from ..files import (
     DATA_FILE,
@@ -145,7 +145,15 @@ def write_run_page(
         classes=class_names,
         extremes=[_extremes(split, of) for split, of in counts.items()],
         grouped=groups_text(history).splitlines(),
-        lost=[str(lost) for lost in still_lost(history, names, record["data"]["classes"])],
+        lost=[
+            str(lost)
+            for lost in still_lost(
+                history,
+                names,
+                record["data"]["classes"],
+                kept_steps(record.get("weights", {})),
+            )
+        ],
         data=data,
         settings={name: values_of_card(record, name)["training"] for name in names},
         has_control=bool(control),
