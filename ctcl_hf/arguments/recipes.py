@@ -270,6 +270,12 @@ def first_reading(description: str, argv: list[str] | None = None) -> Callable[[
     if first_options.values().get("weigh_taught") and first_method.class_weights is None:
         raise ValueError("--weigh_taught has no effect without --class_weights.")
     check_place("--output_dir", Path(trainer.output_dir))
+    read_from = first_data.dataset_name or first_data.data_dir
+    if read_from is not None and Path(read_from).resolve() == Path(trainer.output_dir).resolve():
+        raise ValueError(
+            f"--output_dir {trainer.output_dir} is the folder of the data, among which the run's "
+            "pictures would lie. Give another."
+        )
 
     def read_all() -> Arguments:
         from .training import CTCLArguments

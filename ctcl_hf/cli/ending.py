@@ -133,4 +133,6 @@ def told_with_data() -> Iterator[None]:
         from ..data.samples import is_of_sample, reason_of
 
         way_on = f" {SKIP}" if is_of_sample(error) else ""
-        fail(error if _is_of_system(error) else f"{reason_of(error)}.{way_on}")
+        told_reason = reason_of(error)
+        stop = "" if told_reason.endswith("?") else "."
+        fail(error if _is_of_system(error) else f"{told_reason}{stop}{way_on}")

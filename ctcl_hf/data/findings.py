@@ -14,11 +14,23 @@ from .masks import Colour, with_values
 NONE: Mapping = MappingProxyType({})
 
 
+class BadFiles(ValueError):
+    """What keeps files of data from being used.
+
+    of_ids: whether it is, of some, that their masks hold what means nothing.
+    """
+
+    def __init__(self, told: str, problems: Iterable["Problem"]):
+        super().__init__(told)
+        self.of_ids = any(problem.of_ids for problem in problems)
+
+
 class Problem(NamedTuple):
     """Why a sample cannot be used; as text, in one sentence.
 
     what: is to be said before "sample".
     cause: a sentence that other samples may share, with {} for the values of this one.
+    of_ids: whether the mask holds what means nothing.
     """
 
     what: str
@@ -26,6 +38,7 @@ class Problem(NamedTuple):
     paths: str
     cause: str
     values: tuple = ()
+    of_ids: bool = False
 
     def __str__(self) -> str:
         told = with_values(self.cause, self.values)

@@ -197,7 +197,8 @@ class SegmentationSamples(Dataset):
         values: tuple = ()
         if isinstance(error, BadValues):
             cause, values = error.sentence, error.values
-        return Problem(what, index, self.paths(index, column), cause, values)
+        of_ids = isinstance(error, BadValues)
+        return Problem(what, index, self.paths(index, column), cause, values, of_ids)
 
     def paths(self, index: int, *columns: str) -> str:
         """The sample's files, or those of some columns, for messages."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transformers.utils import logging
 
 from ..base.heartbeat import watched
-from .findings import Finding, Holders, Problem, Told, by_cause
+from .findings import BadFiles, Finding, Holders, Problem, Told, by_cause
 from .masks import IGNORE_INDEX, Colour
 from .samples import SegmentationSamples
 from .streaming import StreamedRows
@@ -194,7 +194,7 @@ class SegmentationData:
                 counted.add(finding)
                 told.add(split, index, finding)
         if causes := by_cause(bad, BAD_SHOWN):
-            raise ValueError("\n".join(causes))
+            raise BadFiles("\n".join(causes), [of for own in bad.values() for of in own])
         for sentence in told.sentences():
             logger.warning(f"{self.name}: {sentence}")
         self._check_classes(seen)
@@ -218,8 +218,12 @@ class SegmentationData:
                 return
         causes = by_cause({"train": bad}, BAD_SHOWN)
         if bad and len(bad) == len(samples):
-            raise ValueError("\n".join([f"No training image of {self.name} can be used.", *causes]))
-        raise ValueError("\n".join([str(self.problem_of_classes(seen)), *causes]))
+            told = f"No training image of {self.name} can be used."
+        else:
+            told = str(self.problem_of_classes(seen))
+        if not bad:
+            raise ValueError(told)
+        raise BadFiles("\n".join([told, *causes]), bad)
 
     def problem_of_classes(self, seen: Collection[int]) -> str | None:
         """What is wrong where training masks hold these ids: fewer than two classes of several."""

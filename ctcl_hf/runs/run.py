@@ -18,6 +18,7 @@ from ..base.heartbeat import alive
 from ..base.registry import origin_of, own_code, short_name
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
+from ..data.findings import BadFiles
 from ..data.summary import DataSummary
 from ..figures import costing, pixels_of
 from ..methods import METHODS
@@ -219,12 +220,16 @@ def _check(data: SegmentationData, arguments: DataArguments) -> DataSummary | No
         data.check_classes()
         return None
     except ValueError as error:
-        if arguments.dataset_name is None:
-            raise
-        raise ValueError(
-            f"{error}\nWhat masks hold is said by --class_names, --label_map, --ignore_index, "
-            "--reduce_labels and --palette: docs/data.md."
-        ) from None
+        of_files = isinstance(error, BadFiles)
+        ways_on = []
+        if arguments.dataset_name is not None and not (of_files and not error.of_ids):
+            ways_on.append(
+                "What masks hold is said by --class_names, --label_map, --ignore_index, "
+                "--reduce_labels and --palette: docs/data.md."
+            )
+        if of_files and not data.is_streamed:
+            ways_on.append("Leave out what cannot be used with --skip_bad.")
+        raise ValueError("\n".join([str(error), *ways_on])) from None
 
 
 def _students(

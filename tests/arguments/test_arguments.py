@@ -71,6 +71,16 @@ def test_the_folder_of_a_run_holds_the_name_of_its_data(given, folder):
     assert parse(*given).training.output_dir == folder
 
 
+@pytest.mark.parametrize("option", ["--data_dir", "--dataset_name"])
+def test_a_run_does_not_lie_among_the_images_that_it_reads(option, tmp_path):
+    """Its pictures were taken for images of the data, which could not be read any more."""
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    with pytest.raises(ValueError, match=f"--output_dir {folder}/ is the folder of the data"):
+        parse(option, str(folder), "--output_dir", f"{folder}/", "--recipe", "cpu")
+    parse(option, str(folder), "--output_dir", str(folder / "runs"), "--recipe", "cpu")
+
+
 @pytest.mark.parametrize("spelling", [["--no_use_cpu"], ["--no-use-cpu"], ["--use_cpu", "False"]])
 def test_a_switch_that_a_recipe_turns_on_can_be_turned_off(tmp_path, spelling):
     # It was taken, and ignored: a GPU machine trained on its CPU.

@@ -170,7 +170,7 @@ def test_splits_are_taken_as_told(tmp_path, rows):
         ),
         ({"class_names": ["a", "a"]}, "--class_names: a is named twice"),
         ({"class_names": None}, "What are the classes of .*--class_names"),
-        ({"class_names": ["nowhere.json"]}, None),
+        ({"class_names": ["nowhere.json"]}, "--class_names nowhere.json: there is no such file"),
         ({"label_map": {0: 7}}, r"Mask ids are mapped to \[7\], but classes are 0..2"),
         ({"label_map": {300: 1}}, r"Mask ids \[300\] are mapped"),
         ({"reduce_labels": True, "ignore_index": 0}, "--reduce_labels says what id 0 is"),
@@ -178,9 +178,6 @@ def test_splits_are_taken_as_told(tmp_path, rows):
 )
 def test_what_does_not_fit_the_data_is_said_with_what_it_has(tmp_path, rows, options, message):
     name = parquet(tmp_path / "shards", rows)
-    if message is None:  # one class by that name
-        assert build_own(name, **options).class_names == ("nowhere.json",)
-        return
     with pytest.raises(ValueError, match=message):
         labels(build_own(name, **{"class_names": NAMES, **options}))
 
@@ -227,6 +224,9 @@ def test_classes_without_a_training_pixel_are_named(folder, caplog):
 
 
 def test_near_misses_are_told_what_was_meant(folder, monkeypatch):
+    for name in ("names.txt", "lists/names", "id2label.json"):
+        with pytest.raises(ValueError, match=f"--class_names {name}: there is no such file"):
+            build_own(str(folder), class_names=[name])
     with pytest.raises(ValueError, match="separate names by spaces"):
         build_own(str(folder), class_names=["ground,tree,sky"])
     with pytest.raises(ValueError, match="is one split of a data set: give the folder above it"):

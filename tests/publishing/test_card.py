@@ -25,6 +25,7 @@ from ctcl_hf import (
 )
 from ctcl_hf.publishing.card import default_name, rewrite_cards
 from ctcl_hf.publishing.hub import Repository
+from ctcl_hf.publishing.rows import values_of_card
 from ctcl_hf.training.record import RunFacts
 
 
@@ -248,6 +249,17 @@ def test_a_tiny_run_is_told_in_words(trained):
     assert "hfd on" in text
     training = text[text.index("## Training") : text.index("## Intended use")]
     assert not re.search(r"\[|\{|True|False|None", training)
+
+
+def test_a_run_that_stopped_early_does_not_claim_the_end_of_its_schedule(trained):
+    """A card said that the rate decayed to 0, which was at 0.02 when the run ended."""
+    record = trained[0].record()
+    assert record["planned_steps"] == record["steps"] == 1
+    told = dict(values_of_card(record, "cnn")["training"])
+    assert ", decaying to 0 with power 0.9" in told["learning rate"]
+    told = dict(values_of_card(record | {"planned_steps": 32}, "cnn")["training"])
+    assert told["steps"] == "1 of 32 that were planned, each of 4 images"
+    assert ", decaying to 0 at step 32, not reached, with power 0.9" in told["learning rate"]
 
 
 def test_cards_are_written_where_the_package_is_run_from_its_source_tree():

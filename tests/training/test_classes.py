@@ -6,7 +6,7 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from ctcl_hf.figures import blind_classes_figure
-from ctcl_hf.training.classes import GROUPS, ClassWatch, groups_text, still_lost
+from ctcl_hf.training.classes import GROUPS, ClassWatch, groups_text, kept_steps, still_lost
 
 NAMES = ("cnn", "vit")
 LABELS = ("Sky", "Fence", "Wall")
@@ -37,13 +37,25 @@ def evaluation(step, fence, sky=0.9):
 )
 def test_a_class_is_lost_below_half_of_the_best_that_it_was_known_at(fences, lost):
     history = [evaluation(10 * i, fence) for i, fence in enumerate(fences)]
-    found = still_lost([{"step": 0, "loss": 1.0}, *history], NAMES, LABELS)
+    found = still_lost([{"step": 0, "loss": 1.0}, *history], NAMES, LABELS, {})
     assert [(one.student, one.label) for one in found] == ([("cnn", "Fence")] if lost else [])
 
 
 def test_a_class_that_does_not_occur_any_more_is_not_lost():
     absent = {key: value for key, value in evaluation(10, 0.0).items() if "Fence" not in key}
-    assert not still_lost([evaluation(0, 0.4), absent], NAMES, LABELS)
+    assert not still_lost([evaluation(0, 0.4), absent], NAMES, LABELS, {})
+
+
+def test_what_came_after_the_step_whose_weights_were_kept_is_not_lost():
+    """A report said of weights of step 1, beside their score, that they had lost a class later."""
+    weights = {
+        "cnn": {"step": 1, "chosen": {"by": "mean_iou", "evaluations": 3}},
+        "vit": {"step": 2, "chosen": None},
+    }
+    assert kept_steps(weights) == {"cnn": 1}
+    history = [evaluation(0, 0.4), evaluation(1, 0.4), evaluation(2, 0.01)]
+    assert not still_lost(history, NAMES, LABELS, kept_steps(weights))
+    assert len(still_lost(history, NAMES, LABELS, {})) == 1
 
 
 def watched(pair, history):
