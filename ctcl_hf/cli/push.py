@@ -23,7 +23,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="STUDENT=[USER/]NAME",
-        help="Where one student goes, such as cnn=me/my-cnn. Default: what the run said or "
+        help="Where one student goes, such as cnn=me/my-cnn; once for each. Default: what the run said or "
         "METHOD-DATASET-STUDENT.",
     )
     parser.add_argument(
