@@ -23,8 +23,8 @@ def main() -> None:
         action="append",
         default=[],
         metavar="STUDENT=[USER/]NAME",
-        help="Where one student goes, such as cnn=me/my-cnn; once for each. Default: what the run said or "
-        "METHOD-DATASET-STUDENT.",
+        help="Where one student goes, such as cnn=me/my-cnn; once for each. Default: what the run "
+        "said or METHOD-DATASET-STUDENT.",
     )
     parser.add_argument(
         "--private", action="store_true", default=None, help="Make new repositories private."

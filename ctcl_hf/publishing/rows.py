@@ -160,6 +160,7 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         f"{'lacks its' if unusable == 1 else 'lack their'} counterpart"
         if unusable
         else None,
+        "part of the data": _part(record.get("parts", {})),
         "steps": f"{steps}{_of_planned(record)}, each of {images} "
         f"{'image' if images == 1 else 'images'}"
         if steps
@@ -204,6 +205,19 @@ def _held_out(record: Mapping[str, Any]) -> str:
     return (
         f"; the {number} validation images, a share of {share:g}, were held out of the same split"
     )
+
+
+def _part(parts: Mapping[str, int | None]) -> str | None:
+    """What is to be said where images were left out by number."""
+    told = []
+    if parts.get("train") is not None:
+        told.append(f"at most {parts['train']} training images")
+    if parts.get("scored") is not None:
+        told.append(
+            f"at most {parts['scored']} of each split that is scored: its numbers are no "
+            "benchmark's"
+        )
+    return ", and ".join(told) or None
 
 
 def _is_cut_short(record: Mapping[str, Any]) -> bool:

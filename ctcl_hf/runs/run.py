@@ -163,6 +163,10 @@ def prepare(arguments: Arguments) -> Run:
             dataset_id=data.hub_id,
             validation_share=data_arguments.validation_share,
             unusable=data.unusable,
+            parts={
+                "train": data_arguments.max_train_samples,
+                "scored": data_arguments.max_eval_samples,
+            },
             untaught=[data.class_names[i] for i in summary.absent("train")] if summary else [],
             dataset_code=origin_of(DATASETS[data_arguments.dataset])
             if data_arguments.dataset_name is None

@@ -5,7 +5,7 @@ run must share.
 import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -52,6 +52,7 @@ class RunFacts:
     validation_share: of the training images, those that are held out to validate on, where there is
         no split for that.
     unusable: how many files of the data were left out for what is wrong with them.
+    parts: of "train" and "scored" images, at most how many were taken of a split, if not all.
     untaught: classes of which no training mask has a pixel.
     dataset_code: the builder of the user's own that read it, and a hash of its file.
     metrics_code: metrics of the user's own that it is scored by, and hashes of their files.
@@ -64,6 +65,7 @@ class RunFacts:
     dataset_id: str | None = None
     validation_share: float | None = None
     unusable: int = 0
+    parts: Mapping[str, int | None] = field(default_factory=dict)
     untaught: Sequence[str] = ()
     dataset_code: str | None = None
     metrics_code: str | None = None
@@ -139,6 +141,7 @@ def record(
         "dataset_id": facts.dataset_id,
         "validation_share": facts.validation_share,
         "unusable": facts.unusable,
+        "parts": dict(facts.parts),
         "untaught": facts.untaught,
         "dataset_code": facts.dataset_code,
         "metrics_code": facts.metrics_code,

@@ -262,6 +262,18 @@ def test_a_run_that_stopped_early_does_not_claim_the_end_of_its_schedule(trained
     assert ", decaying to 0 at step 32, not reached, with power 0.9" in told["learning rate"]
 
 
+def test_a_run_on_a_part_of_its_images_says_so(trained):
+    """Its scores stood on a card as those of the whole split."""
+    record = trained[0].record()
+    assert "part of the data" not in dict(values_of_card(record, "cnn")["training"])
+    parts = {"train": 16, "scored": 3}
+    told = dict(values_of_card(record | {"parts": parts}, "cnn")["training"])["part of the data"]
+    assert told == (
+        "at most 16 training images, and at most 3 of each split that is scored: its numbers are "
+        "no benchmark's"
+    )
+
+
 def test_cards_are_written_where_the_package_is_run_from_its_source_tree():
     """The template lay beside the package, where only an installation found it: training died at
     its first save.
