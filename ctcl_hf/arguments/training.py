@@ -157,7 +157,7 @@ class CTCLArguments(OptimizationArguments, PublishingArguments, ReportArguments,
         batch = self.per_device_train_batch_size
         if own < batch and self.dataloader_drop_last:
             instead = (
-                f"Give --per_device_train_batch_size {f'from 2 to {own}' if own > 2 else 2}."
+                f"Give --per_device_train_batch_size{f', from 2 to {own}' if own > 2 else ' 2'}."
                 if own >= 2
                 else "BatchNorm needs at least two."
             )

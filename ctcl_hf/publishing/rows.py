@@ -221,7 +221,8 @@ def _part(parts: Mapping[str, int | None]) -> str | None:
 
 
 def _is_cut_short(record: Mapping[str, Any]) -> bool:
-    return 0 < record["steps"] < record.get("planned_steps", 0)  # which older versions lack
+    # the latter older versions lack
+    return 0 < (record["steps"] or 0) < record.get("planned_steps", 0)
 
 
 def _of_planned(record: Mapping[str, Any]) -> str:

@@ -93,10 +93,11 @@ def test_what_does_not_pair_and_what_cannot_be_read_are_told_at_once(tmp_path):
         prepare(parse_arguments("", [*DEMO, *own, "--output_dir", str(tmp_path / "run")]))
 
 
-def test_too_few_images_are_told_before_they_are_read_with_what_to_give(tmp_path):
+def test_too_few_images_are_told_with_what_to_give_and_what_is_wrong_with_those(tmp_path):
     few_images(tmp_path / "photos")
     (tmp_path / "photos" / "train" / "images" / "2.jpg").write_bytes(b"no image")
     own = ["--dataset_name", str(tmp_path / "photos"), "--class_names", "ground", "tree", "water"]
     many = ["--per_device_train_batch_size", "9", "--output_dir", str(tmp_path / "run")]
-    with pytest.raises(ValueError, match=r"^8 training .* Give --per_.*_size, from 2 to 8\.$"):
+    few = r"^8 training .* Give --per_.*_size, from 2 to 8\.\nCannot read sample 2 \(.*2\.jpg\)"
+    with pytest.raises(ValueError, match=few):
         prepare(parse_arguments("", [*DEMO, *own, *many]))

@@ -33,7 +33,7 @@ def test_both_students_learn(tmp_path):
     trainer = make_trainer(
         tmp_path,
         CTCL,
-        max_steps=60,
+        max_steps=90,
         cnn_lr=0.05,
         vit_lr=2e-3,
         vit_head_lr_multiplier=1.0,
