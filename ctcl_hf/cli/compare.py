@@ -144,7 +144,8 @@ def _others_finished(grid: Grid) -> str:
     """The finished runs of the grid that a folder's file tells of which are not of this one."""
     there, _ = read_grid(grid.folder)
     own = {cell.folder for cell in grid.cells()}
-    return named([cell for cell in there.cells() if cell.folder not in own and cell.is_finished])
+    others = [cell for cell in there.cells() if cell.folder not in own]
+    return named([cell for cell in others if cell.damage() is None and cell.is_finished])
 
 
 def run(grid: Grid, launch: Launch | None, report: Callable[[], object]) -> None:
