@@ -26,6 +26,7 @@ ENGINES: dict[str, dict[str, Any]] = {
         "bucket": None,
     },
 }
+ON_SUBMITIT = ("local", "slurm")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+# how to go on without files that are bad, where a command can
+SKIP = "Leave out what cannot be used with --skip_bad."
+
 
 def did_you_mean(word: str, choices: Iterable[object]) -> str:
     """A question whether the nearest of some choices was meant; "" if none is near."""

@@ -20,12 +20,16 @@ RECORD_FILE = "run.json"  # beside the students' folders: all that is known of t
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` to write to, which becomes `path` once it is written: nobody sees
-    half a file.
+    half a file. An OSError names `path`.
     """
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield staged
         os.replace(staged, path)
+    except OSError as error:
+        if error.filename == str(staged):
+            error.filename = str(path)
+        raise
     finally:
         staged.unlink(missing_ok=True)
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeGuard
 
+from ..arguments.problems import SKIP
 from ..base.files import problem_of_name
 from ..base.redaction import redacted
 
-SKIP = "Leave out what cannot be used with --skip_bad."
 INTERRUPTED = 130  # as shells call a process that Ctrl-C has ended
 
 

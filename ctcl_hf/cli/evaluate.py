@@ -162,6 +162,7 @@ def evaluate(
     accelerator.print(f"{data}\nScored: {protocol}. Classes {scorer.class_note}.")
     predictions = Path(arguments.predictions) if arguments.predictions else None
     folder = Path(arguments.output_dir or _default_folder(model, data.name, arguments.split))
+    check_place("--output_dir", folder)
     folder.mkdir(parents=True, exist_ok=True)  # before the scores, which take long
     if arguments.calibrate_on:
         calibrate(model, scorer, arguments, protocol)

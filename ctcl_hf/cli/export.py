@@ -61,6 +61,8 @@ def export(arguments: argparse.Namespace) -> None:
     if arguments.output.suffix != ".onnx":
         raise ValueError(f"--output {arguments.output}: expected a name that ends in .onnx.")
     check_place("--output", arguments.output, is_folder=False)
+    if arguments.output.is_file():
+        print(f"{program()}: {arguments.output} is there, and will be replaced.", flush=True)
     from ..publishing.onnx import check_exporter, export_onnx
     from ..scoring.predict import input_size
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from ..arguments.launch import add_launch_arguments, launch_of
+from ..arguments.launch import ON_SUBMITIT, add_launch_arguments, launch_of
 from ..arguments.problems import did_you_mean
 from ..arguments.recipes import RECIPES, first_reading, options_in
+from ..base.extras import require
 from ..base.redaction import redacted_words
 from ..base.registry import is_reference
 from ..methods import METHODS
@@ -97,9 +98,14 @@ def parse(description: str) -> tuple[argparse.Namespace, list[str]]:
     for name in ("seeds", "block_length"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} {getattr(options, name)}: at least 1.")
+    runs_nothing = any(
+        (options.paper_table, options.report_only, options.launch_status, options.launch_cancel)
+    )
     try:
-        launch_of(options)
-    except ValueError as error:
+        launch = launch_of(options)
+        if launch is not None and launch.engine in ON_SUBMITIT and not runs_nothing:
+            require("slurm", "submitit")
+    except (ValueError, ImportError) as error:
         parser.error(str(error))
     if options.launch and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         parser.error(
@@ -123,13 +129,7 @@ def parse(description: str) -> tuple[argparse.Namespace, list[str]]:
             "another way."
         )
     is_alone = set(options.methods) <= {VANILLA.method} and len(options.pair or ()) < 2
-    runs_nothing = (
-        options.paper_table,
-        options.report_only,
-        options.launch_status,
-        options.launch_cancel,
-    )
-    if is_alone and not options.table and not any(runs_nothing):
+    if is_alone and not options.table and not runs_nothing:
         parser.error(
             "nothing to compare: give --methods METHOD ..., beside which vanilla always is, or "
             "--table, or two of --pair."

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments.problems import did_you_mean
+from ..arguments.problems import SKIP, did_you_mean
 from ..base.files import check_place
 from ..base.tables import counted
-from .ending import SKIP, told
+from .ending import told
 from .parser import command_parser
 from .students import named_students, refuse_without_students
 
@@ -209,8 +209,9 @@ def problems_of(files: Mapping[str, Path]) -> dict[str, str]:
 
 def remark_on_masks(files: Iterable[Path]) -> str | None:
     """What is to be said where masks of a data set are among its images; None if none are."""
-    from ..data.own.layouts import IMAGE_FOLDERS, MASK_FOLDERS
+    from ..data.own.layouts import IMAGE_FOLDERS, MASK_FOLDERS, MASK_WORDS, ending_within
 
+    files = list(files)
     folders = {folder for file in files for folder in file.parents}
     beside = {folder.parent for folder in folders if folder.name.lower() in IMAGE_FOLDERS}
     masks = sorted(
@@ -218,11 +219,15 @@ def remark_on_masks(files: Iterable[Path]) -> str | None:
         for folder in folders
         if folder.name.lower() in MASK_FOLDERS and folder.parent in beside
     )
+    for folder in sorted({file.parent for file in files}):
+        ending = ending_within({file.stem for file in files if file.parent == folder})
+        if ending is not None and any(word in ending.lower() for word in MASK_WORDS):
+            masks.append(str(folder / f"*{ending}.*"))
     if not masks:
         return None
     return (
         f"{', '.join(masks)}: if these are the masks of a data set, they are segmented as well. To "
-        "leave them out, give the folders of images alone."
+        "leave them out, name the images alone, by their folders or by patterns."
     )
 
 

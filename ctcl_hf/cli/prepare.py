@@ -97,6 +97,7 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
 
             instead = f" To push what lies there: {upload_line(name, folder)}"
         raise ValueError(f"--out {folder} exists already: give a new folder.{instead}")
+    from ..data.findings import ways_to_say_ids
     from ..data.segmentation import BAD_SHOWN
     from ..data.shards import write_shards
 
@@ -107,6 +108,8 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     report = write_shards(data, folder, size, dataset.skip_bad)
     print(f"\n{report.found(BAD_SHOWN)}")
     if report.problems and not dataset.skip_bad:
+        if dataset.dataset_name is not None:
+            print(*ways_to_say_ids(report.problems, len(data.class_names)), sep="\n")
         raise ValueError(
             f"{counted(len(report.problems), 'bad file')}, listed above: nothing was "
             "written. Mend them, or leave them out with --skip_bad."

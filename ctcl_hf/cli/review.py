@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from ..arguments.dataset import DatasetArguments
 from ..arguments.parser import ArgumentsParser
-from ..arguments.problems import raise_problems
+from ..arguments.problems import SKIP, raise_problems
 from ..arguments.ranges import check_of_sides, checks_of_numbers
 from ..base.extras import require
 from ..base.files import check_place
 from ..base.tables import counted
 from .data import data_of_model, load_data, names_data
-from .ending import SKIP, told_with_data
+from .ending import told_with_data
 from .predict import named_images, problems_of
 from .students import named_students, refuse_without_students
 

@@ -1,6 +1,7 @@
 """What a check of a data set finds in its samples, and says of them."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -12,17 +13,18 @@ from ..base.tables import counted
 from .masks import Colour, with_values
 
 NONE: Mapping = MappingProxyType({})
+OF_IDS = (
+    "What masks hold is said by --class_names, --label_map, --ignore_index, --reduce_labels and "
+    "--palette: docs/data.md."
+)
 
 
 class BadFiles(ValueError):
-    """What keeps files of data from being used.
-
-    of_ids: whether it is, of some, that their masks hold what means nothing.
-    """
+    """What keeps files of data from being used."""
 
     def __init__(self, told: str, problems: Iterable["Problem"]):
         super().__init__(told)
-        self.of_ids = any(problem.of_ids for problem in problems)
+        self.problems = tuple(problems)
 
 
 class Problem(NamedTuple):
@@ -43,6 +45,21 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         told = with_values(self.cause, self.values)
         return f"{self.what} sample {self.index} ({self.paths}): {told}"
+
+
+def ways_to_say_ids(problems: Iterable[Problem], num_classes: int) -> list[str]:
+    """Which options say what masks of a user's own data hold, where some hold what means nothing; a
+    sentence each, none where all is known.
+    """
+    values = {value for problem in problems if problem.of_ids for value in problem.values}
+    if not values:
+        return []
+    last = num_classes
+    likely = (
+        f"If {last} is what is not scored: --ignore_index {last}. If 0 is, and classes are "
+        f"1..{last}: --reduce_labels."
+    )
+    return [*([likely] if values == {last} else []), OF_IDS]
 
 
 def by_cause(bad: Mapping[str, Sequence[Problem]], most: int | None = None) -> list[str]:
@@ -92,12 +109,17 @@ class Holders:
         self.counts[value] += 1
 
     def told(self, total: int) -> list[str]:
-        """Each value, and where it is if not in all of so many samples."""
+        """Each value, by its numbers, and where it is if not in all of so many samples."""
         where = {value: paths for value, paths in self.first.items() if self.counts[value] == 1}
         return [
             str(value) if count == total else f"{value} (in {where.get(value, count)})"
-            for value, count in self.counts.items()
+            for value, count in sorted(self.counts.items(), key=lambda held: _numbers(held[0]))
         ]
+
+
+def _numbers(value: Any) -> list[int]:
+    """Those of an id, of a colour, or of "3 in (64, 0, 128)"."""
+    return [int(number) for number in re.findall(r"-?\d+", str(value))]
 
 
 class Finding(NamedTuple):

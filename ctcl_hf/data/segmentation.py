@@ -14,6 +14,7 @@ from .masks import IGNORE_INDEX, Colour
 from .samples import SegmentationSamples
 from .streaming import StreamedRows
 from .summary import DataSummary, SplitSummary
+from .unscored import remark_on_names
 
 if TYPE_CHECKING:
     import datasets
@@ -195,7 +196,7 @@ class SegmentationData:
                 told.add(split, index, finding)
         if causes := by_cause(bad, BAD_SHOWN):
             raise BadFiles("\n".join(causes), [of for own in bad.values() for of in own])
-        for sentence in told.sentences():
+        for sentence in [*told.sentences(), *self.remarks_on_names()]:
             logger.warning(f"{self.name}: {sentence}")
         self._check_classes(seen)
         return summary
@@ -224,6 +225,11 @@ class SegmentationData:
         if not bad:
             raise ValueError(told)
         raise BadFiles("\n".join([told, *causes]), bad)
+
+    def remarks_on_names(self) -> list[str]:
+        """That a class may mean what is not scored, by its name."""
+        remark = remark_on_names(self.class_names, self.label_map, self.colours)
+        return [] if remark is None else [remark]
 
     def problem_of_classes(self, seen: Collection[int]) -> str | None:
         """What is wrong where training masks hold these ids: fewer than two classes of several."""

@@ -90,7 +90,7 @@ class Report:
         absent = [name for i, name in enumerate(self.data.class_names) if not self.pixels[i]]
         if absent and self.pixels.any():
             parts.append(f"Classes without a pixel: {', '.join(absent)}.")
-        notes = self.told.sentences()
+        notes = [*self.told.sentences(), *self.data.remarks_on_names()]
         if "train" in self.seen and (problem := self.data.problem_of_classes(self.seen["train"])):
             notes.append(problem)
         if notes:

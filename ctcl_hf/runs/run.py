@@ -12,13 +12,11 @@ from transformers.utils import logging
 from ..arguments.data import DataArguments
 from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
-from ..arguments.training import CTCLArguments
 from ..base.files import read_json, write_whole
 from ..base.heartbeat import alive
 from ..base.registry import origin_of, own_code, short_name
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
-from ..data.findings import BadFiles
 from ..data.summary import DataSummary
 from ..figures import costing, pixels_of
 from ..methods import METHODS
@@ -37,6 +35,7 @@ from ..training.record import RunFacts, machine
 from ..training.resumption import check_checkpoint
 from ..training.trainer import CTCLTrainer
 from .cached_teachers import cached, check_images
+from .data_checks import check_files, check_number
 from .end import finish, missing_at_end
 from .files import DATA_FILE, SAMPLES_FILE
 from .page.live import LiveReport
@@ -74,7 +73,7 @@ def prepare(arguments: Arguments) -> Run:
     checkpoint = checkpoint_for(training, command)
     load = data_arguments.load_or_tell_all if data_arguments.check_data else data_arguments.load
     data = load()
-    _check_number(training, data, data_arguments)
+    check_number(training, data, data_arguments)
     if missing_splits := {"train", "validation"} - data.splits.keys():
         raise ValueError(
             f"{data.name} has no split {' or '.join(sorted(missing_splits))}, but "
@@ -136,7 +135,7 @@ def prepare(arguments: Arguments) -> Run:
         check_checkpoint(Path(checkpoint), pair)
     # After the students: that the Hub does not answer, or that a checkpoint is another's, is told
     # sooner than every file can be read.
-    summary = _check(data, data_arguments) if training.local_process_index == 0 else None
+    summary = check_files(data, data_arguments) if training.local_process_index == 0 else None
     wait_for_all()
     if method.class_weights is not None:
         weights = class_weights(method.class_weights, data)
@@ -199,41 +198,6 @@ def prepare(arguments: Arguments) -> Run:
     )
     trainer.add_callback(pictures)
     return run
-
-
-def _check_number(
-    training: CTCLArguments, data: SegmentationData, arguments: DataArguments
-) -> None:
-    """ValueError if the training images cannot fill a batch. It tells of bad files as well, which
-    are soon read where images are so few.
-    """
-    try:
-        training.check_dataset(data.splits.get("train"))
-    except ValueError as few:
-        try:
-            _check(data, arguments)
-        except ValueError as bad:
-            raise ValueError(f"{few}\n{bad}") from few
-        raise
-
-
-def _check(data: SegmentationData, arguments: DataArguments) -> DataSummary | None:
-    try:
-        if arguments.check_data and not data.is_streamed:
-            return data.check()
-        data.check_classes()
-        return None
-    except ValueError as error:
-        of_files = isinstance(error, BadFiles)
-        ways_on = []
-        if arguments.dataset_name is not None and not (of_files and not error.of_ids):
-            ways_on.append(
-                "What masks hold is said by --class_names, --label_map, --ignore_index, "
-                "--reduce_labels and --palette: docs/data.md."
-            )
-        if of_files and not data.is_streamed:
-            ways_on.append("Leave out what cannot be used with --skip_bad.")
-        raise ValueError("\n".join([str(error), *ways_on])) from None
 
 
 def _students(

@@ -195,11 +195,12 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
             for name, settings in settings_for(self.model, self.args).items():
                 is_long = 3 * settings.warmup_steps > num_training_steps
                 if is_long and self.is_world_process_zero():
+                    kind = "vit" if settings.momentum is None else "cnn"
+                    option = f"--{kind}_warmup_steps" if self.args.warmups is None else "--warmups"
                     logger.warning(
                         f"The learning rate of {name} rises over "
                         f"{counted(settings.warmup_steps, 'step')} of {num_training_steps}: "
-                        "shorten its warm-up (--cnn_warmup_steps, --vit_warmup_steps, or "
-                        "--warmups A B), or train longer."
+                        f"shorten its warm-up ({option}), or train longer."
                     )
             self.lr_scheduler = build_scheduler(
                 optimizer or self.optimizer,

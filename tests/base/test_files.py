@@ -10,7 +10,7 @@ import pytest
 from helpers.pictures import ids, picture, save
 
 import ctcl_hf
-from ctcl_hf.base.files import check_place, problem_of_name, read_json
+from ctcl_hf.base.files import check_place, problem_of_name, read_json, whole
 from ctcl_hf.cli.ending import told
 
 PACKAGE = Path(ctcl_hf.__file__).parent
@@ -26,6 +26,16 @@ def test_a_damaged_file_is_told_with_its_name(content, tmp_path):
         read_json(file)
     file.write_bytes('{"class": "Straße"}'.encode())
     assert read_json(file) == {"class": "Straße"}
+
+
+def test_a_file_that_cannot_be_written_is_told_by_its_own_name(tmp_path):
+    """`ctcl-hf report` of a folder that is read-only told of `.report.html.4711`."""
+    with pytest.raises(OSError) as raised, whole(tmp_path / "none" / "report.html") as staged:
+        staged.write_text("")
+    assert raised.value.filename == str(tmp_path / "none" / "report.html")
+    with pytest.raises(OSError) as raised, whole(tmp_path / "report.html"):
+        (tmp_path / "none" / "other.html").read_text()
+    assert raised.value.filename == str(tmp_path / "none" / "other.html")
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,15 @@ def test_masks_of_a_data_set_are_told_of(photos, monkeypatch, capsys):
     assert "data/train/masks: if these are the masks of a data set" in capsys.readouterr().err
     predict(monkeypatch, "data/train/images", "--model", "vit", "--save", "mask")
     assert "masks" not in capsys.readouterr().err
+    for name in ("a", "b"):
+        for ending, suffix in (("", "jpg"), ("_mask", "png")):
+            target = photos / "flat" / f"{name}{ending}.{suffix}"
+            target.parent.mkdir(exist_ok=True)
+            PIL.Image.open(photos / "a.jpg").save(target)
+    predict(monkeypatch, "flat", "--model", "vit", "--save", "mask")
+    assert "flat/*_mask.*: if these are the masks of a data set" in capsys.readouterr().err
+    predict(monkeypatch, "flat/*.jpg", "--model", "vit", "--save", "mask")
+    assert "masks" not in capsys.readouterr().err
 
 
 def test_an_image_that_cannot_be_read_in_full_is_told_once_the_others_are_done(photos, monkeypatch):

@@ -262,6 +262,90 @@ def test_too_few_images_for_a_batch_and_bad_masks_are_told_at_once(folder, tmp_p
     assert "Bad mask of sample 1 (" in done.stderr and "train/masks/1.png): " in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("odd", "hint"),
+    [((3,), "If 3 is what is not scored: --ignore_index 3. If 0 is, and"), ((3, 9), None)],
+)
+def test_masks_of_one_id_too_many_are_told_with_the_options_that_may_be_meant(
+    folder, tmp_path, odd, hint
+):
+    """`prepare` named none of the options that say what masks hold."""
+    for place in ("train/masks/1.png", "train/masks/2.png"):
+        save(folder / place, ids(0, 1, *odd))
+    classes = ("--dataset_name", folder, "--class_names", *NAMES)
+    training = ("--recipe", "demo", "--output_dir", tmp_path / "out", "--report_to", "none")
+    for command in (
+        run("prepare.py", folder, "--class_names", *NAMES, "--out", tmp_path / "shards"),
+        run("run_ctcl.py", *classes, *training),
+    ):
+        assert command.returncode == 1 and "Traceback" not in command.stderr
+        told = command.stdout + command.stderr
+        assert (f"{hint}" in told) is (hint is not None)
+        assert "What masks hold is said by --class_names, --label_map," in told
+
+
+@pytest.mark.parametrize(
+    ("names", "held", "way", "options"),
+    [
+        (("Void", "a", "b"), (0, 1, 2), "give --reduce_labels", {"reduce_labels": True}),
+        (("a", "b", "unlabelled"), (0, 1, 2), "give --ignore_index 2", {"ignore_index": 2}),
+        (
+            ("a", "Void", "b", "c"),
+            (0, 1, 2, 3),
+            "give --label_map 1:255 2:1 3:2",
+            {"label_map": {1: 255, 2: 1, 3: 2}},
+        ),
+    ],
+)
+def test_a_class_that_is_called_void_is_told_of_with_the_options_that_leave_it_out(
+    folder, caplog, names, held, way, options
+):
+    """It was learnt and scored as any class, without a word."""
+    for path in folder.glob("*/masks/*"):
+        save(path, ids(*held))
+    data = build_own(str(folder), class_names=names)
+    with caplog.at_level("WARNING"):
+        data.check()
+    void = next(name for name in names if name not in "abc")
+    assert f"{void} is a class as any other, which is learnt and scored." in caplog.text
+    assert f"leave it out of the names, and {way}." in caplog.text
+    assert data.remarks_on_names()[0] in write_shards(data, folder.parent / "shards").found()
+    caplog.clear()
+    data = build_own(str(folder), class_names=[n for n in names if n != void], **options)
+    with caplog.at_level("WARNING"):
+        data.check()
+    assert "is a class as any other" not in caplog.text and "No mask holds" not in caplog.text
+    assert labels(data) == {*range(len(names) - 1), 255}
+
+
+def test_a_colour_of_no_class_is_told_how_to_be_called(folder, caplog):
+    table = np.array([(0, 0, 0), (9, 0, 0), (0, 9, 0)], dtype=np.uint8)
+    for path in folder.glob("*/masks/*"):
+        save(path, table[ids(0, 1, 2)])
+    lines = ["name,r,g,b", "Void,0,0,0", "road,9,0,0", "car,0,9,0"]
+    (folder / "class_dict.csv").write_text("\n".join(lines))
+    with caplog.at_level("WARNING"):
+        build_own(str(folder)).check()
+    assert 'call it "ignored" in place of Void where its colour is given.' in caplog.text
+    caplog.clear()
+    (folder / "class_dict.csv").write_text("\n".join(lines).replace("Void", "ignored"))
+    data = build_own(str(folder))
+    with caplog.at_level("WARNING"):
+        data.check()
+    assert "is a class as any other" not in caplog.text
+    assert data.class_names == ("road", "car")
+    assert labels(data) == {0, 1, 255}
+
+
+def test_an_empty_split_to_validate_on_is_told_with_the_way_on(folder):
+    for path in folder.glob("val*/*/*"):
+        path.unlink()
+    with pytest.raises(
+        ValueError, match=r"The folder of images, .*, is empty\. .*delete va.*--validation_share"
+    ):
+        build_own(str(folder), class_names=NAMES)
+
+
 def test_an_empty_folder_says_what_was_expected(tmp_path):
     with pytest.raises(
         ValueError, match=r"found neither Parquet files nor images. Expected images, and masks"

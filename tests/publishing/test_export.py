@@ -169,6 +169,11 @@ def test_the_folder_of_a_run_is_exported_as_its_pair(tmp_path, monkeypatch, caps
     assert "-> probabilities (batch, classes, 64, 96)" in said
     assert "onnxruntime's probabilities agree with PyTorch's" in said
     assert onnxruntime.InferenceSession("pair.onnx").get_outputs()[0].name == "probabilities"
+    assert "will be replaced" not in said
+    monkeypatch.setattr("sys.argv", ["ctcl-hf export", "run/vit", "--output", "pair.onnx"])
+    command.main()
+    assert "ctcl-hf export: pair.onnx is there, and will be replaced." in capsys.readouterr().out
+    assert onnxruntime.InferenceSession("pair.onnx").get_outputs()[0].name == "logits"
 
 
 def test_the_example_needs_numpy_and_onnxruntime_alone(cnn, tmp_path):

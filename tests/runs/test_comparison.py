@@ -19,6 +19,7 @@ from helpers.grids import make_grid
 from ctcl_hf import METHODS
 from ctcl_hf.arguments.method import MethodArguments
 from ctcl_hf.arguments.recipes import parse_arguments
+from ctcl_hf.cli.grid_arguments import parse
 from ctcl_hf.runs.comparison import report
 from ctcl_hf.runs.comparison.grid import Grid, folder_name
 from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, rows_of, students_of
@@ -454,6 +455,22 @@ def test_a_mistake_is_told_before_anything_runs(arguments, message, tmp_path, mo
     assert exit.value.code not in (0, None)
     assert message in f"{exit.value} {capsys.readouterr().err}"  # told by sys.exit, or by argparse
     assert not list(tmp_path.glob("grid/*/*/*/cell.json"))
+
+
+def test_what_an_engine_lacks_is_told_before_anything_is_imported_for_it(
+    tmp_path, monkeypatch, capsys
+):
+    """It was told after thirteen seconds, by the engine itself."""
+    monkeypatch.setattr("ctcl_hf.base.extras.find_spec", lambda module: None)
+    monkeypatch.chdir(tmp_path)
+    for engine in ("local:2", "slurm"):
+        words = ["compare", "--methods", "dml", "--launch", engine]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit):
+            parse("")
+        assert "submitit not installed: pip install 'ctcl-hf[slurm]'" in capsys.readouterr().err
+        monkeypatch.setattr(sys, "argv", [*words, "--report_only"])
+        parse("")  # which reads files
 
 
 def test_what_a_table_takes_at_full_scale_is_printed_and_not_run(tmp_path):

@@ -30,7 +30,7 @@ from ctcl_hf.runs.comparison.evidence import (
 )
 from ctcl_hf.runs.comparison.grid import Grid, read_grid
 from ctcl_hf.runs.comparison.paper import DML, VANILLA, Row
-from ctcl_hf.runs.comparison.tables import table_of
+from ctcl_hf.runs.comparison.tables import AT_EQUAL_SECONDS, sections_of, table_of
 from ctcl_hf.scoring.image_counts import SplitCounts, load_counts, save_counts
 
 CLASSES = ("sky", "road", "pole")
@@ -252,7 +252,8 @@ def test_runs_that_were_scored_on_other_images_or_labels_are_not_compared(grid, 
 
 def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(grid):
     cells = [cell for cell in grid.cells() if cell.is_finished]
-    text = checklist(grid, cells, 2)
+    sections = sections_of(grid, "a+b", None, 2)
+    text = checklist(grid, cells, sections, 2)
     validation = build_synthetic().samples("validation", None)
     for expected in (
         f"validation {len(validation)} images, {fingerprint(validation)} (fingerprints, as in "
@@ -269,7 +270,12 @@ def test_the_check_list_names_every_loss_and_tells_seeds_apart_that_ran_another(
         assert expected in text, expected
     path = grid.cell(DML, "a+b", 3).folder / "run.json"
     path.write_text(path.read_text().replace('"alpha": 1.0', '"alpha": 2.0'))
-    assert "NOT THE SAME WITH EVERY SEED: seeds [1, 2]: cnn ce 1" in checklist(grid, cells, 2)
+    assert "NOT THE SAME WITH EVERY SEED: seeds [1, 2]: cnn ce 1" in checklist(
+        grid, cells, sections, 2
+    )
+    assert "- **equal seconds**: both runs of a seed" in text
+    without = [section for section in sections if section.remark != AT_EQUAL_SECONDS]
+    assert "equal seconds" not in checklist(grid, cells, without, 2)
 
 
 def test_tables_and_the_chart_of_classes_are_written_into_the_grids_folder(grid):

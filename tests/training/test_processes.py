@@ -71,7 +71,8 @@ from helpers.runs import AGAIN, prepared
 def slow(work):
     return lambda *arguments: (time.sleep(20), work(*arguments))[1]
 
-run._check, end.draw = slow(run._check), slow(end.draw)  # which the main process does alone
+# which the main process does alone
+run.check_files, end.draw = slow(run.check_files), slow(end.draw)
 started = prepared(Path(sys.argv[1]), *AGAIN, "--ddp_timeout", "15")
 made = f"MADE {started.trainer.args.process_index} {started.missing} {run.complete(started)}"
 sys.stdout.write(f"\\n{made}\\n")  # at once, or the other process's lines come in between

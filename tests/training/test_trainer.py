@@ -192,6 +192,7 @@ def test_a_warmup_that_takes_much_of_the_training_is_told(tmp_path, caplog):
         tmp_path / "short", max_steps=5, vit_warmup_steps=2
     ).create_optimizer_and_scheduler(5)
     assert "learning rate of vit rises over 2 steps of 5" in caplog.text
+    assert "shorten its warm-up (--vit_warmup_steps)" in caplog.text
     caplog.clear()
     make_trainer(tmp_path / "long", max_steps=6, vit_warmup_steps=2).create_optimizer_and_scheduler(
         6

@@ -1,7 +1,7 @@
 """How people lay out images and masks in folders, and what lies there that is not taken."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +29,8 @@ MASK_FOLDER_ENDINGS = (
     "annot",
     "_gt",
 )
+# in the ending of a mask that lies beside its image
+MASK_WORDS = ("mask", "label", "annot", "seg", "gt")
 # of VOC, and of tools that export as it does: a file of names for each split
 LISTS = Path("ImageSets", "Segmentation")
 Pairs = TypeVar("Pairs")
@@ -108,7 +110,7 @@ class Layout:
         names = {path: own for path in lists if (own := read_list(path))}
         if {"train", "val"} <= {path.stem.lower() for path in names}:
             names = {path: own for path, own in names.items() if path.stem.lower() != "trainval"}
-        image_paths, mask_paths = self._images_and_masks(images, masks)
+        image_paths, mask_paths = self._images_and_masks(images, masks, "all")
         for name in sorted(image_paths.keys() - {name for own in names.values() for name in own}):
             self.left_out.add("in no list", Path(image_paths[name]))
         found = {}
@@ -176,7 +178,7 @@ class Layout:
     ) -> tuple[dict[str, str], dict[str, str]] | None:
         """NAME.jpg and NAME_mask.png."""
         files = image_files(folder, left_out=self.left_out, unique=not self.mask_ending)
-        ending = self.mask_ending or _ending_within(files)
+        ending = self.mask_ending or ending_within(files)
         if ending is None or not any(name.endswith(ending) for name in files):
             return None
         files = image_files(folder)
@@ -213,7 +215,7 @@ class Layout:
                 f"{images} has no masks beside it: expected one of {expected}."
                 f"{hint_of_annotations(self.folder)}"
             )
-        pair = self._images_and_masks(images, masks)
+        pair = self._images_and_masks(images, masks, split)
         found[split] = self._rows(*pair, f"{images} and {masks}")
 
     def _rows(
@@ -229,12 +231,14 @@ class Layout:
             self.problems.append(Unpaired(f"{error} Leave them out with --skip_bad."))
             return pair(LeftOut(self.folder))
 
-    def _images_and_masks(self, images: Path, masks: Path) -> tuple[dict[str, str], dict[str, str]]:
+    def _images_and_masks(
+        self, images: Path, masks: Path, split: str
+    ) -> tuple[dict[str, str], dict[str, str]]:
         """The files of a folder of images and of one of masks, both by the images' names."""
         image_paths = image_files(images, below=True, left_out=self.left_out)
         mask_paths = image_files(masks, below=True, left_out=self.left_out)
-        check_holds_images(image_paths, images, "images")
-        check_holds_images(mask_paths, masks, "masks")
+        check_holds_images(image_paths, images, "images", split)
+        check_holds_images(mask_paths, masks, "masks", split)
         ending = self.mask_ending or _ending_between(image_paths, mask_paths)
         if not ending:
             return image_paths, mask_paths
@@ -282,7 +286,7 @@ def _ending_between(images: Mapping[str, str], masks: Mapping[str, str]) -> str:
     return ending if 2 * count > len(masks) else ""
 
 
-def _ending_within(names: Mapping[str, str]) -> str | None:
+def ending_within(names: Collection[str]) -> str | None:
     """The ending of masks that lie among their images: of about half of all names, which without it
     are others.
     """

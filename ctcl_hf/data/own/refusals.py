@@ -8,6 +8,7 @@ from ...base.tables import counted
 from ..pairs import LeftOut, files_in, image_files
 from .class_lists import LIST_FILES
 from .classes import CLASSES_FILE, PALETTE_FILE
+from .splits import SPLITS
 
 WANTED = (
     "Expected images, and masks named as they are: train/images/ and train/masks/ (and the same in "
@@ -47,13 +48,21 @@ def _of_no_ending(ending: str, folder: Path, first: str) -> str:
     )
 
 
-def check_holds_images(files: dict[str, str], folder: Path, what: str) -> None:
-    """ValueError if a folder of images, or of masks, holds none."""
+def check_holds_images(files: dict[str, str], folder: Path, what: str, split: str) -> None:
+    """ValueError if a folder of images, or of masks, of a split holds none."""
     if files:
         return
     others = [path.name for path in files_in(folder, True, LeftOut(folder))]
     holds = f"holds no image, but {', '.join(others[:3])}" if others else "is empty"
-    raise ValueError(f"The folder of {what}, {folder}, {holds}.{hint_of_annotations(folder)}")
+    way_on = ""
+    if split.lower() in SPLITS["validation"]:
+        way_on = (
+            f" If there is nothing to validate on, delete {split}, and hold out some of the "
+            "training images: --validation_share 0.1."
+        )
+    raise ValueError(
+        f"The folder of {what}, {folder}, {holds}.{hint_of_annotations(folder)}{way_on}"
+    )
 
 
 def check_is_there(option: str, name: str | None, folder: Path, there: Iterable[Path]) -> None:

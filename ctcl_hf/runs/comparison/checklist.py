@@ -14,7 +14,7 @@ from ...publishing.card import OLDER_RECORD_FILE, RECORD_FILE
 from ...publishing.rows import OWN_CODE
 from .grid import Cell, Grid
 from .statistics import LEAST_BLOCKS
-from .tables import minutes_of, of_which_runs
+from .tables import AT_EQUAL_SECONDS, Section, minutes_of, of_which_runs
 
 IDS_SHOWN = 6  # of a map of mask ids
 
@@ -37,9 +37,13 @@ def _splits(arguments: str) -> str:
         return f"not at hand for a fingerprint ({error})"
 
 
-def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
+def checklist(
+    grid: Grid, cells: Sequence[Cell], sections: Sequence[Section], block_length: int
+) -> str:
     """Markdown: what the finished cells of one pair were trained on, how they were scored, and what
     intervals cover.
+
+    sections: the tables of the pair, of which it tells.
     """
     facts = cells[0].read("results.json")
     data, training = facts["data"], facts["training"]
@@ -70,9 +74,15 @@ def checklist(grid: Grid, cells: Sequence[Cell], block_length: int) -> str:
         "blocks and seeds; covers the choice of images, for these students; none of fewer than "
         f"{LEAST_BLOCKS} blocks. Neither covers other data, nor that the best of several methods "
         "was picked",
-        "equal seconds": "both runs of a seed at their last validation within the shorter one's "
-        "training time; against the slower run, whose learning rate has not decayed to its end "
-        "there",
+        **(
+            {
+                "equal seconds": "both runs of a seed at their last validation within the shorter "
+                "one's training time; against the slower run, whose learning rate has not decayed "
+                "to its end there"
+            }
+            if any(section.remark == AT_EQUAL_SECONDS for section in sections)
+            else {}
+        ),
         "hardware": _of_all(cells, lambda cell: cell.read("results.json")["machine"]),
         "precision": "bfloat16"
         if training["bf16"]

@@ -27,13 +27,14 @@ def write_tables(grid: Grid, paper: Table | None, block_length: int) -> str:
         cells = [cell for cell in grid.cells() if cell.pair == pair and cell.is_finished]
         if not cells:
             continue
-        for section in sections_of(grid, pair, paper, block_length):
+        sections = sections_of(grid, pair, paper, block_length)
+        for section in sections:
             parts += [f"**{section.title}**{section.remark}", *map(markdown_table, section.tables)]
             if section.split is not None:
                 found = evidence_of(grid, pair, section.split, block_length)
                 records += _records(grid, pair, section.split, paper, found)
         parts.append(setup_of(grid, pair, paper))
-        parts.append(f"Check list, {pair}:\n\n{checklist(grid, cells, block_length)}")
+        parts.append(f"Check list, {pair}:\n\n{checklist(grid, cells, sections, block_length)}")
     text = "\n\n".join(parts) + "\n"
     write_whole(grid.folder / "table.md", text)
     # of the pair with the most students, whose records have the most

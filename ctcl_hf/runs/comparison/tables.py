@@ -9,6 +9,9 @@ from .evidence import evidence_of, gains_table, lost_table, seconds_table
 from .grid import Cell, Grid
 from .paper import VANILLA, Row, Table
 
+# the remark of a section
+AT_EQUAL_SECONDS = ", when the faster of each two runs had ended"
+
 
 class Score(NamedTuple):
     """Mean and, of two seeds or more, standard deviation over seeds, in percent."""
@@ -203,9 +206,7 @@ def sections_of(grid: Grid, pair: str, paper: Table | None, block_length: int) -
             Section(title, ", the best evaluation of each student during training", [best])
         )
         if seconds := seconds_table(evidence_of(grid, pair, "validation", block_length), students):
-            sections.append(
-                Section(title, ", when the faster of each two runs had ended", [seconds])
-            )
+            sections.append(Section(title, AT_EQUAL_SECONDS, [seconds]))
     return sections
 
 

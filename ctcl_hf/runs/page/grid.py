@@ -75,24 +75,22 @@ def command_of(grid: Grid, paper: Table | None, block_length: int) -> str:
 def _part(
     grid: Grid, pair: str, cells: Sequence[Cell], paper: Table | None, block_length: int
 ) -> PairPart:
-    sections = [
-        (
-            section,
-            _intervals(evidence_of(grid, pair, section.split, block_length), block_length)
-            if section.split
-            else [],
-        )
-        for section in sections_of(grid, pair, paper, block_length)
+    sections = sections_of(grid, pair, paper, block_length)
+    charts = [
+        _intervals(evidence_of(grid, pair, section.split, block_length), block_length)
+        if section.split
+        else []
+        for section in sections
     ]
     names = {"classes": "What each method adds to each class", "figure": "Predictions by method"}
     return PairPart(
         pair,
-        sections,
+        list(zip(sections, charts, strict=True)),
         setup_of(grid, pair, paper),
         # Markdown, which says what each line is about in bold.
         [
             line.removeprefix("- ").replace("**", "")
-            for line in checklist(grid, cells, block_length).splitlines()
+            for line in checklist(grid, cells, sections, block_length).splitlines()
         ],
         _curves(cells),
         {
