@@ -284,6 +284,24 @@ def test_pairs_of_many_ids_are_counted_apart(num_ids):
     assert torch.equal(ids, before), "neither argument has changed"
 
 
+@pytest.mark.parametrize("shape", [(3, 40, 57), (7001,), (1, 300), (41, 23, 1)])
+@pytest.mark.parametrize("num_ids", [None, 2, 5, 40])
+@pytest.mark.parametrize(
+    "kinds", [(torch.uint8, torch.int32), (torch.int16, torch.int8), (torch.int64, torch.uint16)]
+)
+def test_pixels_that_are_counted_in_several_tables_are_all_counted_once(shape, num_ids, kinds):
+    """Whatever is left over where a row, or all of them, are no multiple of the tables."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, min(num_ids or 5, 5), (2, *shape), generator=generator)
+    expected = torch.zeros(1 + int(ids.max()), 1 + int(ids.max()), dtype=torch.int64)
+    expected.index_put_((ids[1], ids[0]), torch.tensor(1), accumulate=True)
+    given = [own.to(kind) for own, kind in zip(ids, kinds, strict=True)]
+    counts = confusion_counts(*given, num_ids)
+    assert all(torch.equal(own.long(), before) for own, before in zip(given, ids, strict=True))
+    assert counts.dtype == torch.int64 and counts.sum() == ids[0].numel()
+    assert torch.equal(counts[: len(expected), : len(expected)], expected)
+
+
 def test_add_counts_grows_a_square_table_that_is_too_small():
     total, counts = torch.ones(2, 2, dtype=torch.int64), torch.ones(1, 3, dtype=torch.int64)
     assert add_counts(total, counts).tolist() == [[2, 2, 1], [1, 1, 0], [0, 0, 0]]

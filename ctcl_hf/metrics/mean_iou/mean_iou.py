@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 INDEX_TYPES = (torch.int16, torch.int32, torch.int64)
+ID_TYPES = (torch.uint8, torch.int8, *INDEX_TYPES)  # others are made int64
+TABLES = 4  # that pixels are counted in, where these are small beside the pixels
+PIXELS_OF_CELL = 8  # the fewest to a cell of such tables
 MAX_IDS = 1024  # the table of raw ids is at most MAX_IDS x MAX_IDS int64, 8 MiB
 
 _DESCRIPTION = """
@@ -42,13 +45,13 @@ Returns:
 
 
 def _as_ids(mask: Any, device: torch.device | None = None) -> Tensor:
-    """`mask` as int64 ids of its own shape, on `device` or where it is."""
+    """`mask` as ids of its own shape, of one of ID_TYPES, on `device` or where it is."""
     if not isinstance(mask, Tensor):
         array = np.asarray(mask)
         # astype copies, so that read-only arrays and foreign byte orders are fine too.
         mask = torch.from_numpy(array.astype(np.float64 if array.dtype.kind == "f" else np.int64))
     mask = mask.detach().to(device)
-    ids = mask.long()
+    ids = mask if mask.dtype in ID_TYPES else mask.long()
     if mask.is_floating_point() and not torch.equal(ids.to(mask.dtype), mask):
         raise ValueError(
             f"masks hold class ids, but one of shape {tuple(mask.shape)} holds fractions"
@@ -90,10 +93,19 @@ def confusion_counts(predictions: Any, references: Any, num_ids: int | None = No
             raise ValueError(f"{name} hold ids {_quoted(outside)} outside 0..{limit - 1}")
         shape.append(num_ids or high + 1)
     rows, columns = shape
-    # in the fewest bytes that hold the table: it is memory that counting waits for
-    small = next(kind for kind in INDEX_TYPES if rows * columns <= torch.iinfo(kind).max)
-    pairs = predicted.to(small).add_(reference.to(small), alpha=columns)
-    return torch.bincount(pairs.flatten(), minlength=rows * columns).view(rows, columns)
+    size = rows * columns
+    # Neighbours are counted in tables of their own, which are summed: most are of one class, and to
+    # add to a count that was added to just now waits for it.
+    tables = TABLES if TABLES * size <= predicted.numel() // PIXELS_OF_CELL else 1
+    # in the fewest bytes that hold the tables: it is memory that counting waits for
+    small = next(kind for kind in INDEX_TYPES if tables * size <= torch.iinfo(kind).max)
+    pairs = predicted.to(small, copy=True).add_(reference.to(small), alpha=columns)
+    pairs = torch.atleast_1d(pairs)
+    if tables > 1:
+        of_column = torch.arange(pairs.shape[-1], device=pairs.device) % tables * size
+        pairs += of_column.to(small)
+    counts = torch.bincount(pairs.flatten(), minlength=tables * size)
+    return counts.view(tables, rows, columns).sum(0)
 
 
 def add_counts(total: Tensor, counts: Tensor) -> Tensor:
