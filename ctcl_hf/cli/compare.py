@@ -25,8 +25,9 @@ from tqdm.auto import tqdm
 from ..arguments.launch import Launch, launch_of
 from ..base.files import check_place
 from ..base.heartbeat import alive
+from ..runs.comparison.cell import Cell, named
 from ..runs.comparison.execution import run_here
-from ..runs.comparison.grid import GRID_FILE, Cell, Grid, named, read_grid
+from ..runs.comparison.grid import GRID_FILE, Grid, read_grid
 from ..runs.comparison.paper import TABLES, Table
 from .ending import fail, told
 from .grid_arguments import folder_of, grid_of, parse, seeds_of

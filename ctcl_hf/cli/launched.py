@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..arguments.launch import Launch
 from ..base.tables import counted
-from ..runs.comparison.grid import GRID_FILE, Cell, Grid, read_grid
+from ..runs.comparison.cell import Cell
+from ..runs.comparison.grid import GRID_FILE, Grid, read_grid
 from ..runs.launch.engine import Record, engine_of
 from ..runs.launch.launching import launch as launch_cells
 from ..runs.launch.launching import stop

@@ -21,7 +21,8 @@ from ctcl_hf.arguments.method import MethodArguments
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.cli.grid_arguments import parse
 from ctcl_hf.runs.comparison import report
-from ctcl_hf.runs.comparison.grid import Grid, folder_name
+from ctcl_hf.runs.comparison.grid import Grid
+from ctcl_hf.runs.comparison.names import folder_name
 from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row, rows_of, students_of
 from ctcl_hf.scoring.image_counts import COUNTS_FILE
 

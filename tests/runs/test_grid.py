@@ -15,15 +15,10 @@ from ctcl_hf.cli.compare import _other_grid, progress_of
 from ctcl_hf.cli.grid_arguments import DEFAULT_PAIR, pair_of_recipe
 from ctcl_hf.publishing.card import RECORD_FILE
 from ctcl_hf.runs.comparison import execution
+from ctcl_hf.runs.comparison.cell import CELL_FILE, Cell
 from ctcl_hf.runs.comparison.execution import run_here
-from ctcl_hf.runs.comparison.grid import (
-    CELL_FILE,
-    GRID_FILE,
-    OLD_GRID_FILE,
-    Cell,
-    folder_name,
-    safe_name,
-)
+from ctcl_hf.runs.comparison.grid import GRID_FILE, OLD_GRID_FILE
+from ctcl_hf.runs.comparison.names import folder_name, safe_name
 from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row
 from ctcl_hf.runs.comparison.pictures import write_curves
 from ctcl_hf.runs.files import FIGURE_FILE
@@ -279,7 +274,7 @@ def test_checkpoints_of_a_cell_that_was_marked_as_finished_and_killed_are_delete
     cell.tidy()
     assert (cell.folder / "checkpoint-5").is_dir(), "a run's own, until a grid has marked it"
     with monkeypatch.context() as context:
-        context.setattr("ctcl_hf.runs.comparison.grid.shutil.rmtree", killed)
+        context.setattr("ctcl_hf.runs.comparison.cell.shutil.rmtree", killed)
         with pytest.raises(Killed):
             cell.finish(1.0, resumed=False, jobs=1)
     with lock_folder(cell.folder), pytest.raises(OSError, match="Another run is writing to"):

@@ -12,7 +12,8 @@ from ...base.tables import listed
 from ...data.fingerprint import fingerprint
 from ...publishing.card import OLDER_RECORD_FILE, RECORD_FILE
 from ...publishing.rows import OWN_CODE
-from .grid import Cell, Grid
+from .cell import Cell
+from .grid import Grid
 from .statistics import LEAST_BLOCKS
 from .tables import AT_EQUAL_SECONDS, Section, minutes_of, of_which_runs
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...metrics.scores import Evaluation
 from ...scoring.image_counts import SplitCounts, load_counts
-from .grid import Cell, Grid
+from .cell import Cell
+from .grid import Grid
 from .paper import VANILLA, Row
 from .statistics import (
     LEAST_BLOCKS,

@@ -3,7 +3,7 @@
 import time
 
 from ...arguments.recipes import parse_arguments
-from .grid import Cell
+from .cell import Cell
 
 
 def run_here(cell: Cell) -> bool:

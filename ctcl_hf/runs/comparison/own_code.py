@@ -7,7 +7,7 @@ from ...methods import METHODS
 from ...publishing.card import RECORD_FILE
 from ...publishing.rows import OWN_CODE
 from ...students import STUDENTS
-from .grid import Cell
+from .cell import Cell
 
 
 def changed_code(cells: Sequence[Cell]) -> str | None:

@@ -11,8 +11,10 @@ from ...figures.curves import keys_of, points_of
 from ...methods import METHODS, Objective
 from ...publishing.card import RECORD_FILE
 from ...scoring.predict import load_for_inference, segment
+from .cell import Cell
 from .evidence import evidence_of
-from .grid import Cell, Grid, safe_name
+from .grid import Grid
+from .names import safe_name
 
 FIGURE_IMAGES = 3
 

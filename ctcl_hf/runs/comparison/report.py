@@ -5,9 +5,10 @@ from typing import Any
 
 from ...base.files import write_whole
 from ...base.tables import csv_table, markdown_table
+from .cell import Cell, named
 from .checklist import checklist
 from .evidence import Evidence, evidence_of
-from .grid import Cell, Grid, named
+from .grid import Grid
 from .paper import Table
 from .setup import caption_of, setup_of
 from .tables import lines_of, sections_of

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...metrics.scores import curve
+from .cell import Cell
 from .evidence import evidence_of, gains_table, lost_table, seconds_table
-from .grid import Cell, Grid
+from .grid import Grid
 from .paper import VANILLA, Row, Table
 
 # the remark of a section

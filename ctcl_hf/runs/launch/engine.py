@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from ...arguments.launch import Launch
 from ...base.files import read_json, write_whole
 from ...training.locks import lock_folder
-from ..comparison.grid import Cell, Grid, read_grid
+from ..comparison.cell import Cell
+from ..comparison.grid import Grid, read_grid
 from .job import state_file
 from .states import IN_FLIGHT, UNKNOWN, State, Word, state_of
 

@@ -16,7 +16,9 @@ from ...arguments.launch import Launch
 from ...base.registry import is_reference
 from ...data import DATASETS
 from ...publishing.hub import answered, identity
-from ..comparison.grid import GRID_FILE, Cell, safe_name
+from ..comparison.cell import Cell
+from ..comparison.grid import GRID_FILE
+from ..comparison.names import safe_name
 from .job import state_file
 from .states import UNKNOWN, Word
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...training.checkpoints import checkpoints_of
-from ..comparison.grid import CELL_FILE, GRID_FILE, Cell, read_grid
+from ..comparison.cell import CELL_FILE, Cell
+from ..comparison.grid import GRID_FILE, read_grid
 from .job import STOPPED, CellJob, RunNotFinished, state_file
 
 COPYING = 30.0  # seconds from one copy to the next; a new checkpoint is copied at once

@@ -20,7 +20,7 @@ from typing import Any
 from ...base.files import write_whole
 from ...training.guards.launchers import ENDS_WITH_PARENT
 from ...training.locks import lock_folder
-from ..comparison.grid import Cell
+from ..comparison.cell import Cell
 
 BEAT = 10.0  # seconds from one sign of life to the next
 TAIL = 1 << 16  # bytes of a log in which its last line is

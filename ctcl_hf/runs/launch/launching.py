@@ -4,7 +4,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from ..comparison.grid import Cell, Grid
+from ..comparison.cell import Cell
+from ..comparison.grid import Grid
 from ..comparison.paper import VANILLA
 from .engine import Engine, Record
 from .states import ENDED, IN_FLIGHT, State

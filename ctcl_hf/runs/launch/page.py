@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ...base.heartbeat import Heartbeat
 from ...base.tables import aligned
-from ..comparison.grid import Cell
+from ..comparison.cell import Cell
 from .states import KINDS, State, counts_in_words
 
 

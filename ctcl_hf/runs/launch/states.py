@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ...base.files import read_json
 from ...base.tables import counted
-from ..comparison.grid import CELL_FILE, Cell
+from ..comparison.cell import CELL_FILE, Cell
 from .job import last_line, log_text, state_file
 
 SILENT = 120.0  # seconds without a sign of life after which a process has ended

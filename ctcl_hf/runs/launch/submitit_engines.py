@@ -12,7 +12,7 @@ from typing import Any
 
 from ...base.extras import require
 from ...training.cpu import threads_of_environment
-from ..comparison.grid import Cell
+from ..comparison.cell import Cell
 from .job import CellJob
 from .states import UNKNOWN, Word, process_exists
 

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...figures.curves import is_share, points_of
+from ..comparison.cell import Cell
 from ..comparison.checklist import checklist
 from ..comparison.evidence import Evidence, blocks_text, evidence_of, seeds_text
-from ..comparison.grid import Cell, Grid, safe_name
+from ..comparison.grid import Grid
+from ..comparison.names import safe_name
 from ..comparison.paper import TABLES, Table
 from ..comparison.pictures import logged_quantities
 from ..comparison.report import missing_in

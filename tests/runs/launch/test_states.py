@@ -8,7 +8,7 @@ import time
 
 from helpers.grids import make_grid
 
-from ctcl_hf.runs.comparison.grid import CELL_FILE
+from ctcl_hf.runs.comparison.cell import CELL_FILE
 from ctcl_hf.runs.comparison.paper import DML, VANILLA
 from ctcl_hf.runs.launch.job import state_file
 from ctcl_hf.runs.launch.page import Page, lines_of
