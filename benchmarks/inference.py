@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import alternated, header, in_own_process, make_pair, peak_bytes, row
+from common import alternated, bar, header, in_own_process, make_pair, peak_bytes, row
 
 from ctcl_hf.losses import upsample
 from ctcl_hf.scoring.predict import segment, sliding_window_logits
@@ -35,6 +35,7 @@ def images_per_second(repeats: int) -> None:
         for _ in range(IMAGES)
     ]
     pixels = torch.randn(IMAGES, 3, *SIZE)
+    gains: dict[str, float] = {}
     header(
         "images / s",
         "`pipeline`",
@@ -71,6 +72,13 @@ def images_per_second(repeats: int) -> None:
             repeats,
         )
         row(name, *(f"{IMAGES / statistics.median(values):.1f}" for values in seconds.values()))
+        for how, at_once in (("one", "one by one"), ("batch", "eight at a time")):
+            ratios = [
+                theirs / own for theirs, own in zip(seconds["pipeline"], seconds[how], strict=True)
+            ]
+            gains[f"`segment`, {at_once}, / `pipeline`, {name}"] = statistics.median(ratios)
+    for what, gain in gains.items():
+        bar(13, what, gain, at_least=1.3)
 
 
 @torch.no_grad()
@@ -96,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
         "--large", nargs=2, metavar=("STUDENT", "HOW"), help="Measure this one here."
     )
