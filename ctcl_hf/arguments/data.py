@@ -101,4 +101,14 @@ class DataArguments(ProtocolArguments, DatasetArguments):
             for split in data.splits
         }
         data = data.part({split: number for split, number in wanted.items() if number is not None})
-        return data.without_bad() if self.skip_bad else data
+        if not self.skip_bad:
+            return data
+        from ..data.findings import BadFiles, ways_to_say_ids
+
+        try:
+            return data.without_bad()
+        except BadFiles as error:
+            ways = []
+            if self.dataset_name is not None:
+                ways = ways_to_say_ids(error.problems, len(data.class_names))
+            raise ValueError("\n".join([str(error), *ways])) from None

@@ -74,8 +74,8 @@ class EvaluationArguments:
         default=None,
         metadata={
             "help": "Where results.json, results.md and worst*.png go. Default: "
-            "evaluation/ in the folder of the run that is scored, or whose student is; of other "
-            "models, evaluation/MODEL-DATA-SPLIT."
+            "evaluation/DATA-SPLIT in the folder of the run that is scored, or whose student is; "
+            "of other models, evaluation/MODEL-DATA-SPLIT."
         },
     )
 

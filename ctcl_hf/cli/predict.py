@@ -7,6 +7,7 @@ ctcl-hf predict street.jpg --model runs/camvid-paper-ctcl
 """
 
 import glob
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..arguments.problems import SKIP, did_you_mean
 from ..base.files import check_place
 from ..base.tables import counted
-from .ending import told
+from .ending import program, told
 from .parser import command_parser
 from .students import named_students, refuse_without_students
 
@@ -69,7 +70,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if not arguments.images:
-        parser.error("expected images, before --model, which takes what follows it.")
+        parser.error(_without_images(arguments.model))
     for kind in arguments.save:
         if kind not in KINDS:
             parser.error(
@@ -146,9 +147,19 @@ def predict(
         f"{counted(len(files) - len(unreadable), 'image')} segmented{''.join(map(str, left_out))}."
     )
     if unreadable and not skip_bad:
-        raise ValueError("\n".join(unreadable.values()))
+        raise ValueError("\n".join([*unreadable.values(), SKIP]))
     for problem in unreadable.values():
         print(f"left out as bad: {problem}", file=sys.stderr)
+
+
+def _without_images(models: Sequence[str]) -> str:
+    """What is to be said where no images were named: perhaps --model has taken them."""
+    told = "expected images, before --model, which takes what follows it"
+    images = [name for name in models if Path(name).is_file()]
+    if not images or len(images) == len(models):
+        return f"{told}."
+    words = [*images, "--model", *(name for name in models if name not in images)]
+    return f"{told}: {program()} {shlex.join(words)}"
 
 
 def named_images(named: Sequence[str], left_out: "list[LeftOut]") -> dict[str, Path]:

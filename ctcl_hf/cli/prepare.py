@@ -110,9 +110,12 @@ def prepare(arguments: PreparationArguments, dataset: DatasetArguments) -> None:
     if report.problems and not dataset.skip_bad:
         if dataset.dataset_name is not None:
             print(*ways_to_say_ids(report.problems, len(data.class_names)), sep="\n")
+        mend = "Mend them, or leave them out with --skip_bad."
+        if not all(report.written.values()):  # of a split nothing would be left
+            mend = "Mend them."
         raise ValueError(
-            f"{counted(len(report.problems), 'bad file')}, listed above: nothing was "
-            "written. Mend them, or leave them out with --skip_bad."
+            f"{counted(len(report.problems), 'bad file')}, listed above: nothing was written. "
+            f"{mend}"
         )
     command = ["ctcl-hf", "train", "--dataset_name", str(folder)]
     how = "To train on them"

@@ -5,6 +5,8 @@ ctcl-hf train --dataset camvid --recipe cpu --method vanilla
 accelerate launch -m ctcl_hf.cli.train --dataset camvid    # on several GPUs
 """
 
+import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -28,7 +30,7 @@ def main() -> None:
     with told(OSError, FloatingPointError, FeaturesUnknown, BadTerms):
         is_complete = complete(run)
     if not is_complete and run.trainer.is_world_process_zero():
-        print("With --resume_from_checkpoint auto, the same command goes on.")
+        print(_how_to_go_on(arguments.command))
     elif is_complete and run.trainer.is_world_process_zero():
         trainer = run.trainer
         folder = Path(trainer.args.output_dir)
@@ -36,6 +38,18 @@ def main() -> None:
     # Together: a process whose group ends while another still uses it may abort, as one that does
     # not end it may.
     run.trainer.accelerator.end_training()
+
+
+def _how_to_go_on(command: str) -> str:
+    """The line that goes on with a stopped run; of one with a launcher, of which nothing is known,
+    what to add to it.
+    """
+    if "WORLD_SIZE" in os.environ:
+        return "With --resume_from_checkpoint auto, the same command goes on."
+    words = shlex.split(command)
+    if not any(word.partition("=")[0] == "--resume_from_checkpoint" for word in words):
+        words += ["--resume_from_checkpoint", "auto"]
+    return f"To go on: {shlex.join(words)}"
 
 
 if __name__ == "__main__":  # `accelerate launch -m ctcl_hf.cli.train`

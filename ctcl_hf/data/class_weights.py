@@ -31,12 +31,13 @@ def class_weights(told: str, data: SegmentationData) -> tuple[float, ...]:
     wrong = [name for name in data.class_names if not _is_positive(weights.get(name))]
     unknown = [name for name in weights if name not in data.class_names]
     if wrong or unknown:
-        problem = (
-            f"no positive number for {', '.join(wrong)}"
-            if wrong
-            else f"{', '.join(unknown)} is no class"
+        problems = [f"no positive number for {', '.join(wrong)}"] if wrong else []
+        if unknown:
+            verb = "is no class" if len(unknown) == 1 else "are no classes"
+            problems.append(f"{', '.join(unknown)} {verb}")
+        raise ValueError(
+            f"{option} {told}: {'; '.join(problems)}. Classes: {', '.join(data.class_names)}."
         )
-        raise ValueError(f"{option} {told}: {problem}. Classes: {', '.join(data.class_names)}.")
     return tuple(float(weights[name]) for name in data.class_names)
 
 

@@ -20,11 +20,15 @@ OF_IDS = (
 
 
 class BadFiles(ValueError):
-    """What keeps files of data from being used."""
+    """What keeps files of data from being used, by split."""
 
-    def __init__(self, told: str, problems: Iterable["Problem"]):
+    def __init__(self, told: str, bad: Mapping[str, Sequence["Problem"]]):
         super().__init__(told)
-        self.problems = tuple(problems)
+        self.bad = bad
+
+    @property
+    def problems(self) -> list["Problem"]:
+        return [problem for own in self.bad.values() for problem in own]
 
 
 class Problem(NamedTuple):

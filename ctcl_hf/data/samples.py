@@ -187,8 +187,8 @@ class SegmentationSamples(Dataset):
                 "Bad mask of",
                 index,
                 self.paths(index),
-                f"A mask must have its image's size: got {{}} (width x height).{turned}",
-                (f"mask {mask_width}x{mask_height} and image {width}x{height}",),
+                f"A mask must have its image's size: got {{}} (height x width).{turned}",
+                (f"mask {mask_height}x{mask_width} and image {height}x{width}",),
             )
         return pixels, labels, is_turned
 

@@ -119,10 +119,9 @@ class SegmentationData:
             if not problems:
                 continue
             if len(problems) == len(rows):
-                causes = by_cause({split: list(problems.values())}, BAD_SHOWN)
-                raise ValueError(
-                    "\n".join([f"No image of {split} of {self.name} can be used.", *causes])
-                )
+                bad = {split: list(problems.values())}
+                told_all = [f"No image of {split} of {self.name} can be used."]
+                raise BadFiles("\n".join([*told_all, *by_cause(bad, BAD_SHOWN)]), bad)
             splits[split] = rows.select(
                 [index for index in range(len(rows)) if index not in problems]
             )
@@ -195,7 +194,7 @@ class SegmentationData:
                 counted.add(finding)
                 told.add(split, index, finding)
         if causes := by_cause(bad, BAD_SHOWN):
-            raise BadFiles("\n".join(causes), [of for own in bad.values() for of in own])
+            raise BadFiles("\n".join(causes), bad)
         for sentence in [*told.sentences(), *self.remarks_on_names()]:
             logger.warning(f"{self.name}: {sentence}")
         self._check_classes(seen)
@@ -224,7 +223,7 @@ class SegmentationData:
             told = str(self.problem_of_classes(seen))
         if not bad:
             raise ValueError(told)
-        raise BadFiles("\n".join([told, *causes]), bad)
+        raise BadFiles("\n".join([told, *causes]), {"train": bad})
 
     def remarks_on_names(self) -> list[str]:
         """That a class may mean what is not scored, by its name."""

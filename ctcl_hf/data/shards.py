@@ -86,7 +86,7 @@ class Report:
         classes += [[f"{i} {name}", f"{100 * self.pixels[i] / total:.3f}"] for i, name in shares]
         sizes = ", ".join(f"{h}x{w} ({count})" for (h, w), count in self.sizes.most_common(5))
         more = f" and {len(self.sizes) - 5} more" if len(self.sizes) > 5 else ""
-        parts = [f"Sizes: {sizes}{more}.", markdown_table(classes)]
+        parts = [f"Sizes (height x width): {sizes}{more}.", markdown_table(classes)]
         absent = [name for i, name in enumerate(self.data.class_names) if not self.pixels[i]]
         if absent and self.pixels.any():
             parts.append(f"Classes without a pixel: {', '.join(absent)}.")

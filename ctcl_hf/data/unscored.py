@@ -16,6 +16,11 @@ UNSCORED = (
 )
 
 
+def is_unscored(name: str) -> bool:
+    """Whether it is what tools call pixels that nobody has labelled, in any spelling."""
+    return "".join(letter for letter in name.lower() if letter.isalpha()) in UNSCORED
+
+
 def remark_on_names(
     names: Sequence[str], label_map: Mapping[int, int], colours: Mapping[Colour, int]
 ) -> str | None:
@@ -26,8 +31,7 @@ def remark_on_names(
         label_map, colours: what the masks' ids and colours stand for, see `MaskReader`.
     """
     for class_id, name in enumerate(names):
-        plain = "".join(letter for letter in name.lower() if letter.isalpha())
-        if plain not in UNSCORED or label_map.get(class_id) == IGNORE_INDEX:
+        if not is_unscored(name) or label_map.get(class_id) == IGNORE_INDEX:
             continue
         if class_id in colours.values():
             way = f'call it "ignored" in place of {name} where its colour is given'

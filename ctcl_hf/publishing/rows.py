@@ -168,7 +168,8 @@ def _training(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
         "weights": weights_text(record.get("weights", {}).get(name), steps),
         "optimizer": f"{kind}, weight decay {settings['weight_decay']:g}",
         "learning rate": f"{settings['lr']:g}{head}, decaying to 0{_at_end(record)} with power "
-        f"{settings['power']:g}{_warm_up(settings['warmup_steps'], steps)}",
+        f"{settings['power']:g}{_warm_up(settings['warmup_steps'], steps)}"
+        f"{_changed_length(record)}",
         "data's code": record.get("dataset_code"),
         "metrics' code": record.get("metrics_code"),
         "augmentation": _augmentation(train.get("augmentation", {})),
@@ -232,6 +233,13 @@ def _of_planned(record: Mapping[str, Any]) -> str:
 def _at_end(record: Mapping[str, Any]) -> str:
     """Where the rate would have come to 0, if the run ended before."""
     return f" at step {record['planned_steps']}, not reached," if _is_cut_short(record) else ""
+
+
+def _changed_length(record: Mapping[str, Any]) -> str:
+    """What is to be said of a run that went on from a checkpoint with another length."""
+    changed = record.get("earlier_lengths", [])  # which older versions lack
+    told = [f"over {planned} steps until step {step}" for step, planned in changed]
+    return f"; {', then '.join(told)}, and then over {record['planned_steps']}" if told else ""
 
 
 def _warm_up(warmup: int, steps: int) -> str:

@@ -39,6 +39,11 @@ def check_files(data: SegmentationData, arguments: DataArguments) -> DataSummary
             ways_on += (
                 ways_to_say_ids(error.problems, len(data.class_names)) if of_files else [OF_IDS]
             )
-        if of_files and not data.is_streamed:
+        if of_files and not data.is_streamed and not _is_all_bad(error, data):
             ways_on.append(SKIP)
         raise ValueError("\n".join([str(error), *ways_on])) from None
+
+
+def _is_all_bad(error: BadFiles, data: SegmentationData) -> bool:
+    """Whether nothing of some split could be used."""
+    return any(own and len(own) == len(data.splits[split]) for split, own in error.bad.items())

@@ -17,11 +17,16 @@ DATA_FILE = "data.json"  # what the check of the data has counted, see `DataSumm
 
 def check_holds_run(folder: Path) -> None:
     """ValueError unless what is known of a run lies in the folder."""
-    if not (folder / RECORD_FILE).is_file():
-        raise ValueError(
-            f"{folder} holds no {RECORD_FILE}, from which the page of a run is written. Give the "
-            "output folder of `ctcl-hf train`, or of `ctcl-hf compare`."
-        )
+    if (folder / RECORD_FILE).is_file():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder.")
+    if (folder.parent / RECORD_FILE).is_file():
+        raise ValueError(f"{folder} lies in the folder of a run: give that, {folder.parent}.")
+    raise ValueError(
+        f"{folder} holds no {RECORD_FILE}, from which the page of a run is written. Give the "
+        "output folder of `ctcl-hf train`, or of `ctcl-hf compare`."
+    )
 
 
 def kept_checkpoints(folder: Path) -> dict[int, Path]:

@@ -27,14 +27,20 @@ def next_commands(
     likewise = [*own_code, *data.words(), *(["--bf16"] if training.bf16 else [])]
     of_two = [
         (["space", str(folder)], "see both on a page (extra: [space])"),
-        (["review", str(folder), *own_code], "find labels that may be wrong"),
+        (["review", str(folder), *own_code], "find labels that may be wrong (extra: [review])"),
     ]
     lines = [
         (["predict", "IMAGES", "--model", student], "segment images of your own"),
         (["evaluate", str(folder), *likewise], f"score {all_of} students, and their mean"),
         *(of_two if len(names) == 2 else []),
-        (["export", student, "--output", f"{names[0]}.onnx"], "write an ONNX file"),
-        (["release", str(folder), *own_code], "write the ONNX files of a model on the Hub, scored"),
+        (
+            ["export", student, "--output", f"{names[0]}.onnx"],
+            "write an ONNX file (extra: [export])",
+        ),
+        (
+            ["release", str(folder), *own_code],
+            "write the ONNX files of a model on the Hub, scored (extra: [export])",
+        ),
     ]
     if not training.push_to_hub:
         lines.append((["push", str(folder)], f"publish {all_of} on the Hub"))

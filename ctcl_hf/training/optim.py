@@ -206,6 +206,19 @@ def build_scheduler(
     return LambdaLR(optimizer, schedules)
 
 
+def follow_schedules(scheduler: LambdaLR) -> None:
+    """Sets the rates of its step by its own schedules: those that were loaded with it may be of a
+    run of another length, which at its end are 0.
+    """
+    rates = [
+        base * multiplier(scheduler.last_epoch)
+        for base, multiplier in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    ]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates
+
+
 def learning_rates(owned: PairOptimizer) -> dict[str, float]:
     """The current base learning rate of each student, by name."""
     return {name: optimizer.param_groups[0]["lr"] for name, optimizer in owned.optimizers.items()}

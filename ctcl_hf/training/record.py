@@ -105,6 +105,7 @@ def record(
     scores: Mapping[str, Evaluation] | None = None,
     weights: Mapping[str, Mapping[str, Any]] | None = None,
     planned_steps: int = 0,
+    earlier_lengths: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
     """Everything that is known of a run, as JSON holds it.
 
@@ -115,6 +116,8 @@ def record(
         weights: by student, the "step" that its weights are of, and "chosen": None of the last one,
             else "by" what score, of how many "evaluations", they were the best.
         planned_steps: that were to be made, over which learning rates decay.
+        earlier_lengths: where the run went on with another length: at which step, and how many
+            were planned until then.
     """
     recorded = {
         "format": RECORD_FORMAT,
@@ -156,6 +159,7 @@ def record(
         "versions": versions(),
         "steps": steps,
         "planned_steps": planned_steps,
+        "earlier_lengths": earlier_lengths,
         "weights": weights or {},
         "scores": {split: of.to_json() for split, of in (scores or {}).items()},
         "control": {split: of.to_json() for split, of in (facts.control or {}).items()},

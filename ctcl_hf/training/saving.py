@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import lost_processes_told
 from .guards.workers import WorkerDeaths
 from .locks import lock_folder
+from .optim import follow_schedules
 from .record import RunFacts, differences, hash_of_weights
 from .resumption import OBJECTIVE_FILE, check_checkpoint, check_contents, check_training_state
 from .steps import LoggedMeans
@@ -71,6 +72,9 @@ class PairCheckpoints:
     worker_deaths: WorkerDeaths
     # by student, whose best weights were loaded, the step that they are of
     chosen_steps: dict[str, int]
+    # where the run went on from a checkpoint with another length: at which step, and how many were
+    # planned until then
+    earlier_lengths: list[list[int]]
     publisher: Publisher
     _holds_output_folder = False
 
@@ -260,7 +264,9 @@ class PairCheckpoints:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        before, now = read_json(Path(checkpoint, RECORD_FILE))["processes"], self.args.world_size
+        recorded = read_json(Path(checkpoint, RECORD_FILE))
+        self._follow_length(Path(checkpoint), recorded)
+        before, now = recorded["processes"], self.args.world_size
         if before != now and self.args.should_save:
             logger.warning(
                 f"{checkpoint} is of world size {before}, this run of {now}: every step is of "
@@ -274,6 +280,22 @@ class PairCheckpoints:
         self.preemption.owes_evaluation = read_json(first)["owes_evaluation"]
         if own.is_file():  # not, if more processes resume than had saved
             self.logged.load(read_json(own))
+
+    def _follow_length(self, checkpoint: Path, recorded: Mapping[str, Any]) -> None:
+        """Lets learning rates follow this run's length, where the checkpoint's was another."""
+        self.earlier_lengths = recorded.get("earlier_lengths", [])
+        planned, total = recorded.get("planned_steps"), self.total_steps()
+        if planned in (None, total):  # which older versions did not record
+            return
+        steps = steps_behind(checkpoint)
+        self.earlier_lengths = [*self.earlier_lengths, [steps, planned]]
+        follow_schedules(self.lr_scheduler)
+        if self.args.should_save:
+            logger.warning(
+                f"{checkpoint} is of a run of {planned} steps, and this one is to have {total}: "
+                f"learning rates decay over {total} from step {steps} on. A run of that length "
+                "from the start would have had others until then."
+            )
 
     def _finalize_training(self, *args, **kwargs) -> TrainOutput:
         # Trainer would delete the last checkpoint here if the limit is 1 and another is the best.
@@ -343,6 +365,7 @@ class PairCheckpoints:
         self.state = TrainerState.load_from_json(str(folder / STATE_FILE))
         self.state.is_world_process_zero = self.is_world_process_zero()
         self.state.is_local_process_zero = self.is_local_process_zero()
+        self.earlier_lengths = read_json(folder / RECORD_FILE).get("earlier_lengths", [])
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None

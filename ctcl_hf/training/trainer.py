@@ -112,6 +112,7 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
         )
         self.scores: dict[str, Evaluation] = {}  # by prefix, of the present weights
         self.chosen_steps = {}
+        self.earlier_lengths = []
         # by student, of this process's share of the last evaluation
         self.image_counts: dict[str, ImageCounts] = {}
         named = {"cnn": args.cnn_hub_model_id, "vit": args.vit_hub_model_id}
@@ -470,6 +471,7 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
             self.scores,
             self._weights(),
             self.state.max_steps,
+            self.earlier_lengths,
         )
 
     def _weights(self) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,7 @@ def test_a_file_holds_a_weight_for_each_class(tmp_path):
         ({"left": 1, "right": 1}, "no positive number for dot"),
         ({"left": 1, "right": 1, "dot": 0}, "no positive number for dot"),
         ({"left": 1, "right": 1, "dot": 1, "car": 1}, "car is no class"),
+        ({"left": 1, "rihgt": 1, "dot": 1}, "no positive number for right; rihgt is no class"),
     ):
         file.write_text(json.dumps(told))
         with pytest.raises(ValueError, match=message):

@@ -318,6 +318,38 @@ def test_a_class_that_is_called_void_is_told_of_with_the_options_that_leave_it_o
     assert labels(data) == {*range(len(names) - 1), 255}
 
 
+def test_ids_are_not_shifted_under_the_names_of_all_of_them(folder):
+    """Void's name went to the first class, that one's to the second, and so on."""
+    for names, first in ((("Void", *NAMES), "Void"), (("unlabeled", *NAMES), "unlabeled")):
+        with pytest.raises(
+            ValueError, match=f"{first}, the first name, would be of id 1: give"
+        ) as raised:
+            build_own(str(folder), class_names=names, reduce_labels=True)
+        assert str(raised.value).endswith(f"--class_names {' '.join(NAMES)}.")
+
+
+def test_colours_of_no_class_are_told_with_the_file_that_has_them(folder):
+    """`--palette` was blamed, which nobody had given."""
+    (folder / "class_dict.csv").write_text("name,r,g,b\nroad,9,0,0\ncar,0,9,0\nsky,0,0,9")
+    with pytest.raises(ValueError, match=r"class_dict\.csv has colours of sky, which is no class"):
+        build_own(str(folder), class_names=("road", "car"))
+
+
+def test_what_would_leave_nothing_is_not_told_to_be_left_out(folder, tmp_path):
+    for path in folder.glob("*/masks/*"):
+        save(path, ids(1, 2, 3))
+    data = ("--dataset_name", folder, "--class_names", *NAMES)
+    training = ("--recipe", "demo", "--output_dir", tmp_path / "out", "--report_to", "none")
+    for command, words in (
+        (run("run_ctcl.py", *data, *training), "samples, 4 of train and 2 of validation"),
+        (run("run_ctcl.py", *data, *training, "--skip_bad"), "No image of train of meadows can be"),
+        (run("prepare.py", folder, *data[2:], "--out", tmp_path / "x"), "nothing was written"),
+    ):
+        told = command.stdout + command.stderr
+        assert command.returncode == 1 and words in told and "If 3 is what is not scored" in told
+        assert "with --skip_bad" not in told
+
+
 def test_a_colour_of_no_class_is_told_how_to_be_called(folder, caplog):
     table = np.array([(0, 0, 0), (9, 0, 0), (0, 9, 0)], dtype=np.uint8)
     for path in folder.glob("*/masks/*"):
@@ -522,7 +554,7 @@ def wide(*values):
         (np.zeros((*SIZE, 3), dtype=np.uint8), "mode RGB.*--palette"),
         (np.zeros((*SIZE, 4), dtype=np.uint8), "mode RGBA.*--palette"),
         (np.zeros((*SIZE, 2), dtype=np.uint8), "mode LA"),
-        (ids(0)[:, :20], "must have its image's size: got mask 20x24 and image 32x24"),
+        (ids(0)[:, :20], "must have its image's size: got mask 24x20 and image 24x32"),
     ],
 )
 def test_a_mask_that_is_no_map_of_ids_is_named(folder, mask, message):

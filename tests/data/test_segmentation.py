@@ -63,7 +63,7 @@ def test_palette_masks_are_read_as_class_ids_and_grey_images_as_rgb(tmp_path):
 @pytest.mark.parametrize(
     ("image", "mask", "message"),
     [
-        (GREY, ZEROS[:, :9], r"a-image.png and .*a-label.png\): .*mask 9x8 and image 10x8"),
+        (GREY, ZEROS[:, :9], r"a-image.png and .*a-label.png\): .*mask 8x9 and image 8x10"),
         (GREY, ZEROS + 5, r"a-label.png\): .*class ids 0\.\.2 or 255 .* got \[5\]"),
         (GREY, GREY, r"a-label.png\): .*mode RGB.* --palette"),
         (b"\x89PNG\r\n\x1a\n truncated", ZEROS, r"Cannot read sample 0 \(.*a-image.png"),

@@ -15,6 +15,7 @@ from helpers.training import (
 )
 
 from ctcl_hf import CTCL, StudentPair, Vanilla
+from ctcl_hf.publishing.rows import values_of_card
 from ctcl_hf.training.resumption import check_checkpoint
 
 
@@ -150,6 +151,42 @@ def test_a_run_does_not_go_on_with_other_arguments_than_it_was_begun_with(
 ):
     with pytest.raises(ValueError, match=message):
         make_trainer(tmp_path, max_steps=2, **other).train(resume_from_checkpoint=str(saved))
+
+
+def test_a_run_that_goes_on_with_another_length_follows_it_at_once_and_says_so(tmp_path, caplog):
+    """At the end of the shorter run rates are 0, with which its next step was made; and its card
+    told of one length.
+    """
+    rates = {}
+    saves = {"save_strategy": "steps", "save_steps": 2}
+    for length, checkpoint in ((2, None), (4, str(tmp_path / "run" / "checkpoint-2"))):
+        trainer = make_trainer(tmp_path / "run", max_steps=length, **saves)
+        with caplog.at_level("WARNING"):
+            trainer.train(resume_from_checkpoint=checkpoint)
+        rates |= {
+            log["step"]: (log["lr_cnn"], log["lr_vit"])
+            for log in trainer.state.log_history
+            if "lr_cnn" in log
+        }
+        assert ("is of a run of 2 steps, and this one is to have 4" in caplog.text) is (length == 4)
+    trainer.save_model()
+    undisturbed = make_trainer(tmp_path / "whole", max_steps=4)
+    undisturbed.train()
+    expected = {
+        log["step"]: (log["lr_cnn"], log["lr_vit"])
+        for log in undisturbed.state.log_history
+        if "lr_cnn" in log
+    }
+    assert {step: rates[step] for step in (3, 4)} == {step: expected[step] for step in (3, 4)}
+    assert min(rates[3]) > 0
+    record = trainer.record()
+    assert record["earlier_lengths"] == [[2, 2]]
+    told = dict(values_of_card(record, "cnn")["training"])["learning rate"]
+    assert told.endswith("; over 2 steps until step 2, and then over 4")
+    again = make_trainer(tmp_path / "run", max_steps=4, **saves)
+    again.load_trained()
+    assert again.record()["earlier_lengths"] == [[2, 2]]
+    assert undisturbed.record()["earlier_lengths"] == []
 
 
 def test_a_checkpoint_with_projections_is_refused_by_a_method_without(saved, tmp_path):

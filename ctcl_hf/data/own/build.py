@@ -18,6 +18,7 @@ from ..pairs import LACKS, Incomplete, LeftOut, files_in, image_files
 from ..samples import BadSample, SegmentationSamples
 from ..segmentation import SegmentationData
 from ..streaming import StreamedRows
+from ..unscored import is_unscored
 from .class_lists import LIST_FILES
 from .classes import (
     CLASSES_FILE,
@@ -173,7 +174,12 @@ def build_own(
     with _noted(problems):
         splits = named_splits(name, found, wanted, validation_share, needs_validation)
     with _noted(problems):
-        names = read_class_names(named, colours, name)
+        names = read_class_names(named, colours, name, "--palette" if palette else palette_file)
+        if reduce_labels and is_unscored(names[0]):
+            raise ValueError(
+                f"--reduce_labels takes id 0 away, and {names[0]}, the first name, would be of id "
+                f"1: give the names without it, --class_names {' '.join(names[1:])}."
+            )
     if problems:
         is_readable = all(isinstance(problem, Incomplete) for problem in problems)
         raise (Incomplete if is_readable else ValueError)("\n".join(map(str, problems)))

@@ -62,9 +62,10 @@ def _is_called_as_a_file(name: str) -> bool:
 
 
 def read_class_names(
-    given: Sequence[str] | str | None, palette: Mapping[str, Any], name: str
+    given: Sequence[str] | str | None, palette: Mapping[str, Any], name: str, source: str | None
 ) -> tuple[str, ...]:
-    """Names of classes 0..K-1: given, in a file of either kind, or the palette's.
+    """Names of classes 0..K-1: given, in a file of either kind, or the palette's, which is of an
+    option or a file `source`.
 
     ValueError names what is wrong; Incomplete if nothing names them.
     """
@@ -104,8 +105,9 @@ def read_class_names(
         )
     if unnamed := [title for title in palette if title not in (*names, IGNORED)]:
         raise ValueError(
-            f"--palette has colours of {', '.join(unnamed)}, which is no class. Classes: "
-            f"{', '.join(names)}."
+            f"{source} has colours of {', '.join(unnamed)}, which is no class. Classes: "
+            f"{', '.join(names)}. Name it as well, or give a --palette in which its colours are "
+            f'"{IGNORED}".'
         )
     return names
 
