@@ -194,6 +194,13 @@ def test_a_grid_takes_ones_own_method_and_refuses_results_of_it_before_it_was_ch
     assert "validation**, accuracy at borders in percent of the last weights" in table
     (curves,) = Path("grid").glob("curves-*.png")
     assert curves.is_file()
+    new_process(folder, monkeypatch)
+    words = list(sys.argv)
+    monkeypatch.setattr(sys, "argv", [words[0], "--output_dir", "grid", "--report_only"])
+    compare.main()  # of all that the grid is made of
+    told = capsys.readouterr()
+    assert "other code of your own" not in told.err and "could not be made" not in told.err
+    monkeypatch.setattr(sys, "argv", words)
     Path("mine.py").write_text(Path("mine.py").read_text() + "\n# changed\n")
     new_process(folder, monkeypatch)
     with pytest.raises(SystemExit, match="was run with other code of your own") as refused:

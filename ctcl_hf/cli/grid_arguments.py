@@ -3,8 +3,9 @@
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ..arguments.recipes import RECIPES, first_reading, options_in
 from ..base.extras import require
 from ..base.redaction import redacted_words
 from ..base.registry import is_reference
-from ..methods import METHODS
+from ..methods import METHODS, options_of
 from ..runs.comparison.grid import GRID_FILE, Grid, read_grid
 from ..runs.comparison.paper import TABLES, VANILLA, Row, rows_of, students_of
 from ..students import STUDENTS
@@ -35,6 +36,17 @@ NOT_FOR_A_GRID = {
     **dict.fromkeys(
         ("--push_to_hub", "--hub_model_id", "--cnn_hub_model_id", "--vit_hub_model_id"), PUSH
     ),
+    "--resume_from_checkpoint": "a grid goes on by itself",
+}
+# Arguments that are the same in all rows, since they are compared -> how.
+OF_ALL_ROWS = {
+    **dict.fromkeys(("--seed", "--data_seed"), "rows are paired by seed: give --seed and --seeds"),
+    **dict.fromkeys(
+        ("--recipe", "--dataset", "--dataset_name", "--data_dir"),
+        "rows are compared on the same data by the same recipe: give it outside the quotes",
+    ),
+    "--output_dir": "each run has a folder in the grid's",
+    "--control": "it is the grid's own vanilla run",
 }
 
 
@@ -119,6 +131,8 @@ def parse(description: str) -> tuple[argparse.Namespace, list[str]]:
         name = argument.partition("=")[0]
         if name in NOT_FOR_A_GRID:
             parser.error(f"{name}: {NOT_FOR_A_GRID[name]}.")
+    if problem := _of_rows(options.methods) or _outside_rows(common):
+        parser.error(problem)
     given = [*common, *options.methods]
     if secret := next(
         (shown for word, shown in zip(given, redacted_words(given), strict=True) if shown != word),
@@ -135,6 +149,39 @@ def parse(description: str) -> tuple[argparse.Namespace, list[str]]:
             "--table, or two of --pair."
         )
     return options, common
+
+
+def _of_rows(methods: Sequence[str]) -> str | None:
+    """What is wrong with the arguments of rows where they say what is the grid's to say."""
+    for method in methods:
+        for word in shlex.split(method):
+            if (name := word.partition("=")[0]) in OF_ALL_ROWS:
+                return f"--methods {shlex.quote(method)}: {name}: {OF_ALL_ROWS[name]}."
+    return None
+
+
+def _outside_rows(common: Sequence[str]) -> str | None:
+    """What is wrong with the arguments of all runs where they were meant for one row, or for the
+    grid.
+    """
+    if common and common[0].isdecimal() and "--seeds" in sys.argv:
+        return (
+            f"unrecognized arguments: {common[0]}. --seeds is how many there are, from --seed on."
+        )
+    of_methods = {
+        field.name: method
+        for method in METHODS
+        if not is_reference(method)
+        for field in fields(options_of(method))
+    }
+    for word in common:
+        name = word.partition("=")[0].removeprefix("--").removeprefix("no_").replace("-", "_")
+        if word.startswith("--") and name in of_methods:
+            return (
+                f"{word}: options of a method go into quotes with it, such as --methods "
+                f'"{of_methods[name]} {word}".'
+            )
+    return None
 
 
 def folder_of(options: argparse.Namespace) -> Path:
@@ -160,6 +207,10 @@ def grid_of(options: argparse.Namespace, common: Sequence[str]) -> Grid:
     if is_of_all and (folder / GRID_FILE).is_file():
         grid, facts = read_grid(folder)
         options.table, options.block_length = facts["table"], facts["block_length"]
+        try:
+            run_own_code(grid.rows, grid.pairs)
+        except ValueError as error:  # what was recorded is told without it
+            print(error, file=sys.stderr)
         return replace(grid, common=tuple(common)) if common else grid
     table = TABLES.get(options.table)
     rows = list(table.rows if table else (VANILLA,))

@@ -66,6 +66,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="Folder of a run or of a student.")
     arguments, dataset, protocol, given = parser.parse(None)
     with told_with_data():
+        from ..publishing.onnx_files import check_quantizer
+
+        check_quantizer()
         refuse_without_students(str(given.folder))
         dataset = data_of_model(str(given.folder), dataset, sys.argv[1:])
         release(given.folder, arguments, dataset, protocol)
@@ -81,13 +84,11 @@ def release(
     from ..base.tables import markdown_table
     from ..publishing.card import rewrite_cards
     from ..publishing.destinations import load_repositories
-    from ..publishing.onnx_files import check_quantizer
     from ..publishing.onnx_scores import FOLDER, rows_of_card, write_scores
     from ..scoring.predict import input_size
 
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder.{near_folder(str(folder))}")
-    check_quantizer()
     students = named_students([str(folder)])
     is_student = (folder / "config.json").is_file()
     data = load_data(dataset, arguments.split, next(iter(students.values())).class_names)

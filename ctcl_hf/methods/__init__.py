@@ -4,6 +4,7 @@ Adding one is one file, a subclass of `Objective` and its options, and one line 
 """
 
 from dataclasses import fields
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from .._lazy import class_alone, lazy_names
@@ -23,6 +24,10 @@ def _problem(method: Any) -> str | None:
     for term, name in method.WEIGHTS.items():
         if name not in options:
             return f"WEIGHTS of {term!r} must name an option, and {name!r} is none"
+    try:
+        signature(method.forward).bind(method, (), None, ())
+    except TypeError:
+        return "its forward must take students, labels and teachers=()"
     return None
 
 

@@ -2,6 +2,7 @@
 for each.
 """
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -239,9 +240,11 @@ class Objective(nn.Module):
         weights = self.weights[student]
         if unweighted := losses.keys() - weights.keys():
             term = min(unweighted)
+            near = difflib.get_close_matches(term, weights, n=1)
             raise BadTerms(
                 f"{type(self).__name__} returns the term {term!r} and gives it no weight: its "
                 f"WEIGHTS must name the option that is the weight of {term!r}."
+                + (f" Did you mean {near[0]!r}?" if near else "")
             )
         if not any(True for _ in self.projections[student].parameters()):
             # 0 times a gradient still costs a backward, and adds up in another order. With

@@ -8,9 +8,12 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
-from PIL import Image, ImageOps
+try:
+    import numpy as np
+    import onnxruntime
+    from PIL import Image, ImageOps
+except ImportError as error:
+    sys.exit(f"run_onnx.py: error: {error}: pip install numpy onnxruntime pillow")
 
 USAGE = "usage: run_onnx.py FILE.onnx IMAGE"
 

@@ -34,6 +34,12 @@ def kept_checkpoints(folder: Path) -> dict[int, Path]:
     if not (folder / "results.json").is_file():
         raise ValueError(f"{folder} holds no finished run: results.json is missing.")
     checkpoints = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*")}
+    if not checkpoints and (folder / "cell.json").is_file():
+        raise ValueError(
+            f"{folder} kept no checkpoints, as a grid deletes them. Train this run by itself, with "
+            "the command in its cell.json, another --output_dir, --save_strategy epoch and a large "
+            "--save_total_limit."
+        )
     if not checkpoints:
         raise ValueError(
             f"{folder} kept no checkpoints: train with --save_strategy epoch and a large "

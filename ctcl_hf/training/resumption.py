@@ -4,6 +4,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 from transformers import AutoConfig
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..methods.pair import StudentPair
 from .checkpoints import MANIFEST_FILE, changed_file, manifest_of
@@ -33,13 +34,21 @@ def check_contents(checkpoint: Path) -> None:
         raise ValueError(f"{checkpoint}: {changed}. Go on from an earlier checkpoint.")
 
 
-def check_training_state(checkpoint: Path) -> None:
+def check_training_state(checkpoint: Path, steps: int) -> None:
     """ValueError without the state of optimizers and schedules: Trainer would start those afresh,
     and not say so.
+
+    steps: that lie behind it.
     """
     missing = [
         file for file in ("optimizer.pt", "scheduler.pt") if not (checkpoint / file).is_file()
     ]
+    if missing and not checkpoint.name.startswith(PREFIX_CHECKPOINT_DIR):
+        raise ValueError(
+            f"{checkpoint} holds a run that has come to its end, after {steps} steps, and kept no "
+            "checkpoint: it cannot be made longer. Start another one from its students: "
+            "--students A B, with their folders."
+        )
     if missing:
         raise ValueError(
             f"{checkpoint} holds weights alone (no {', no '.join(missing)}), as with "

@@ -243,8 +243,6 @@ class PairCheckpoints:
                 "at least as many (--max_steps, --num_train_epochs), or choose another "
                 "--output_dir."
             )
-        if steps < total and not has_stopped_early(checkpoint):
-            check_training_state(checkpoint)
         found = differences(checkpoint, self.record())
         if changed := [difference for difference in found if difference.startswith(f"{OWN_CODE}.")]:
             raise ValueError(
@@ -257,6 +255,8 @@ class PairCheckpoints:
                 f"{checkpoint} was written with other arguments ({told}). Resume with "
                 "those of the run that wrote it, or start afresh in another --output_dir."
             )
+        if steps < total and not has_stopped_early(checkpoint):
+            check_training_state(checkpoint, steps)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:

@@ -188,6 +188,16 @@ def test_a_weight_that_is_no_option_is_told_of_a_method_of_ones_own():
     )
 
 
+class Alone(Objective):
+    def forward(self, students, labels):
+        return []
+
+
+def test_a_forward_that_takes_no_teachers_is_told_of_a_method_of_ones_own():
+    """It ended in a TypeError at the first step, through torch's frames."""
+    assert METHODS.problem(Alone) == "its forward must take students, labels and teachers=()"
+
+
 class Untitled(Objective):
     def __init__(self, a, b):
         super().__init__(a, b)
@@ -208,3 +218,5 @@ def test_a_term_without_a_weight_is_told_by_name():
     terms = {"ce": torch.ones(()), "mine": torch.ones(())}
     with pytest.raises(BadTerms, match=r"Vanilla returns the term 'mine' and gives it no weight"):
         pair.objective.loss(0, terms)
+    with pytest.raises(BadTerms, match=r"weight of 'cee'\. Did you mean 'ce'\?"):
+        pair.objective.loss(0, {"cee": torch.ones(())})

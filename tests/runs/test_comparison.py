@@ -430,6 +430,17 @@ def test_a_report_that_names_no_method_is_of_all_and_one_that_does_tells_of_the_
             ["--run_name", "https://me:word@hub.example"],
             "https://hub.example: a grid writes down what it is given",
         ),
+        (["--methods", "dml --seed 7"], "--seed: rows are paired by seed"),
+        (["--methods", "dml --recipe=cpu"], "--recipe: rows are compared on the same data"),
+        (
+            ["--methods", "ctcl", "--no_hfd"],
+            'go into quotes with it, such as --methods "ctcl --no_',
+        ),
+        (["--methods", "dml", "--seeds", "42", "43"], "43. --seeds is how many there are"),
+        (
+            ["--resume_from_checkpoint", "auto"],
+            "--resume_from_checkpoint: a grid goes on by itself",
+        ),
         (["--jobs", "2"], "--jobs: give --launch local:N"),
         (["--launch", "local"], "--launch local: expected local:N, slurm or hf_jobs"),
         (["--launch", "hf_jobs"], "--launch hf_jobs: give --launch_image"),

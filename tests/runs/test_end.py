@@ -152,7 +152,9 @@ def test_a_finished_run_is_not_taken_for_one_of_other_arguments_or_of_another_le
         before = {
             name: found for name, found in before.items() if not name.startswith(checkpoint.name)
         }
-    with pytest.raises(ValueError, match=r"holds weights alone \(no optimizer.pt"):
+    with pytest.raises(
+        ValueError, match="has come to its end, after 2 steps, and kept no checkpoint: it cannot be"
+    ):
         prepared(folder, *AGAIN, "--max_steps", "3")
     with pytest.raises(
         ValueError,

@@ -67,10 +67,9 @@ def _titles_of(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _methods_of(cells: Sequence[Cell]) -> list[type[Objective]]:
-    return [
-        METHODS[name]
-        for name in {cell.read("results.json")["method"]["method"]: None for cell in cells}
-    ]
+    """Those that are at hand: one of the user's own may not be."""
+    names = {cell.read("results.json")["method"]["method"]: None for cell in cells}
+    return [METHODS[name] for name in names if name in METHODS]
 
 
 def write_class_gains(grid: Grid, block_length: int) -> list[Path]:
