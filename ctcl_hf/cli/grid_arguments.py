@@ -164,10 +164,9 @@ def _outside_rows(common: Sequence[str]) -> str | None:
     """What is wrong with the arguments of all runs where they were meant for one row, or for the
     grid.
     """
-    if common and common[0].isdecimal() and "--seeds" in sys.argv:
-        return (
-            f"unrecognized arguments: {common[0]}. --seeds is how many there are, from --seed on."
-        )
+    more = sys.argv[sys.argv.index("--seeds") + 2 :][:1] if "--seeds" in sys.argv else []
+    if more and more[0].isdecimal():
+        return f"unrecognized arguments: {more[0]}. --seeds is how many there are, from --seed on."
     of_methods = {
         field.name: method
         for method in METHODS
