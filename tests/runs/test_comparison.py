@@ -219,6 +219,9 @@ def test_a_table_of_other_data_than_the_papers_says_so(compared, tmp_path):
     text = report.write_tables(Grid(tmp_path, (VANILLA,), (pair,), (42,), ()), TABLES["3"], 10)
     assert text.startswith("On synthetic; the paper's numbers beside ours are of other data (")
     assert "data set: synthetic (paper: camvid)" in text
+    assert f"students: {pair} (paper: mobilenetv2+mit-b1 or resnet50+mit-b2)" in text
+    text = report.write_tables(Grid(tmp_path, (VANILLA,), (pair,), (42,), ()), None, 10)
+    assert "data set: synthetic (paper: ade20k or camvid or cityscapes or voc); students: " in text
     for path in tmp_path.glob("*/*/*/results.json"):
         facts = json.loads(path.read_text())
         path.write_text(

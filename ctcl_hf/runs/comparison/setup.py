@@ -1,5 +1,6 @@
 """What of a grid's set-up is not the paper's, in words."""
 
+from pathlib import Path
 from typing import Any
 
 from .grid import Grid
@@ -8,7 +9,7 @@ from .paper import TABLES, Table
 # The paper's set-up, where an argument says it: group in results.json, argument, what it is called,
 # value.
 PAPER_SETUP = (
-    ("students", "from_scratch", "random weights instead of ImageNet's", False),
+    ("students", "from_scratch", "random initial weights, but for files given", False),
     ("students", "aspp_channels", "width of DeepLabV3+'s ASPP", 512),
     ("students", "output_stride", "stride of DeepLabV3+'s encoder (default: the paper's)", None),
     ("data", "image_size", "image size (default: the data set's own)", None),
@@ -27,7 +28,7 @@ def setup_of(grid: Grid, pair: str, paper: Table | None) -> str:
     seeds = len({cell.seed for cell in cells})
     return (
         "What differs from what the paper says of its set-up: "
-        + "; ".join(differences(cells[0].read("results.json"), steps, seeds, paper))
+        + "; ".join(differences(cells[0].read("results.json"), pair, steps, seeds, paper))
         + ".\nΔ is the sum of the students' gains over vanilla of the same seed. "
         + (
             "± is the standard deviation over seeds."
@@ -49,23 +50,35 @@ def caption_of(grid: Grid, paper: Table) -> str:
     return f"{caption} {paper.remark}".rstrip()
 
 
-def differences(results: dict[str, Any], steps: int, seeds: int, paper: Table | None) -> list[str]:
+def differences(
+    results: dict[str, Any], pair: str, steps: int, seeds: int, paper: Table | None
+) -> list[str]:
     """What of a run's set-up is not the paper's, a sentence each."""
+    of_paper = [paper] if paper else list(TABLES.values())
+    dataset = _dataset(results)
+    facts = {
+        "data set": (dataset, {table.dataset for table in of_paper}),
+        "students": (pair, {own for table in of_paper for own in table.scores}),
+    }
     found = [
+        f"{what}: {own} (paper: {' or '.join(sorted(theirs))})"
+        for what, (own, theirs) in facts.items()
+        if own not in theirs
+    ]
+    found += [
         f"{title}: {_plain(name, results[group][name])} (paper: {_plain(name, value)})"
         for group, name, title, value in PAPER_SETUP
         if results[group][name] != value
     ]
-    dataset = _dataset(results)
-    if paper and paper.dataset != dataset:
-        found.insert(0, f"data set: {dataset} (paper: {paper.dataset})")
+    if files := results["students"].get("encoder_weights"):
+        found.append(f"weights of encoders from {', '.join(Path(file).name for file in files)}")
     batch = (
         results["training"]["per_device_train_batch_size"]
         * results["training"]["gradient_accumulation_steps"]
     )
-    of_paper = dataset in {table.dataset for table in TABLES.values()}
-    length = " (paper: 158,730 of 4 on VOC, not stated elsewhere)" if of_paper else ""
-    number = " (paper: not stated)" if of_paper else ""
+    is_of_paper = dataset in {table.dataset for table in TABLES.values()}
+    length = " (paper: 158,730 of 4 on VOC, not stated elsewhere)" if is_of_paper else ""
+    number = " (paper: not stated)" if is_of_paper else ""
     found.append(f"{steps} steps of {batch} images per process{length}")
     found.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'}{number}")
     return found
