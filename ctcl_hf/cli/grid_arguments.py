@@ -154,8 +154,8 @@ def parse(description: str) -> tuple[argparse.Namespace, list[str]]:
 def _of_rows(methods: Sequence[str]) -> str | None:
     """What is wrong with the arguments of rows where they say what is the grid's to say."""
     for method in methods:
-        for word in shlex.split(method):
-            if (name := word.partition("=")[0]) in OF_ALL_ROWS:
+        for option, *_ in options_in(shlex.split(method)):
+            if (name := f"--{_name(option)}") in OF_ALL_ROWS:
                 return f"--methods {shlex.quote(method)}: {name}: {OF_ALL_ROWS[name]}."
     return None
 
@@ -173,14 +173,18 @@ def _outside_rows(common: Sequence[str]) -> str | None:
         if not is_reference(method)
         for field in fields(options_of(method))
     }
-    for word in common:
-        name = word.partition("=")[0].removeprefix("--").removeprefix("no_").replace("-", "_")
-        if word.startswith("--") and name in of_methods:
+    for own in options_in(common):
+        if (method := of_methods.get(_name(own[0]).removeprefix("no_"))) is not None:
             return (
-                f"{word}: options of a method go into quotes with it, such as --methods "
-                f'"{of_methods[name]} {word}".'
+                f"{own[0]}: options of a method go into quotes with it, such as --methods "
+                f'"{method} {shlex.join(own)}".'
             )
     return None
+
+
+def _name(option: str) -> str:
+    """`--data-seed` -> `data_seed`."""
+    return option.lstrip("-").replace("-", "_")
 
 
 def folder_of(options: argparse.Namespace) -> Path:
