@@ -186,6 +186,7 @@ def contents_of_grid(path: Path) -> Any:
     if path.name == "table.md":
         text = re.sub("[ -]+", " ", path.read_text().replace("(its last part)", ""))
         text = re.sub(r"\d+ \|$|.*\*\*time\*\*.*", "", text, flags=re.MULTILINE)  # minutes a run
+        text = re.sub(r"\n.*\*\*equal seconds\*\*.*", "", text)  # beside its table alone
         timed = ("had ended", "gain at equal seconds")
         return [part for part in text.split("\n\n") if not any(word in part for word in timed)]
     return path.read_bytes() if path.suffix != ".md" else None

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from transformers import HfArgumentParser
@@ -174,7 +175,9 @@ class ArgumentsParser(HfArgumentParser):
                 f"unrecognized arguments: {option}" + (f" (did you mean {near}?)" if near else "")
             )
         if unknown and not unknown[0].startswith("-") and not takes_any:
-            self.problems.append(f"unrecognized arguments: {unknown[0]}")
+            is_data = Path(unknown[0]).is_dir() and "--dataset_name" in known
+            meant = f" (did you mean --dataset_name {unknown[0]}?)" if is_data else ""
+            self.problems.append(f"unrecognized arguments: {unknown[0]}{meant}")
         words = sys.argv[1:] if argv is None else argv
         typed = {word.partition("=")[0].replace("-", "_").replace("__", "--", 1) for word in words}
         if set(EITHER) <= typed:

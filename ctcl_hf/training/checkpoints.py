@@ -217,9 +217,10 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
     if resume is not None:
         problem = problem_of(Path(resume), contents=True)
         if problem is not None:
+            like = f"like {folder / 'checkpoint-100'}" if last is None else f"such as {last}"
             raise ValueError(
-                f"--resume_from_checkpoint {resume}: {problem}. Give a folder like "
-                f"{output_dir}/checkpoint-100, not that of one student, or `auto`."
+                f"--resume_from_checkpoint {resume}: {problem}. Give a folder {like}, not that of "
+                "one student, or `auto`."
             )
         if Path(resume).resolve().parent == folder.resolve():
             step = steps_behind(Path(resume))

@@ -178,7 +178,7 @@ def test_a_comparison_writes_tables_curves_and_predictions(compared):
     assert (
         "| Vanilla " in text
         and "| CTCL, kl_direction reverse " in text
-        and "random weights" in text
+        and "random initial weights" in text
     )
     with (folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -57,7 +57,7 @@ def test_a_checkpoint_that_is_not_complete_is_skipped_with_a_warning_and_the_las
     caplog.clear()
     assert find_checkpoint(str(tmp_path), "auto") == str(tmp_path / "checkpoint-1")
     assert f"{tmp_path / 'checkpoint-2'} is skipped" in caplog.text
-    with pytest.raises(ValueError, match=r"checkpoint-2: .*Give a folder like"):
+    with pytest.raises(ValueError, match=r"checkpoint-2: .*Give a folder such as \S+checkpoint-1,"):
         find_checkpoint(str(tmp_path), str(tmp_path / "checkpoint-2"))
 
 

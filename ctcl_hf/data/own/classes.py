@@ -62,7 +62,10 @@ def _is_called_as_a_file(name: str) -> bool:
 
 
 def read_class_names(
-    given: Sequence[str] | str | None, palette: Mapping[str, Any], name: str, source: str | None
+    given: Sequence[str] | str | None,
+    palette: Mapping[str, Any],
+    name: str,
+    source: str | None = "--palette",
 ) -> tuple[str, ...]:
     """Names of classes 0..K-1: given, in a file of either kind, or the palette's, which is of an
     option or a file `source`.
