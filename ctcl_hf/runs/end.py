@@ -133,6 +133,13 @@ def score(run: "Run") -> None:
     trainer, data, folder = run.trainer, run.data, Path(run.trainer.args.output_dir)
     metrics: dict[str, float] = {}
     counts, sizes = {}, {}
+    # of an earlier try, which was killed before it came to its end
+    of_splits = tuple(f"{split}_" for split in data.scored_splits)
+    trainer.state.log_history = [
+        log
+        for log in trainer.state.log_history
+        if not any(key.startswith(of_splits) for key in log)
+    ]
     for split in data.scored_splits:
         samples = data.samples(split, trainer.protocol.transform)
         sizes[split] = len(samples)

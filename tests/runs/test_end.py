@@ -132,6 +132,8 @@ def test_of_a_run_whose_end_is_not_complete_what_is_missing_is_made_and_nothing_
     }
     assert missing in touched
     assert_ended_alike(folder, finished)
+    logs = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    assert sum("validation_mean_iou" in log for log in logs) == 1, "scores of two tries"
     assert "is trained to its end already. What is missing is made: " in capsys.readouterr().out
     card = (folder / "cnn" / "README.md").read_text()
     assert "| **cnn**, validation |" in card and "figure.png" in card
