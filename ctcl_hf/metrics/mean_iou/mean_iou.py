@@ -260,6 +260,9 @@ class MeanIoU(evaluate.Metric):
                 f"{len(predictions)} predictions do not match {len(references)} references"
             )
         counts = self.counts
+        tensors = isinstance(predictions, Tensor) and isinstance(references, Tensor)
+        if tensors and predictions.shape == references.shape and predictions.ndim == 3:
+            return add_counts(counts, confusion_counts(predictions, references))
         for prediction, reference in zip(predictions, references, strict=True):
             predicted = _as_ids(prediction)
             if predicted.ndim != 2:
