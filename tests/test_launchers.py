@@ -85,7 +85,7 @@ def test_ctrl_c_once_saves_and_says_how_to_go_on_and_twice_ends_at_once(presses,
         os.killpg(started.process.pid, signal.SIGINT)
         if press == 1:
             started.wait_for(lambda: started.said("Once more, and the process ends at once") > 0)
-    assert started.process.wait(60) == (0 if presses == 1 else -signal.SIGINT)
+    assert started.process.wait(60) == (130 if presses == 1 else -signal.SIGINT)
     told = started.output.read_text()
     assert "A signal came" not in told, "a second message of one Ctrl-C"
     assert "Traceback" not in told and told.count("Once more, and the process ends at once") == 1

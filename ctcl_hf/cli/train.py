@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..arguments.recipes import parse_arguments
 from ..base.heartbeat import alive
-from .ending import told
+from .ending import INTERRUPTED, told
 
 
 def main() -> None:
@@ -38,6 +38,11 @@ def main() -> None:
     # Together: a process whose group ends while another still uses it may abort, as one that does
     # not end it may.
     run.trainer.accelerator.end_training()
+    preemption = run.trainer.preemption
+    # As of any command that Ctrl-C has ended, so that a shell does not go on with the next. Not under
+    # a launcher, which would show it as a failure, with a traceback.
+    if not is_complete and preemption.interrupted and preemption.launcher is None:
+        sys.exit(INTERRUPTED)
 
 
 def _how_to_go_on(command: str) -> str:

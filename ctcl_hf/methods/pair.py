@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput, logging
 
 from ..losses import over_step
-from ..students import Student
+from ..students import Student, StudentOutput
 from . import Objective, StudentTerms
 from .terms import check_terms, sentence_on_peers, terms_that_move
 
@@ -109,8 +109,7 @@ class StudentPair(nn.Module):
         """
         # a byte each until here, on their way from the data set's workers to the device
         labels = labels.long()
-        outputs = [student(pixel_values) for student in self.students.values()]
-        terms = self.objective(outputs, labels, self.objective.teacher_outputs(pixel_values))
+        outputs, terms = self.terms_of(pixel_values, labels)
         if not self._is_checked and not torch.compiler.is_compiling():
             self._check(terms)
         values = self._over_step(terms, labels, step_labels or ())
@@ -122,6 +121,16 @@ class StudentPair(nn.Module):
         logged = {name: value.detach() for name, value in values.items()}
         logits = {name: output.logits for name, output in zip(self.names, outputs, strict=True)}
         return PairOutput(loss=loss, terms=logged, logits=logits)
+
+    def terms_of(
+        self, pixel_values: Tensor, labels: Tensor
+    ) -> tuple[list[StudentOutput], list[StudentTerms]]:
+        """What all students give for images, and each student's terms with labels (B, H, W) int64,
+        not yet divided.
+        """
+        outputs = [student(pixel_values) for student in self.students.values()]
+        teachers = self.objective.teacher_outputs(pixel_values)
+        return outputs, self.objective(outputs, labels, teachers)
 
     def _check(self, terms: Sequence[StudentTerms]) -> None:
         """BadTerms unless they are what `Objective` says; a warning if one student's terms move

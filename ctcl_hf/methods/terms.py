@@ -59,6 +59,6 @@ def sentence_on_peers(method: str, moved: Sequence[tuple[str, Sequence[str]]]) -
         f"{', '.join(map(repr, terms))} of {student}" for student, terms in moved if terms
     )
     return (
-        f"{method}: {told} has a gradient to other students too, and moves them as well. Where a "
-        "peer is only to be learnt from, detach what is its own (peer.detach())."
+        f"{method}: other students are moved as well by {told}. Where a peer is only to be learnt "
+        "from, detach what is its own (peer.detach())."
     )

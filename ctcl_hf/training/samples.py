@@ -95,7 +95,11 @@ class CheckedSamples(Dataset):
     def name(self, index: int) -> str:
         """A sample's files, or its number where it has none that are known."""
         dataset, own = origin(self.dataset, index)
-        return dataset.paths(own) if isinstance(dataset, SegmentationSamples) else f"sample {index}"
+        if isinstance(dataset, SegmentationSamples) and any(
+            file["path"] for file in dataset.stored(own).values()
+        ):
+            return dataset.paths(own)
+        return f"sample {index}"
 
     def _checked(self, sample: Any) -> dict[str, Tensor]:
         if not isinstance(sample, Mapping):

@@ -29,7 +29,7 @@ from .best import check_metric, student_metric
 from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
 from .early_stopping import EarlyStopping
-from .guards.finite import FiniteGuard, dump, explain
+from .guards.finite import FiniteGuard, dump, explain, terms_at_fault
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import wait_for_all
 from .guards.trackers import guard_trackers
@@ -236,7 +236,16 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
         step = self.state.global_step + 1
         try:
             self.finite_guard.check(
-                norms, lambda: explain(norms, self.present.terms, step, self._images_of_step())
+                norms,
+                lambda: explain(
+                    norms,
+                    self.present.terms,
+                    step,
+                    self._images_of_step(),
+                    lambda: terms_at_fault(
+                        self.model, self.present.batches, self.compute_loss_context_manager
+                    ),
+                ),
             )
         except FloatingPointError as error:
             folder = Path(self.args.output_dir) / f"nonfinite-step-{step}"
@@ -288,8 +297,8 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
         )
 
     def _images_of_step(self) -> list[str]:
-        """The training images of this process's batches of the present step: files, or numbers in
-        other data sets.
+        """The training images of this process's batches of the present step: files, or numbers
+        where they have none.
         """
         samples = samples_for(self.model, self.train_dataset)
         return [

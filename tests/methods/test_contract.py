@@ -87,13 +87,15 @@ def told_of(objective, caplog):
     pair = StudentPair(students, objective(*students.values()))
     for _ in range(2):
         step(pair, *random_batch())
-    return [record.message for record in caplog.records if "has a gradient" in record.message]
+    return [record.message for record in caplog.records if "are moved as well" in record.message]
 
 
 def test_a_term_that_moves_its_peer_is_told_once_by_name(caplog):
     """It trained otherwise than was meant, and nothing said so."""
     (told,) = told_of(Attracted, caplog)
-    assert told.startswith("Attracted: 'distance' of cnn and 'distance' of vit has a gradient")
+    assert told.startswith(
+        "Attracted: other students are moved as well by 'distance' of cnn and 'distance' of vit. "
+    )
     assert not told_of(type("Detached", (Attracted,), {"detaches": True}), caplog)
 
 

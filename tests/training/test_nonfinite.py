@@ -1,6 +1,7 @@
 """A gradient that is not finite stops the run, or is skipped without a trace; float16 overflows."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -63,7 +64,6 @@ def recording_trainer(folder, objective, **options):
         TrainingTransform(SIZE, (64, 64)),
         data.label_map,
     )
-    trainer.train_dataset.paths = lambda index: f"street {index}"
     return trainer
 
 
@@ -89,7 +89,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_tells_all_that_is_known
     assert f"Step {step}: the gradient of vit is not finite" in message and said in message
     read = trainer.train_dataset.read_so_far
     images = read[2 * accumulation * (step - 1) : 2 * accumulation * step]
-    assert f"Images: {', '.join(f'street {i}' for i in images)}." in message
+    assert f"Images: {', '.join(f'sample {i}' for i in images)}." in message
     assert problem_of(tmp_path / f"checkpoint-{step - 1}") is None
     dumped = tmp_path / f"nonfinite-step-{step}"
     assert (dumped / "vit" / "config.json").is_file()
@@ -100,6 +100,35 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_tells_all_that_is_known
         64,
     )
     assert json.loads((dumped / "report.json").read_text())["error"] in message
+
+
+class NormOfNothing(Objective):
+    """Cross entropy, and a norm of what is 0 everywhere, which has no gradient, of student b."""
+
+    def __init__(self, a, b):
+        super().__init__(a, b)
+        for own in self.weights:
+            own["norm"] = 1.0
+
+    def forward(self, students, labels, teachers=()):
+        terms = []
+        for i, student in enumerate(students):
+            given = (student.logits * i * 0).square().sum()
+            value = given.sqrt() if i else given
+            terms.append(
+                StudentTerms({**self.segmentation_terms(student, labels), "norm": value}, {})
+            )
+        return terms
+
+
+def test_the_term_whose_gradient_alone_is_not_finite_is_named_with_the_images(tmp_path):
+    """Nothing pointed at the term, and of embedded images the message said that they are."""
+    trainer = make_trainer(tmp_path, NormOfNothing, max_steps=2)
+    with pytest.raises(FloatingPointError) as error:
+        trainer.train()
+    message = str(error.value)
+    assert "the gradient of norm_vit is not, such as that of a root" in message
+    assert re.search(r"Images: sample \d+(, sample \d+)*\. ", message)
 
 
 def test_a_step_that_is_skipped_leaves_no_trace(tmp_path, caplog):

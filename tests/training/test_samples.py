@@ -202,4 +202,6 @@ def test_samples_of_a_subset_are_augmented_anew_in_every_epoch():
     part = CheckedSamples(ConcatDataset([Subset(samples, [2]), Subset(samples, [0, 1])]), 3, 255)
     assert torch.equal(part[0, 3, 2]["pixel_values"], samples[0, 3, 1]["pixel_values"])
     assert not torch.equal(part[0, 3, 2]["pixel_values"], part[0, 4, 2]["pixel_values"])
-    assert part.name(2) == samples.paths(1)
+    assert part.name(2) == "sample 2"  # embedded without a file
+    samples.stored = lambda index: {"image": {"bytes": None, "path": f"street {index}.png"}}
+    assert part.name(2) == "street 1.png"

@@ -54,7 +54,7 @@ class Preemption(TrainerCallback):
         self.accelerator = accelerator
         self.pay = pay
         self.signalled = False
-        self.announced = False  # to the user at the keyboard, that it will stop
+        self.interrupted = False  # by Ctrl-C, and has said that it will stop
         self.launcher = launcher_of_process()
         self.stopped = False
         self.owes_evaluation = False  # a checkpoint keeps it
@@ -111,7 +111,7 @@ class Preemption(TrainerCallback):
     def _handle(self, number, frame):
         self.signalled = True
         if number == signal.SIGINT:
-            self.announced = True
+            self.interrupted = True
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             # a fork of it has heard the same
             if self.accelerator.is_main_process and os.getpid() == self.process:
@@ -122,7 +122,7 @@ class Preemption(TrainerCallback):
 
     def stop(self, control) -> None:
         """Saves and stops at the next opportunity, and says so if nothing has."""
-        if not self.stopped and not self.announced:
+        if not self.stopped and not self.interrupted:
             logger.warning(
                 "A signal came, or the launcher ended: a checkpoint is saved, and the training "
                 "stops."
