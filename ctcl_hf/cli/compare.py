@@ -111,9 +111,9 @@ def make_ready(grid: Grid, options: argparse.Namespace) -> Grid:
             raise ValueError(
                 f"--report_only: {grid.folder} is the folder of a run: ctcl-hf report {grid.folder}"
             )
+        there = _other_grid(grid.folder) if grid.folder.is_dir() else " There is no such folder."
         raise ValueError(
-            f"--report_only: nothing of this grid is finished in {grid.folder}."
-            + _other_grid(grid.folder)
+            f"--report_only: nothing of this grid is finished in {grid.folder}.{there}"
         )
     if changed := changed_code(cells):
         if not options.report_only:

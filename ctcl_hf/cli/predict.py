@@ -220,17 +220,25 @@ def problems_of(files: Mapping[str, Path]) -> dict[str, str]:
 
 def remark_on_masks(files: Iterable[Path]) -> str | None:
     """What is to be said where masks of a data set are among its images; None if none are."""
-    from ..data.own.layouts import IMAGE_FOLDERS, MASK_FOLDERS, MASK_WORDS, ending_within
+    from ..data.own.layouts import (
+        IMAGE_FOLDERS,
+        MASK_FOLDER_ENDINGS,
+        MASK_FOLDERS,
+        MASK_WORDS,
+        ending_within,
+    )
 
     files = list(files)
-    folders = {folder for file in files for folder in file.parents}
+    own = {file.parent for file in files}
+    folders = own.union(*(folder.parents for folder in own))
     beside = {folder.parent for folder in folders if folder.name.lower() in IMAGE_FOLDERS}
     masks = sorted(
         str(folder)
         for folder in folders
-        if folder.name.lower() in MASK_FOLDERS and folder.parent in beside
+        if (folder.name.lower() in MASK_FOLDERS and (folder in own or folder.parent in beside))
+        or (folder.name.lower().endswith(MASK_FOLDER_ENDINGS) and folder in own)
     )
-    for folder in sorted({file.parent for file in files}):
+    for folder in sorted(own):
         ending = ending_within({file.stem for file in files if file.parent == folder})
         if ending is not None and any(word in ending.lower() for word in MASK_WORDS):
             masks.append(str(folder / f"*{ending}.*"))

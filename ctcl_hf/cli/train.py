@@ -39,8 +39,8 @@ def main() -> None:
     # not end it may.
     run.trainer.accelerator.end_training()
     preemption = run.trainer.preemption
-    # As of any command that Ctrl-C has ended, so that a shell does not go on with the next. Not under
-    # a launcher, which would show it as a failure, with a traceback.
+    # As of any command that Ctrl-C has ended, so that a shell does not go on with the next. Not
+    # under a launcher, which would show it as a failure, with a traceback.
     if not is_complete and preemption.interrupted and preemption.launcher is None:
         sys.exit(INTERRUPTED)
 

@@ -159,7 +159,9 @@ def score(run: "Run") -> None:
     with costing(f"The tables in {folder / 'results.md'}"):
         text = "\n\n".join(_tables(trainer, sizes, data.class_names))
         print(f"\n{text}\n")
-        write_whole(folder / "results.md", text + "\n")
+        record = trainer.record()
+        heading = f"# {record['method']['name']} on {record['dataset_title']}"
+        write_whole(folder / "results.md", f"{heading}\n\n{text}\n")
     trainer.create_model_card()
     facts = {
         "steps": trainer.state.global_step,

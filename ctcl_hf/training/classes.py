@@ -16,6 +16,11 @@ GROUPS = "class_groups"  # in Trainer's log history: by learner, see `ClassWatch
 KNOWN = 0.05  # IoU above which a class counts as known
 LOST = 0.5  # share of its best IoU below which a known class counts as lost
 
+BLIND = (
+    "Blind to a class is a peer whose IoU of it over those batches is less than --blind_ratio of "
+    "the learner's (default: half), or less than --blind_floor (default: 5 %)."
+)
+
 
 class LostClass(NamedTuple):
     """A class that a student knew at an evaluation, and no longer at a later one. IoUs in 0..1."""
@@ -89,7 +94,7 @@ def still_lost(
 
 def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
     """A line per student on what groups of classes it was taught last in a log history, by the
-    running counts of training batches; "" if on none.
+    running counts of training batches, and on what blind means if any peer is; "" if on none.
     """
     last = next((log[GROUPS] for log in reversed(list(history)) if GROUPS in log), {})
     lines = []
@@ -113,6 +118,8 @@ def groups_text(history: Iterable[Mapping[str, Any]]) -> str:
             f"While training, by a running mean over its batches, {learner} was last taught on "
             f"{number}: {peer or 'its peer'} was blind to {blind}{what_becomes}."
         )
+    if any(told["blind"] for told in last.values()):
+        lines.append(BLIND)
     return "\n".join(lines)
 
 

@@ -171,6 +171,12 @@ def test_masks_of_a_data_set_are_told_of(photos, monkeypatch, capsys):
     assert "data/train/masks: if these are the masks of a data set" in capsys.readouterr().err
     predict(monkeypatch, "data/train/images", "--model", "vit", "--save", "mask")
     assert "masks" not in capsys.readouterr().err
+    predict(monkeypatch, "data/train/masks/*.jpg", "--model", "vit", "--save", "mask")
+    assert "data/train/masks: if these are the masks of a data set" in capsys.readouterr().err
+    (photos / "data" / "train_labels").mkdir()
+    shutil.copy(photos / "a.jpg", photos / "data" / "train_labels" / "a.jpg")
+    predict(monkeypatch, "data/train_labels/a.jpg", "--model", "vit", "--save", "mask")
+    assert "data/train_labels: if these are the masks" in capsys.readouterr().err
     for name in ("a", "b"):
         for ending, suffix in (("", "jpg"), ("_mask", "png")):
             target = photos / "flat" / f"{name}{ending}.{suffix}"

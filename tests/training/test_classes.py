@@ -6,7 +6,7 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from ctcl_hf.figures import blind_classes_figure
-from ctcl_hf.training.classes import GROUPS, ClassWatch, groups_text, kept_steps, still_lost
+from ctcl_hf.training.classes import BLIND, GROUPS, ClassWatch, groups_text, kept_steps, still_lost
 
 NAMES = ("cnn", "vit")
 LABELS = ("Sky", "Fence", "Wall")
@@ -110,7 +110,8 @@ def test_classes_that_are_left_out_of_the_comparison_are_told_and_drawn():
         "vit": {"blind": [], "groups": [["Sky"]]},
     }
     history = [{"step": 10, GROUPS: told}]
-    first, second = groups_text(history).splitlines()
+    first, second, what_blind_is = groups_text(history).splitlines()
+    assert what_blind_is == BLIND
     assert first == (
         f"{WHILE}cnn was last taught on 2 classes: its peer was blind to Fence; left out Fence."
     )
@@ -129,13 +130,15 @@ def test_groups_are_logged_when_they_change_and_told_in_a_line_per_student():
         watch.on_log(None, state, TrainerControl(), logs={"loss": 1.0})
         watch.on_log(None, state, TrainerControl(), logs={"eval_cnn_mean_iou": 1.0})
         if step == 20:
-            first, second = groups_text(state.log_history).splitlines()
+            first, second, what_blind_is = groups_text(state.log_history).splitlines()
+            assert what_blind_is == BLIND
     assert [log["step"] for log in state.log_history] == [10, 30]
     assert first == (
         f"{WHILE}cnn was last taught on 2 groups of 3 classes: its peer was blind to Fence; merged "
         "Fence + Wall."
     )
     assert second == f"{WHILE}vit was last taught on 3 classes: its peer was blind to no class."
+    assert BLIND not in groups_text(state.log_history), "no peer is any more"
     assert groups_text([{"step": 1, "loss": 2.0}]) == ""
     changes = [(log["step"], log[GROUPS]) for log in state.log_history]
     figure = blind_classes_figure(changes, 40, LABELS)
