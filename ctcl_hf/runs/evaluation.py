@@ -70,7 +70,8 @@ class ScoredModels:
         )
         write_whole(
             folder / "results.md",
-            f"# {self.model}\n\n{self.scorer.data}. {self.split}: {self._counts}. Scored: {self.protocol}, in "
+            f"# {self.model}\n\n"
+            f"{self.scorer.data}. {self.split}: {self._counts}. Scored: {self.protocol}, in "
             f"{self._precision}. Classes {self.scorer.class_note}.{self._divided}\n\n"
             f"{self.table()}\n",
         )
