@@ -142,6 +142,8 @@ def score(run: "Run") -> None:
     ]
     for split in data.scored_splits:
         samples = data.samples(split, trainer.protocol.transform)
+        if split == "validation":  # whose batches the training may have kept
+            samples = trainer.eval_dataset
         sizes[split] = len(samples)
         try:
             metrics |= trainer.evaluate(samples, metric_key_prefix=split)

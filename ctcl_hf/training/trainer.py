@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from ..arguments.training import CTCLArguments
 from ..base.tables import counted
-from ..data import BadSample, SegmentationSamples, collate_for_evaluation, reason_of
+from ..data import BadSample, SegmentationSamples, reason_of
 from ..methods.held_out import HeldOutCallback
 from ..methods.pair import StudentPair
 from ..metrics import Metric, titles_of
@@ -29,6 +29,7 @@ from .best import check_metric, student_metric
 from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
 from .early_stopping import EarlyStopping
+from .evaluation_batches import KeptBatches, evaluation_loader
 from .guards.finite import FiniteGuard, dump, explain, terms_at_fault
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import wait_for_all
@@ -52,6 +53,11 @@ from .steps import LoggedMeans, PresentStep
 from .unsupported import CONSTRUCTOR, check_kinds, refuse
 
 logger = logging.get_logger(__name__)
+
+
+def _several(eval_dataset: Any) -> list[Any]:
+    """The data sets that are evaluated, where they may be named."""
+    return list(eval_dataset.values()) if isinstance(eval_dataset, dict) else [eval_dataset]
 
 
 class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
@@ -93,7 +99,7 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
     ):
         refuse("CTCLTrainer", of_trainer, CONSTRUCTOR)
         check_kinds(model, args)
-        several = list(eval_dataset.values()) if isinstance(eval_dataset, dict) else [eval_dataset]
+        several = _several(eval_dataset)
         for dataset in (train_dataset, *several):
             if dataset is not None:
                 samples_for(model, dataset).check_first(to_train=dataset is train_dataset)
@@ -115,6 +121,7 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
         self.earlier_lengths = []
         # by student, of this process's share of the last evaluation
         self.image_counts: dict[str, ImageCounts] = {}
+        self._kept_batches: dict[int, KeptBatches] = {}  # by the id of the data set
         named = {"cnn": args.cnn_hub_model_id, "vit": args.vit_hub_model_id}
         self.publisher = Publisher(
             Path(args.output_dir),
@@ -322,9 +329,11 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
         return self.train_sampler
 
-    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader | KeptBatches:
         """This process's own share of the samples, each exactly once: nothing is padded, dropped or
         repeated.
+
+        Those that a training evaluates time and again are read and resized once: see `KeptBatches`.
         """
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(dataset, str):  # Trainer's way to name one of several
@@ -334,20 +343,19 @@ class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
                 "Evaluation needs a data set: give CTCLTrainer an eval_dataset, or "
                 "evaluate(dataset)."
             )
+        kept = self._kept_batches.get(id(dataset))
+        if kept is not None and kept.loader.batch_size == self.args.eval_batch_size:
+            return kept
         samples = samples_for(self.model, dataset)
         if not len(samples):
             raise ValueError("The evaluation data set has no sample, and nothing has no score.")
-        own = range(self.args.process_index, len(samples), self.args.world_size)
-        loader = DataLoader(
-            Subset(samples, own),
-            batch_size=self.args.eval_batch_size,
-            collate_fn=collate_for_evaluation,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        return shield_workers(loader)
+        loader = evaluation_loader(samples, self.args)
+        if not any(dataset is own for own in _several(self.eval_dataset)):
+            return loader
+        self._kept_batches[id(dataset)] = KeptBatches(loader)
+        return self._kept_batches[id(dataset)]
 
-    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader | KeptBatches:
         return self.get_eval_dataloader(test_dataset)
 
     # ---- loss and logging ----
