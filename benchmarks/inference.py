@@ -2,8 +2,9 @@
 
 Released students, random weights (speed does not depend on them): images of 360x480 per second
 through transformers' `pipeline`, through `ctcl_hf.segment` one by one and eight at a time, and the
-network alone in PyTorch and onnxruntime. Then one Cityscapes-size image, 1024x2048 and 19 classes,
-whole and in sliding windows: peak memory beyond the model's.
+network alone, eight at a time, in PyTorch and in onnxruntime, of float32 and of 8 bits (what such
+files score: publishing.md, "Files for the Hub's runtimes"). Then one Cityscapes-size image,
+1024x2048 and 19 classes, whole and in sliding windows: peak memory beyond the model's.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def images_per_second(repeats: int) -> None:
     from PIL import Image
     from transformers import pipeline
 
-    from ctcl_hf.publishing.onnx import export_onnx
+    from ctcl_hf.publishing.onnx_files import write_onnx_files
 
     generator = np.random.default_rng(0)
     images = [
@@ -42,14 +43,16 @@ def images_per_second(repeats: int) -> None:
         "`segment`, 1",
         "`segment`, 8",
         "network, PyTorch",
-        "network, onnxruntime",
+        "onnxruntime",
+        "onnxruntime, 8 bits",
     )
     for name, student in make_pair(11, SIZE, 256, output_stride=16).students.items():
         model, processor = student.model.eval(), student.image_processor
         with tempfile.TemporaryDirectory() as folder:
-            export_onnx(student, SIZE, Path(folder) / "student.onnx")
-            session = onnxruntime.InferenceSession(
-                Path(folder) / "student.onnx", providers=["CPUExecutionProvider"]
+            calibration = [torch.rand(3, *SIZE) * 255 for _ in range(2)]
+            full, _, small = (
+                onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+                for path in write_onnx_files(student, SIZE, Path(folder), calibration)
             )
         pipe = pipeline("image-segmentation", model=model, image_processor=processor)
 
@@ -65,9 +68,12 @@ def images_per_second(repeats: int) -> None:
                 ],
                 "batch": lambda model=model, processor=processor: segment(model, processor, images),
                 "pytorch": network,
-                "onnx": lambda session=session: session.run(
-                    ["logits"], {"pixel_values": pixels.numpy()}
-                ),
+                **{
+                    bits: lambda session=session: session.run(
+                        ["logits"], {"pixel_values": pixels.numpy()}
+                    )
+                    for bits, session in (("32", full), ("8", small))
+                },
             },
             repeats,
         )

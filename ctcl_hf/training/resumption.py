@@ -96,8 +96,9 @@ def check_checkpoint(folder: Path, pair: StudentPair) -> None:
         ).items():
             if key not in NOT_ARCHITECTURE and saved.get(key) != own:
                 there, here = _differing(saved.get(key), own)
+                what = "list of classes" if key == "id2label" else key
                 raise ValueError(
-                    f"{folder / name} holds another student: its {key} is {there}, this run's is "
+                    f"{folder / name} holds another student: its {what} is {there}, this run's is "
                     f"{here}. {mend}"
                 )
     expected, file = set(pair.objective.training_state()), folder / OBJECTIVE_FILE

@@ -22,8 +22,8 @@ from ctcl_hf.training.resumption import check_checkpoint
 def test_a_checkpoint_of_other_classes_is_told_by_those_that_differ(tmp_path, cnn, vit):
     """Every class of both was printed."""
     for count, told in (
-        (2, "its id2label is of 2, this run's is of 3. Resume with"),
-        (3, "its id2label is 1: 'other', this run's is 1: 'right'. Resume with"),
+        (2, "its list of classes is of 2, this run's is of 3. Resume with"),
+        (3, "its list of classes is 1: 'other', this run's is 1: 'right'. Resume with"),
     ):
         saved = make_cnn(count)
         if count == 3:
