@@ -12,6 +12,7 @@ FIGURE_FILE = "figure.png"  # images, truth, all predictions, and where they dis
 EXTREMES_FILE = "extremes.png"  # the same of the images that are scored best and worst
 SAMPLES_FILE = "samples.png"  # augmented images with their masks
 GROUPS_FILE = "classes.png"  # when a student's peer was blind to a class
+CELL_FILE = "cell.json"  # of a run that is a finished cell of a grid: how it was run
 DATA_FILE = "data.json"  # what the check of the data has counted, see `DataSummary`
 
 
@@ -34,11 +35,11 @@ def kept_checkpoints(folder: Path) -> dict[int, Path]:
     if not (folder / "results.json").is_file():
         raise ValueError(f"{folder} holds no finished run: results.json is missing.")
     checkpoints = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*")}
-    if not checkpoints and (folder / "cell.json").is_file():
+    if not checkpoints and (folder / CELL_FILE).is_file():
         raise ValueError(
             f"{folder} kept no checkpoints, as a grid deletes them. Train this run by itself, with "
-            "the command in its cell.json, another --output_dir, --save_strategy epoch and a large "
-            "--save_total_limit."
+            f"the command in its {CELL_FILE}, another --output_dir, --save_strategy epoch and a "
+            "large --save_total_limit."
         )
     if not checkpoints:
         raise ValueError(

@@ -10,6 +10,8 @@ from ..methods.pair import StudentPair
 from .checkpoints import MANIFEST_FILE, changed_file, manifest_of
 
 OBJECTIVE_FILE = "objective.safetensors"  # in a checkpoint: the method's `training_state`
+# in a checkpoint, by process: what is summed up for the next log, what is owed
+PROGRESS_FILE = "progress_{}.json"
 SHOWN = 3  # of the entries in which two configurations differ
 # What may differ between the configuration of a checkpoint and that of the student it is loaded
 # into.

@@ -35,6 +35,7 @@ from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import wait_for_all
 from .guards.trackers import guard_trackers
 from .guards.workers import WorkerDeaths, shield_workers
+from .loading import PairLoading
 from .optim import (
     build_optimizer,
     build_scheduler,
@@ -60,7 +61,7 @@ def _several(eval_dataset: Any) -> list[Any]:
     return list(eval_dataset.values()) if isinstance(eval_dataset, dict) else [eval_dataset]
 
 
-class CTCLTrainer(PairCheckpoints, PairPublication, Trainer):
+class CTCLTrainer(PairCheckpoints, PairLoading, PairPublication, Trainer):
     """Trains, evaluates and saves a `StudentPair`; all else is transformers' Trainer.
 
     What differs: one optimizer per student behind a composite; gradients measured (and clipped, if

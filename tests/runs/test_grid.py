@@ -15,13 +15,13 @@ from ctcl_hf.cli.compare import _other_grid, progress_of
 from ctcl_hf.cli.grid_arguments import DEFAULT_PAIR, pair_of_recipe
 from ctcl_hf.publishing.card import RECORD_FILE
 from ctcl_hf.runs.comparison import execution
-from ctcl_hf.runs.comparison.cell import CELL_FILE, Cell
+from ctcl_hf.runs.comparison.cell import Cell
 from ctcl_hf.runs.comparison.execution import run_here
 from ctcl_hf.runs.comparison.grid import GRID_FILE, OLD_GRID_FILE
 from ctcl_hf.runs.comparison.names import folder_name, safe_name
 from ctcl_hf.runs.comparison.paper import CTCL, DML, TABLES, VANILLA, Row
 from ctcl_hf.runs.comparison.pictures import write_curves
-from ctcl_hf.runs.files import FIGURE_FILE
+from ctcl_hf.runs.files import CELL_FILE, FIGURE_FILE
 from ctcl_hf.training.checkpoints import complete_checkpoint
 from ctcl_hf.training.locks import lock_folder
 

@@ -14,11 +14,10 @@ from ...metrics.scores import Evaluation, evaluations_from_json
 from ...publishing.card import RECORD_FILE
 from ...training.checkpoints import checkpoints_of, problem_of, step_of, trained_steps
 from ...training.locks import lock_folder
-from ..files import is_drawn
+from ..files import CELL_FILE, is_drawn
 from .names import folder_name
 from .paper import VANILLA, Row
 
-CELL_FILE = "cell.json"  # in the folder of a finished cell: how it was run
 # What says where a run lies and how it is run, and not what it is.
 CIRCUMSTANCES = {
     "--output_dir",

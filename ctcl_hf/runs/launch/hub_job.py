@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...training.checkpoints import checkpoints_of
-from ..comparison.cell import CELL_FILE, Cell
+from ..comparison.cell import Cell
 from ..comparison.grid import GRID_FILE, read_grid
+from ..files import CELL_FILE
 from .job import STOPPED, CellJob, RunNotFinished, state_file
 
 COPYING = 30.0  # seconds from one copy to the next; a new checkpoint is copied at once

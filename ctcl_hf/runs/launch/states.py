@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from ...base.files import read_json
 from ...base.tables import counted
-from ..comparison.cell import CELL_FILE, Cell
+from ..comparison.cell import Cell
+from ..files import CELL_FILE
 from .job import last_line, log_text, state_file
 
 SILENT = 120.0  # seconds without a sign of life after which a process has ended

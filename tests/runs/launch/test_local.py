@@ -13,8 +13,8 @@ import pytest
 from helpers.grids import STAND_IN, facts_of, make_grid, wait_until
 
 from ctcl_hf.arguments.launch import Launch
-from ctcl_hf.runs.comparison.cell import CELL_FILE
 from ctcl_hf.runs.comparison.paper import CTCL, DML, VANILLA, Row
+from ctcl_hf.runs.files import CELL_FILE
 from ctcl_hf.runs.launch.engine import Record
 from ctcl_hf.runs.launch.job import CellJob
 from ctcl_hf.runs.launch.launching import launch, stop

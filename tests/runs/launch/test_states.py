@@ -8,8 +8,8 @@ import time
 
 from helpers.grids import make_grid
 
-from ctcl_hf.runs.comparison.cell import CELL_FILE
 from ctcl_hf.runs.comparison.paper import DML, VANILLA
+from ctcl_hf.runs.files import CELL_FILE
 from ctcl_hf.runs.launch.job import state_file
 from ctcl_hf.runs.launch.page import Page, lines_of
 from ctcl_hf.runs.launch.states import SILENT, State, Word, counts_in_words, progress_of, state_of
