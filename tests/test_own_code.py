@@ -15,7 +15,7 @@ from ctcl_hf import DATASETS, METHODS
 from ctcl_hf.arguments.data import DataArguments
 from ctcl_hf.arguments.recipes import parse_arguments
 from ctcl_hf.base import registry
-from ctcl_hf.cli import compare, gradients
+from ctcl_hf.cli import compare, gradients, train
 from ctcl_hf.metrics import METRICS
 from ctcl_hf.runs.comparison.gradients import measure
 from ctcl_hf.runs.run import complete, prepare
@@ -348,6 +348,40 @@ def test_what_is_wrong_with_ones_own_code_is_told_in_a_sentence(folder, capsys, 
     for name, text in OTHERS.items():
         (folder / name).write_text(text)
     assert message in refused(capsys, *argv)
+
+
+WRONG_IN_TRAINING = """
+
+class Wrong(Mutual):
+    def forward(self, students, labels, teachers=()):
+        {line}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("return students[0].logits + labels", "RuntimeError: The size of tensor"),
+        ("return self.cross_entropy(labels)", "AttributeError: "),
+        (
+            "return masked_mean(students[0].logits, labels > 0)",
+            "ValueError: masked_mean of values (2, 2, ",
+        ),
+    ],
+)
+def test_an_error_in_ones_own_forward_is_told_by_its_line_and_without_a_traceback(
+    folder, line, message, monkeypatch, capsys
+):
+    """It was a traceback of seventy lines, whose last frames were the package's."""
+    code = Path("mine.py").read_text() + WRONG_IN_TRAINING.format(line=line)
+    Path("mine.py").write_text(code)
+    argv = [*TINY, *OWN, "--method", "mine.py:Wrong", "--output_dir", "out"]
+    monkeypatch.setattr(sys, "argv", ["ctcl-hf train", *argv])
+    with pytest.raises(SystemExit) as end:
+        train.main()
+    told = str(end.value)
+    assert told.startswith("ctcl-hf train: error: mine.py:Wrong, line ") and message in told
+    assert f"line {len(code.splitlines())}: " in told and "Traceback" not in told
 
 
 def test_options_of_a_method_that_cannot_be_read_are_not_called_unknown(folder, capsys):

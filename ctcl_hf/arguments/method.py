@@ -114,7 +114,10 @@ class MethodArguments:
             raise ValueError(f"--method {self.method}: {METHODS.refusal(self.method)}.")
         learns_from = options_of(self.method).TEACHERS
         if learns_from == "none" and self.teachers is not None:
-            raise ValueError(f"--teachers has no effect on --method {self.method}.")
+            how = ""
+            if is_reference(self.method):
+                how = ' To take them, its options must say TEACHERS = "optional", or "needed".'
+            raise ValueError(f"--teachers has no effect on --method {self.method}.{how}")
         if learns_from == "needed" and self.teachers is None:
             raise ValueError(
                 f"--method {self.method} needs --teachers FOLDER: students that were trained "

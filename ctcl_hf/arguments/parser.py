@@ -175,7 +175,9 @@ class ArgumentsParser(HfArgumentParser):
                 f"unrecognized arguments: {option}" + (f" (did you mean {near}?)" if near else "")
             )
         if unknown and not unknown[0].startswith("-") and not takes_any:
-            is_data = Path(unknown[0]).is_dir() and "--dataset_name" in known
+            path = Path(unknown[0])
+            is_student = (path / "config.json").is_file()
+            is_data = path.is_dir() and not is_student and "--dataset_name" in known
             meant = f" (did you mean --dataset_name {unknown[0]}?)" if is_data else ""
             self.problems.append(f"unrecognized arguments: {unknown[0]}{meant}")
         words = sys.argv[1:] if argv is None else argv

@@ -163,10 +163,17 @@ def run_file(name: str) -> OwnFile:
     return _FILES[path]
 
 
+class OwnCodeError(ValueError):
+    """Code of one's own is wrong; the message says where."""
+
+
 @contextmanager
-def own_code(reference: str) -> Iterator[None]:
-    """Within it, what FILE.py:NAME raises is a ValueError that says what in the file was wrong, and
-    where; built-in code is left alone.
+def own_code(reference: str, beside_others: bool = False) -> Iterator[None]:
+    """Within it, what FILE.py:NAME raises is an OwnCodeError that says what in the file was wrong,
+    and where; built-in code is left alone.
+
+    beside_others: other code runs within it as well, whose errors, in which no line of the file has
+        a part, are left as they are.
     """
     found = REFERENCE.fullmatch(reference)
     try:
@@ -175,15 +182,22 @@ def own_code(reference: str) -> Iterator[None]:
         if found is None:
             raise
         path = Path(found.group("file")).expanduser().resolve()
-        raise ValueError(_told(reference, path, error)) from error
+        if beside_others and not _lines_in(path, error):
+            raise
+        raise OwnCodeError(_told(reference, path, error)) from error
 
 
-def _told(name: str, path: Path, error: Exception) -> str:
-    """`mine.py, line 3: TypeError: ...` of an error in a file of one's own."""
-    lines = [
+def _lines_in(path: Path, error: Exception) -> list[int | None]:
+    """The lines of a file through which an error has come, the innermost last."""
+    return [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == str(path)
     ]
+
+
+def _told(name: str, path: Path, error: Exception) -> str:
+    """`mine.py, line 3: TypeError: ...` of an error in a file of one's own."""
+    lines = _lines_in(path, error)
     where = f"{name}, line {lines[-1]}" if lines else name
     return f"{where}: {type(error).__name__}: {str(error).rstrip('.')}."

@@ -137,13 +137,14 @@ def make_ready(grid: Grid, options: argparse.Namespace) -> Grid:
                 file=sys.stderr,
             )
         return grid
-    if (grid.folder / GRID_FILE).is_file() and (others := _others_finished(grid)):
+    others = _others_finished(grid) if (grid.folder / GRID_FILE).is_file() else ""
+    grid.save(table=options.table, block_length=options.block_length, versions=versions())
+    if others:
         print(
             f"Finished in {grid.folder}, and not among these rows: {others}. They stay, and are in "
             "none of the tables; name them in --methods to have them there.",
             file=sys.stderr,
         )
-    grid.save(table=options.table, block_length=options.block_length, versions=versions())
     return grid
 
 

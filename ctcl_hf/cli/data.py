@@ -66,7 +66,9 @@ def load_data(
     data = dataset.load_or_tell_all(class_names)
     data = data.without_bad() if dataset.skip_bad else data
     if split not in data.splits:
-        raise ValueError(f"--split {split}: {data.name} has {', '.join(data.splits)}.")
+        near = next((name for name in data.splits if name.startswith(split)), None)
+        meant = f" Did you mean {near}?" if near else ""
+        raise ValueError(f"--split {split}: {data.name} has {', '.join(data.splits)}.{meant}")
     return data
 
 

@@ -130,9 +130,13 @@ def told_with_data() -> Iterator[None]:
         with told(ImportError):
             yield
     except (ValueError, OSError) as error:
+        from ..data.findings import OF_MODELS_IDS
+        from ..data.masks import MUST_HOLD
         from ..data.samples import is_of_sample, reason_of
 
-        way_on = f" {SKIP}" if is_of_sample(error) else ""
         told_reason = reason_of(error)
+        way_on = f" {SKIP}" if is_of_sample(error) else ""
+        if MUST_HOLD in told_reason:
+            way_on = f" {OF_MODELS_IDS}{way_on}"
         stop = "" if told_reason.endswith("?") else "."
         fail(error if _is_of_system(error) else f"{told_reason}{stop}{way_on}")

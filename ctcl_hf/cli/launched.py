@@ -59,8 +59,15 @@ def run_launched(
             print(INTERRUPTED_HERE if engine.is_here else INTERRUPTED, file=sys.stderr)
             raise
     if problems:
-        lines = "\n".join(f"{cell.title}: {problem}" for cell, problem in problems.items())
-        fail(f"{len(problems)} of {len(cells)} runs are not finished.\n{lines}")
+        fail(f"{len(problems)} of {len(cells)} runs are not finished.\n{told_problems(problems)}")
+
+
+def told_problems(problems: Mapping[Cell, str]) -> str:
+    """A line for each run that is not finished: why, and where its log is."""
+    return "\n".join(
+        f"{cell.title}: {problem}" + (f" ({cell.log_file})" if cell.log_file.is_file() else "")
+        for cell, problem in problems.items()
+    )
 
 
 @told(ValueError, OSError)

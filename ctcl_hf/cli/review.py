@@ -182,6 +182,7 @@ def review(
     """Ranks a split by two students; returns the files that it has written."""
     from accelerate import Accelerator
 
+    from ..runs.page.review import REVIEW_PAGE
     from ..runs.review import write_review
     from ..scoring.scorer import Scorer
 
@@ -189,12 +190,15 @@ def review(
     height, width = arguments.image_size or scorer.image_size or data.image_size
     images = f"{counted(len(data.splits[split]), 'image')}, {len(data.class_names)} classes"
     print(images if arguments.images else data)
+    folder = output_folder(names, arguments)
+    if (page := folder / REVIEW_PAGE).is_file():
+        print(f"{page} is there, and will be replaced. To keep it, give another --output_dir.")
     print(f"Looked at: whole images at {height}x{width}. Classes {scorer.class_note}.")
     return write_review(
         scorer,
         split,
         (height, width),
-        output_folder(names, arguments),
+        folder,
         arguments.top,
         arguments.workers,
     )

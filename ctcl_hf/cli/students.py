@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def refuse_without_students(name: str) -> None:
     """ValueError says what to give in place of a file, or of a folder without students, such as
-    that of a comparison or of a run that goes on; a student's folder, that of a run with students,
-    and what is not there pass.
+    that of a comparison, of a run that goes on, or of several runs; a student's folder, that of a
+    run with students, and what is not there pass.
     """
     folder = Path(name)
     if folder.is_file():
@@ -42,11 +42,14 @@ def refuse_without_students(name: str) -> None:
     if checkpoints or (folder / RECORD_FILE).is_file():
         until_then = "There is no checkpoint either."
         if checkpoints:
-            student = students_of_run(checkpoints[-1])[0]
-            until_then = f"Until then there are those of a checkpoint, such as {student}."
+            until_then = f"Until then there are those of a checkpoint: give {checkpoints[-1]}."
         raise ValueError(
             f"{name} holds no students yet: they are there once the run is trained to its end "
             f"(--resume_from_checkpoint auto goes on). {until_then}"
+        )
+    if runs := sorted(path.parent for path in folder.glob(f"*/{RECORD_FILE}")):
+        raise ValueError(
+            f"{name} holds runs, and is none: give one, such as {runs[0]}, or one of its students."
         )
     what = "holds no config.json" if any(folder.iterdir()) else "is an empty folder"
     raise ValueError(

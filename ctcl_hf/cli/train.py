@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..arguments.recipes import parse_arguments
 from ..base.heartbeat import alive
+from ..base.registry import OwnCodeError
 from .ending import INTERRUPTED, told
 
 
@@ -27,7 +28,7 @@ def main() -> None:
             from ..students.student import FeaturesUnknown
 
         run = prepare(arguments)
-    with told(OSError, FloatingPointError, FeaturesUnknown, BadTerms):
+    with told(OSError, FloatingPointError, FeaturesUnknown, BadTerms, OwnCodeError):
         is_complete = complete(run)
     if not is_complete and run.trainer.is_world_process_zero():
         print(_how_to_go_on(arguments.command))

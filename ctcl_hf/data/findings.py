@@ -17,6 +17,10 @@ OF_IDS = (
     "What masks hold is said by --class_names, --label_map, --ignore_index, --reduce_labels and "
     "--palette: docs/data.md."
 )
+OF_MODELS_IDS = (
+    "If the data has other classes than the model, say what its ids are to the model with "
+    "--label_map."
+)
 
 
 class BadFiles(ValueError):
@@ -51,6 +55,12 @@ class Problem(NamedTuple):
         return f"{self.what} sample {self.index} ({self.paths}): {told}"
 
 
+# of classes without a pixel
+IF_WRONG = (
+    "If that is wrong, so are the names of the classes, or what the ids in the masks stand for."
+)
+
+
 def ways_to_say_ids(problems: Iterable[Problem], num_classes: int) -> list[str]:
     """Which options say what masks of a user's own data hold, where some hold what means nothing; a
     sentence each, none where all is known.
@@ -60,8 +70,9 @@ def ways_to_say_ids(problems: Iterable[Problem], num_classes: int) -> list[str]:
         return []
     last = num_classes
     likely = (
-        f"If {last} is what is not scored: --ignore_index {last}. If 0 is, and classes are "
-        f"1..{last}: --reduce_labels."
+        f"{num_classes} classes are named, 0..{last - 1}. If {last} is one, name it as well "
+        f"(--class_names). If it is what is not scored: --ignore_index {last}. If 0 is, and "
+        f"classes are 1..{last}: --reduce_labels."
     )
     return [*([likely] if values == {last} else []), OF_IDS]
 

@@ -10,6 +10,7 @@ from PIL import Image, TiffImagePlugin
 from .images import SAMPLE_FORMAT, bits_of, check_whole, has_transparency, load_turned, raw_mode
 
 IGNORE_INDEX = 255
+MUST_HOLD = "Masks must hold class ids"
 UNKNOWN = 254  # what an id or a colour that no mask may hold becomes when a mask is read
 EXACT_FORMATS = ("PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", None)  # None: an image made in memory
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp", "tiff_sgilog", "tiff_sgilog24")
@@ -268,7 +269,7 @@ class MaskReader:
         if (unknown := labels == UNKNOWN).any():
             bad = np.unique(values[unknown]).tolist()
             legal = f"0..{self.num_classes - 1} or {IGNORE_INDEX} (ignored)"
-            raise BadValues(f"Masks must hold class ids {legal}, got [{{}}].", bad)
+            raise BadValues(f"{MUST_HOLD} {legal}, got [{{}}].", bad)
         return labels
 
 

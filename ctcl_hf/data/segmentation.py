@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transformers.utils import logging
 
 from ..base.heartbeat import watched
-from .findings import BadFiles, Finding, Holders, Problem, Told, by_cause
+from .findings import IF_WRONG, BadFiles, Finding, Holders, Problem, Told, by_cause
 from .masks import IGNORE_INDEX, Colour
 from .samples import SegmentationSamples
 from .streaming import StreamedRows
@@ -265,6 +265,5 @@ class SegmentationData:
                 )
         if absent := [name for i, name in enumerate(self.class_names) if i not in seen["train"]]:
             logger.warning(
-                f"No training mask of {self.name} has a pixel of {', '.join(absent)}. If that is "
-                "wrong, so are the names of the classes, or what the ids in the masks stand for."
+                f"No training mask of {self.name} has a pixel of {', '.join(absent)}. {IF_WRONG}"
             )

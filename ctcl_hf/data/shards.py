@@ -19,7 +19,7 @@ from transformers.utils import logging
 from ..base.files import write_whole
 from ..base.heartbeat import watched
 from ..base.tables import markdown_table
-from .findings import Finding, Problem, Told, by_cause, digest_of, pixels_by_id
+from .findings import IF_WRONG, Finding, Problem, Told, by_cause, digest_of, pixels_by_id
 from .images import content_of
 from .masks import IGNORE_INDEX, Colour, as_picture
 from .own.build import BENCHMARK_FILE
@@ -89,7 +89,7 @@ class Report:
         parts = [f"Sizes (height x width): {sizes}{more}.", markdown_table(classes)]
         absent = [name for i, name in enumerate(self.data.class_names) if not self.pixels[i]]
         if absent and self.pixels.any():
-            parts.append(f"Classes without a pixel: {', '.join(absent)}.")
+            parts.append(f"Classes without a pixel: {', '.join(absent)}. {IF_WRONG}")
         notes = [*self.told.sentences(), *self.data.remarks_on_names()]
         if "train" in self.seen and (problem := self.data.problem_of_classes(self.seen["train"])):
             notes.append(problem)

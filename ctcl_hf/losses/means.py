@@ -63,7 +63,14 @@ def masked_mean(
 
     `divided_by`: a mask whose number of true places divides the sum, if not those of `mask`.
         `weighed_by`: see `Mean`.
+
+    ValueError unless values and mask have one shape: broadcast, a place would count several times.
     """
+    if values.shape != mask.shape:
+        raise ValueError(
+            f"masked_mean of values {tuple(values.shape)} with a mask {tuple(mask.shape)}: "
+            "expected one shape."
+        )
     # `where`, not a product: what lies outside the mask may be infinite, and 0 * inf is not 0.
     number = (mask if divided_by is None else divided_by).sum()
     return Mean(torch.where(mask, values, 0).sum(), number, weighed_by)

@@ -23,7 +23,10 @@ def _problem(method: Any) -> str | None:
     options = {field.name for field in fields(method.Options)}
     for term, name in method.WEIGHTS.items():
         if name not in options:
-            return f"WEIGHTS of {term!r} must name an option, and {name!r} is none"
+            return (
+                f"WEIGHTS of {term!r} must name an option, and {name!r} is none of "
+                f"{method.Options.__name__}, which is its Options"
+            )
     try:
         signature(method.forward).bind(method, (), None, ())
     except TypeError:

@@ -298,7 +298,8 @@ def train(run: Run) -> bool:
     with alive("the first step") as end:
         first = FirstStep(end)
         trainer.add_callback(first)
-        trainer.train(resume_from_checkpoint=run.checkpoint)
+        with own_code(run.arguments.method.method, beside_others=True):
+            trainer.train(resume_from_checkpoint=run.checkpoint)
         trainer.remove_callback(first)
     if trainer.preemption.stopped and is_main_process:
         print(f"Stopped after step {trainer.state.global_step} by a signal.")

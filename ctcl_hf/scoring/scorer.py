@@ -239,10 +239,19 @@ def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple
     names agree. ValueError if there are more or fewer, or if one that both know has another number.
     """
     if len(model_names) != len(class_names):
+        of_model, of_data = (
+            [name for name in names if name not in others]
+            for names, others in ((model_names, class_names), (class_names, model_names))
+        )
+        told = [
+            f"{_some(alone)} {where}"
+            for alone, where in ((of_model, "in the model alone"), (of_data, "in the data alone"))
+            if alone
+        ]
         raise ValueError(
-            f"The model knows {len(model_names)} classes ({_some(model_names)}), the data has "
-            f"{len(class_names)} ({_some(class_names)}). It must have been trained on these "
-            "classes."
+            f"The model knows {len(model_names)} classes, the data has {len(class_names)}"
+            f"{': ' if told else ''}{'; '.join(told)}. Without class names of the data, "
+            "--label_map says what its ids are to the model, 255 for what that does not know."
         )
     known = {name: i for i, name in enumerate(model_names)}
     if known.keys() == set(class_names):

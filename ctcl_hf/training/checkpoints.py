@@ -240,8 +240,13 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
         elif steps is not None or last is not None:
             state = f", which has come to step {steps_behind(last) if steps is None else steps}"
             way = f"Continue it with --resume_from_checkpoint auto, or {free}"
-        else:
+        elif any(folder.glob("*/config.json")):
             state, way = "", f"It has no complete checkpoint: {free}"
+        else:
+            raise FolderTaken(
+                f"{output_dir} holds a results.json, which a run would write over, and no run: "
+                f"{free}."
+            )
         raise FolderTaken(f"{output_dir} already holds a run{state}. {way}.")
     return resume
 

@@ -1,12 +1,15 @@
 """What commands say of folders that hold no student, and of what else they cannot use."""
 
+import re
 import sys
 
 import PIL.Image
 import pytest
 
 from ctcl_hf.cli import compare, evaluate, export, predict, prepare, push, release, review, space
+from ctcl_hf.cli.ending import told_with_data
 from ctcl_hf.cli.students import named_students, refuse_without_students
+from ctcl_hf.data import BadSample
 
 
 def make(folder, *files):
@@ -25,6 +28,7 @@ def runs(tmp_path, monkeypatch):
     make(tmp_path / "grid", "grid.json", "a+b/seed-1/dml/cnn/config.json")
     make(tmp_path / "new", "grid.json", "a+b/seed-1/dml/run.json")
     make(tmp_path / "done", "run.json", "cnn/config.json", "vit/config.json")
+    make(tmp_path / "several", "first/run.json", "first/cnn/config.json", "second/run.json")
     make(tmp_path / "copied", "config.json")
     make(tmp_path / "other", "notes.txt")
     make(tmp_path, "file")
@@ -34,9 +38,10 @@ def runs(tmp_path, monkeypatch):
 
 SAID = {
     "begun": "begun holds no students yet: .* There is no checkpoint either.",
-    "half": "half holds no students yet: .* of a checkpoint, such as half/checkpoint-4/cnn.",
+    "half": "half holds no students yet: .* of a checkpoint: give half/checkpoint-4.",
     "grid": r"grid is the folder of a comparison: .* such as grid/a\+b/seed-1/dml/cnn\.",
     "new": "new is the folder of a comparison: none of its runs is finished yet.",
+    "several": "several holds runs, and is none: give one, such as several/first, or",
     "empty": "empty is an empty folder: give the folder of a student, such as .* of its run.",
     "other": "other holds no config.json: give the folder of a student, such as .* of its run.",
     "file": "file is a file: give the folder of a student.",
@@ -120,3 +125,12 @@ def test_a_model_that_is_named_twice_is_no_pair(runs):
     """Its probabilities were averaged with themselves."""
     with pytest.raises(ValueError, match="done/cnn is given twice: give each model once"):
         named_students(["done/cnn", "./done/../done/cnn"])
+
+
+def test_ids_that_the_model_does_not_know_are_told_with_the_way_to_say_what_they_are():
+    """--skip_bad alone was named, which would leave out nearly all of data with other classes."""
+    with pytest.raises(SystemExit) as end, told_with_data():
+        raise BadSample("Bad mask of sample 0 (a.png): Masks must hold class ids 0..7, got [8].")
+    assert re.search(
+        r"got \[8\]\. If the data .* --label_map\. Leave out .* --skip_bad\.$", end.value.code
+    )

@@ -72,6 +72,29 @@ def test_a_half_copied_folder_names_the_split_and_the_counts(folder):
         build_camvid(str(folder))
 
 
+def test_a_part_of_it_is_taken_with_a_warning_and_its_title_says_so(folder, caplog):
+    """ "Copy the folder again" is no way for who has a part."""
+    for kind in ("train", "trainannot"):
+        (folder / kind / "train_001.png").unlink()
+    for kind in ("test", "testannot"):
+        shutil.rmtree(folder / kind)
+    data = build_camvid(str(folder))
+    assert {split: len(rows) for split, rows in data.splits.items()} == {
+        "train": 2,
+        "validation": 2,
+    }
+    assert data.title == "A part of CamVid (2 of 3 in train, 0 of 2 in test)"
+    assert "scores on it are none of the benchmark's" in caplog.text
+    assert str(data).startswith(data.title)
+
+
+def test_a_folder_that_is_split_otherwise_is_refused(folder):
+    for kind in ("train", "trainannot"):
+        shutil.copy(folder / kind / "train_001.png", folder / kind / "train_009.png")
+    with pytest.raises(ValueError, match=r"4 images, more than the 3 .* --dataset_name .*CamVid"):
+        build_camvid(str(folder))
+
+
 class Handler(http.server.SimpleHTTPRequestHandler):
     requests_seen = 0
 

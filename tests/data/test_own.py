@@ -446,6 +446,18 @@ def test_an_image_of_a_list_that_has_no_mask_is_told_once_and_as_that(tmp_path):
     assert data.left_out == ("left out: 1 without a mask (JPEGImages/b.jpg)",)
 
 
+def test_a_folder_of_whole_data_sets_is_not_taken_for_one(tmp_path):
+    """Two exports were called splits of the folder above them, and their own lists dropped."""
+    for export in ("one", "two"):
+        picture(tmp_path / export / "JPEGImages" / "a.jpg")
+        save(tmp_path / export / "SegmentationClass" / "a.png", ids(0, 1))
+        lists = tmp_path / export / "ImageSets" / "Segmentation"
+        lists.mkdir(parents=True)
+        (lists / "train.txt").write_text("a\n")
+    with pytest.raises(ValueError, match=r"is no data set, but holds one, .*one, with the lists"):
+        build_own(str(tmp_path), class_names=NAMES)
+
+
 def test_what_lacks_its_counterpart_is_left_out_and_counted_if_asked_for(folder):
     """`--skip_bad` covered files that cannot be read, and neither these nor training."""
     (folder / "train" / "masks" / "1.png").unlink()

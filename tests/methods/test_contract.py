@@ -186,7 +186,8 @@ class Misnamed(Objective):
 
 def test_a_weight_that_is_no_option_is_told_of_a_method_of_ones_own():
     assert METHODS.problem(Misnamed) == (
-        "WEIGHTS of 'mutual' must name an option, and 'mutual_weight' is none"
+        "WEIGHTS of 'mutual' must name an option, and 'mutual_weight' is none of "
+        "DistillationOptions, which is its Options"
     )
 
 

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 from ctcl_hf.training.checkpoints import (
     MANIFEST_FILE,
     STAGING,
+    FolderTaken,
     checkpoints_of,
     complete_checkpoint,
     find_checkpoint,
@@ -126,6 +127,18 @@ def test_a_kill_between_taking_a_checkpoint_away_and_replacing_it_leaves_the_one
     found = find_checkpoint(str(tmp_path), "auto")
     make_trainer(tmp_path, max_steps=2, **SAVES).train(resume_from_checkpoint=found)
     assert find_checkpoint(str(tmp_path), "auto") == str(tmp_path / "checkpoint-2")
+
+
+def test_a_folder_with_a_results_file_alone_is_no_run_and_is_not_written_over(tmp_path):
+    """ "already holds a run. It has no complete checkpoint" was said of a folder of notes."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.json").write_text("{}")
+    for resume in (None, "auto"):
+        with pytest.raises(
+            FolderTaken, match=r"holds a results\.json, .* such as \S+out-2\."
+        ) as told:
+            find_checkpoint(str(tmp_path / "out"), resume)
+        assert "already" not in str(told.value)
 
 
 def test_what_is_resumed_from_an_early_checkpoint_is_kept_apart_from_what_came_after_it(tmp_path):

@@ -7,10 +7,14 @@ colours in the masks.
 
 from pathlib import Path
 
+from transformers.utils import logging
+
 from ..masks import IGNORE_INDEX
 from ..pairs import image_files, paired_rows
 from ..segmentation import SegmentationData
 from .published import published
+
+logger = logging.get_logger(__name__)
 
 CAMVID_CLASSES = (
     "Sky",
@@ -103,9 +107,12 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
             with the authors' 701_StillsRaw_full/ and LabeledApproved_full/, which are then split as
             SegNet does.
 
+    Of a folder that holds a part of the images, with their masks, that part, with a warning; its
+    title tells, for cards and reports.
+
     Raises:
-        ValueError: a folder that is missing or incomplete; says which split, how many were found
-            and expected.
+        ValueError: a folder that is missing, in which images and masks do not pair, or that is
+            split otherwise; says which split, how many were found and expected.
         ConnectionError: an archive that cannot be fetched; says what to do.
     """
     import datasets
@@ -124,20 +131,39 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
         )
     is_official = (folder / OFFICIAL_MASKS).is_dir()
     pairs = _official_pairs(folder) if is_official else _segnet_pairs(folder)
-    splits = {}
+    splits, parts = {}, []
     for name, (split, expected) in CAMVID_SPLITS.items():
         images, masks = pairs[name]
-        if len(images) != expected or images.keys() != masks.keys():
-            unpaired = sorted(images.keys() ^ masks.keys())
-            example = f", for example {unpaired[0]} lacks its counterpart" if unpaired else ""
+        found = f"CamVid's {split} split in {folder}"
+        if images.keys() != masks.keys():
+            unpaired = min(images.keys() ^ masks.keys())
             raise ValueError(
-                f"CamVid's {split} split in {folder} is incomplete: expected {expected} images "
-                f"with masks, found {len(images)} and {len(masks)}{example}. Copy the folder again."
+                f"{found} is incomplete: expected {expected} images with masks, found "
+                f"{len(images)} and {len(masks)}, for example {unpaired} lacks its counterpart. "
+                "Copy the folder again."
             )
-        splits[split] = paired_rows(images, masks, f"CamVid's {split} split")
+        if len(images) > expected:
+            raise ValueError(
+                f"{found} has {len(images)} images, more than the {expected} of the benchmark. "
+                f"Read it as data of your own: --dataset_name {folder}."
+            )
+        if len(images) < expected:
+            parts.append(f"{len(images)} of {expected} in {split}")
+        if images:
+            splits[split] = paired_rows(images, masks, f"CamVid's {split} split")
+    if not splits:
+        raise ValueError(
+            f"{folder} holds no CamVid: expected train/, trainannot/, val/, valannot/, test/ and "
+            "testannot/ in it, or the authors' two folders."
+        )
+    if parts:
+        logger.warning(
+            f"{folder} holds a part of CamVid ({', '.join(parts)}): scores on it are none of the "
+            "benchmark's."
+        )
     return SegmentationData(
         name="camvid",
-        title="CamVid",
+        title=f"A part of CamVid ({', '.join(parts)})" if parts else "CamVid",
         splits=datasets.DatasetDict(splits),
         class_names=CAMVID_CLASSES,
         palette=CAMVID_PALETTE,

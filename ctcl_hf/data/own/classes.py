@@ -107,10 +107,13 @@ def read_class_names(
             "twice."
         )
     if unnamed := [title for title in palette if title not in (*names, IGNORED)]:
+        is_no, it, its = "is no class", "it", "its"
+        if len(unnamed) > 1:
+            is_no, it, its = "are no classes", "them", "their"
         raise ValueError(
-            f"{source} has colours of {', '.join(unnamed)}, which is no class. Classes: "
-            f"{', '.join(names)}. Name it as well, or give a --palette in which its colours are "
-            f'"{IGNORED}".'
+            f"{source} has colours of {', '.join(unnamed)}, which {is_no}. Classes: "
+            f"{', '.join(names)}. Name {it} as well, or give a --palette in which {its} colours "
+            f'are "{IGNORED}".'
         )
     return names
 

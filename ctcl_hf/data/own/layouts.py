@@ -130,6 +130,11 @@ class Layout:
         found: dict[str, datasets.Dataset] = {}
         for path in self._folders(self.folder):
             images = self._first(path, self.image_folders)
+            if images is not None and (path / LISTS).is_dir():
+                raise ValueError(
+                    f"{self.folder} is no data set, but holds one, {path}, with the lists of its "
+                    "splits: give that folder."
+                )
             if images is not None:
                 self._pair(found, path.name, images, self._masks_of(path), path)
             elif path.name.lower() in self.image_folders:

@@ -160,8 +160,9 @@ def _check_paired(
 
 
 def _equal_seconds(run: Paired, students: Sequence[str]) -> EqualSeconds | None:
-    # the seconds are those of the last part
-    if run.own.facts()["resumed"] or run.control.facts()["resumed"]:
+    own, control = run.own.facts(), run.control.facts()
+    # the seconds are those of the last part, or of another load
+    if own["resumed"] or control["resumed"] or own["jobs"] != control["jobs"]:
         return None
     return at_equal_seconds(
         *(cell.read("trainer_state.json")["log_history"] for cell in (run.own, run.control)),

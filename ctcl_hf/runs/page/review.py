@@ -95,7 +95,7 @@ def write_review_page(
     """Writes review.html into the folder, of some images of `total`; returns the file."""
     return write_page(
         folder,
-        "review.html",
+        REVIEW_PAGE,
         REVIEW_PAGE,
         live=False,
         title=title,

@@ -13,6 +13,7 @@ import pytest
 from helpers.grids import STAND_IN, facts_of, make_grid, wait_until
 
 from ctcl_hf.arguments.launch import Launch
+from ctcl_hf.cli.launched import told_problems
 from ctcl_hf.runs.comparison.paper import CTCL, DML, VANILLA, Row
 from ctcl_hf.runs.files import CELL_FILE
 from ctcl_hf.runs.launch.engine import Record
@@ -97,6 +98,8 @@ def test_what_fails_is_told_by_its_last_sentence_all_else_is_run_and_the_same_co
     told = {cell.row.title: problem for cell, problem in launched.launch().items()}
     assert told == {"fails": "ctcl-hf train: error: the sky has fallen."}
     assert launched.states()["fails"] == ("failed", "ctcl-hf train: error: the sky has fallen.")
+    failed = launched.cells[1]
+    assert told_problems({failed: "it fell."}) == f"{failed.title}: it fell. ({failed.log_file})"
     (launched.grid.folder / "mended").touch()
     assert launched.launch() == {}
 
