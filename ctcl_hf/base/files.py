@@ -15,6 +15,8 @@ from typing import Any
 from .redaction import redacted
 
 RECORD_FILE = "run.json"  # beside the students' folders: all that is known of their run
+# Of a model's configuration, which keeps it and makes no use of it: a student's temperature.
+TEMPERATURE = "calibration_temperature"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ ctcl-hf evaluate nvidia/segformer-b0-finetuned-ade-512-512 --dataset ade20k --da
 """
 
 import json
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,7 +229,7 @@ def calibrate(
 ) -> None:
     """Fits each student's temperature anew, and stores it in its configuration."""
     from ..base.files import read_json, write_whole
-    from ..scoring.temperature import fit_temperatures
+    from ..scoring.temperature import LARGEST, fit_temperatures
     from ..students.student import TEMPERATURE
 
     for student in scorer.students.values():
@@ -242,8 +243,11 @@ def calibrate(
         file = beside if beside.is_file() else Path(model) / "config.json"
         config = read_json(file) | {TEMPERATURE: temperature}
         write_whole(file, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        end = f" (the {'most' if temperature > 1 else 'least'} that is tried)"
+        is_end = math.isclose(abs(math.log(temperature)), math.log(LARGEST), rel_tol=1e-3)
         print(
-            f"Temperature of {name}, fitted on {arguments.calibrate_on}: {temperature:.3f} ({file})"
+            f"Temperature of {name}, fitted on {arguments.calibrate_on}: "
+            f"{temperature:.3f}{end if is_end else ''} ({file})"
         )
 
 

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.utils import logging
 
 from ..base.files import RECORD_FILE as RECORD_FILE
-from ..base.files import read_json, whole, write_whole
+from ..base.files import TEMPERATURE, read_json, whole, write_whole
 from ..base.hub_access import shown_endpoint
 from ..methods.paper import Paper
 from .benchmark import drop_results
@@ -31,11 +31,13 @@ def render(
     name: str,
     repositories: Mapping[str, Repository],
     onnx: Mapping[str, Any] | None = None,
+    temperature: float = 1.0,
 ) -> ModelCard:
     """The card of the student NAME from its run's record, linked to where its siblings are
     published too.
 
     onnx: what is known of the ONNX files beside it, if there are any (`onnx_scores.read_scores`).
+    temperature: by which its logits are divided to be calibrated, where one was fitted.
     """
     recorded = _on_one_line(values_of_card(record, name))
     own = repositories.get(name)
@@ -101,6 +103,7 @@ def render(
         untaught=" and ".join(map(_cell, record.get("untaught", []))),  # older versions lack it
         citation=Paper(**recorded["paper"]).bibtex if recorded["paper"] else None,
         onnx=onnx and {**onnx, "rows": rows_of_card(onnx)},
+        temperature=temperature,
         **tables,
         **{key: value for key, value in recorded.items() if key not in apart},
     )
@@ -144,7 +147,7 @@ def write_cards(
         own.mkdir(parents=True, exist_ok=True)
         drop_results(own)
         try:
-            card = render(record, name, repositories, read_scores(own))
+            card = render(record, name, repositories, read_scores(own), _temperature_of(own))
             write_whole(own / "README.md", str(card))
             if figure is not None:
                 with whole(own / FIGURE_FILE) as staged:
@@ -154,6 +157,12 @@ def write_cards(
             logger.warning(
                 f"The card in {own} could not be made ({type(error).__name__}: {error})."
             )
+
+
+def _temperature_of(student: Path) -> float:
+    """Of a saved student; 1 where none was fitted, or none is saved yet."""
+    file = student / "config.json"
+    return read_json(file).get(TEMPERATURE, 1.0) if file.is_file() else 1.0
 
 
 def default_name(folder: Path) -> str:

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..base.files import TEMPERATURE as TEMPERATURE
 from ..base.files import share_as
 from ..losses import as_constant
-
-# Of a model's configuration, which keeps it and makes no use of it: a student's temperature.
-TEMPERATURE = "calibration_temperature"
 
 
 class FeaturesUnknown(ValueError):

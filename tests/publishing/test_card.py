@@ -1,6 +1,8 @@
 """A card says what its run recorded, in metadata that the Hub reads, with a snippet that runs."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +25,7 @@ from ctcl_hf import (
     TrainingTransform,
     Vanilla,
 )
+from ctcl_hf.base.files import TEMPERATURE
 from ctcl_hf.publishing.card import default_name, rewrite_cards
 from ctcl_hf.publishing.hub import Repository
 from ctcl_hf.publishing.rows import values_of_card
@@ -156,6 +159,19 @@ def test_a_card_says_that_a_frozen_model_taught(tmp_path):
     make_trainer(tmp_path, lambda a, b: CTCL(a, b, teachers=(teacher, teacher))).save_model()
     text = (tmp_path / "cnn" / "README.md").read_text()
     assert "each learning from the other and from a frozen model, by the method `ctcl`" in text
+
+
+def test_a_card_tells_of_a_temperature_once_one_was_fitted(trained, tmp_path):
+    """config.json held it, and whoever takes logits as the card shows was not told."""
+    shutil.copytree(trained[1], tmp_path / "run")
+    own = tmp_path / "run" / "vit"
+    assert "calibration_temperature" not in (own / "README.md").read_text()
+    config = json.loads((own / "config.json").read_text()) | {TEMPERATURE: 1.7}
+    (own / "config.json").write_text(json.dumps(config))
+    rewrite_cards(tmp_path / "run", {})
+    told = "divide its logits by 1.7 (`calibration_temperature` in `config.json`)"
+    assert told in (own / "README.md").read_text()
+    assert "divide its logits" not in (tmp_path / "run" / "cnn" / "README.md").read_text()
 
 
 def test_what_was_not_recorded_is_not_said(tmp_path):
