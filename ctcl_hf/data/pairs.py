@@ -187,7 +187,10 @@ def existing_folder(data_dir: str | None, inside: str, name: str) -> Path:
     for candidate in (folder, *sorted(path for path in folder.glob("*") if path.is_dir())):
         if (candidate / inside).is_dir():
             return candidate
-    raise ValueError(f"--data_dir {data_dir}: found no {inside}/ in it, which {name} has.")
+    raise ValueError(
+        f"--data_dir {data_dir}: found no {inside}/ in it, which {name} has. Data of your own are "
+        f"--dataset_name {data_dir}."
+    )
 
 
 def _first(items: list[str]) -> str:

@@ -88,6 +88,14 @@ def test_a_part_of_it_is_taken_with_a_warning_and_its_title_says_so(folder, capl
     assert str(data).startswith(data.title)
 
 
+def test_a_folder_of_something_else_is_answered_by_the_flag_for_data_of_ones_own(tmp_path):
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    with pytest.raises(
+        ValueError, match=r"holds no CamVid: .* own are --dataset_name"
+    ):
+        build_camvid(str(tmp_path))
+
+
 def test_a_folder_that_is_split_otherwise_is_refused(folder):
     for kind in ("train", "trainannot"):
         shutil.copy(folder / kind / "train_001.png", folder / kind / "train_009.png")

@@ -154,7 +154,8 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
     if not splits:
         raise ValueError(
             f"{folder} holds no CamVid: expected train/, trainannot/, val/, valannot/, test/ and "
-            "testannot/ in it, or the authors' two folders."
+            "testannot/ in it, or the authors' two folders. Data of your own are --dataset_name "
+            f"{folder}."
         )
     if parts:
         logger.warning(
