@@ -5,7 +5,10 @@ One CTCL step (forward and backward) against the steps of the two students on th
 MiT-B1, batch 4, random weights and images. Beside them the method vanilla, both students apart in
 this package's own loop: what CTCL adds to that is each student's second stage run on the other's
 features, forward and back to its input, and its losses, on groups of classes into which a sixth of
-them is merged at either end.
+them is merged at either end. Profiled on 2026-11-27: at 150 classes half of what a step takes above
+vanilla's is what groups cost over comparing all classes (merging log-probabilities, and counting
+what is said of each class); the rest, and most of it at 11 classes, is each student's second stage
+on the other's features.
 """
 
 import argparse
