@@ -52,7 +52,7 @@ def parts_of_start(data: list[str]) -> dict[str, float]:
         run = runs.prepare(arguments)
         part("data, students and trainer")
         run.data.check()
-        part("of which reading every image and mask (--check_data)")
+        part("(every image and mask read once more, as --check_data reads them)")
         runs.show_data(run)
         part("summary and samples.png")
         run.trainer.add_callback(FirstStep())

@@ -176,8 +176,8 @@ class ArgumentsParser(HfArgumentParser):
             )
         if unknown and not unknown[0].startswith("-") and not takes_any:
             path = Path(unknown[0])
-            is_student = (path / "config.json").is_file()
-            is_data = path.is_dir() and not is_student and "--dataset_name" in known
+            is_model = any(path.glob("config.json")) or any(path.glob("*/config.json"))
+            is_data = path.is_dir() and not is_model and "--dataset_name" in known
             meant = f" (did you mean --dataset_name {unknown[0]}?)" if is_data else ""
             self.problems.append(f"unrecognized arguments: {unknown[0]}{meant}")
         words = sys.argv[1:] if argv is None else argv

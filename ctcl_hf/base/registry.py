@@ -173,7 +173,7 @@ def own_code(reference: str, beside_others: bool = False) -> Iterator[None]:
     and where; built-in code is left alone.
 
     beside_others: other code runs within it as well, whose errors, in which no line of the file has
-        a part, are left as they are.
+        a part, are left as they are; so is a lack of memory.
     """
     found = REFERENCE.fullmatch(reference)
     try:
@@ -182,7 +182,9 @@ def own_code(reference: str, beside_others: bool = False) -> Iterator[None]:
         if found is None:
             raise
         path = Path(found.group("file")).expanduser().resolve()
-        if beside_others and not _lines_in(path, error):
+        # torch's is known by its name, without an import of torch
+        lacks_memory = type(error).__name__ in ("MemoryError", "OutOfMemoryError")
+        if beside_others and (lacks_memory or not _lines_in(path, error)):
             raise
         raise OwnCodeError(_told(reference, path, error)) from error
 

@@ -191,8 +191,8 @@ def review(
     images = f"{counted(len(data.splits[split]), 'image')}, {len(data.class_names)} classes"
     print(images if arguments.images else data)
     folder = output_folder(names, arguments)
-    if (page := folder / REVIEW_PAGE).is_file():
-        print(f"{page} is there, and will be replaced. To keep it, give another --output_dir.")
+    if (folder / REVIEW_PAGE).is_file():
+        print(f"{folder} holds a review, which will be replaced. To keep it: --output_dir OTHER.")
     print(f"Looked at: whole images at {height}x{width}. Classes {scorer.class_note}.")
     return write_review(
         scorer,

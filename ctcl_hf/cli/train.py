@@ -39,10 +39,10 @@ def main() -> None:
     # Together: a process whose group ends while another still uses it may abort, as one that does
     # not end it may.
     run.trainer.accelerator.end_training()
-    preemption = run.trainer.preemption
+    preemption, is_alone = run.trainer.preemption, run.trainer.args.world_size == 1
     # As of any command that Ctrl-C has ended, so that a shell does not go on with the next. Not
     # under a launcher, which would show it as a failure, with a traceback.
-    if not is_complete and preemption.interrupted and preemption.launcher is None:
+    if not is_complete and preemption.interrupted and preemption.launcher is None and is_alone:
         sys.exit(INTERRUPTED)
 
 

@@ -18,8 +18,8 @@ OF_IDS = (
     "--palette: docs/data.md."
 )
 OF_MODELS_IDS = (
-    "If the data has other classes than the model, say what its ids are to the model with "
-    "--label_map."
+    "If these are data of your own, with other classes than the model, say what their ids are to "
+    "the model with --label_map."
 )
 
 

@@ -218,6 +218,12 @@ class SegmentationSamples(Dataset):
         place = f", {self.rows.place(index)}" if isinstance(self.rows, StreamedRows) else ""
         return " and ".join(names) + place
 
+    def is_anonymous(self, index: int) -> bool:
+        """Whether nothing but its number names a sample: it is embedded in no shard of a name."""
+        if isinstance(self.rows, StreamedRows):
+            return False
+        return not any(file["path"] for file in self.stored(index).values())
+
     def stored(self, index: int) -> dict[str, dict]:
         """The sample's columns undecoded, each as {"bytes", "path"}, of which one may be None."""
         if isinstance(self.rows, StreamedRows):

@@ -250,6 +250,8 @@ class SegmentationData:
 
     def _check_classes(self, seen: Mapping[str, set[int]]) -> None:
         """Of the ids that each split's masks hold."""
+        if "train" not in seen:
+            raise ValueError(f"{self.name} has no training images, but {', '.join(self.splits)}.")
         if problem := self.problem_of_classes(seen["train"]):
             raise ValueError(problem)
         if not seen.get("validation", {0}) - {IGNORE_INDEX}:

@@ -141,9 +141,11 @@ def score(run: "Run") -> None:
         if not any(key.startswith(of_splits) for key in log)
     ]
     for split in data.scored_splits:
-        samples = data.samples(split, trainer.protocol.transform)
-        if split == "validation":  # whose batches the training may have kept
-            samples = trainer.eval_dataset
+        samples = (
+            trainer.eval_dataset  # whose batches the training may have kept
+            if split == "validation"
+            else data.samples(split, trainer.protocol.transform)
+        )
         sizes[split] = len(samples)
         try:
             metrics |= trainer.evaluate(samples, metric_key_prefix=split)

@@ -14,7 +14,7 @@ from ..arguments.pair import StudentArguments
 from ..arguments.recipes import Arguments
 from ..base.files import read_json, write_whole
 from ..base.heartbeat import alive
-from ..base.registry import origin_of, own_code, short_name
+from ..base.registry import OwnCodeError, origin_of, own_code, short_name
 from ..data import DATASETS, SegmentationData, TrainingTransform
 from ..data.class_weights import class_weights
 from ..data.summary import DataSummary
@@ -298,8 +298,12 @@ def train(run: Run) -> bool:
     with alive("the first step") as end:
         first = FirstStep(end)
         trainer.add_callback(first)
-        with own_code(run.arguments.method.method, beside_others=True):
-            trainer.train(resume_from_checkpoint=run.checkpoint)
+        try:
+            with own_code(run.arguments.method.method, beside_others=True):
+                trainer.train(resume_from_checkpoint=run.checkpoint)
+        except OwnCodeError as error:
+            logger.debug("In code of one's own:", exc_info=error.__cause__)
+            raise OwnCodeError(f"{error} --log_level debug shows all calls.") from error
         trainer.remove_callback(first)
     if trainer.preemption.stopped and is_main_process:
         print(f"Stopped after step {trainer.state.global_step} by a signal.")

@@ -250,8 +250,8 @@ def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple
         ]
         raise ValueError(
             f"The model knows {len(model_names)} classes, the data has {len(class_names)}"
-            f"{': ' if told else ''}{'; '.join(told)}. Without class names of the data, "
-            "--label_map says what its ids are to the model, 255 for what that does not know."
+            f"{': ' if told else ''}{'; '.join(told)}. Of data of your own, "
+            "without names of its classes, --label_map says what its ids are to the model."
         )
     known = {name: i for i, name in enumerate(model_names)}
     if known.keys() == set(class_names):

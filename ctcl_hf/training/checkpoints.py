@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..base.files import read_json, write_whole
+from ..base.files import RECORD_FILE, read_json, write_whole
 from .best import was_stopped_early
 
 logger = logging.get_logger(__name__)
@@ -240,7 +240,7 @@ def find_checkpoint(output_dir: str, resume: str | None) -> str | None:
         elif steps is not None or last is not None:
             state = f", which has come to step {steps_behind(last) if steps is None else steps}"
             way = f"Continue it with --resume_from_checkpoint auto, or {free}"
-        elif any(folder.glob("*/config.json")):
+        elif any(folder.glob("*/config.json")) or (folder / RECORD_FILE).is_file():
             state, way = "", f"It has no complete checkpoint: {free}"
         else:
             raise FolderTaken(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from ..arguments.training import CTCLArguments
@@ -11,7 +10,7 @@ from ..data import collate_for_evaluation
 from .guards.workers import shield_workers
 from .samples import CheckedSamples
 
-KEPT_BYTES = 512 * 2**20  # of images and labels as they are read, a byte a value
+KEPT_BYTES = 512 * 2**20  # of images and labels, by process and data set
 
 
 def evaluation_loader(samples: CheckedSamples, args: CTCLArguments) -> DataLoader:
@@ -32,12 +31,13 @@ class KeptBatches:
     """The batches of a loader, which are kept when they are first read to the end, if all of them
     take no more than `most` bytes; otherwise they are read each time.
 
-    What is kept is what the loader gives, and nobody may write to it.
+    What is given is nobody else's: it may be written to.
     """
 
     def __init__(self, loader: DataLoader, most: int = KEPT_BYTES):
         self.loader = loader
         self.most = most
+        self.is_too_large = False
         self._kept: list[dict[str, Any]] | None = None
 
     def __len__(self) -> int:
@@ -45,21 +45,25 @@ class KeptBatches:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if self._kept is not None:
-            yield from self._kept
+            yield from map(_copy, self._kept)
             return
         kept: list[dict[str, Any]] = []
         size = 0
         for batch in self.loader:
-            size += _bytes_of(batch)
-            if size > self.most:
+            size += batch["pixel_values"].nbytes + sum(own.nbytes for own in batch["labels"])
+            if self.is_too_large or size > self.most:
+                self.is_too_large = True
                 kept.clear()
             else:
-                kept.append(batch)
+                # a copy: what a worker gives holds a file open
+                kept.append(_copy(batch))
             yield batch
-        if size <= self.most:
+        if not self.is_too_large:
             self._kept = kept
 
 
-def _bytes_of(batch: dict[str, Any]) -> int:
-    tensors = [batch["pixel_values"], *batch["labels"]]
-    return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, Tensor))
+def _copy(batch: dict[str, Any]) -> dict[str, Any]:
+    return batch | {
+        "pixel_values": batch["pixel_values"].clone(),
+        "labels": [labels.clone() for labels in batch["labels"]],
+    }

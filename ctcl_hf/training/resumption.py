@@ -98,7 +98,9 @@ def check_checkpoint(folder: Path, pair: StudentPair) -> None:
         ).items():
             if key not in NOT_ARCHITECTURE and saved.get(key) != own:
                 there, here = _differing(saved.get(key), own)
-                what = "list of classes" if key == "id2label" else key
+                what = key
+                if key == "id2label":
+                    what = "class" if len(saved.get(key) or ()) == len(own) else "list of classes"
                 raise ValueError(
                     f"{folder / name} holds another student: its {what} is {there}, this run's is "
                     f"{here}. {mend}"

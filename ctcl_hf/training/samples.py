@@ -95,9 +95,7 @@ class CheckedSamples(Dataset):
     def name(self, index: int) -> str:
         """A sample's files, or its number where it has none that are known."""
         dataset, own = origin(self.dataset, index)
-        if isinstance(dataset, SegmentationSamples) and any(
-            file["path"] for file in dataset.stored(own).values()
-        ):
+        if isinstance(dataset, SegmentationSamples) and not dataset.is_anonymous(own):
             return dataset.paths(own)
         return f"sample {index}"
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from .classes import ClassWatch
 from .cpu import prepare_cpu, threads_of_process
 from .early_stopping import EarlyStopping
 from .evaluation_batches import KeptBatches, evaluation_loader
-from .guards.finite import FiniteGuard, dump, explain, terms_at_fault
+from .guards.finite import FiniteGuard, dump, explain, sentence_on_fault, terms_at_fault
 from .guards.preemption import EvaluationInterrupted, Preemption
 from .guards.processes import wait_for_all
 from .guards.trackers import guard_trackers
@@ -244,29 +245,26 @@ class CTCLTrainer(PairCheckpoints, PairLoading, PairPublication, Trainer):
         step = self.state.global_step + 1
         try:
             self.finite_guard.check(
-                norms,
-                lambda: explain(
-                    norms,
-                    self.present.terms,
-                    step,
-                    self._images_of_step(),
-                    lambda: terms_at_fault(
-                        self.model, self.present.batches, self.compute_loss_context_manager
-                    ),
-                ),
+                norms, lambda: explain(norms, self.present.terms, step, self._images_of_step())
             )
         except FloatingPointError as error:
             folder = Path(self.args.output_dir) / f"nonfinite-step-{step}"
             if self.is_world_process_zero():
                 dump(folder, self.model, self.present.batches, str(error))
+            fault = ""
+            if self.args.world_size == 1:  # several could not agree on who goes forward again
+                with suppress(RuntimeError):  # there is no memory for it
+                    fault = sentence_on_fault(
+                        terms_at_fault(self.model, self.present.batches, self.accelerator.autocast)
+                    )
             other = (
                 "train in --bf16"
                 if self.finite_guard.scaled
                 else "leave such steps out (--on_nonfinite skip)"
             )
             raise FloatingPointError(
-                f"{error} Both students as they were, and the main process's batches, are in "
-                f"{folder}; the checkpoints before it are good. Lower the learning rates, clip "
+                f"{error}{fault} Both students as they were, and the main process's batches, are "
+                f"in {folder}; the checkpoints before it are good. Lower the learning rates, clip "
                 f"(--max_grad_norm), or {other}."
             ) from None
 
@@ -331,10 +329,10 @@ class CTCLTrainer(PairCheckpoints, PairLoading, PairPublication, Trainer):
         return self.train_sampler
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader | KeptBatches:
-        """This process's own share of the samples, each exactly once: nothing is padded, dropped or
-        repeated.
+        """This process's own share of the samples, each exactly once: see `evaluation_loader`.
 
-        Those that a training evaluates time and again are read and resized once: see `KeptBatches`.
+        Files that a training evaluates time and again are read once, as far as `KeptBatches` keeps
+        them.
         """
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(dataset, str):  # Trainer's way to name one of several
@@ -344,17 +342,18 @@ class CTCLTrainer(PairCheckpoints, PairLoading, PairPublication, Trainer):
                 "Evaluation needs a data set: give CTCLTrainer an eval_dataset, or "
                 "evaluate(dataset)."
             )
-        kept = self._kept_batches.get(id(dataset))
-        if kept is not None and kept.loader.batch_size == self.args.eval_batch_size:
-            return kept
         samples = samples_for(self.model, dataset)
         if not len(samples):
             raise ValueError("The evaluation data set has no sample, and nothing has no score.")
-        loader = evaluation_loader(samples, self.args)
-        if not any(dataset is own for own in _several(self.eval_dataset)):
-            return loader
-        self._kept_batches[id(dataset)] = KeptBatches(loader)
-        return self._kept_batches[id(dataset)]
+        own = {id(each) for each in _several(self.eval_dataset)}
+        self._kept_batches = {key: kept for key, kept in self._kept_batches.items() if key in own}
+        kept = self._kept_batches.get(id(dataset))
+        if kept is None or kept.loader.batch_size != self.args.eval_batch_size:
+            loader = evaluation_loader(samples, self.args)
+            if id(dataset) not in own or not isinstance(dataset, SegmentationSamples):
+                return loader  # others may give other items the next time
+            kept = self._kept_batches[id(dataset)] = KeptBatches(loader)
+        return kept
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader | KeptBatches:
         return self.get_eval_dataloader(test_dataset)

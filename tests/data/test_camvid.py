@@ -83,16 +83,20 @@ def test_a_part_of_it_is_taken_with_a_warning_and_its_title_says_so(folder, capl
         "train": 2,
         "validation": 2,
     }
-    assert data.title == "A part of CamVid (2 of 3 in train, 0 of 2 in test)"
+    assert data.title == "a part of CamVid (2 of 3 in train, 0 of 2 in test)"
+    assert data.name == "camvid_part"  # in the metadata of cards, by which it would be ranked
     assert "scores on it are none of the benchmark's" in caplog.text
     assert str(data).startswith(data.title)
+    for kind in ("train", "trainannot"):
+        shutil.rmtree(folder / kind)
+    with pytest.raises(ValueError, match="camvid_part has no training images, but validation"):
+        build_camvid(str(folder)).check()
 
 
 def test_a_folder_of_something_else_is_answered_by_the_flag_for_data_of_ones_own(tmp_path):
     (tmp_path / "train" / "images").mkdir(parents=True)
-    with pytest.raises(
-        ValueError, match=r"holds no CamVid: .* own are --dataset_name"
-    ):
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "train" / "a.png")
+    with pytest.raises(ValueError, match=r"holds no CamVid: .* own are --dataset_name"):
         build_camvid(str(tmp_path))
 
 

@@ -456,6 +456,10 @@ def test_a_folder_of_whole_data_sets_is_not_taken_for_one(tmp_path):
         (lists / "train.txt").write_text("a\n")
     with pytest.raises(ValueError, match=r"is no data set, but holds one, .*one, with the lists"):
         build_own(str(tmp_path), class_names=NAMES)
+    # whereas an export into each split's folder is
+    for export, split in (("one", "train"), ("two", "val")):
+        (tmp_path / export).rename(tmp_path / split)
+    assert set(build_own(str(tmp_path), class_names=NAMES).splits) == {"train", "validation"}
 
 
 def test_what_lacks_its_counterpart_is_left_out_and_counted_if_asked_for(folder):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.runs import AGAIN, Killed, files, go, killed, prepared, results
 
-from ctcl_hf import CTCLTrainer
+from ctcl_hf import CTCLTrainer, EvaluationTransform, SegmentationSamples
 from ctcl_hf.runs.run import complete
 from ctcl_hf.training.checkpoints import checkpoints_of, trained_steps
 
@@ -47,6 +47,19 @@ def assert_ended_alike(folder, other):
         assert {path.name for path in (folder / name).iterdir()} == {
             path.name for path in (other / name).iterdir()
         }
+
+
+def test_images_that_the_training_evaluated_are_not_read_again_at_its_end(tmp_path, monkeypatch):
+    read, got = [], SegmentationSamples.__getitem__
+
+    def counted(samples, key):
+        if isinstance(samples.transform, EvaluationTransform):
+            read.append((len(samples), key[2] if isinstance(key, tuple) else key))
+        return got(samples, key)
+
+    monkeypatch.setattr(SegmentationSamples, "__getitem__", counted)
+    assert go(tmp_path / "run", "--eval_strategy", "steps", "--eval_steps", "1")
+    assert read and len(read) == len(set(read))
 
 
 # ---- a finished run ----

@@ -141,6 +141,13 @@ def test_a_folder_with_a_results_file_alone_is_no_run_and_is_not_written_over(tm
         assert "already" not in str(told.value)
 
 
+def test_a_run_whose_students_are_gone_is_a_run_still(tmp_path):
+    for name in ("results.json", "run.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(FolderTaken, match=r"already holds a run\. It has no complete"):
+        find_checkpoint(str(tmp_path), None)
+
+
 def test_what_is_resumed_from_an_early_checkpoint_is_kept_apart_from_what_came_after_it(tmp_path):
     make_trainer(tmp_path / "one", max_steps=4, **SAVES).train()
     early = str(tmp_path / "one" / "checkpoint-1")

@@ -53,7 +53,10 @@ def test_samples_are_read_once_for_all_evaluations_and_give_equal_scores(trainer
 def test_another_data_set_is_read_each_time(trainer, reads):
     other = make_data(8, 3).samples("validation", trainer.protocol.transform)
     assert not isinstance(trainer.get_eval_dataloader(other), KeptBatches)
-    named = {"own": trainer.eval_dataset, "other": other}
+    of_ones_own = [dict(other[i]) for i in range(3)]  # which may be changed
+    trainer.eval_dataset = of_ones_own
+    assert not isinstance(trainer.get_eval_dataloader(), KeptBatches)
+    named = {"own": other, "other": make_data(8, 3).samples("validation", other.transform)}
     trainer.eval_dataset = named
     for name, dataset in named.items():
         assert trainer.get_eval_dataloader(name) is trainer.get_eval_dataloader(dataset)
@@ -69,6 +72,29 @@ def test_nothing_is_kept_beyond_the_stated_memory(most, times, trainer, reads):
         for one, two in zip(passes[0], other, strict=True):
             assert torch.equal(one["pixel_values"], two["pixel_values"])
             assert all(map(torch.equal, one["labels"], two["labels"]))
+
+
+def test_what_is_given_may_be_written_to_and_is_kept_as_it_was_read(trainer):
+    """A metric of one's own that wrote to labels would have spoiled every later evaluation."""
+    batches = trainer.get_eval_dataloader()
+    first = [batch["labels"][0].clone() for batch in batches]
+    for _ in range(2):
+        for labels, batch in zip(first, batches, strict=True):
+            assert torch.equal(batch["labels"][0], labels)
+            batch["labels"][0].fill_(255)
+            batch["pixel_values"].zero_()
+
+
+def test_what_workers_give_is_kept_without_their_shared_memory(trainer):
+    """Each tensor held a file open: some hundred images were "too many open files"."""
+    trainer.args.dataloader_num_workers = 1
+    batches = trainer.get_eval_dataloader()
+    assert any(batch["pixel_values"].is_shared() for batch in batches)
+    assert not any(
+        tensor.is_shared()
+        for batch in batches
+        for tensor in (batch["pixel_values"], *batch["labels"])
+    )
 
 
 def test_an_evaluation_that_is_left_keeps_nothing(trainer, reads):

@@ -127,7 +127,7 @@ def test_the_term_whose_gradient_alone_is_not_finite_is_named_with_the_images(tm
     with pytest.raises(FloatingPointError) as error:
         trainer.train()
     message = str(error.value)
-    assert "the gradient of norm_vit is not, such as that of a root" in message
+    assert "The gradient of norm_vit alone is not, such as that of a root" in message
     assert re.search(r"Images: sample \d+(, sample \d+)*\. ", message)
 
 

@@ -23,7 +23,7 @@ def test_a_checkpoint_of_other_classes_is_told_by_those_that_differ(tmp_path, cn
     """Every class of both was printed."""
     for count, told in (
         (2, "its list of classes is of 2, this run's is of 3. Resume with"),
-        (3, "its list of classes is 1: 'other', this run's is 1: 'right'. Resume with"),
+        (3, "its class is 1: 'other', this run's is 1: 'right'. Resume with"),
     ):
         saved = make_cnn(count)
         if count == 3:

@@ -107,8 +107,8 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
             with the authors' 701_StillsRaw_full/ and LabeledApproved_full/, which are then split as
             SegNet does.
 
-    Of a folder that holds a part of the images, with their masks, that part, with a warning; its
-    title tells, for cards and reports.
+    Of a folder that holds a part of the images, with their masks, that part, with a warning and
+    under another name.
 
     Raises:
         ValueError: a folder that is missing, in which images and masks do not pair, or that is
@@ -131,6 +131,12 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
         )
     is_official = (folder / OFFICIAL_MASKS).is_dir()
     pairs = _official_pairs(folder) if is_official else _segnet_pairs(folder)
+    if not any(images and masks for images, masks in pairs.values()):
+        raise ValueError(
+            f"{folder} holds no CamVid: expected train/, trainannot/, val/, valannot/, test/ and "
+            "testannot/ in it, or the authors' two folders. Data of your own are --dataset_name "
+            f"{folder}."
+        )
     splits, parts = {}, []
     for name, (split, expected) in CAMVID_SPLITS.items():
         images, masks = pairs[name]
@@ -151,20 +157,14 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
             parts.append(f"{len(images)} of {expected} in {split}")
         if images:
             splits[split] = paired_rows(images, masks, f"CamVid's {split} split")
-    if not splits:
-        raise ValueError(
-            f"{folder} holds no CamVid: expected train/, trainannot/, val/, valannot/, test/ and "
-            "testannot/ in it, or the authors' two folders. Data of your own are --dataset_name "
-            f"{folder}."
-        )
     if parts:
-        logger.warning(
+        logger.warning_once(
             f"{folder} holds a part of CamVid ({', '.join(parts)}): scores on it are none of the "
             "benchmark's."
         )
     return SegmentationData(
-        name="camvid",
-        title=f"A part of CamVid ({', '.join(parts)})" if parts else "CamVid",
+        name="camvid_part" if parts else "camvid",
+        title=f"a part of CamVid ({', '.join(parts)})" if parts else "CamVid",
         splits=datasets.DatasetDict(splits),
         class_names=CAMVID_CLASSES,
         palette=CAMVID_PALETTE,

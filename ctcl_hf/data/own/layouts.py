@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..pairs import LeftOut, Unpaired, image_files, listed, paired_rows, read_list
 from .refusals import check_ending, check_holds_images, check_is_there, hint_of_annotations
+from .splits import SPLITS
 
 if TYPE_CHECKING:
     import datasets
@@ -33,6 +34,7 @@ MASK_FOLDER_ENDINGS = (
 MASK_WORDS = ("mask", "label", "annot", "seg", "gt")
 # of VOC, and of tools that export as it does: a file of names for each split
 LISTS = Path("ImageSets", "Segmentation")
+SPLIT_FOLDERS = {name for names in SPLITS.values() for name in names}
 Pairs = TypeVar("Pairs")
 
 
@@ -130,7 +132,8 @@ class Layout:
         found: dict[str, datasets.Dataset] = {}
         for path in self._folders(self.folder):
             images = self._first(path, self.image_folders)
-            if images is not None and (path / LISTS).is_dir():
+            is_split = path.name.lower() in SPLIT_FOLDERS
+            if images is not None and not is_split and any((path / LISTS).glob("*.txt")):
                 raise ValueError(
                     f"{self.folder} is no data set, but holds one, {path}, with the lists of its "
                     "splits: give that folder."

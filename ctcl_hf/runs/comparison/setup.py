@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from ...base.files import RECORD_FILE
+from .cell import Cell
 from .grid import Grid
 from .paper import TABLES, Table
 
@@ -28,7 +30,7 @@ def setup_of(grid: Grid, pair: str, paper: Table | None) -> str:
     seeds = len({cell.seed for cell in cells})
     return (
         "What differs from what the paper says of its set-up: "
-        + "; ".join(differences(cells[0].read("results.json"), pair, steps, seeds, paper))
+        + "; ".join(differences(cells[0], pair, steps, seeds, paper))
         + ".\nΔ is the sum of the students' gains over vanilla of the same seed. "
         + (
             "± is the standard deviation over seeds."
@@ -43,19 +45,17 @@ def setup_of(grid: Grid, pair: str, paper: Table | None) -> str:
 def caption_of(grid: Grid, paper: Table) -> str:
     """Which of the paper's tables it is, and of what data."""
     finished = (cell for cell in grid.cells() if cell.is_finished)
-    own = next((_dataset(cell.read("results.json")) for cell in finished), paper.dataset)
+    own = next((_dataset(cell) for cell in finished), paper.dataset)
     caption = f"{paper.caption}, with the paper's numbers beside ours."
     if own != paper.dataset:
         caption = f"On {own}; the paper's numbers beside ours are of other data ({paper.caption})."
     return f"{caption} {paper.remark}".rstrip()
 
 
-def differences(
-    results: dict[str, Any], pair: str, steps: int, seeds: int, paper: Table | None
-) -> list[str]:
+def differences(cell: Cell, pair: str, steps: int, seeds: int, paper: Table | None) -> list[str]:
     """What of a run's set-up is not the paper's, a sentence each."""
     of_paper = [paper] if paper else list(TABLES.values())
-    dataset = _dataset(results)
+    results, dataset = cell.read("results.json"), _dataset(cell)
     facts = {
         "data set": (dataset, {table.dataset for table in of_paper}),
         "students": (pair, {own for table in of_paper for own in table.scores}),
@@ -84,8 +84,12 @@ def differences(
     return found
 
 
-def _dataset(results: dict[str, Any]) -> str:
-    return results["data"]["dataset_name"] or results["data"]["dataset"]
+def _dataset(cell: Cell) -> str:
+    """What a run calls its data, which is another name where they are a part of a benchmark."""
+    told = cell.read("results.json")["data"]
+    if told["dataset_name"] is not None or not (cell.folder / RECORD_FILE).is_file():
+        return told["dataset_name"] or told["dataset"]
+    return cell.read(RECORD_FILE)["data"]["dataset"] or told["dataset"]
 
 
 def _plain(name: str, value: Any) -> str:

@@ -81,26 +81,21 @@ def explain(
     terms: Sequence[Mapping[str, Tensor]],
     step: int,
     images: Sequence[str],
-    at_fault: Callable[[], Sequence[str]],
 ) -> str:
     """Which student, which term, which step and which images, in a sentence or two.
 
     Args:
         norms: of the gradients, by student.
         terms: loss terms and statistics of each micro-batch of the step.
-        at_fault: see `terms_at_fault`; called where every term is finite.
     """
     students = [name for name, norm in norms.items() if not math.isfinite(float(norm))]
     values = [(term, float(value)) for of_batch in terms for term, value in of_batch.items()]
     bad = [f"{term} = {value}" for term, value in values if not math.isfinite(value)]
-    which = f"the loss terms {', '.join(bad)} are not"
-    if not bad:
-        which = "every loss term is finite, its gradient is not"
-        if found := at_fault():
-            which = (
-                f"every loss term is finite, the gradient of {' and of '.join(found)} is not, such "
-                "as that of a root, a norm or a logarithm at 0"
-            )
+    which = (
+        f"the loss terms {', '.join(bad)} are not"
+        if bad
+        else "every loss term is finite, its gradient is not"
+    )
     return (
         f"Step {step}: the gradient of {' and '.join(students)} is not finite; {which} (this "
         f"process). Images: {', '.join(images)}."
@@ -113,25 +108,38 @@ def terms_at_fault(
     """The losses, `TERM_STUDENT`, whose own gradient is not finite on the batches of a step: found
     by going forward once more, with other draws of dropout, and back from each of them alone.
 
-    autocast: gives the context in which the step was computed.
+    Of losses that one function computes all are named. Nothing is restored: only for a run of one
+    process that ends.
+
+    autocast: gives the context in which the students compute.
     """
     found: dict[str, None] = {}
     parameters = [parameter for parameter in pair.parameters() if parameter.requires_grad]
-    with torch.random.fork_rng():
-        for batch in batches:
-            with autocast():
-                terms = pair.terms_of(batch["pixel_values"], batch["labels"].long())[1]
-            for name, own in zip(pair.names, terms, strict=True):
-                for term, value in own.losses.items():
-                    total = value.total if isinstance(value, Mean) else value
-                    if not total.requires_grad:
-                        continue
-                    gradients = torch.autograd.grad(
-                        total, parameters, retain_graph=True, allow_unused=True
-                    )
-                    if not all(own.isfinite().all() for own in gradients if own is not None):
-                        found[f"{term}_{name}"] = None
+    for batch in batches:
+        with autocast():
+            terms = pair.terms_of(batch["pixel_values"], batch["labels"].long())[1]
+        for name, own in zip(pair.names, terms, strict=True):
+            for term, value in own.losses.items():
+                loss = value.value if isinstance(value, Mean) else value
+                if not loss.requires_grad:
+                    continue
+                gradients = torch.autograd.grad(
+                    loss, parameters, retain_graph=True, allow_unused=True
+                )
+                if not all(grad.isfinite().all() for grad in gradients if grad is not None):
+                    found[f"{term}_{name}"] = None
     return list(found)
+
+
+def sentence_on_fault(terms: Sequence[str]) -> str:
+    """Which losses are at fault; nothing if none is found."""
+    if not terms:
+        return ""
+    one_of = "one of " if len(terms) > 1 else ""
+    return (
+        f" The gradient of {one_of}{', '.join(terms)} alone is not, such as that of a root, a norm "
+        "or a logarithm at 0."
+    )
 
 
 def dump(
