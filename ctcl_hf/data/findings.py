@@ -71,7 +71,7 @@ def ways_to_say_ids(problems: Iterable[Problem], num_classes: int) -> list[str]:
     last = num_classes
     likely = (
         f"{num_classes} classes are named, 0..{last - 1}. If {last} is one, name it as well "
-        f"(--class_names). If it is what is not scored: --ignore_index {last}. If 0 is, and "
+        f"(--class_names). If {last} is what is not scored: --ignore_index {last}. If 0 is, and "
         f"classes are 1..{last}: --reduce_labels."
     )
     return [*([likely] if values == {last} else []), OF_IDS]

@@ -187,7 +187,7 @@ class Misnamed(Objective):
 def test_a_weight_that_is_no_option_is_told_of_a_method_of_ones_own():
     assert METHODS.problem(Misnamed) == (
         "WEIGHTS of 'mutual' must name an option, and 'mutual_weight' is none of "
-        "DistillationOptions, which is its Options"
+        "MethodOptions, which is its Options"
     )
 
 

@@ -89,7 +89,7 @@ def _dataset(cell: Cell) -> str:
     told = cell.read("results.json")["data"]
     if told["dataset_name"] is not None or not (cell.folder / RECORD_FILE).is_file():
         return told["dataset_name"] or told["dataset"]
-    return cell.read(RECORD_FILE)["data"]["dataset"] or told["dataset"]
+    return cell.read(RECORD_FILE).get("data", {}).get("dataset") or told["dataset"]
 
 
 def _plain(name: str, value: Any) -> str:
