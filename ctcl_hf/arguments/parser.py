@@ -178,7 +178,8 @@ class ArgumentsParser(HfArgumentParser):
             path = Path(unknown[0])
             is_model = any(path.glob("config.json")) or any(path.glob("*/config.json"))
             is_data = path.is_dir() and not is_model and "--dataset_name" in known
-            meant = f" (did you mean --dataset_name {unknown[0]}?)" if is_data else ""
+            meant = " (one at a time; both students of a run: its folder)" if is_model else ""
+            meant = f" (did you mean --dataset_name {unknown[0]}?)" if is_data else meant
             self.problems.append(f"unrecognized arguments: {unknown[0]}{meant}")
         words = sys.argv[1:] if argv is None else argv
         typed = {word.partition("=")[0].replace("-", "_").replace("__", "--", 1) for word in words}

@@ -137,6 +137,6 @@ def told_with_data() -> Iterator[None]:
         told_reason = reason_of(error)
         way_on = f" {SKIP}" if is_of_sample(error) else ""
         if MUST_HOLD in told_reason:
-            way_on = f" {OF_MODELS_IDS}{way_on}"
+            way_on = f" {OF_MODELS_IDS} If it is a bad file: --skip_bad."
         stop = "" if told_reason.endswith("?") else "."
         fail(error if _is_of_system(error) else f"{told_reason}{stop}{way_on}")

@@ -129,6 +129,13 @@ def predict(
     class_names = students[0].class_names
     palette = palette_of(students[0].config)
     usable = {name: path for name, path in files.items() if name not in unreadable}
+    targets = [output_dir / kind / f"{name}.png" for kind in kinds for name in usable]
+    if there := [target for target in targets if target.exists()]:
+        print(
+            f"{there[0]}{f' and {len(there) - 1} more' if len(there) > 1 else ''}: there already, "
+            "and replaced. To keep what another model made, give another --output_dir.",
+            file=sys.stderr,
+        )
     for name, path in tqdm(usable.items(), "Segmenting", disable=None):
         try:
             image = read_image(path)

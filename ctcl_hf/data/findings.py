@@ -18,8 +18,8 @@ OF_IDS = (
     "--palette: docs/data.md."
 )
 OF_MODELS_IDS = (
-    "If these are data of your own, with other classes than the model, say what their ids are to "
-    "the model with --label_map."
+    "If these are data of your own with other classes than the model, say what each id is to the "
+    "model, --label_map OLD:NEW ..., 255 for none: ids that it knows may be of other classes, too."
 )
 
 

@@ -295,6 +295,8 @@ def train(run: Run) -> bool:
     is_main_process = trainer.is_world_process_zero()
     if run.checkpoint is not None and is_main_process:
         print(f"Goes on from step {steps_behind(Path(run.checkpoint))}, {run.checkpoint}.")
+    elif trainer.args.resume_from_checkpoint is not None and is_main_process:
+        print(f"There is no checkpoint in {trainer.args.output_dir}: the training begins.")
     with alive("the first step") as end:
         first = FirstStep(end)
         trainer.add_callback(first)

@@ -250,8 +250,9 @@ def class_order(model_names: Sequence[str], class_names: Sequence[str]) -> tuple
         ]
         raise ValueError(
             f"The model knows {len(model_names)} classes, the data has {len(class_names)}"
-            f"{': ' if told else ''}{'; '.join(told)}. Of data of your own, "
-            "without names of its classes, --label_map says what its ids are to the model."
+            f"{': ' if told else ''}{'; '.join(told)}. A model is scored on its own classes. Where "
+            "these are data of your own, name the model's (--class_names) and say which ids are "
+            "those, --label_map OLD:NEW ..., 255 for none."
         )
     known = {name: i for i, name in enumerate(model_names)}
     if known.keys() == set(class_names):

@@ -132,5 +132,5 @@ def test_ids_that_the_model_does_not_know_are_told_with_the_way_to_say_what_they
     with pytest.raises(SystemExit) as end, told_with_data():
         raise BadSample("Bad mask of sample 0 (a.png): Masks must hold class ids 0..7, got [8].")
     assert re.search(
-        r"got \[8\]\. If these are data .* --label_map\. Leave out .* --skip_bad\.$", end.value.code
+        r"got \[8\]\. If these are data .* --label_map .* bad file: --skip_bad\.$", end.value.code
     )

@@ -100,6 +100,14 @@ def test_a_folder_of_something_else_is_answered_by_the_flag_for_data_of_ones_own
         build_camvid(str(tmp_path))
 
 
+def test_masks_that_were_not_copied_are_missed(folder):
+    """ "expected trainannot/ in it" was said of a folder in which it was, and empty."""
+    for path in folder.glob("*annot/*.png"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"expected 3 images with masks, found 3 and 0"):
+        build_camvid(str(folder))
+
+
 def test_a_folder_that_is_split_otherwise_is_refused(folder):
     for kind in ("train", "trainannot"):
         shutil.copy(folder / kind / "train_001.png", folder / kind / "train_009.png")

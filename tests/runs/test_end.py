@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.runs import AGAIN, Killed, files, go, killed, prepared, results
 
-from ctcl_hf import CTCLTrainer, EvaluationTransform, SegmentationSamples
+from ctcl_hf import CTCLTrainer, SegmentationSamples, TrainingTransform
 from ctcl_hf.runs.run import complete
 from ctcl_hf.training.checkpoints import checkpoints_of, trained_steps
 
@@ -53,7 +53,7 @@ def test_images_that_the_training_evaluated_are_not_read_again_at_its_end(tmp_pa
     read, got = [], SegmentationSamples.__getitem__
 
     def counted(samples, key):
-        if isinstance(samples.transform, EvaluationTransform):
+        if not isinstance(samples.transform, TrainingTransform):
             read.append((len(samples), key[2] if isinstance(key, tuple) else key))
         return got(samples, key)
 

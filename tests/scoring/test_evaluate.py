@@ -244,8 +244,8 @@ def test_a_protocol_given_on_the_command_line_is_used_in_bfloat16(folder, tmp_pa
         (
             ["cnn", "--dataset", "synthetic"],
             "The model knows 3 classes, the data has 8: left, right, dot in the model alone; Sky, "
-            "Building, Pole, Road, ... 8 in all in the data alone. Of data of your own, without "
-            "names of its classes, --label_map says what its ids are to the model.",
+            "Building, Pole, Road, ... 8 in all in the data alone. A model is scored on its own "
+            "classes. Where these are data of your own, name the model's (--class_names)",
         ),
         (
             [

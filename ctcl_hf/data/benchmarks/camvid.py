@@ -131,7 +131,7 @@ def build_camvid(data_dir: str | None = None) -> SegmentationData:
         )
     is_official = (folder / OFFICIAL_MASKS).is_dir()
     pairs = _official_pairs(folder) if is_official else _segnet_pairs(folder)
-    if not any(images and masks for images, masks in pairs.values()):
+    if not is_official and not any((folder / f"{name}annot").is_dir() for name in CAMVID_SPLITS):
         raise ValueError(
             f"{folder} holds no CamVid: expected train/, trainannot/, val/, valannot/, test/ and "
             "testannot/ in it, or the authors' two folders. Data of your own are --dataset_name "

@@ -186,8 +186,10 @@ def build_own(
     mapped = dict(label_map or {})
     if ignore_index is not None:
         mapped[ignore_index] = IGNORE_INDEX
+    shift = ""
     if reduce_labels:
         mapped = {0: IGNORE_INDEX} | {i + 1: i for i in range(len(names))}
+        shift = f", id 0 is not scored and 1 is {names[0]} (--reduce_labels)"
     # What was prepared holds ids, whose colours are for the eye.
     meanings = {} if benchmark else ids_of_colours(colours, names)
     mask = _first_mask(splits["train"])
@@ -203,7 +205,7 @@ def build_own(
         # without 255 as --ignore_index, which says nothing new
         told_ids=tuple({*(label_map or {}), ignore_index or 0} & mapped.keys()),
         colours=meanings,
-        source=f"from {name}{told}{lists}{without_use(found, wanted)}",
+        source=f"from {name}{told}{shift}{lists}{without_use(found, wanted)}",
         left_out=left_out,
         **_benchmark(benchmark, splits["train"], unusable),
     )

@@ -130,14 +130,20 @@ class Layout:
     def _in_split_folders(self) -> dict[str, "datasets.Dataset"]:
         """SPLIT/images/ and SPLIT/masks/; images/SPLIT/ and masks/SPLIT/; or images/ and masks/."""
         found: dict[str, datasets.Dataset] = {}
+        whole = [
+            str(path)
+            for path in self._folders(self.folder)
+            if path.name.lower() not in SPLIT_FOLDERS
+            and any((path / LISTS).glob("*.txt"))
+            and self._first(path, self.image_folders) is not None
+        ]
+        if whole:
+            raise ValueError(
+                f"{self.folder} is no data set, but holds {' and '.join(whole)}, with lists of "
+                f"splits: give {'that folder' if len(whole) == 1 else 'one of them'}."
+            )
         for path in self._folders(self.folder):
             images = self._first(path, self.image_folders)
-            is_split = path.name.lower() in SPLIT_FOLDERS
-            if images is not None and not is_split and any((path / LISTS).glob("*.txt")):
-                raise ValueError(
-                    f"{self.folder} is no data set, but holds one, {path}, with the lists of its "
-                    "splits: give that folder."
-                )
             if images is not None:
                 self._pair(found, path.name, images, self._masks_of(path), path)
             elif path.name.lower() in self.image_folders:
