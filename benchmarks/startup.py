@@ -1,7 +1,7 @@
 """Start-up
 
 Seconds of whole processes, in turn: what a user waits before the first word. Then what comes before
-the first step of `--recipe cpu`, part by part, in processes of their own.
+the first step of `--recipe cpu`, part by part, once.
 """
 
 import argparse
@@ -87,10 +87,10 @@ def main() -> None:
     reference, shown, _ = seconds.values()
     bar(7, "`run_ctcl.py --help` / `import transformers`", shown / reference, at_most=1.5)
     given = ["--data_dir", arguments.data_dir] if arguments.data_dir else []
-    starts = [in_own_process(__file__, "--parts", *given) for _ in range(3)]
+    parts = in_own_process(__file__, "--parts", *given)
     header(f"from `ctcl-hf train {' '.join(data[:1])} ... --recipe cpu` to the first step", "s")
-    for name in starts[0]:
-        row(name, f"{statistics.median(start[name] for start in starts):.2f}")
+    for name, seconds_of_part in parts.items():
+        row(name, f"{seconds_of_part:.2f}")
 
 
 if __name__ == "__main__":
