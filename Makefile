@@ -37,7 +37,7 @@ node: .node/installed-$(TRANSFORMERS_JS)
 	npm install --prefix .node --ignore-scripts --no-audit --no-fund @huggingface/transformers@$(TRANSFORMERS_JS)
 	touch $@
 
-# Writes docs/benchmarks.md in about 24 minutes; wants an idle machine. BENCH="--data_dir CamVid" measures on real images.
+# Writes docs/benchmarks.md in about 25 minutes; wants an idle machine. BENCH="--data_dir CamVid" measures on real images.
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md $(BENCH)
