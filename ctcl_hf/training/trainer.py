@@ -252,7 +252,9 @@ class CTCLTrainer(PairCheckpoints, PairLoading, PairPublication, Trainer):
             if self.is_world_process_zero():
                 dump(folder, self.model, self.present.batches, str(error))
             fault = ""
-            if self.args.world_size == 1:  # several could not agree on who goes forward again
+            values = [value for of_batch in self.present.terms for value in of_batch.values()]
+            # Several processes could not agree on who goes forward again; a value tells by itself.
+            if self.args.world_size == 1 and all(value.isfinite().all() for value in values):
                 with suppress(RuntimeError):  # there is no memory for it
                     fault = sentence_on_fault(
                         terms_at_fault(self.model, self.present.batches, self.accelerator.autocast)

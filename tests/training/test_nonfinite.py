@@ -87,6 +87,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_tells_all_that_is_known
         trainer.train()
     message, step = str(error.value), 3 if accumulation == 1 else 2
     assert f"Step {step}: the gradient of vit is not finite" in message and said in message
+    assert "alone is not" not in message  # told by its value, or gone when it is looked for
     read = trainer.train_dataset.read_so_far
     images = read[2 * accumulation * (step - 1) : 2 * accumulation * step]
     assert f"Images: {', '.join(f'sample {i}' for i in images)}." in message
